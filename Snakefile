@@ -1,0 +1,34 @@
+# retclip-tune: images and reports in, the best RET-CLIP recipe and text encoder out.
+# Read rules/ in the order of the includes: that is the order in which data flows.
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: workflow.source_path("config/config.yaml")
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/lr_finder.smk"
+include: "rules/phase1.smk"
+include: "rules/phase2.smk"
+include: "rules/final.smk"
+include: "rules/report.smk"
+
+
+onstart:
+    print(f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, {len(FINALS)} final trainings")
+
+
+onsuccess:
+    print(f"The report: {Path(REPORT).resolve()}")
+
+
+onerror:
+    print("A job failed: its log is named above. Correct the cause and run the same command again; finished work is kept.")
+
+
+rule all:
+    input:
+        REPORT,

@@ -1,0 +1,197 @@
+# What every stage shares: the checked config, the ids of all jobs, recipes, code hashes and launch(). No rules.
+import shlex
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(workflow.basedir)
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+
+from retclip.core.code import code_hash
+from retclip.core.config import check_config, configured_defaults
+from retclip.core.files import canonical_json, file_sha256, folder_digest, sha256_of
+from retclip.search.space import grid, size
+
+
+def stop(sentence):
+    """Ends the run for a user's mistake: one sentence, no traceback, before any job."""
+    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def in_repository(path):
+    """A path of the config, or the file of that name which the repository ships, wherever it is run."""
+    return path if Path(path).exists() else str(REPOSITORY / path)
+
+
+try:
+    config["evaluation"]["prompts"] = in_repository(config["evaluation"]["prompts"])
+    CONFIG = check_config(config)
+except ValueError as error:
+    stop(error)
+
+RUN = CONFIG["run"]
+DATA = CONFIG["data"]
+MODEL = CONFIG["model"]
+TRAINING = CONFIG["training"]
+METRIC = CONFIG["selection"]["metric"]
+PROMPTS = CONFIG["evaluation"]["prompts"]
+DEFAULTS = configured_defaults(CONFIG)
+SEARCH_ENCODER = MODEL["search_encoder"]
+# a rule asks for GPUs only where it may use them; `local` and `slurm` profiles say how many there are
+GPUS = 0 if TRAINING["device"] == "cpu" else TRAINING["gpus"]
+
+REPORT = f"results/{RUN}/report/index.html"
+
+
+wildcard_constraints:
+    run=RUN,
+    trial="[a-z0-9_]+(-[a-z0-9]+)?",
+    encoder="|".join(MODEL["text_encoders"]),
+
+
+# --- every job of the run, by id: counts follow from the config alone ---------------------------------------
+
+PHASE1 = {"baseline": {}, **grid(CONFIG["phase1"]["space"])}
+BRACKET = 0
+PHASE2 = {f"b{BRACKET}r0s{slot:02d}": slot for slot in range(CONFIG["phase2"]["trials"])}
+FRESH_SEED = 1000  # confirmations start here above the base seed, so that no earlier training shares theirs
+CONFIRM = {
+    f"c{rank}s{seed}": {"rank": rank, "seed": CONFIG["seed"] + FRESH_SEED + seed}
+    for rank in range(CONFIG["confirm"]["top_k"])
+    for seed in range(CONFIG["confirm"]["seeds"])
+}
+FINAL_SEEDS = [CONFIG["seed"] + offset for offset in range(CONFIG["final"]["seeds"])]
+FINALS = {
+    **{
+        f"{encoder}-s{seed}": {"kind": "winner", "encoder": encoder, "seed": seed}
+        for encoder in MODEL["text_encoders"]
+        for seed in FINAL_SEEDS
+    },
+    **{
+        f"baseline-s{seed}": {"kind": "baseline", "encoder": SEARCH_ENCODER, "seed": seed}
+        for seed in FINAL_SEEDS
+    },
+}
+if CONFIG["controls"]["shuffled_texts"]:
+    FINALS[f"control-s{FINAL_SEEDS[0]}"] = {
+        "kind": "control",
+        "encoder": SEARCH_ENCODER,
+        "seed": FINAL_SEEDS[0],
+    }
+
+possible = size(CONFIG["phase2"]["space"])
+if possible is not None and possible < len(PHASE2):
+    stop(
+        f"config: phase2.space has {possible} distinct configurations, fewer than phase2.trials = {len(PHASE2)}; "
+        "widen the space or lower phase2.trials."
+    )
+
+
+# --- recipes: what the config says of one trial, as the JSON that plan_trial reads --------------------------
+
+
+def recipe(identifier, phase, stage, epochs, encoder=SEARCH_ENCODER, seed=None, values=None, shuffled=False):
+    """All that plan_trial needs to know of the config. epochs: null where the trial's values say."""
+    return canonical_json(
+        {
+            "id": identifier,
+            "phase": phase,
+            "text_encoder": encoder,
+            "encoder": {"revision": None, **MODEL["text_encoders"][encoder]},
+            "seed": CONFIG["seed"] if seed is None else seed,
+            "vision": MODEL["vision"],
+            "image_size": DATA["image_size"],
+            "selection_metric": METRIC,
+            "train_samples": stage.get("train_samples"),
+            "val_samples": stage.get("val_samples"),
+            "epochs": epochs,
+            "values": {**DEFAULTS, **(values or {})},
+            "shuffled_texts": shuffled,
+        }
+    )
+
+
+def stage_epochs(stage):
+    """The stage's epochs per trial, or null where its space searches over them."""
+    return None if "epochs" in stage.get("space", {}) else stage["epochs"]
+
+
+# --- towers from elsewhere: one folder or file per source and revision, shared by all runs ------------------
+
+
+def encoder_dir(encoder):
+    entry = MODEL["text_encoders"][encoder]
+    if entry["source"] == "demo":
+        return f"resources/text_encoders/demo--{encoder}"
+    slug = entry["source"].strip("/.").replace("/", "--")
+    return f"resources/text_encoders/{slug}@{entry.get('revision', 'main')}"
+
+
+def vision_weights():
+    """The file of initial vision weights as a list, empty where the tower starts from random weights."""
+    weights = MODEL["vision"].get("weights")
+    if weights is None:
+        return []
+    return [f"resources/vision/{sha256_of(MODEL['vision'])[:12]}.safetensors"]
+
+
+# --- running an entry ---------------------------------------------------------------------------------------
+
+
+def launch(entry, *flags):
+    """The shell command of a rule: scripts/{entry}.py with one flag a line, its output in the rule's log.
+
+    The interpreter's path stays out of the rule's text, so that a moved environment reruns nothing.
+    """
+    command = f"{PYTHON} {shlex.quote(str(REPOSITORY / 'scripts' / entry))}.py"
+    return " ".join([command, *flags, "> {log} 2>&1"])
+
+
+# with --sdm conda the rule's own environment has to be found, else the one that runs snakemake
+PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_method) else sys.executable
+
+
+def vision_flag(input):
+    return f"--vision-weights {shlex.quote(input.vision)}" if input.get("vision") else ""
+
+
+# Every training reads the same files and takes the same flags, whichever phase asks for it.
+TRAINING_FLAGS = (
+    "--trial {input.trial}",
+    "--data-dir {params.data}",
+    "--encoder-dir {input.encoder:q}",
+    "{params.vision}",
+    "--state-dir results/{wildcards.run}/state",
+    "--code {params.code}",
+    "--device {params.device}",
+    "--output-dir {params.folder}",
+)
+
+
+def training_inputs(stage):
+    """The trial and the train and val splits; the audit has to be there, but never reruns a training."""
+    return {
+        "trial": f"results/{{run}}/{stage}/{{trial}}/trial.json",
+        "samples": expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val"]),
+        "stores": expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
+        "fingerprint": "results/{run}/data/fingerprint.json",
+        "audit": ancient("results/{run}/data/audit.json"),
+    }
+
+
+def training_params():
+    return {
+        "code": code_hash("train_trial"),
+        "data": lambda wildcards, input: Path(input.fingerprint).parent,
+        "vision": lambda wildcards, input: vision_flag(input),
+        "folder": lambda wildcards, input: Path(input.trial).parent,
+        "device": TRAINING["device"],
+    }
+
+
+def candidate_flags(stage, candidates):
+    """--candidate ID FOLDER... for rank_trials. candidates: id -> ids of its trainings."""
+    return " ".join(
+        f"--candidate {name} " + " ".join(f"results/{RUN}/{stage}/{trial}" for trial in trials)
+        for name, trials in candidates.items()
+    )

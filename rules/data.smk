@@ -1,0 +1,197 @@
+# Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
+# Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
+
+localrules:
+    fetch_text_encoder,
+    fetch_vision_weights,
+
+
+# What build_lmdb reads: the user's table, or the one that the demo draws.
+MANIFEST = f"results/{RUN}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
+IMAGE_ROOT = f"results/{RUN}/demo/images" if DATA["source"] == "demo" else DATA["image_root"]
+
+
+if DATA["source"] == "demo":
+
+    rule make_demo_data:
+        """Draws fundus photographs and writes their reports."""
+        output:
+            manifest="results/{run}/demo/manifest.csv",
+            images=directory("results/{run}/demo/images"),
+        params:
+            code=code_hash("make_demo_data"),
+            patients=DATA["demo_patients"],
+            seed=CONFIG["seed"],
+        log:
+            "results/{run}/logs/make_demo_data.log",
+        benchmark:
+            "results/{run}/benchmarks/make_demo_data.tsv"
+        threads: 2
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "make_demo_data",
+                "--patients {params.patients}",
+                "--seed {params.seed}",
+                "--threads {threads}",
+                "--output-manifest {output.manifest}",
+                "--output-images {output.images}",
+            )
+
+
+rule build_lmdb:
+    """Crops to the fundus, resizes, splits by patient, and stores the pixels where training reads them."""
+    input:
+        manifest=MANIFEST,
+        test_manifest=DATA.get("test_manifest", []),
+    output:
+        samples=multiext(
+            "results/{run}/data/samples", ".parquet", "_train.parquet", "_val.parquet", "_test.parquet"
+        ),
+        stores=multiext("results/{run}/data/", "train.lmdb", "val.lmdb", "test.lmdb"),
+        fingerprint="results/{run}/data/fingerprint.json",
+    params:
+        code=code_hash("build_lmdb"),
+        # 16,000 pictures cannot be inputs of a rule; the demo's come with their manifest
+        images="" if DATA["source"] == "demo" else folder_digest(IMAGE_ROOT),
+        image_root=IMAGE_ROOT,
+        source=DATA["source"],
+        image_size=DATA["image_size"],
+        image_encoding=DATA["image_encoding"],
+        test_manifest=lambda wildcards, input: f"--test-manifest {shlex.quote(input.test_manifest)}"
+        if input.test_manifest
+        else "",
+        test_fraction=DATA["test_fraction"],
+        val_fraction=DATA["val_fraction"],
+        max_bad_fraction=DATA["max_bad_fraction"],
+        seed=CONFIG["seed"],
+        folder=lambda wildcards, output: Path(output.fingerprint).parent,
+    log:
+        "results/{run}/logs/build_lmdb.log",
+    benchmark:
+        "results/{run}/benchmarks/build_lmdb.tsv"
+    threads: 4
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "build_lmdb",
+            "--source {params.source}",
+            "--manifest {input.manifest:q}",
+            "{params.test_manifest}",
+            "--image-root {params.image_root:q}",
+            "--image-size {params.image_size}",
+            "--image-encoding {params.image_encoding}",
+            "--test-fraction {params.test_fraction}",
+            "--val-fraction {params.val_fraction}",
+            "--max-bad-fraction {params.max_bad_fraction}",
+            "--seed {params.seed}",
+            "--threads {threads}",
+            "--output-dir {params.folder}",
+        )
+
+
+rule audit_data:
+    """Counts, leaks, missing eyes, and what each tokenizer makes of the reports; the only reader of all splits."""
+    input:
+        samples=rules.build_lmdb.output.samples,
+        stores=rules.build_lmdb.output.stores,
+        fingerprint=rules.build_lmdb.output.fingerprint,
+        encoders=[encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
+    output:
+        "results/{run}/data/audit.json",
+    params:
+        code=code_hash("audit_data"),
+        folder=lambda wildcards, input: Path(input.fingerprint).parent,
+        encoders=" ".join(
+            f"--encoder {encoder}={shlex.quote(encoder_dir(encoder))}" for encoder in MODEL["text_encoders"]
+        ),
+        context_length=MODEL["context_length"],
+    log:
+        "results/{run}/logs/audit_data.log",
+    benchmark:
+        "results/{run}/benchmarks/audit_data.tsv"
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "audit_data",
+            "--data-dir {params.folder}",
+            "{params.encoders}",
+            "--context-length {params.context_length}",
+            "--output {output}",
+        )
+
+
+DEMO_ENCODERS = [name for name, entry in MODEL["text_encoders"].items() if entry["source"] == "demo"]
+FETCHED_ENCODERS = {
+    Path(encoder_dir(name)).name: name for name in MODEL["text_encoders"] if name not in DEMO_ENCODERS
+}
+
+if DEMO_ENCODERS:
+
+    rule make_demo_encoder:
+        """A tiny BERT with a tokenizer and a pre-training of its own."""
+        output:
+            directory("resources/text_encoders/demo--{encoder}"),
+        params:
+            code=code_hash("make_demo_encoder"),
+        log:
+            "resources/logs/make_demo_encoder/{encoder}.log",
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch("make_demo_encoder", "--name {wildcards.encoder}", "--seed 1", "--output {output}")
+
+
+if FETCHED_ENCODERS:
+
+    rule fetch_text_encoder:
+        """Brings a BERT and its tokenizer from the hub, or from a local folder, at one revision."""
+        output:
+            directory("resources/text_encoders/{slug}"),
+        wildcard_constraints:
+            slug="|".join(map(re.escape, FETCHED_ENCODERS)),
+        params:
+            code=code_hash("fetch_text_encoder"),
+            name=lambda wildcards: FETCHED_ENCODERS[wildcards.slug],
+            source=lambda wildcards: MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]["source"],
+            revision=lambda wildcards: MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]].get(
+                "revision", "main"
+            ),
+        log:
+            "resources/logs/fetch_text_encoder/{slug}.log",
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "fetch_text_encoder",
+                "--name {params.name}",
+                "--source {params.source:q}",
+                "--revision {params.revision:q}",
+                "--output {output:q}",
+            )
+
+
+if vision_weights():
+
+    rule fetch_vision_weights:
+        """The initial weights of the image tower, as one safetensors file."""
+        output:
+            vision_weights(),
+        params:
+            code=code_hash("fetch_vision_weights"),
+            architecture=MODEL["vision"].get("architecture", "sizes"),
+            weights=MODEL["vision"]["weights"],
+        log:
+            "resources/logs/fetch_vision_weights.log",
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "fetch_vision_weights",
+                "--architecture {params.architecture:q}",
+                "--weights {params.weights:q}",
+                "--output {output}",
+            )

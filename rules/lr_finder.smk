@@ -1,0 +1,46 @@
+# data + the search encoder -> find_lr/curve.csv, find_lr/suggestion.json
+
+rule find_lr:
+    """torch-lr-finder's range test on the default config."""
+    input:
+        samples="results/{run}/data/samples_train.parquet",
+        store="results/{run}/data/train.lmdb",
+        fingerprint="results/{run}/data/fingerprint.json",
+        audit=ancient("results/{run}/data/audit.json"),
+        encoder=encoder_dir(SEARCH_ENCODER),
+        vision=vision_weights(),
+    output:
+        curve="results/{run}/find_lr/curve.csv",
+        suggestion="results/{run}/find_lr/suggestion.json",
+    params:
+        code=code_hash("find_lr"),
+        recipe=recipe("find_lr", "find_lr", {}, epochs=None),
+        folder=lambda wildcards, input: Path(input.fingerprint).parent,
+        vision=lambda wildcards, input: vision_flag(input),
+        start_lr=CONFIG["lr_finder"]["start_lr"],
+        end_lr=CONFIG["lr_finder"]["end_lr"],
+        num_iter=CONFIG["lr_finder"]["num_iter"],
+        device=TRAINING["device"],
+    log:
+        "results/{run}/logs/find_lr.log",
+    benchmark:
+        "results/{run}/benchmarks/find_lr.tsv"
+    threads: 1
+    resources:
+        gpu=GPUS,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "find_lr",
+            "--recipe {params.recipe:q}",
+            "--data-dir {params.folder}",
+            "--encoder-dir {input.encoder:q}",
+            "{params.vision}",
+            "--start-lr {params.start_lr}",
+            "--end-lr {params.end_lr}",
+            "--num-iter {params.num_iter}",
+            "--device {params.device}",
+            "--output-curve {output.curve}",
+            "--output-suggestion {output.suggestion}",
+        )

@@ -1,0 +1,113 @@
+# find_lr -> phase1/{trial}/trial.json -> metrics.json -> phase1/leaderboard.csv -> phase1/best.json
+
+localrules:
+    plan_phase1_trial,
+    rank_phase1,
+    select_phase1,
+
+
+AUTO_GRID = CONFIG["phase1"]["space"].get("learning_rate") == "auto"
+
+
+rule plan_phase1_trial:
+    """One point of the grid, or the default config, at Phase 1's budget."""
+    input:
+        fingerprint="results/{run}/data/fingerprint.json",
+        prompts=ancient(PROMPTS),
+        # an explicit grid does not wait for the finder, and is not rerun by it
+        suggestion="results/{run}/find_lr/suggestion.json" if AUTO_GRID else [],
+    output:
+        "results/{run}/phase1/{trial}/trial.json",
+    params:
+        code=code_hash("plan_trial"),
+        prompts=file_sha256(PROMPTS),
+        recipe=lambda wildcards: recipe(
+            wildcards.trial,
+            "phase1",
+            CONFIG["phase1"],
+            epochs=stage_epochs(CONFIG["phase1"]),
+            values=PHASE1[wildcards.trial],
+        ),
+        suggestion=lambda wildcards, input: f"--lr-finder {input.suggestion}" if AUTO_GRID else "",
+    log:
+        "results/{run}/logs/plan_phase1_trial/{trial}.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "plan_trial",
+            "--recipe {params.recipe:q}",
+            "--fingerprint {input.fingerprint}",
+            "--prompts {input.prompts:q}",
+            "{params.suggestion}",
+            "--output {output}",
+        )
+
+
+rule train_phase1_trial:
+    """One training; resumes from its state, and ends at once where that is already complete."""
+    input:
+        **training_inputs("phase1"),
+        encoder=encoder_dir(SEARCH_ENCODER),
+        vision=vision_weights(),
+    output:
+        metrics="results/{run}/phase1/{trial}/metrics.json",
+        history="results/{run}/phase1/{trial}/history.csv",
+        predictions="results/{run}/phase1/{trial}/val_predictions.parquet",
+    params:
+        **training_params(),
+    log:
+        "results/{run}/logs/train_phase1_trial/{trial}.log",
+    benchmark:
+        "results/{run}/benchmarks/train_phase1_trial/{trial}.tsv"
+    threads: 1
+    resources:
+        gpu=GPUS,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch("train_trial", *TRAINING_FLAGS)
+
+
+rule rank_phase1:
+    """All trials of the grid in one table, best first."""
+    input:
+        metrics=expand("results/{{run}}/phase1/{trial}/metrics.json", trial=PHASE1),
+        predictions=expand("results/{{run}}/phase1/{trial}/val_predictions.parquet", trial=PHASE1),
+    output:
+        "results/{run}/phase1/leaderboard.csv",
+    params:
+        code=code_hash("rank_trials"),
+        candidates=candidate_flags("phase1", {trial: [trial] for trial in PHASE1}),
+        metric=METRIC,
+    log:
+        "results/{run}/logs/rank_phase1.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch("rank_trials", "{params.candidates}", "--metric {params.metric}", "--output {output}")
+
+
+rule select_phase1:
+    """The best of the grid by the fixed rule: what Phase 2 searches around."""
+    input:
+        "results/{run}/phase1/leaderboard.csv",
+    output:
+        "results/{run}/phase1/best.json",
+    params:
+        code=code_hash("select_trial"),
+        metric=METRIC,
+        defaults=canonical_json(DEFAULTS),
+    log:
+        "results/{run}/logs/select_phase1.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "select_trial",
+            "--leaderboard {input}",
+            "--stage phase1",
+            "--metric {params.metric}",
+            "--defaults {params.defaults:q}",
+            "--output {output}",
+        )

@@ -1,0 +1,87 @@
+"""Runs torch-lr-finder's range test on the default config: how the loss falls as the learning rate rises.
+
+Writes curve.csv (learning_rate, loss, smoothed_loss) and suggestion.json: the suggested rate, the grid that
+`phase1.space.learning_rate: auto` uses, and the measured throughput.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from retclip.core.files import read_json, write_csv, write_json
+from retclip.core.logs import run_entry, say
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recipe", type=json.loads, required=True, help="JSON: what the config says of it")
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
+    parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
+    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image tower")
+    parser.add_argument("--start-lr", type=float, required=True)
+    parser.add_argument("--end-lr", type=float, required=True)
+    parser.add_argument("--num-iter", type=int, required=True, help="optimiser steps")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--output-curve", type=Path, required=True)
+    parser.add_argument("--output-suggestion", type=Path, required=True)
+    options = parser.parse_args(arguments)
+
+    from retclip.ml.assemble import build_model
+    from retclip.ml.loader import Split
+    from retclip.ml.lr_finder import range_test
+    from retclip.ml.text import load_tokenizer
+    from retclip.ml.trainer import choose_device, choose_precision
+    from retclip.search.budget import plan
+    from retclip.search.space import AUTO_FACTORS
+
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
+    values = {**options.recipe["values"], "learning_rate": options.start_lr, "warmup_steps": 0}
+    trial = plan({**options.recipe, "class_prompts": {}}, values, counts)
+    hyperparameters = trial["hyperparameters"]
+    device = choose_device(options.device)
+    train = Split(
+        options.data_dir,
+        "train",
+        fingerprint,
+        load_tokenizer(options.encoder_dir),
+        hyperparameters["context_length"],
+    )
+    model = build_model(trial, options.encoder_dir, options.vision_weights)
+    started = time.monotonic()
+    curve, suggestion = range_test(
+        trial,
+        model,
+        train,
+        device,
+        choose_precision(hyperparameters["precision"], device),
+        options.end_lr,
+        options.num_iter,
+    )
+    seconds = time.monotonic() - started
+    note = "the steepest fall of the smoothed loss"
+    if suggestion is None:
+        suggestion = options.recipe["values"]["learning_rate"]
+        note = "the curve broke off before 17 steps, so this is the default; lower lr_finder.end_lr"
+    say(f"suggested learning rate {suggestion:.2e}: {note}")
+    write_csv(options.output_curve, curve)
+    write_json(
+        options.output_suggestion,
+        {
+            "suggestion": suggestion,
+            "note": note,
+            "grid": [float(f"{factor * suggestion:.3g}") for factor in AUTO_FACTORS],
+            "batch_size": hyperparameters["batch_size"],
+            "steps": len(curve),
+            "samples_per_second": len(curve) * hyperparameters["batch_size"] / seconds,
+            "wall_seconds": seconds,
+            "device": device.type,
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,51 @@
+"""Plans one trial: a recipe, configured values and the size of the data become a complete trial.json.
+
+Cuts what the budget does not allow (a batch above the subset, a warm-up that never ends) and records it.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from retclip.core.config import HYPERPARAMETERS
+from retclip.core.files import read_json, write_json
+from retclip.core.logs import run_entry, say
+from retclip.core.prompts import class_prompts
+from retclip.core.schemas import check
+from retclip.search.budget import plan
+from retclip.search.space import resolve_auto
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--recipe", type=json.loads, required=True, help="JSON: what the config says of it")
+    parser.add_argument("--fingerprint", type=Path, required=True, help="data/fingerprint.json, for counts")
+    parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
+    parser.add_argument("--lr-finder", type=Path, help="suggestion.json, where the grid is `auto`")
+    parser.add_argument("--candidates", type=Path, help="JSON with `candidates`: best.json or a bracket")
+    parser.add_argument("--slot", type=int, default=0, help="which of the candidates (from 0)")
+    parser.add_argument("--output", type=Path, required=True, help="trial.json")
+    options = parser.parse_args(arguments)
+
+    recipe, fingerprint = options.recipe, read_json(options.fingerprint)
+    values = dict(recipe["values"])
+    if options.lr_finder:
+        values = resolve_auto(values, read_json(options.lr_finder)["grid"])
+    if options.candidates:
+        candidates = read_json(options.candidates)["candidates"]
+        # a stage that decided for the defaults has no runner-up: its finalists are all the same training
+        values |= candidates[min(options.slot, len(candidates) - 1)]["hyperparameters"]
+    values = {name: values[name] for name in HYPERPARAMETERS}
+    prompts = class_prompts(options.prompts, fingerprint["classes"])
+    counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
+    trial = plan({**recipe, "class_prompts": prompts}, values, counts)
+    check(trial, "trial", str(options.output))
+    for cut in trial["budget"]["cuts"]:
+        say(f"{trial['id']}: {cut['key']} {cut['configured']} cut to {cut['used']}: {cut['reason']}")
+    write_json(options.output, trial)
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,43 @@
+"""Draws the configurations of one bracket of Phase 2 around the best of Phase 1.
+
+Writes bracket.json: `candidates`, one per slot. Trial k does not depend on how many trials follow.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from retclip.core.files import read_json, write_json
+from retclip.core.logs import run_entry
+from retclip.search.proposals import propose
+from retclip.search.space import near_best
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--best", type=Path, required=True, help="phase1/best.json")
+    parser.add_argument("--space", type=json.loads, required=True, help="JSON: phase2.space of the config")
+    parser.add_argument("--strategy", required=True, help="phase2.strategy of the config")
+    parser.add_argument("--slots", type=int, required=True, help="how many configurations")
+    parser.add_argument("--seed", type=int, required=True, help="of this bracket: base seed + bracket")
+    parser.add_argument("--output", type=Path, required=True, help="bracket.json")
+    options = parser.parse_args(arguments)
+
+    best = read_json(options.best)["hyperparameters"]
+    space = near_best(options.space, best)
+    drawn = propose(space, best, options.slots, options.seed, options.strategy)
+    write_json(
+        options.output,
+        {
+            "strategy": options.strategy,
+            "seed": options.seed,
+            "space": space,
+            "candidates": [{"hyperparameters": values} for values in drawn],
+        },
+    )
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,38 @@
+"""Ranks the finished trials of a stage on the validation data and writes its leaderboard.csv.
+
+Give one --candidate per configuration: its id and the folder of each training (several where it was trained
+with several seeds; their scores are averaged).
+"""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.files import read_json, write_csv
+from retclip.core.logs import run_entry
+from retclip.search.selection import Candidate, Run, leaderboard, rank
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--candidate", nargs="+", action="append", required=True, metavar="ID FOLDER")
+    parser.add_argument("--metric", required=True, help="selection.metric of the config")
+    parser.add_argument("--output", type=Path, required=True, help="leaderboard.csv")
+    options = parser.parse_args(arguments)
+
+    candidates = [
+        Candidate(identifier, [_read_run(Path(folder)) for folder in folders])
+        for identifier, *folders in options.candidate
+    ]
+    write_csv(options.output, leaderboard(rank(candidates, options.metric)))
+
+
+def _read_run(folder: Path) -> Run:
+    import pandas as pd
+
+    return Run(read_json(folder / "metrics.json"), pd.read_parquet(folder / "val_predictions.parquet"))
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,26 @@
+"""Recommends a text encoder by the mean validation score of its final trainings; test has no say."""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.files import read_json, write_json
+from retclip.core.logs import run_entry, say
+from retclip.search.selection import recommend_encoder
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of each final")
+    parser.add_argument("--metric", required=True, help="selection.metric of the config")
+    parser.add_argument("--output", type=Path, required=True, help="recommendation.json")
+    options = parser.parse_args(arguments)
+
+    decision = recommend_encoder([read_json(path) for path in options.metrics], options.metric)
+    say(f"recommended text encoder: {decision['encoder']} ({decision['reason']})")
+    write_json(options.output, decision)
+
+
+if __name__ == "__main__":
+    run_entry(main)

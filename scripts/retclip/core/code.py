@@ -1,0 +1,65 @@
+"""What of our code a rule depends on, as one hash: editing a comment reruns nothing, a real edit reruns
+exactly the rules that use it."""
+
+import ast
+import hashlib
+from functools import cache
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[2]
+
+
+def code_hash(entry: str) -> str:
+    """16 hex digits over the syntax trees of scripts/{entry}.py and every module of ours that it imports,
+    directly or through another, wherever in the file the import stands. Docstrings and comments do not count.
+    """
+    digest = hashlib.sha256()
+    for path in modules_of(entry):
+        digest.update(f"{path.relative_to(SCRIPTS)}\n{_tree(path)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def modules_of(entry: str) -> tuple[Path, ...]:
+    """The files of ours that scripts/{entry}.py consists of, sorted, itself included."""
+    seen: set[Path] = set()
+    waiting = [SCRIPTS / f"{entry}.py"]
+    while waiting:
+        path = waiting.pop()
+        if path not in seen:
+            seen.add(path)
+            waiting.extend(_imports(path))
+    return tuple(sorted(seen))
+
+
+@cache
+def _parse(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+
+
+@cache
+def _tree(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if (
+                isinstance(first, ast.Expr)
+                and isinstance(first.value, ast.Constant)
+                and isinstance(first.value.value, str)
+            ):
+                node.body = node.body[1:]
+    return ast.unparse(tree)  # not ast.dump: its form changes between versions of Python
+
+
+@cache
+def _imports(path: Path) -> tuple[Path, ...]:
+    found = []
+    for node in ast.walk(_parse(path)):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("retclip"):
+            found.append(node.module)
+            found.extend(f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names if alias.name.startswith("retclip"))
+    files = (SCRIPTS.joinpath(*name.split(".")).with_suffix(".py") for name in found)
+    return tuple(path for path in files if path.is_file())

@@ -1,0 +1,133 @@
+"""The configuration of a run: cleaned, checked, and said wrong in one sentence."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+from retclip.core import schemas
+
+Config = dict[str, Any]
+
+# The order in which hyperparameters are named everywhere: trial.json, leaderboards, ids.
+HYPERPARAMETERS = (
+    "learning_rate",
+    "batch_size",
+    "warmup_steps",
+    "weight_decay",
+    "temperature",
+    "learnable_temperature",
+    "epochs",
+    "lr_scheduler",
+    "optimizer",
+    "max_grad_norm",
+    "freeze",
+    "augment",
+    "same_class_negatives",
+    "context_length",
+    "patience",
+    "precision",
+)
+
+
+def drop_nulls(value: Any) -> Any:
+    """The same mapping without its null entries, at every depth: in an overlay, null deletes a key."""
+    if isinstance(value, dict):
+        return {key: drop_nulls(item) for key, item in value.items() if item is not None}
+    return value
+
+
+def check_config(config: Config, origin: str = "config") -> Config:
+    """The config without nulls. Raises ValueError with one sentence naming the first wrong key or path."""
+    clean = drop_nulls(config)
+    schemas.check(clean, "config", origin)
+    _check_model(clean, origin)
+    _check_search(clean, origin)
+    _check_data(clean, origin)
+    if not Path(clean["evaluation"]["prompts"]).is_file():
+        raise ValueError(f"{origin}: evaluation.prompts is {clean['evaluation']['prompts']}: no such file.")
+    return clean
+
+
+def configured_defaults(config: Config) -> dict[str, Any]:
+    """Every hyperparameter of the baseline, in the fixed order, in the units of a full run."""
+    training = config["training"]
+    values = {
+        **config["defaults"],
+        "max_grad_norm": training["max_grad_norm"],
+        "freeze": config["model"]["freeze"],
+        "augment": training["augment"],
+        "same_class_negatives": training["same_class_negatives"],
+        "context_length": config["model"]["context_length"],
+        "patience": training.get("early_stopping_patience"),
+        "precision": training["precision"],
+    }
+    return {name: values[name] for name in HYPERPARAMETERS}
+
+
+def _check_model(config: Config, origin: str) -> None:
+    model = config["model"]
+    if model["search_encoder"] not in model["text_encoders"]:
+        raise ValueError(
+            f"{origin}: model.search_encoder is {model['search_encoder']!r}; it must be one of "
+            f"model.text_encoders: {', '.join(model['text_encoders'])}."
+        )
+    vision = model["vision"]
+    sizes = {"layers", "width", "head_width", "patch_size", "embed_dim"}
+    if "architecture" not in vision and not sizes <= set(vision):
+        raise ValueError(
+            f"{origin}: model.vision needs an architecture, or all of {', '.join(sorted(sizes))}; "
+            f"{', '.join(sorted(sizes - set(vision)))} missing."
+        )
+    if "architecture" in vision and set(vision) & (sizes - {"embed_dim"}):
+        raise ValueError(
+            f"{origin}: model.vision has both an architecture and sizes "
+            f"({', '.join(sorted(set(vision) & (sizes - {'embed_dim'})))}); set architecture: null to use the sizes."
+        )
+
+
+def _check_search(config: Config, origin: str) -> None:
+    finder = config["lr_finder"]
+    if finder["start_lr"] >= finder["end_lr"]:
+        raise ValueError(f"{origin}: lr_finder.start_lr must be below lr_finder.end_lr.")
+    for name, values in config["phase2"]["space"].items():
+        if isinstance(values, dict) and "low" in values and values["low"] >= values["high"]:
+            raise ValueError(f"{origin}: phase2.space.{name}: low must be below high.")
+        if isinstance(values, dict) and values.get("log") and values["low"] <= 0:
+            raise ValueError(f"{origin}: phase2.space.{name}: a log range must start above 0.")
+    if config["confirm"]["top_k"] > config["phase2"]["trials"]:
+        raise ValueError(f"{origin}: confirm.top_k is larger than phase2.trials.")
+
+
+def _check_data(config: Config, origin: str) -> None:
+    data = config["data"]
+    if data["source"] == "demo":
+        if "demo_patients" not in data:
+            raise ValueError(f"{origin}: data.source is demo, so data.demo_patients must say how many to draw.")
+        return
+    for key in ("manifest", "image_root"):
+        if key not in data:
+            raise ValueError(f"{origin}: data.source is {data['source']}, so data.{key} must be given.")
+    for key in ("manifest", "test_manifest"):
+        if key in data:
+            _check_manifest_header(Path(data[key]), f"{origin}: data.{key}")
+    if not Path(data["image_root"]).is_dir():
+        raise ValueError(f"{origin}: data.image_root is {data['image_root']}: no such folder.")
+
+
+def _check_manifest_header(path: Path, origin: str) -> None:
+    """Finds a missing column before anything is downloaded or queued; the rows are checked by build_lmdb."""
+    if not path.is_file():
+        raise ValueError(f"{origin} is {path}: no such file.")
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        first = stream.readline()
+    separator = ";" if first.count(";") > first.count(",") else ","
+    columns = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    groups = (
+        ("patient_id",),
+        ("image", "image_left", "image_right"),
+        ("label", "label_left", "label_right", "text", "text_left", "text_right"),
+    )
+    for wanted in groups:
+        if not set(wanted) & set(columns):
+            need = wanted[0] if len(wanted) == 1 else f"one of {', '.join(wanted)}"
+            raise ValueError(f"{origin} ({path}) lacks the column {need}; it has {', '.join(columns)}.")

@@ -1,0 +1,78 @@
+"""Checks values against config/schema/*.schema.yaml and says in one sentence what is wrong."""
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schema"
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """The schema called `name`, parsed."""
+    import yaml
+
+    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+
+
+def check(value: Any, name: str, origin: str) -> None:
+    """Raises ValueError with one sentence naming `origin` and the key if `value` breaks schema `name`."""
+    import jsonschema
+
+    validator = jsonschema.Draft202012Validator(load(name))
+    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
+    if error is not None:
+        raise ValueError(f"{origin}: {_sentence(error)}")
+
+
+def _sentence(error: Any) -> str:
+    """One sentence a user can act on, for the mistakes that YAML invites first."""
+    key = ".".join(str(part) for part in error.absolute_path) or "the top level"
+    value = error.instance
+    if error.validator == "additionalProperties":
+        return _unknown_key(error, key)
+    if error.validator == "required":
+        missing = next(name for name in error.validator_value if name not in value)
+        return f"{key} lacks the key '{missing}'."
+    if error.validator == "enum":
+        return f"{key} is {value!r}; it must be one of {', '.join(map(str, error.validator_value))}."
+    if error.validator == "const":
+        return f"{key} is {value!r}; this version knows only {error.validator_value!r}."
+    if error.validator == "type":
+        hint = ""
+        if isinstance(value, str) and _is_number(value):
+            hint = f" YAML reads {value} as text; write {_as_yaml_number(value)}."
+        if isinstance(value, bool):
+            hint = " YAML reads bare off, on, yes and no as true or false; put the word in quotes."
+        wanted = error.validator_value
+        wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
+        return f"{key} is {value!r}; it must be a {wanted}.{hint}"
+    described = error.schema.get("description") if isinstance(error.schema, dict) else None
+    explanation = f" ({' '.join(described.split())})" if described else ""
+    return f"{key}: {error.message}{explanation}."
+
+
+def _unknown_key(error: Any, key: str) -> str:
+    import difflib
+
+    known = list(error.schema.get("properties", {}))
+    unknown = next(name for name in error.instance if name not in known)
+    near = difflib.get_close_matches(str(unknown), known, n=1)
+    advice = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
+    return f"{key} has the unknown key '{unknown}'; {advice}"
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _as_yaml_number(text: str) -> str:
+    number = float(text)
+    plain = f"{number:g}"
+    if "e" in plain and "." not in plain:
+        plain = plain.replace("e", ".0e")
+    return plain

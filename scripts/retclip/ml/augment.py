@@ -1,0 +1,56 @@
+"""From stored uint8 pictures to what the image tower reads; augmentation runs on the whole batch at once."""
+
+import math
+
+import torch
+from torch.nn import functional
+
+# OpenAI CLIP's image statistics, which RET-CLIP's weights were trained with.
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+MAX_TURN_DEGREES = 10.0
+MAX_ZOOM = 0.1
+MAX_SHIFT = 0.04
+MAX_COLOUR = 0.1
+
+
+def to_model_input(pictures: torch.Tensor, augment: bool) -> torch.Tensor:
+    """uint8 [B, S, S, 3] -> normalised float32 [B, 3, S, S] on the same device.
+
+    Augmentation turns, zooms and shifts each picture a little and changes its brightness and contrast; it
+    never flips, because left and right is what the loss is about. Draws come from torch's global generator,
+    which the trainer seeds at every step.
+    """
+    images = pictures.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    if augment:
+        images = _recolour(_move(images))
+    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    return (images - mean) / std
+
+
+def _move(images: torch.Tensor) -> torch.Tensor:
+    count = len(images)
+    angle = _uniform(count, images) * math.radians(MAX_TURN_DEGREES)
+    zoom = 1 + _uniform(count, images) * MAX_ZOOM
+    rotation = torch.stack(
+        [torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], dim=1
+    ).view(count, 2, 2)
+    shift = torch.stack([_uniform(count, images), _uniform(count, images)], dim=1) * 2 * MAX_SHIFT
+    matrix = torch.cat([rotation * zoom.view(-1, 1, 1), shift.unsqueeze(2)], dim=2)
+    grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)
+    return functional.grid_sample(images, grid, align_corners=False)
+
+
+def _recolour(images: torch.Tensor) -> torch.Tensor:
+    count = len(images)
+    contrast = (1 + _uniform(count, images) * MAX_COLOUR).view(-1, 1, 1, 1)
+    brightness = (_uniform(count, images) * MAX_COLOUR).view(-1, 1, 1, 1)
+    average = images.mean(dim=(1, 2, 3), keepdim=True)
+    return ((images - average) * contrast + average * (1 + brightness)).clamp(0, 1)
+
+
+def _uniform(count: int, like: torch.Tensor) -> torch.Tensor:
+    """[count] draws from -1 to 1."""
+    return torch.rand(count, device=like.device) * 2 - 1

@@ -1,0 +1,194 @@
+"""What a model knows of a split: features once per tower, then zero-shot and retrieval scores."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from retclip.core.scores import (
+    RETRIEVAL,
+    ZERO_SHOT,
+    chance_levels,
+    majority_levels,
+    proportion_error,
+    standard_error,
+    zero_shot_scores,
+)
+from retclip.ml.augment import to_model_input
+from retclip.ml.loader import Split
+from retclip.ml.loss import tripartite_loss
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retclip.ml.model import RetClip
+
+# Fixed, so that losses of trials with different batch sizes can be compared: InfoNCE depends on the number
+# of negatives.
+EVALUATION_BATCH = 64
+RETRIEVAL_CHUNK = 512
+
+
+@dataclass
+class Features:
+    """L2-normalised features of a split [N, D] per unit (left, right, patient), and the mean loss."""
+
+    image: dict[str, torch.Tensor]
+    text: dict[str, torch.Tensor]
+    loss: float
+
+
+@torch.inference_mode()
+def embed(model: "RetClip", split: Split, device: torch.device, precision: str) -> Features:
+    """Both towers over the whole split, without augmentation."""
+    model.eval()
+    parts: dict[str, list[torch.Tensor]] = {}
+    loss_sum = torch.zeros((), dtype=torch.float64)
+    for start in range(0, len(split), EVALUATION_BATCH):
+        indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
+        batch = split.batch(indices, device)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            outputs = forward(model, batch, augment=False)
+        loss_sum += tripartite_loss(outputs, *batch["present"].unbind(1))["total"].double().cpu() * len(indices)
+        for name, value in outputs.items():
+            if value.ndim == 2:
+                parts.setdefault(name, []).append(value.float().cpu())
+    joined = {name: torch.cat(values) for name, values in parts.items()}
+    return Features(
+        image={
+            "left": joined["left_features"],
+            "right": joined["right_features"],
+            "patient": joined["image_features"],
+        },
+        text={
+            "left": joined["text_features_left"],
+            "right": joined["text_features_right"],
+            "patient": joined["text_features"],
+        },
+        loss=float(loss_sum / len(split)),
+    )
+
+
+def forward(model: Any, batch: dict[str, Any], augment: bool) -> dict[str, torch.Tensor]:
+    """One call of the model on a batch of Split.batch: the outputs of RetClip.forward."""
+    pictures = batch["pictures"]
+    images = to_model_input(pictures.flatten(0, 1), augment)
+    left, right = images.chunk(2)
+    return model(left, right, **batch["texts"])
+
+
+@torch.inference_mode()
+def class_features(
+    model: "RetClip",
+    classes: list[str],
+    class_prompts: dict[str, list[str]],
+    tokenize: Any,
+    context_length: int,
+    device: torch.device,
+) -> dict[str, torch.Tensor]:
+    """The mean of each class's prompt features, normalised again, [C, D] per unit's text head."""
+    model.eval()
+    prompts = [prompt for label in classes for prompt in class_prompts[label]]
+    owner = torch.tensor([i for i, label in enumerate(classes) for _ in class_prompts[label]])
+    ids, mask = tokenize(prompts, context_length)
+    features = {}
+    for unit in ("left", "right", "patient"):
+        encoded = model.encode_text(ids.to(device), mask.to(device), unit).float().cpu()
+        sums = torch.zeros(len(classes), encoded.shape[1]).index_add_(0, owner, encoded)
+        features[unit] = torch.nn.functional.normalize(sums, dim=1)
+    return features
+
+
+def predictions(split: Split, features: Features, class_texts: dict[str, torch.Tensor]) -> "pd.DataFrame":
+    """One row per scored eye (or patient, where labels are per patient): cosine similarity to each class.
+
+    Columns: sample_id, patient_id, eye, target (class index), score_0 .. score_{C-1}.
+    """
+    import pandas as pd
+
+    tables = []
+    for unit, target in split.targets.items():
+        seen = target >= 0
+        if unit != "patient":
+            seen &= split.present[:, ("left", "right").index(unit)]
+        rows = np.flatnonzero(seen)
+        scores = (features.image[unit][rows] @ class_texts[unit].T).numpy()
+        table = split.frame.loc[rows, ["sample_id", "patient_id"]].reset_index(drop=True)
+        table["eye"] = unit
+        table["target"] = target[rows]
+        columns = [f"score_{i}" for i in range(len(split.classes))]
+        tables.append(pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1))
+    return pd.concat(tables, ignore_index=True) if tables else no_predictions(len(split.classes))
+
+
+def no_predictions(classes: int) -> "pd.DataFrame":
+    """An empty table in the form of `predictions`: nothing is labelled, or the training broke."""
+    import pandas as pd
+
+    names = ["sample_id", "patient_id", "eye", "target", *(f"score_{i}" for i in range(classes))]
+    return pd.DataFrame({name: [] for name in names})
+
+
+def retrieval_ranks(features: Features, texts: list[str]) -> dict[str, np.ndarray]:
+    """Rank (from 1) of the best right answer for every query, [N] per direction.
+
+    Samples with the same text are each other's right answers: no model could tell them apart.
+    """
+    _, group = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    labels = torch.from_numpy(group)
+    image, text = features.image["patient"], features.text["patient"]
+    return {
+        "image_to_text": _ranks(image, text, labels),
+        "text_to_image": _ranks(text, image, labels),
+    }
+
+
+def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    ranks = []
+    for start in range(0, len(queries), RETRIEVAL_CHUNK):
+        chunk = slice(start, start + RETRIEVAL_CHUNK)
+        similarity = queries[chunk] @ answers.T
+        right = labels[chunk, None] == labels[None, :]
+        best = similarity.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True).values
+        ranks.append(1 + ((similarity > best) & ~right).sum(1))
+    return torch.cat(ranks).numpy()
+
+
+def recalls(ranks: dict[str, np.ndarray]) -> dict[str, float]:
+    """recall_at_1, 5 and 10 in both directions: the share of queries whose rank is at most k."""
+    return {
+        f"{direction}_recall_at_{k}": float((values <= k).mean())
+        for direction, values in ranks.items()
+        for k in (1, 5, 10)
+    }
+
+
+def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> dict[str, Any]:
+    """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels."""
+    classes = len(split.classes)
+    target = table["target"].to_numpy(dtype=np.int64)
+    scores = table[[f"score_{i}" for i in range(classes)]].to_numpy(dtype=np.float64)
+    found = recalls(retrieval_ranks(features, split.texts["patient"]))
+    chance_recall = {name: min(1.0, int(name.rsplit("_", 1)[1]) / len(split)) for name in RETRIEVAL}
+    labelled = len(target) > 0
+    return {
+        "loss": features.loss if np.isfinite(features.loss) else None,
+        **(zero_shot_scores(target, scores) if labelled else dict.fromkeys(ZERO_SHOT)),
+        **found,
+        "levels": {
+            "chance": {**(chance_levels(target, classes) if labelled else {}), **chance_recall},
+            "majority": majority_levels(target, classes) if labelled else {},
+        },
+    }
+
+
+def standard_errors(table: "pd.DataFrame", classes: int, samples: int, val: dict[str, Any]) -> dict[str, Any]:
+    """Standard error per metric: a bootstrap over patients for zero-shot, the binomial formula for recalls."""
+    target = table["target"].to_numpy(dtype=np.int64)
+    scores = table[[f"score_{i}" for i in range(classes)]].to_numpy(dtype=np.float64)
+    patients = table["patient_id"].to_numpy()
+    return {
+        **{metric: standard_error(metric, target, scores, patients) for metric in ZERO_SHOT},
+        **{metric: proportion_error(val[metric], samples) for metric in RETRIEVAL},
+    }

@@ -1,0 +1,58 @@
+"""Optimisers and learning-rate schedules, as in CLIP training."""
+
+import math
+from typing import Any
+
+import torch
+
+# CLIP's second momentum and epsilon for transformers (Radford et al. 2021, table 18).
+BETAS = (0.9, 0.98)
+EPSILON = 1e-6
+SGD_MOMENTUM = 0.9
+
+
+def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> torch.optim.Optimizer:
+    """The optimiser over all trainable parameters; biases, norms and logit scales get no weight decay."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [parameter for parameter in trainable if parameter.ndim >= 2],
+            "weight_decay": hyperparameters["weight_decay"],
+        },
+        {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
+    ]
+    rate = hyperparameters["learning_rate"]
+    match hyperparameters["optimizer"]:
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON)
+        case "adam":
+            return torch.optim.Adam(groups, lr=rate, betas=BETAS, eps=EPSILON)
+        case "sgd":
+            return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM)
+    raise AssertionError(hyperparameters["optimizer"])
+
+
+def learning_rate_at(step: int, total_steps: int, hyperparameters: dict[str, Any]) -> float:
+    """Learning rate of optimiser step `step` (from 0): a linear warm-up to the peak, then the schedule.
+
+    cosine: peak * (1 + cos(pi t)) / 2 and linear: peak * (1 - t), with t the share of the steps after the
+    warm-up that are done.
+    """
+    peak, warmup = hyperparameters["learning_rate"], hyperparameters["warmup_steps"]
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    done = (step - warmup) / max(1, total_steps - warmup)
+    match hyperparameters["lr_scheduler"]:
+        case "cosine":
+            return peak * (1 + math.cos(math.pi * done)) / 2
+        case "linear":
+            return peak * (1 - done)
+        case "constant":
+            return peak
+    raise AssertionError(hyperparameters["lr_scheduler"])
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Gives every parameter group the same learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate

@@ -1,0 +1,58 @@
+"""What metrics.json says of a training: its scores, what it cost, and what it ran on."""
+
+import platform
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from retclip.ml.trainer import Outcome, peak_memory_bytes
+
+PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
+
+
+def metrics_document(
+    trial: dict[str, Any],
+    outcome: Outcome,
+    device: torch.device,
+    precision: str,
+    samples: int,
+    data: dict[str, str],
+    code: str,
+) -> dict[str, Any]:
+    """The content of metrics.json. data: content hash per split; code: hash of the training code."""
+    progress = outcome.progress
+    seen = progress.epoch * trial["budget"]["steps_per_epoch"] * trial["hyperparameters"]["batch_size"]
+    return {
+        "trial": trial,
+        "trial_sha256": trial["sha256"],
+        "status": progress.status,
+        "train_loss": progress.history[-1]["train_loss"] if progress.history else None,
+        "val": outcome.val,
+        "best_epoch": progress.best_epoch,
+        "epochs": progress.epoch,
+        "steps": progress.epoch * trial["budget"]["steps_per_epoch"],
+        "train_samples": samples,
+        "samples_per_second": seen / progress.train_seconds if progress.train_seconds else None,
+        "wall_seconds": progress.device_seconds,
+        "device_seconds": progress.device_seconds,
+        "peak_memory_bytes": peak_memory_bytes(device),
+        "utilization": _utilization(device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "precision": precision,
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "code": code,
+        "data": data,
+        "attempts": progress.attempts,
+        "resumed_from": outcome.resumed_from_epoch,
+    }
+
+
+def _utilization(device: torch.device) -> float | None:
+    """Share of the last sampling period in which the GPU was busy; None on a CPU or without NVML."""
+    if device.type != "cuda":
+        return None
+    try:
+        return torch.cuda.utilization(device) / 100
+    except (ModuleNotFoundError, RuntimeError):
+        return None

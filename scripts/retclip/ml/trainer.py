@@ -1,0 +1,270 @@
+"""Trains one trial to its stopping epoch, resumably.
+
+Every step seeds its own randomness from (seed, step), and the order of an epoch follows from (seed, epoch):
+so a training that was killed anywhere goes on bit for bit as if it had not been, with nothing to restore but
+weights and optimiser.
+"""
+
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from retclip.core.logs import say
+from retclip.core.scores import METRICS
+from retclip.ml.evaluate import (
+    class_features,
+    embed,
+    forward,
+    no_predictions,
+    predictions,
+    standard_errors,
+    validation_scores,
+)
+from retclip.ml.loader import Split, epoch_batches
+from retclip.ml.loss import tripartite_loss
+from retclip.ml.optim import build_optimizer, learning_rate_at, set_learning_rate
+from retclip.ml.state import StateFolder, load_checkpoint, save_checkpoint
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retclip.ml.model import RetClip
+
+
+@dataclass
+class Progress:
+    """Where a training stands; plain values only, so that a checkpoint holds no code."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    epoch_loss_sum: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float | None = None
+    train_seconds: float = 0.0
+    device_seconds: float = 0.0
+    status: str = "completed"
+    attempts: int = 0
+
+
+@dataclass
+class Outcome:
+    """A finished training: the chosen weights are in the model; val and predictions belong to them."""
+
+    progress: Progress
+    val: dict[str, Any]
+    predictions: "pd.DataFrame"
+    resumed_from_epoch: float | None
+
+
+class Trainer:
+    """The loop over epochs and steps of one trial."""
+
+    def __init__(
+        self,
+        trial: dict[str, Any],
+        model: "RetClip",
+        train: Split,
+        val: Split,
+        tokenize: Any,
+        device: torch.device,
+        precision: str,
+        folder: StateFolder,
+        save_seconds: float,
+    ) -> None:
+        self.trial, self.hyperparameters, self.budget = trial, trial["hyperparameters"], trial["budget"]
+        self.model, self.train, self.val, self.tokenize = model.to(device), train, val, tokenize
+        self.device, self.precision = device, precision
+        self.folder, self.save_seconds = folder, save_seconds
+        self.optimizer = build_optimizer(model, self.hyperparameters)
+        self.progress = Progress()
+        self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
+
+    def run(self) -> Outcome:
+        """Trains up to the budget's stop_epoch, or until early stopping or divergence ends it."""
+        resumed = self._resume()
+        self.progress.attempts += 1
+        try:
+            while self.progress.epoch < self.budget["stop_epoch"] and self.progress.status == "completed":
+                self._epoch()
+        except torch.OutOfMemoryError:
+            say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
+            self.progress.status = "out_of_memory"
+        val, table = self._result()
+        return Outcome(self.progress, val, table, resumed)
+
+    def _epoch(self) -> None:
+        progress = self.progress
+        started = saved = time.monotonic()
+        loss_sum = torch.tensor(progress.epoch_loss_sum, dtype=torch.float64, device=self.device)
+        self.model.train()
+        batches = epoch_batches(
+            len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch
+        )
+        for position, indices in enumerate(batches):
+            if position < progress.step_in_epoch:
+                continue
+            loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, indices)
+            if time.monotonic() - saved >= self.save_seconds:
+                saved = time.monotonic()
+                progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
+                self._save(saved - started)
+        seconds = time.monotonic() - started
+        progress.train_seconds += seconds
+        train_loss = float(loss_sum) / self.budget["steps_per_epoch"]
+        progress.epoch += 1
+        progress.step_in_epoch, progress.epoch_loss_sum = 0, 0.0
+        self._finish_epoch(train_loss)
+        progress.device_seconds += time.monotonic() - started
+
+    def _step(self, step: int, indices: Any) -> torch.Tensor:
+        """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
+        torch.manual_seed(self.trial["seed"] * 1_000_003 + step)
+        set_learning_rate(
+            self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters)
+        )
+        batch = self.train.batch(indices, self.device)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            outputs = forward(self.model, batch, augment=self.hyperparameters["augment"])
+        loss = tripartite_loss(outputs, *batch["present"].unbind(1))["total"]
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.hyperparameters["max_grad_norm"])
+        self.optimizer.step()
+        self.model.clamp_logit_scales()
+        return loss.detach().double()
+
+    def _finish_epoch(self, train_loss: float) -> None:
+        """Evaluates, writes the epoch's row of history, and decides whether to go on."""
+        progress, metric = self.progress, self.trial["selection_metric"]
+        diverged = not torch.isfinite(torch.tensor(train_loss)) or not all(
+            torch.isfinite(parameter).all() for parameter in self.model.parameters()
+        )
+        if diverged:
+            say(f"epoch {progress.epoch}: the loss is not finite: diverged is this trial's result")
+            progress.status = "diverged"
+            self.latest = None
+            return
+        self.latest = self._evaluate()
+        val = self.latest[0]
+        scales = [self.model.logit_scale, self.model.logit_scale_left, self.model.logit_scale_right]
+        temperatures = [scale.exp().reciprocal().item() for scale in scales]
+        progress.history.append(
+            {
+                "epoch": progress.epoch,
+                "step": progress.epoch * self.budget["steps_per_epoch"],
+                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "train_loss": train_loss,
+                **{f"val_{name}" if name == "loss" else name: v for name, v in val.items() if name != "levels"},
+                **dict(zip(("temperature", "temperature_left", "temperature_right"), temperatures, strict=True)),
+            }
+        )
+        score = val[metric]
+        shown = "none" if score is None else f"{score:.3f}"
+        say(f"epoch {progress.epoch}/{self.budget['stop_epoch']}: loss {train_loss:.3f}, val {metric} {shown}")
+        patience = self.hyperparameters["patience"]
+        if patience is None:
+            progress.best_epoch, progress.best_score = progress.epoch, score
+            return
+        if progress.best_epoch == 0 or (score is not None and score > (progress.best_score or -1.0)):
+            progress.best_epoch, progress.best_score = progress.epoch, score
+            save_checkpoint(self.folder.best_weights, {"model": self.model.state_dict()})
+        elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.budget["stop_epoch"]:
+            say(f"no better epoch since {progress.best_epoch}: stopping early")
+            progress.status = "early_stopped"
+
+    def _evaluate(self) -> tuple[dict[str, Any], "pd.DataFrame"]:
+        features = embed(self.model, self.val, self.device, self.precision)
+        texts = class_features(
+            self.model,
+            self.val.classes,
+            self.trial["class_prompts"],
+            self.tokenize,
+            self.hyperparameters["context_length"],
+            self.device,
+        )
+        table = predictions(self.val, features, texts)
+        return validation_scores(self.val, features, table), table
+
+    def _result(self) -> tuple[dict[str, Any], "pd.DataFrame"]:
+        """Loads the chosen epoch's weights; scores them, unless that epoch was evaluated last."""
+        progress = self.progress
+        if progress.status in ("out_of_memory", "diverged"):
+            # judged as such, not by the epochs before it broke
+            return _no_scores(), no_predictions(len(self.val.classes))
+        if progress.best_epoch != progress.epoch or self.latest is None:
+            best = load_checkpoint(self.folder.best_weights) if self.hyperparameters["patience"] else None
+            if best is not None:
+                self.model.load_state_dict(best["model"])
+            self.latest = self._evaluate()
+        val, table = self.latest
+        return {
+            **val,
+            "standard_error": standard_errors(table, len(self.val.classes), len(self.val), val),
+        }, table
+
+    def _resume(self) -> float | None:
+        """Takes up the saved state, if there is one; returns the epoch it stood at, in fractions."""
+        saved = load_checkpoint(self.folder.checkpoint)
+        if saved is None:
+            return None
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.progress = Progress(**saved["progress"])
+        at = self.progress.epoch + self.progress.step_in_epoch / self.budget["steps_per_epoch"]
+        say(f"resuming at epoch {at:.2f}")
+        return at
+
+    def save(self) -> None:
+        """Saves the state at an epoch's end, for the next rung or for a process that dies in evaluation."""
+        self._save(0.0)
+
+    def _save(self, seconds_in_epoch: float) -> None:
+        content = asdict(self.progress)
+        content["device_seconds"] += seconds_in_epoch
+        save_checkpoint(
+            self.folder.checkpoint,
+            {
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "progress": content,
+            },
+        )
+
+
+def peak_memory_bytes(device: torch.device) -> int:
+    """Peak memory of the GPU, or of this process where there is none."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`wanted` is auto, cpu or cuda. Raises ValueError where cuda is wanted and torch sees none."""
+    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+        return torch.device("cpu")
+    if not torch.cuda.is_available():
+        raise ValueError(
+            f"training.device is cuda, but torch {torch.__version__} (built for CUDA {torch.version.cuda}) sees "
+            "no GPU on this machine; check the driver with nvidia-smi, or set training.device to cpu."
+        )
+    return torch.device("cuda")
+
+
+def choose_precision(wanted: str, device: torch.device) -> str:
+    """auto means bf16 on a GPU and fp32 on a CPU."""
+    if wanted == "auto":
+        return "bf16" if device.type == "cuda" else "fp32"
+    return wanted
+
+
+def _no_scores() -> dict[str, Any]:
+    nothing: dict[str, Any] = {"loss": None, **dict.fromkeys(METRICS)}
+    return {**nothing, "levels": {"chance": {}, "majority": {}}, "standard_error": dict.fromkeys(METRICS)}
+
+

@@ -1,0 +1,80 @@
+"""From configured values to a complete trial: what a budget allows, and what had to be cut, in the open."""
+
+import math
+from typing import Any
+
+from retclip.core.files import sha256_of
+from retclip.search.space import Values
+
+# A warm-up that never ends never reaches the learning rate that the trial is named after.
+MAX_WARMUP_SHARE = 0.8
+
+
+def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict[str, Any]:
+    """The content of trial.json.
+
+    recipe: id, phase, text_encoder, seed, vision, encoder, image_size, selection_metric, train_samples,
+    val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it).
+    values: every hyperparameter as configured, in the units of a full run. counts: samples per split.
+    Raises ValueError where no optimiser step is left.
+    """
+    available = counts["train"]
+    samples = min(recipe["train_samples"] or available, available)
+    if samples < 2:
+        raise ValueError(f"{recipe['id']}: {samples} training samples leave nothing to contrast; add data.")
+    used = dict(values)
+    cuts = []
+    epochs = recipe["epochs"] or values["epochs"]
+    used["epochs"] = epochs
+    used["batch_size"] = min(values["batch_size"], samples)
+    if used["batch_size"] < values["batch_size"]:
+        cuts.append(_cut("batch_size", values, used, f"the trial has {samples} samples"))
+    steps_per_epoch = math.ceil(samples / used["batch_size"])
+    total_steps = steps_per_epoch * epochs
+    full_steps = math.ceil(available / min(values["batch_size"], available)) * values["epochs"]
+    scaled = round(values["warmup_steps"] * total_steps / full_steps)
+    used["warmup_steps"] = min(scaled, int(MAX_WARMUP_SHARE * total_steps))
+    if used["warmup_steps"] < scaled:
+        reason = f"it would take {scaled} of the trial's {total_steps} steps, and 80 % is the most"
+        cuts.append(_cut("warmup_steps", values, used, reason))
+    trial = {
+        "id": recipe["id"],
+        "phase": recipe["phase"],
+        "text_encoder": recipe["text_encoder"],
+        "seed": recipe["seed"],
+        "hyperparameters": used,
+        "configured": dict(values),
+        "vision": recipe["vision"],
+        "encoder": recipe["encoder"],
+        "image_size": recipe["image_size"],
+        "class_prompts": recipe["class_prompts"],
+        "class_prompts_sha256": sha256_of(recipe["class_prompts"]),
+        "selection_metric": recipe["selection_metric"],
+        "shuffled_texts": recipe["shuffled_texts"],
+        "budget": {
+            "train_samples": samples,
+            "val_samples": min(recipe["val_samples"] or counts["val"], counts["val"]),
+            "stop_epoch": epochs,
+            "steps_per_epoch": steps_per_epoch,
+            "total_steps": total_steps,
+            "cuts": cuts,
+        },
+    }
+    return {**trial, "sha256": sha256_of(trial)}
+
+
+def same_training(trial: dict[str, Any]) -> str:
+    """One text for all trials that are the same training: their names and configured values do not count."""
+    ignored = ("id", "phase", "configured", "sha256", "budget")
+    content = {key: value for key, value in trial.items() if key not in ignored}
+    content["budget"] = {key: value for key, value in trial["budget"].items() if key != "cuts"}
+    return sha256_of(content)
+
+
+def planned_cost(trial: dict[str, Any]) -> int:
+    """Samples seen by the whole training: what it costs before anyone has measured it."""
+    return trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
+
+
+def _cut(key: str, values: Values, used: Values, why: str) -> dict[str, Any]:
+    return {"key": key, "configured": values[key], "used": used[key], "reason": why}

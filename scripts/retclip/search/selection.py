@@ -1,0 +1,283 @@
+"""Ranks finished trials and chooses one, on validation data alone, by a rule fixed beforehand.
+
+The rule: rank by the one declared metric; whoever is within one standard error of the leader (paired over
+the validation patients) is tied with it; among the tied, the lower planned cost wins, then the better
+score. A leader that does not beat chance by two standard errors means that nothing was learned: then the
+defaults are kept.
+"""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from retclip.core.config import HYPERPARAMETERS
+from retclip.core.scores import ZERO_SHOT, bootstrap
+from retclip.search.budget import planned_cost, same_training
+from retclip.search.space import on_border
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TIE_STANDARD_ERRORS = 1.0
+CHANCE_STANDARD_ERRORS = 2.0
+RULE = (
+    "the highest validation score; ties within one standard error (paired over patients) go to the lower "
+    "planned cost, then to the better score"
+)
+
+
+@dataclass
+class Run:
+    """One finished training: its metrics.json and, for zero-shot metrics, its val_predictions.parquet."""
+
+    metrics: dict[str, Any]
+    predictions: "pd.DataFrame"
+
+    @property
+    def trial(self) -> dict[str, Any]:
+        return self.metrics["trial"]
+
+    def score(self, metric: str) -> float | None:
+        return self.metrics["val"][metric]
+
+    def draws(self, metric: str) -> np.ndarray | None:
+        """Bootstrap draws of the metric over validation patients; None where only a formula is known."""
+        if metric not in ZERO_SHOT or self.score(metric) is None:
+            return None
+        columns = [name for name in self.predictions.columns if name.startswith("score_")]
+        return bootstrap(
+            metric,
+            self.predictions["target"].to_numpy(),
+            self.predictions[columns].to_numpy(),
+            self.predictions["patient_id"].to_numpy(),
+            draws=1000 if metric.endswith("accuracy") else 200,
+        )
+
+
+@dataclass
+class Candidate:
+    """One configuration and its runs: one training, or several with fresh seeds whose scores are averaged."""
+
+    id: str
+    runs: list[Run]
+    score: float | None = None
+    standard_error: float | None = None
+    draws: np.ndarray | None = field(default=None, repr=False)
+    difference: float | None = None
+    difference_se: float | None = None
+    same_as: str | None = None
+
+    @property
+    def configured(self) -> dict[str, Any]:
+        return self.runs[0].trial["configured"]
+
+    @property
+    def cost(self) -> int:
+        return planned_cost(self.runs[0].trial)
+
+
+def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
+    """Best first; trials without a score last, and configurations that became equal only once, after those.
+
+    Fills in score, standard error and the paired difference to the leader.
+    """
+    _merge_equals(candidates)
+    for candidate in candidates:
+        _score(candidate, metric)
+    ranked = sorted(
+        candidates,
+        key=lambda c: (
+            c.same_as is not None,
+            c.score is None,
+            -(c.score or 0.0),
+            c.cost,
+            _values_in_order(c),
+        ),
+    )
+    leader = ranked[0]
+    for candidate in ranked:
+        _compare(candidate, leader)
+    return ranked
+
+
+def leaderboard(ranked: list[Candidate]) -> "pd.DataFrame":
+    """One row a candidate, in rank order, with its configured hyperparameters."""
+    import pandas as pd
+
+    rows = []
+    for position, candidate in enumerate(ranked, start=1):
+        statuses = sorted({run.metrics["status"] for run in candidate.runs})
+        rows.append(
+            {
+                "rank": position,
+                "id": candidate.id,
+                "status": " ".join(statuses),
+                **candidate.configured,
+                "metric": candidate.score,
+                "standard_error": candidate.standard_error,
+                "difference": candidate.difference,
+                "difference_se": candidate.difference_se,
+                "epochs_trained": candidate.runs[0].metrics["epochs"],
+                "device_seconds": sum(run.metrics["device_seconds"] for run in candidate.runs),
+                "planned_cost": candidate.cost,
+                "chance": _mean([run.metrics["val"]["levels"]["chance"] for run in candidate.runs]),
+                "note": _note(candidate),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def select(
+    board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: dict[str, list[Any]]
+) -> dict[str, Any]:
+    """The content of best.json, decided on a leaderboard.
+
+    space: hyperparameter -> values that were tried, for the warning about a best value on the border.
+    """
+    scored = board[board["metric"].notna() & ~board["note"].fillna("").str.startswith("equal to")]
+    warnings = []
+    beats_chance = False
+    if len(scored):
+        leader = scored.iloc[0]
+        margin = CHANCE_STANDARD_ERRORS * (leader["standard_error"] or 0.0)
+        beats_chance = bool(leader["metric"] - leader["chance"] > margin)
+    if not beats_chance:
+        best = f"{scored.iloc[0]['metric']:.3f}" if len(scored) else "none"
+        reason = (
+            f"undecided: using the defaults, since no trial beats chance by two standard errors "
+            f"(best {metric}: {best})"
+        )
+        chosen = {"id": "defaults", "hyperparameters": defaults, "metric": None, "standard_error": None}
+        return _decision(chosen, [], metric, reason, [], [reason])
+    tied = scored[
+        (scored["difference"].abs() <= TIE_STANDARD_ERRORS * scored["difference_se"].fillna(0.0))
+        | (scored["id"] == leader["id"])
+    ]
+    order = tied.sort_values(["planned_cost", "metric"], ascending=[True, False], kind="stable")
+    others = scored[~scored["id"].isin(order["id"])]
+    candidates = [_row(row) for _, row in order.iterrows()] + [_row(row) for _, row in others.iterrows()]
+    chosen = candidates[0]
+    if len(tied) == 1:
+        reason = "the best score, by more than one standard error"
+    elif chosen["id"] == leader["id"]:
+        reason = f"the best score; {len(tied) - 1} trials are within one standard error and none is cheaper"
+    else:
+        reason = f"within one standard error of {leader['id']}, and cheaper to train"
+    for name in on_border(space, chosen["hyperparameters"]):
+        warnings.append(
+            f"{name} = {chosen['hyperparameters'][name]:g} lies on the border of what was tried; widen the space."
+        )
+    ties = [identifier for identifier in order["id"] if identifier != chosen["id"]]
+    return _decision(chosen, candidates[1:], metric, reason, ties, warnings)
+
+
+def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+    """The text encoder with the best mean validation score over its seeds; the test split has no say.
+
+    finals: metrics.json of every final training of a text encoder.
+    """
+    scores: dict[str, list[float]] = {}
+    for metrics in finals:
+        score = metrics["val"][metric]
+        if score is not None:
+            scores.setdefault(metrics["trial"]["text_encoder"], []).append(score)
+    means = {encoder: float(np.mean(values)) for encoder, values in scores.items()}
+    if not means:
+        return {"encoder": None, "metric_name": metric, "reason": "no training ended with a score", "val_scores": {}}
+    best = max(means, key=lambda encoder: means[encoder])
+    reason = f"the best mean validation {metric} over {len(scores[best])} seed(s)"
+    return {"encoder": best, "metric_name": metric, "reason": reason, "val_scores": means}
+
+
+def _merge_equals(candidates: list[Candidate]) -> None:
+    first: dict[tuple[str, ...], str] = {}
+    for candidate in candidates:
+        identity = tuple(same_training(run.trial) for run in candidate.runs)
+        candidate.same_as = first.get(identity)
+        first.setdefault(identity, candidate.id)
+
+
+def _score(candidate: Candidate, metric: str) -> None:
+    scores = [run.score(metric) for run in candidate.runs]
+    if any(score is None for score in scores):
+        return
+    candidate.score = float(np.mean([score for score in scores if score is not None]))
+    draws = [run.draws(metric) for run in candidate.runs]
+    if all(draw is not None for draw in draws):
+        candidate.draws = np.mean(np.stack([draw for draw in draws if draw is not None]), axis=0)
+        finite = candidate.draws[np.isfinite(candidate.draws)]
+        candidate.standard_error = float(finite.std(ddof=1)) if len(finite) > 1 else None
+    else:
+        errors = [run.metrics["val"]["standard_error"].get(metric) for run in candidate.runs]
+        if all(error is not None for error in errors):
+            # the same patients score every seed, so averaging seeds does not shrink this part
+            candidate.standard_error = float(np.mean(errors))
+    if len(scores) > 1:
+        spread = float(np.std([score for score in scores if score is not None], ddof=1) / np.sqrt(len(scores)))
+        candidate.standard_error = float(np.hypot(candidate.standard_error or 0.0, spread))
+
+
+def _compare(candidate: Candidate, leader: Candidate) -> None:
+    if candidate.score is None or leader.score is None:
+        return
+    candidate.difference = candidate.score - leader.score
+    if candidate.draws is not None and leader.draws is not None:
+        paired = candidate.draws - leader.draws
+        paired = paired[np.isfinite(paired)]
+        candidate.difference_se = float(paired.std(ddof=1)) if len(paired) > 1 else None
+    elif candidate.standard_error is not None and leader.standard_error is not None:
+        candidate.difference_se = float(np.hypot(candidate.standard_error, leader.standard_error))
+
+
+def _values_in_order(candidate: Candidate) -> str:
+    return repr([candidate.configured[name] for name in HYPERPARAMETERS])
+
+
+def _note(candidate: Candidate) -> str:
+    if candidate.same_as:
+        return f"equal to {candidate.same_as} after the budget's cuts"
+    cuts = candidate.runs[0].trial["budget"]["cuts"]
+    return "; ".join(f"{cut['key']} cut to {cut['used']}" for cut in cuts)
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _row(row: "pd.Series") -> dict[str, Any]:
+    values = {name: _python(row[name]) for name in HYPERPARAMETERS}
+    error = _python(row["standard_error"])
+    return {"id": row["id"], "hyperparameters": values, "metric": float(row["metric"]), "standard_error": error}
+
+
+def _python(value: Any) -> Any:
+    """A table's cell as JSON knows it: numpy scalars become Python's, an empty cell null."""
+    if isinstance(value, float | np.floating):
+        if np.isnan(value):
+            return None
+        return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _decision(
+    chosen: dict[str, Any],
+    others: list[dict[str, Any]],
+    metric: str,
+    reason: str,
+    ties: list[str],
+    warnings: list[str],
+) -> dict[str, Any]:
+    return {
+        **chosen,
+        "metric_name": metric,
+        "rule": RULE,
+        "reason": reason,
+        "ties": ties,
+        "warnings": warnings,
+        "runners_up": others,
+        "candidates": [chosen, *others],
+    }

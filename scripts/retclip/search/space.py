@@ -1,0 +1,79 @@
+"""What may be tried: grids of Phase 1, and the distributions of Phase 2 around a best configuration."""
+
+import itertools
+from typing import Any
+
+from retclip.core.config import HYPERPARAMETERS
+from retclip.core.files import sha256_of
+
+Values = dict[str, Any]
+
+# Phase 1's `learning_rate: auto` is a grid of four around the learning-rate finder's suggestion.
+AUTO_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0)
+INTEGERS = ("batch_size", "warmup_steps", "epochs")
+
+
+def grid(space: dict[str, Any]) -> dict[str, Values]:
+    """Phase 1's trials, id -> values, in the order of the config.
+
+    An id is a hash of the configured values alone, so that inserting a value renames no other trial. A
+    learning rate that is `auto` stands as {"auto": position} until the finder has spoken.
+    """
+    names = [name for name in HYPERPARAMETERS if name in space]
+    axes = [
+        [{"auto": position} for position in range(len(AUTO_FACTORS))] if space[name] == "auto" else space[name]
+        for name in names
+    ]
+    points = [dict(zip(names, point, strict=True)) for point in itertools.product(*axes)]
+    return {f"p1-{sha256_of(point)[:8]}": point for point in points}
+
+
+def resolve_auto(values: Values, learning_rates: list[float]) -> Values:
+    """The same values with an `auto` learning rate replaced by the finder's at its position."""
+    rate = values.get("learning_rate")
+    if isinstance(rate, dict):
+        return {**values, "learning_rate": learning_rates[rate["auto"]]}
+    return values
+
+
+def near_best(space: dict[str, Any], best: Values) -> dict[str, Any]:
+    """Phase 2's space with everything relative made absolute.
+
+    Returns name -> list of values or {low, high, log, int}; times_best and from_best are worked out from
+    `best`, configured values in the units of a full run.
+    """
+    return {name: _absolute(name, space[name], best[name]) for name in HYPERPARAMETERS if name in space}
+
+
+def size(space: dict[str, Any]) -> int | None:
+    """Number of distinct configurations in a Phase 2 space; None if a range makes it endless."""
+    total = 1
+    for values in space.values():
+        if isinstance(values, list):
+            total *= len(values)
+        elif isinstance(values, dict) and "times_best" in values:
+            total *= len(values["times_best"])
+        elif isinstance(values, dict):
+            return None
+    return total
+
+
+def on_border(space: dict[str, Any], values: Values) -> list[str]:
+    """Hyperparameters whose value is the smallest or largest of three or more that were tried."""
+    found = []
+    for name, tried in space.items():
+        numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
+        if len(set(numbers)) >= 3 and values[name] in (min(numbers), max(numbers)):
+            found.append(name)
+    return found
+
+
+def _absolute(name: str, values: Any, best: Any) -> Any:
+    if values == "from_best":
+        return [best]
+    if isinstance(values, dict) and "times_best" in values:
+        # twelve digits, so that 1.4 * 1e-5 reads 1.4e-05 and not 1.4000000000000001e-05
+        scaled = [float(f"{factor * best:.12g}") for factor in values["times_best"]]
+        whole = [max(1, round(value)) for value in scaled] if name in INTEGERS else scaled
+        return list(dict.fromkeys(whole))
+    return values

@@ -1,0 +1,40 @@
+"""Chooses the best of a ranked stage by the fixed rule and writes best.json with the reason.
+
+Validation scores alone decide. Where no trial beats chance by two standard errors, the defaults are chosen.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from retclip.core.files import read_json, write_json
+from retclip.core.logs import run_entry, say
+from retclip.search.selection import select
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--leaderboard", type=Path, required=True, help="leaderboard.csv of the stage")
+    parser.add_argument("--stage", required=True, help="name of the stage, for best.json")
+    parser.add_argument("--metric", required=True, help="selection.metric of the config")
+    parser.add_argument("--defaults", type=json.loads, required=True, help="JSON: the baseline's values")
+    parser.add_argument("--bracket", type=Path, help="the proposals, whose space is checked for borders")
+    parser.add_argument("--output", type=Path, required=True, help="best.json")
+    options = parser.parse_args(arguments)
+
+    import pandas as pd
+
+    board = pd.read_csv(options.leaderboard)
+    names = [name for name in options.defaults if board[name].nunique() > 1]
+    tried = {name: board[name].drop_duplicates().tolist() for name in names}
+    if options.bracket:
+        tried = {k: v for k, v in read_json(options.bracket)["space"].items() if isinstance(v, list)}
+    decision = {"stage": options.stage, **select(board, options.metric, options.defaults, tried)}
+    say(f"{options.stage}: {decision['id']}: {decision['reason']}")
+    write_json(options.output, decision)
+
+
+if __name__ == "__main__":
+    run_entry(main)

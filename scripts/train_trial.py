@@ -1,0 +1,111 @@
+"""Trains one trial as its trial.json says, resumably, and writes its metrics, history and predictions.
+
+The state under --state-dir outlives a killed job: started again, the training goes on where it was saved. A
+training that is already complete there, for whichever trial, is only published again, without torch.
+"""
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from retclip.core.files import read_json, write_csv, write_json, write_parquet
+from retclip.core.logs import run_entry, say
+from retclip.core.schemas import check
+from retclip.ml.state import StateFolder, state_key
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--trial", type=Path, required=True, help="trial.json")
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
+    parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
+    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image tower")
+    parser.add_argument("--state-dir", type=Path, required=True, help="results/{run}/state")
+    parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument(
+        "--save-seconds", type=float, default=60, help="between two checkpoints (default: 60)"
+    )
+    parser.add_argument("--export", action="store_true", help="also write the trained model to OUTPUT_DIR/model")
+    parser.add_argument("--output-dir", type=Path, required=True, help="for metrics.json and its companions")
+    options = parser.parse_args(arguments)
+
+    trial = read_json(options.trial)
+    check(trial, "trial", str(options.trial))
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
+    encoder = read_json(options.encoder_dir / "source.json")
+    folder = StateFolder(options.state_dir, state_key(trial, data, encoder, options.code))
+    stop_epoch = trial["budget"]["stop_epoch"]
+    with folder.locked():
+        if folder.is_complete(stop_epoch, options.export):
+            say(f"{trial['id']}: this training is already complete; publishing its results")
+        else:
+            _train(trial, fingerprint, data, folder, options)
+        folder.publish(stop_epoch, trial, options.output_dir, options.export)
+
+
+def _train(
+    trial: dict[str, Any],
+    fingerprint: dict[str, Any],
+    data: dict[str, str],
+    folder: StateFolder,
+    options: argparse.Namespace,
+) -> None:
+    import pandas as pd
+
+    from retclip.ml.assemble import build_model
+    from retclip.ml.export import export_model
+    from retclip.ml.loader import Split
+    from retclip.ml.results import metrics_document
+    from retclip.ml.text import load_tokenizer
+    from retclip.ml.trainer import Trainer, choose_device, choose_precision
+
+    hyperparameters, budget = trial["hyperparameters"], trial["budget"]
+    device = choose_device(options.device)
+    precision = choose_precision(hyperparameters["precision"], device)
+    tokenize = load_tokenizer(options.encoder_dir)
+    common = (fingerprint, tokenize, hyperparameters["context_length"])
+    train = Split(
+        options.data_dir,
+        "train",
+        *common,
+        samples=budget["train_samples"],
+        seed=trial["seed"],
+        shuffle_texts=trial["shuffled_texts"],
+    )
+    val = Split(options.data_dir, "val", *common, samples=budget["val_samples"], seed=trial["seed"])
+    model = build_model(trial, options.encoder_dir, options.vision_weights)
+    say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")
+    trainer = Trainer(
+        trial, model, train, val, tokenize, device, precision, folder, options.save_seconds
+    )
+    outcome = trainer.run()
+
+    results = folder.results(budget["stop_epoch"])
+    results.mkdir(exist_ok=True)
+    if options.export:
+        export_model(
+            model,
+            results / "model",
+            vision=trial["vision"],
+            tokenizer_folder=options.encoder_dir,
+            image_size=trial["image_size"],
+            class_prompts=trial["class_prompts"],
+            trial=trial,
+        )
+    write_csv(results / "history.csv", pd.DataFrame(outcome.progress.history))
+    write_parquet(results / "val_predictions.parquet", outcome.predictions)
+    document = metrics_document(trial, outcome, device, precision, len(train), data, options.code)
+    check(document, "metrics", "metrics.json")
+    write_json(results / "metrics.json", document)
+    if outcome.progress.epoch >= hyperparameters["epochs"] or outcome.progress.status != "completed":
+        folder.drop_weights()
+    else:
+        trainer.save()
+
+
+if __name__ == "__main__":
+    run_entry(main)
