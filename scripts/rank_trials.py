@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
         Candidate(identifier, [_read_run(Path(folder)) for folder in folders])
         for identifier, *folders in options.candidate
     ]
-    write_csv(options.output, leaderboard(rank(candidates, options.metric)))
+    write_csv(options.output, leaderboard(rank(candidates, options.metric), options.metric))
 
 
 def _read_run(folder: Path) -> Run:

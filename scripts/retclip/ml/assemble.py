@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 def build_model(trial: dict[str, Any], encoder_dir: Path, vision_weights: Path | None) -> "RetClip":
     """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights."""
-    from retclip.ml.model import RetClip, freeze
+    from retclip.ml.model import RetClip
     from retclip.ml.text import load_text_encoder
     from retclip.ml.vision import build_vision
 
@@ -23,5 +23,5 @@ def build_model(trial: dict[str, Any], encoder_dir: Path, vision_weights: Path |
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))
         scale.requires_grad_(hyperparameters["learnable_temperature"])
-    freeze(model, hyperparameters["freeze"])
+    model.freeze(hyperparameters["freeze"])
     return model

@@ -101,7 +101,7 @@ def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
     return ranked
 
 
-def leaderboard(ranked: list[Candidate]) -> "pd.DataFrame":
+def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
     """One row a candidate, in rank order, with its configured hyperparameters."""
     import pandas as pd
 
@@ -121,7 +121,7 @@ def leaderboard(ranked: list[Candidate]) -> "pd.DataFrame":
                 "epochs_trained": candidate.runs[0].metrics["epochs"],
                 "device_seconds": sum(run.metrics["device_seconds"] for run in candidate.runs),
                 "planned_cost": candidate.cost,
-                "chance": _mean([run.metrics["val"]["levels"]["chance"] for run in candidate.runs]),
+                "chance": _mean([run.metrics["val"]["levels"]["chance"].get(metric) for run in candidate.runs]),
                 "note": _note(candidate),
             }
         )

@@ -1,0 +1,39 @@
+"""Audits the data before anything trains: counts, leaks, missing eyes, and what tokenizers make of the texts.
+
+Writes audit.json and prints what is dangerous, once, in plain words.
+"""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.files import read_json, write_json
+from retclip.core.logs import run_entry, say
+from retclip.data.audit import audit
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples.parquet and fingerprint.json")
+    parser.add_argument("--encoder", action="append", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
+    parser.add_argument("--output", type=Path, required=True, help="audit.json")
+    options = parser.parse_args(arguments)
+
+    import pandas as pd
+
+    encoders = {name: Path(folder) for name, folder in (entry.split("=", 1) for entry in options.encoder)}
+    document = audit(
+        pd.read_parquet(options.data_dir / "samples.parquet"),
+        read_json(options.data_dir / "fingerprint.json"),
+        encoders,
+        options.context_length,
+    )
+    for warning in document["warnings"]:
+        say(f"warning: {warning}")
+    write_json(options.output, document)
+
+
+if __name__ == "__main__":
+    run_entry(main)

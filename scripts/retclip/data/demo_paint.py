@@ -1,0 +1,104 @@
+"""What the demo's pictures are painted with: soft shapes, spots, strokes and clouds on one float canvas.
+
+The eye's own units: the centre of the retina is (0, 0), its edge has radius 1, y points down, and the eye is a
+right eye, so that nasal is positive x. A left eye is a right eye mirrored at the very end.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+Floats = NDArray[np.float32]
+Colour = tuple[float, float, float]  # red, green, blue in [0, 1]
+
+
+@dataclass(frozen=True)
+class Anatomy:
+    """Where things are in one eye and how large, in retina radii; signs of a disease may change it."""
+
+    disc_x: float
+    disc_y: float
+    disc_width: float  # half the horizontal axis
+    disc_height: float  # half the vertical axis
+    disc_edge: float  # width of the margin: a sharp one is .02
+    disc_colour: Colour
+    cup: float  # cup-to-disc ratio
+    cup_shift: float  # of the cup's centre, as a share of the disc's height, downwards
+    macula_x: float
+    macula_y: float
+    vessel_width: float  # of a first-order vein
+    tortuosity: float
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One picture in the making. `picture` is painted in place."""
+
+    picture: Floats  # [S, S, 3], red, green, blue in [0, 1]
+    x: Floats  # [S, S], the eye's coordinates of every pixel
+    y: Floats
+    centre: tuple[float, float]  # of the retina, in pixels
+    radius: float  # of the retina, in pixels
+    anatomy: Anatomy
+    severity: float
+    quadrant: tuple[int, int]  # (horizontal, vertical): 1 is nasal, below; -1 is temporal, above
+    generator: np.random.Generator
+
+
+def blend(scene: Scene, colour: Colour, alpha: Floats) -> None:
+    """Paints `colour` with opacity `alpha` [S, S]."""
+    scene.picture[:] += alpha[..., None] * (np.asarray(colour, np.float32) - scene.picture)
+
+
+def shade(scene: Scene, change: Floats, colour: Colour = (1.0, 1.0, 1.0)) -> None:
+    """Multiplies by 1 + `change` [S, S], each channel weighted by `colour`."""
+    scene.picture[:] *= 1 + change[..., None] * np.asarray(colour, np.float32)
+
+
+def distance(scene: Scene, x: float, y: float, width: float, height: float) -> Floats:
+    """[S, S]: 0 at the centre of an ellipse, 1 on its edge."""
+    return np.hypot((scene.x - x) / width, (scene.y - y) / height)
+
+
+def inside(distance: Floats, edge: float) -> Floats:
+    """[S, S] opacity of what is within distance 1, fading over `edge` (same unit as the distance)."""
+    return np.clip((1 - distance) / edge + 0.5, 0, 1)
+
+
+def clouds(generator: np.random.Generator, size: int, cells: int) -> Floats:
+    """[size, size] smooth noise, about standard normal: `cells` random values across, interpolated."""
+    coarse = generator.standard_normal((cells, cells), dtype=np.float32)
+    return np.asarray(Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC))
+
+
+SUPERSAMPLING = 2  # masks are drawn twice as large, since PIL's lines and polygons have hard edges
+
+
+class Mask:
+    """A layer of hard-edged shapes, drawn large and reduced to an opacity."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._centre = SUPERSAMPLING * np.asarray(scene.centre)
+        self._radius = SUPERSAMPLING * scene.radius
+        self._layer = Image.new("L", (SUPERSAMPLING * len(scene.picture),) * 2)
+        self._draw = ImageDraw.Draw(self._layer)
+
+    def line(self, points: np.ndarray, width: float, opacity: float = 1.0) -> None:
+        """A polyline through `points` [n, 2] in the eye's coordinates, `width` in retina radii."""
+        pixels = self._centre + self._radius * points
+        self._draw.line(
+            pixels.ravel().tolist(), fill=round(255 * opacity), width=max(1, round(width * self._radius))
+        )
+
+    def spot(self, x: float, y: float, radius: float, generator: np.random.Generator) -> None:
+        """A blot with an irregular outline."""
+        turn = np.linspace(0, 2 * np.pi, 9, endpoint=False)
+        reach = radius * generator.uniform(0.7, 1.25, 9)
+        outline = np.stack([x + reach * np.cos(turn), y + reach * np.sin(turn)], 1)
+        self._draw.polygon((self._centre + self._radius * outline).ravel().tolist(), fill=255)
+
+    def opacity(self) -> Floats:
+        """[S, S] in [0, 1]."""
+        return np.asarray(self._layer.reduce(SUPERSAMPLING), np.float32) / 255

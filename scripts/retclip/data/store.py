@@ -1,0 +1,108 @@
+"""Pictures by key in one LMDB file per split: written once, then only read."""
+
+import io
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+
+from retclip.core.files import atomic
+
+FORMAT_VERSION = 1
+META = b"__meta__"
+JPEG_QUALITY = 95
+# LMDB adds a page and a key to each value; the map is cut to what was used afterwards.
+OVERHEAD_BYTES = 16_384
+
+
+def write_store(
+    path: str | Path, pictures: Iterable[tuple[str, np.ndarray]], count: int, size: int, encoding: str
+) -> None:
+    """Writes at most `count` pictures (key, uint8 [size, size, 3]) in the order given, whole or not at all.
+
+    encoding: raw or jpeg. The file holds `__meta__` with the format version, size, encoding and count.
+    """
+    capacity = (count + 1) * (size * size * 3 + OVERHEAD_BYTES) + 1_048_576
+    meta: dict[str, Any] = {"format_version": FORMAT_VERSION, "size": size, "encoding": encoding, "count": 0}
+    with atomic(path) as temporary:
+        temporary.unlink()  # lmdb makes its own file, and refuses an empty one
+        environment = lmdb.open(
+            str(temporary), map_size=capacity, subdir=False, lock=False, sync=False, writemap=False
+        )
+        with environment.begin(write=True) as transaction:
+            for key, picture in pictures:
+                transaction.put(key.encode(), _encode(picture, encoding))
+                meta["count"] += 1
+            transaction.put(META, json.dumps(meta).encode())
+        environment.sync(True)
+        environment.close()
+
+
+class Store:
+    """Reads one file; opened on first use, so that a forked worker opens its own."""
+
+    def __init__(self, path: str | Path, expected_bytes: int) -> None:
+        """expected_bytes: the file's size in fingerprint.json. A truncated LMDB would end this process with
+        a bus error that no code can catch, so a different size is a ValueError before it is opened."""
+        self.path = Path(path)
+        found = self.path.stat().st_size if self.path.is_file() else 0
+        if found != expected_bytes:
+            raise ValueError(
+                f"{path}: has {found} bytes, but fingerprint.json says {expected_bytes}; "
+                "delete the file and run again to rebuild it."
+            )
+        self._environment: lmdb.Environment | None = None
+        self._process = 0
+        self._meta: dict[str, Any] = {}
+
+    def get(self, key: str) -> np.ndarray:
+        """uint8 [S, S, 3]. Raises KeyError for an absent eye."""
+        return self.get_many([key])[0]
+
+    def get_many(self, keys: list[str]) -> np.ndarray:
+        """uint8 [len(keys), S, S, 3], decoded into one buffer."""
+        self._open()
+        size = self._meta["size"]
+        batch = np.empty((len(keys), size, size, 3), dtype=np.uint8)
+        raw = self._meta["encoding"] == "raw"
+        assert self._environment is not None
+        with self._environment.begin(buffers=True) as transaction:
+            for row, key in zip(batch, keys, strict=True):
+                value = transaction.get(key.encode())
+                if value is None:
+                    raise KeyError(f"{self.path}: no picture {key}")
+                row[:] = (
+                    np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else _decode(bytes(value))
+                )
+        return batch
+
+    def _open(self) -> None:
+        if self._environment is None or self._process != os.getpid():
+            self._environment = lmdb.open(
+                str(self.path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
+            )
+            self._process = os.getpid()
+            with self._environment.begin() as transaction:
+                meta = transaction.get(META)
+            assert meta is not None, self.path
+            self._meta = json.loads(meta)
+
+
+def _encode(picture: np.ndarray, encoding: str) -> bytes:
+    if encoding == "raw":
+        return np.ascontiguousarray(picture).tobytes()
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    return stream.getvalue()
+
+
+def _decode(value: bytes) -> np.ndarray:
+    from PIL import Image
+
+    return np.asarray(Image.open(io.BytesIO(value)))

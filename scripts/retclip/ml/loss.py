@@ -1,0 +1,35 @@
+"""The tripartite contrastive loss: patient, left eye and right eye, each open_clip's symmetric InfoNCE."""
+
+import torch
+from open_clip.loss import ClipLoss
+
+PARTS = {
+    "patient": ("image_features", "text_features", "logit_scale"),
+    "left": ("left_features", "text_features_left", "logit_scale_left"),
+    "right": ("right_features", "text_features_right", "logit_scale_right"),
+}
+SINGLE_PROCESS = ClipLoss()
+
+
+def tripartite_loss(
+    outputs: dict[str, torch.Tensor],
+    left_present: torch.Tensor | None = None,
+    right_present: torch.Tensor | None = None,
+    clip_loss: ClipLoss = SINGLE_PROCESS,
+) -> dict[str, torch.Tensor]:
+    """total = patient + left + right; each part is the mean of both cross-entropies, ln B at chance.
+
+    outputs: of RetClip.forward. left_present, right_present [B] bool: a missing eye's row leaves its part;
+    fewer than two eyes left give a part of 0, since one pair has nothing to be told apart from.
+    """
+    present = {"patient": None, "left": left_present, "right": right_present}
+    parts = {}
+    for part, (image, text, scale) in PARTS.items():
+        rows = present[part]
+        images, texts = outputs[image], outputs[text]
+        if rows is not None and not bool(rows.all()):
+            images, texts = images[rows], texts[rows]
+        parts[part] = (
+            clip_loss(images, texts, outputs[scale]) if len(images) > 1 else outputs[scale].sum() * 0.0
+        )
+    return {"total": parts["patient"] + parts["left"] + parts["right"], **parts}

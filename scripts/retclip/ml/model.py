@@ -1,0 +1,141 @@
+"""RET-CLIP: two eyes, one report, three contrastive views (Du et al. 2024, arXiv:2405.14137).
+
+One image tower sees both eyes; the patient's feature is a linear map of both eyes' features together. One
+text tower reads the report; three heads turn its [CLS] into the patient's, the left and the right view.
+Modules bear upstream's names, so that a checkpoint of upstream's is a state dict of ours.
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+MAX_LOG_SCALE = math.log(100)
+UNITS = ("patient", "left", "right")
+
+
+class RetClip(nn.Module):
+    """visual: [B, 3, S, S] -> [B, embed_dim]; bert: a BertModel without pooler."""
+
+    def __init__(self, visual: nn.Module, bert: nn.Module, embed_dim: int, head_depth: int = 2) -> None:
+        """head_depth: linear layers in each text head, with ReLU between them."""
+        super().__init__()
+        hidden = bert.config.hidden_size
+        self.visual = visual
+        self.bert = bert
+        self.global_feature_mapping = nn.Linear(2 * embed_dim, embed_dim, bias=False)
+        self.left_feature_mapping = nn.Linear(embed_dim, embed_dim, bias=False)
+        self.right_feature_mapping = nn.Linear(embed_dim, embed_dim, bias=False)
+        self.text_projection = _text_head(hidden, embed_dim, head_depth)
+        self.text_projection_left = _text_head(hidden, embed_dim, head_depth)
+        self.text_projection_right = _text_head(hidden, embed_dim, head_depth)
+        # stored as logarithms, as upstream does; the trainer sets them from the trial's temperature
+        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_scale_left = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.logit_scale_right = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self._frozen: tuple[nn.Module, ...] = ()
+        for mapping in (self.global_feature_mapping, self.left_feature_mapping, self.right_feature_mapping):
+            nn.init.normal_(mapping.weight, std=mapping.in_features**-0.5)
+
+    def encode_image(self, images: torch.Tensor) -> torch.Tensor:
+        """The tower's raw feature of one eye, [B, 3, S, S] -> [B, embed_dim], not normalised."""
+        return self.visual(images)
+
+    def encode_eyes(
+        self, image_left: torch.Tensor, image_right: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """L2-normalised (patient, left, right) features [B, embed_dim]; both eyes in one call of the tower."""
+        left, right = self.visual(torch.cat([image_left, image_right])).chunk(2)
+        return (
+            functional.normalize(self.global_feature_mapping(torch.cat([left, right], dim=1)), dim=1),
+            functional.normalize(self.left_feature_mapping(left), dim=1),
+            functional.normalize(self.right_feature_mapping(right), dim=1),
+        )
+
+    def encode_text(
+        self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, unit: str
+    ) -> torch.Tensor:
+        """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`."""
+        return functional.normalize(self._head(unit)(self._class_token(text_ids, attention_mask)), dim=1)
+
+    def forward(
+        self,
+        image_left: torch.Tensor,
+        image_right: torch.Tensor,
+        text_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        text_ids_left: torch.Tensor | None = None,
+        attention_mask_left: torch.Tensor | None = None,
+        text_ids_right: torch.Tensor | None = None,
+        attention_mask_right: torch.Tensor | None = None,
+    ) -> dict[str, torch.Tensor]:
+        """Images [B, 3, S, S], texts [B, L]; where an eye has no text of its own, the patient's is read.
+
+        Returns image_features, left_features, right_features, text_features, text_features_left,
+        text_features_right, each [B, embed_dim] and L2-normalised, and the three logit scales.
+        """
+        patient, left, right = self.encode_eyes(image_left, image_right)
+        token = self._class_token(text_ids, attention_mask)
+        texts = {"patient": token, "left": token, "right": token}
+        if text_ids_left is not None:
+            texts["left"] = self._class_token(text_ids_left, attention_mask_left)
+        if text_ids_right is not None:
+            texts["right"] = self._class_token(text_ids_right, attention_mask_right)
+        features = {unit: functional.normalize(self._head(unit)(texts[unit]), dim=1) for unit in UNITS}
+        return {
+            "image_features": patient,
+            "left_features": left,
+            "right_features": right,
+            "text_features": features["patient"],
+            "text_features_left": features["left"],
+            "text_features_right": features["right"],
+            "logit_scale": self.logit_scale.exp(),
+            "logit_scale_left": self.logit_scale_left.exp(),
+            "logit_scale_right": self.logit_scale_right.exp(),
+        }
+
+    @torch.no_grad()
+    def clamp_logit_scales(self) -> None:
+        """Keeps the scales between 1 and 100, as CLIP does."""
+        for scale in (self.logit_scale, self.logit_scale_left, self.logit_scale_right):
+            scale.clamp_(0, MAX_LOG_SCALE)
+
+    def freeze(self, towers: str) -> None:
+        """Freezes none, vision, text or both towers: no gradients, and evaluation mode for good."""
+        self._frozen = {"none": (), "vision": (self.visual,), "text": (self.bert,)}.get(
+            towers, (self.visual, self.bert)
+        )
+        for tower in self._frozen:
+            tower.requires_grad_(False)
+            tower.eval()
+
+    def train(self, mode: bool = True) -> "RetClip":
+        """Training mode for all but the frozen towers, whose dropout and statistics stay fixed."""
+        super().train(mode)
+        for tower in self._frozen:
+            tower.eval()
+        return self
+
+    def _class_token(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        return self.bert(input_ids=text_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
+
+    def _head(self, unit: str) -> nn.Module:
+        heads = {
+            "patient": self.text_projection,
+            "left": self.text_projection_left,
+            "right": self.text_projection_right,
+        }
+        return heads[unit]
+
+
+def _text_head(hidden: int, embed_dim: int, depth: int) -> nn.Sequential:
+    layers: list[Any] = []
+    for position in range(depth):
+        last = position == depth - 1
+        linear = nn.Linear(hidden, embed_dim if last else hidden)
+        nn.init.normal_(linear.weight, std=hidden**-0.5)
+        layers += [linear] if last else [linear, nn.ReLU()]
+    return nn.Sequential(*layers)

@@ -1,0 +1,54 @@
+"""Text encoders and their tokenizers, from a Hugging Face folder on disk."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from retclip.core.files import read_json
+
+Tokenize = Callable[[list[str], int], tuple[torch.Tensor, torch.Tensor]]
+
+
+def load_text_encoder(folder: str | Path) -> nn.Module:
+    """The folder's BERT without pooler. Raises ValueError where the folder holds no BERT, or not all of it."""
+    from transformers import BertModel
+    from transformers.utils import logging
+
+    kind = read_json(Path(folder) / "config.json").get("model_type")
+    if kind != "bert":
+        raise ValueError(f"{folder}: holds a model of type {kind!r}; the text encoder must be a BERT.")
+    logging.set_verbosity_error()  # its table of unused masked-language weights would hide our lines
+    logging.disable_progress_bar()
+    model, found = BertModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
+    if found["missing_keys"]:
+        missing = ", ".join(sorted(found["missing_keys"])[:3])
+        raise ValueError(f"{folder}: the weights lack {len(found['missing_keys'])} tensors ({missing}, ...).")
+    return model
+
+
+def load_tokenizer(folder: str | Path) -> Tokenize:
+    """A function (texts, context_length) -> (ids int64 [N, L], mask int64 [N, L]).
+
+    L is the longest text, at most context_length; a longer text loses its end but keeps [CLS] and [SEP].
+    """
+    from tokenizers import Tokenizer
+
+    path = Path(folder) / "tokenizer.json"
+    if not path.is_file():
+        raise ValueError(f"{folder}: has no tokenizer.json; fetch the text encoder again.")
+    tokenizer = Tokenizer.from_file(str(path))
+    padding = tokenizer.token_to_id("[PAD]")
+    if padding is None:
+        raise ValueError(f"{path}: has no [PAD] token, so it is not a BERT tokenizer.")
+
+    def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
+        tokenizer.enable_truncation(context_length)
+        tokenizer.enable_padding(pad_id=padding)
+        encoded = tokenizer.encode_batch(texts)
+        ids = torch.tensor([text.ids for text in encoded], dtype=torch.int64)
+        mask = torch.tensor([text.attention_mask for text in encoded], dtype=torch.int64)
+        return ids, mask
+
+    return tokenize

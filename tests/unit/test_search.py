@@ -1,0 +1,249 @@
+"""Grids, proposals, budgets and the choice: pure functions of the search floor."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from retclip.core.config import HYPERPARAMETERS
+from retclip.core.files import canonical_json
+from retclip.core.scores import METRICS, ZERO_SHOT
+from retclip.search import budget, proposals, selection, space
+
+DEFAULTS = {
+    "learning_rate": 1e-5,
+    "batch_size": 128,
+    "warmup_steps": 500,
+    "weight_decay": 0.2,
+    "temperature": 0.07,
+    "learnable_temperature": True,
+    "epochs": 10,
+    "lr_scheduler": "cosine",
+    "optimizer": "adamw",
+    "max_grad_norm": 1.0,
+    "freeze": "none",
+    "augment": True,
+    "same_class_negatives": "keep",
+    "context_length": 77,
+    "patience": 3,
+    "precision": "auto",
+}
+GUIDE_GRID = {
+    "learning_rate": [1e-6, 5e-6, 1e-5, 5e-5],
+    "batch_size": [64, 128],
+    "warmup_steps": [300, 500],
+}
+GUIDE_SPACE = {
+    "learning_rate": {"times_best": [0.2, 0.6, 1.0, 1.4, 2.0]},
+    "batch_size": "from_best",
+    "warmup_steps": [500, 1000],
+    "weight_decay": [0.1, 0.2, 0.3],
+    "temperature": [0.05, 0.07, 0.1],
+}
+
+
+def recipe(**changes):
+    fields = {
+        "id": "p1-00000000",
+        "phase": "phase1",
+        "text_encoder": "pubmedbert",
+        "encoder": {"source": "x", "revision": None},
+        "seed": 1,
+        "vision": {"architecture": "ViT-B-16"},
+        "image_size": 224,
+        "selection_metric": "zero_shot_balanced_accuracy",
+        "train_samples": None,
+        "val_samples": None,
+        "epochs": None,
+        "class_prompts": {"healthy": ["a healthy fundus"]},
+        "shuffled_texts": False,
+    }
+    return {**fields, **changes}
+
+
+def test_the_grid_of_the_guide_has_16_points_and_inserting_a_value_renames_none():
+    trials = space.grid(GUIDE_GRID)
+    assert len(trials) == 16
+    wider = space.grid({**GUIDE_GRID, "learning_rate": [1e-6, 2e-6, 5e-6, 1e-5, 5e-5]})
+    assert set(trials) < set(wider)
+    assert len(set(wider) - set(trials)) == 4
+
+
+def test_auto_learning_rates_are_named_by_position_and_resolved_later():
+    trials = space.grid({**GUIDE_GRID, "learning_rate": "auto"})
+    assert len(trials) == 16
+    values = next(iter(trials.values()))
+    assert space.resolve_auto(values, [1.0, 2.0, 3.0, 4.0])["learning_rate"] == 1.0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_proposals_are_distinct_inside_and_do_not_change_when_more_follow(seed):
+    absolute = space.near_best(GUIDE_SPACE, DEFAULTS)
+    twenty = proposals.propose(absolute, DEFAULTS, 20, seed, "random")
+    thirty = proposals.propose(absolute, DEFAULTS, 30, seed, "random")
+    assert thirty[:20] == twenty
+    assert len({canonical_json(values) for values in thirty}) == 30
+    for values in thirty:
+        assert all(values[name] in allowed for name, allowed in absolute.items())
+        assert values["epochs"] == DEFAULTS["epochs"]
+
+
+def test_a_whole_finite_space_can_be_drawn_and_one_more_is_refused():
+    tiny = {"weight_decay": [0.1, 0.2], "temperature": [0.05, 0.07]}
+    assert len(proposals.propose(tiny, DEFAULTS, 4, 0, "random")) == 4
+    with pytest.raises(ValueError, match=r"only 4 distinct configurations for 5 trials"):
+        proposals.propose(tiny, DEFAULTS, 5, 0, "random")
+
+
+def test_ranges_are_drawn_inside_their_bounds():
+    ranges = {
+        "learning_rate": {"low": 1e-6, "high": 1e-4, "log": True},
+        "warmup_steps": {"low": 100, "high": 1000, "int": True},
+    }
+    drawn = proposals.propose(ranges, DEFAULTS, 50, 0, "random")
+    assert all(1e-6 <= values["learning_rate"] <= 1e-4 for values in drawn)
+    assert all(isinstance(values["warmup_steps"], int) for values in drawn)
+
+
+def test_a_short_run_warms_up_for_the_same_share_of_its_steps():
+    counts = {"train": 12_989, "val": 1000}
+    full = budget.plan(recipe(), DEFAULTS, counts)
+    assert full["budget"]["total_steps"] == 1020  # 102 steps an epoch
+    assert full["hyperparameters"]["warmup_steps"] == 500
+    short = budget.plan(recipe(train_samples=2000, epochs=2), DEFAULTS, counts)
+    assert short["budget"]["total_steps"] == 32
+    assert short["hyperparameters"]["warmup_steps"] == round(500 * 32 / 1020)
+    assert short["configured"]["warmup_steps"] == 500
+
+
+def test_test_mode_takes_2_to_4_steps():
+    counts = {"train": 12_989, "val": 1000}
+    steps = [
+        budget.plan(
+            recipe(train_samples=100, val_samples=50, epochs=2), {**DEFAULTS, "batch_size": size}, counts
+        )["budget"]["total_steps"]
+        for size in (64, 128)
+    ]
+    assert steps == [4, 2]
+
+
+def test_cuts_are_made_in_the_open():
+    trial = budget.plan(recipe(train_samples=100, epochs=2), {**DEFAULTS, "batch_size": 128}, {"train": 50_000, "val": 9})
+    assert trial["hyperparameters"]["batch_size"] == 100
+    assert [cut["key"] for cut in trial["budget"]["cuts"]] == ["batch_size"]
+    long = budget.plan(recipe(), {**DEFAULTS, "warmup_steps": 1000}, {"train": 11_700, "val": 9})
+    assert long["budget"]["total_steps"] == 920
+    assert long["hyperparameters"]["warmup_steps"] == 736  # the guide's 1000 in 920 steps, cut to 80 %
+    assert long["budget"]["cuts"][0]["configured"] == 1000
+
+
+def test_nothing_to_contrast_is_refused():
+    with pytest.raises(ValueError, match="1 training samples"):
+        budget.plan(recipe(), DEFAULTS, {"train": 1, "val": 1})
+
+
+def run(identifier, score, error=0.01, patients=200, cost=1000, offset=0, **values):
+    """A Run whose predictions give about `score`, deterministic in the id."""
+    target = np.arange(patients) % 2
+    right = (np.arange(patients) + offset) % patients < round(score * patients)
+    guess = np.where(right, target, 1 - target)
+    table = pd.DataFrame(
+        {
+            "patient_id": [str(i) for i in range(patients)],
+            "target": target,
+            "score_0": (guess == 0).astype(float),
+            "score_1": (guess == 1).astype(float),
+        }
+    )
+    trial = budget.plan(
+        recipe(id=identifier, train_samples=cost), {**DEFAULTS, **values}, {"train": 10_000, "val": patients}
+    )
+    balanced = float(np.mean([right[target == c].mean() for c in (0, 1)]))
+    val = {
+        "loss": 1.0,
+        **dict.fromkeys(METRICS, balanced),
+        "standard_error": dict.fromkeys(METRICS, error),
+        "levels": {"chance": dict.fromkeys(ZERO_SHOT, 0.5), "majority": {}},
+    }
+    metrics = {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0}
+    return selection.Candidate(identifier, [selection.Run(metrics, table)])
+
+
+METRIC = "zero_shot_balanced_accuracy"
+
+
+def decide(*candidates, tried=None):
+    board = selection.leaderboard(selection.rank(list(candidates), METRIC), METRIC)
+    return board, selection.select(board, METRIC, DEFAULTS, tried or {})
+
+
+def test_the_best_score_wins_when_it_is_clearly_better():
+    board, best = decide(run("a", 0.7), run("b", 0.9, learning_rate=2e-5))
+    assert best["id"] == "b"
+    assert list(board["id"]) == ["b", "a"]
+    assert best["hyperparameters"]["learning_rate"] == 2e-5
+    assert best["hyperparameters"]["epochs"] == 10
+
+
+def test_a_tie_goes_to_the_lower_planned_cost_and_then_to_the_better_score():
+    _, best = decide(run("dear", 0.9, cost=5000), run("cheap", 0.895, cost=1000, offset=30, learning_rate=2e-5))
+    assert best["id"] == "cheap"
+    assert best["ties"] == ["dear"]
+    _, best = decide(run("z", 0.9), run("a", 0.895, offset=30, learning_rate=2e-5))
+    assert best["id"] == "z", "the better score wins among equals, never the lower id"
+
+
+def test_where_nothing_beats_chance_the_defaults_are_kept():
+    _, best = decide(run("a", 0.51, learning_rate=3e-5), run("b", 0.5))
+    assert best["id"] == "defaults"
+    assert best["hyperparameters"] == DEFAULTS
+    assert "undecided" in best["reason"]
+
+
+def test_a_diverged_trial_ranks_last_and_all_diverged_means_the_defaults():
+    broken = run("x", 0.9, learning_rate=1.0)
+    metrics = broken.runs[0].metrics
+    metrics["status"] = "diverged"
+    metrics["val"] = {**dict.fromkeys(METRICS), "standard_error": {}, "levels": {"chance": {}, "majority": {}}}
+    board, best = decide(broken, run("a", 0.8))
+    assert list(board["id"]) == ["a", "x"]
+    assert best["id"] == "a"
+    _, best = decide(broken)
+    assert best["id"] == "defaults"
+
+
+def test_configs_that_became_equal_are_merged():
+    board, best = decide(run("first", 0.9, batch_size=2000), run("second", 0.9, batch_size=4000))
+    assert board["note"].iloc[1] == "equal to first after the budget's cuts"
+    assert best["runners_up"] == []
+
+
+def test_a_best_value_on_the_border_is_said():
+    tried = {"learning_rate": [1e-6, 1e-5, 1e-4], "batch_size": [64, 128]}
+    _, best = decide(run("a", 0.9, learning_rate=1e-4), tried=tried)
+    assert len(best["warnings"]) == 1
+    assert best["warnings"][0].startswith("learning_rate = 0.0001 lies on the border")
+
+
+def test_several_seeds_are_averaged():
+    one, other = run("a", 0.8), run("a", 0.9)
+    one.runs += other.runs
+    board, _ = decide(one)
+    assert board["metric"].iloc[0] == pytest.approx(0.85, abs=0.01)
+
+
+def test_every_hyperparameter_stands_in_the_leaderboard():
+    board, _ = decide(run("a", 0.8))
+    assert set(HYPERPARAMETERS) <= set(board.columns)
+    assert board["epochs"].iloc[0] == 10
+
+
+def test_the_encoder_is_recommended_by_the_mean_over_seeds():
+    finals = []
+    for encoder, score in [("a", 0.7), ("a", 0.9), ("b", 0.85), ("b", 0.79)]:
+        metrics = run(encoder, 0.8).runs[0].metrics
+        metrics["trial"]["text_encoder"] = encoder
+        metrics["val"] = {METRIC: score}
+        finals.append(metrics)
+    decision = selection.recommend_encoder(finals, METRIC)
+    assert decision["encoder"] == "b"
+    assert decision["val_scores"]["a"] == pytest.approx(0.8)
