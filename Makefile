@@ -1,0 +1,57 @@
+# What a person would type. The environment is .venv in this folder; VENV=... puts it elsewhere.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= $(CURDIR)/.venv
+BIN := $(VENV)/bin
+CORES ?= all
+# what a run killed with -9 leaves behind must not need a flag that only experts know
+SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet rules progress
+DEMO := --configfile config/demo.yaml
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.made-from-$(shell sha256sum requirements.lock | cut -c1-12):
+	@echo "making the environment in $(VENV) (several GB, minutes)"
+	$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(None if ok else "error: python 3.11, 3.12 or 3.13 is needed; set PYTHON=python3.12, say.")'
+	$(PYTHON) -m venv --clear $(VENV)
+	grep -A200 '^uv==' requirements.lock | awk 'NR > 1 && /^[a-z]/ {exit} {print}' > $(VENV)/uv.lock
+	$(BIN)/python -m pip install --quiet --require-hashes -r $(VENV)/uv.lock
+	VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes --compile-bytecode requirements.lock
+	touch $@
+
+env: $(VENV)/.made-from-$(shell sha256sum requirements.lock | cut -c1-12)  ## make the environment, print its bin folder
+	@echo $(BIN)
+
+demo: env  ## the whole pipeline on drawn photographs, minutes on 2 cores
+	$(SNAKEMAKE) $(DEMO)
+	@echo "the report: $(CURDIR)/results/demo/report/index.html"
+
+test: env  ## all tests
+	$(BIN)/python -m pytest -q tests
+
+lint: env  ## formatters, linters, type checker, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/mypy
+	$(BIN)/codespell
+	$(BIN)/snakemake --lint $(DEMO)
+
+lock: env  ## requirements.lock anew from envs/requirements.in
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --no-header --quiet envs/requirements.in -o requirements.lock
+
+plan: env  ## what a run would do and cost; CONFIG=my.yaml for yours
+	$(BIN)/snakemake -n --quiet $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
+
+rulegraph: env  ## the picture of all rules, as Graphviz text
+	$(BIN)/snakemake --rulegraph $(DEMO)
+
+clean:  ## remove results and state of the demo
+	rm -rf results/demo
+
+.PHONY: help env demo test lint lock plan rulegraph clean
