@@ -1,0 +1,164 @@
+"""The trained model as files that plain open_clip and transformers can read, with a card that shows how."""
+
+import shutil
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from retclip.core.files import read_json, write_json
+from retclip.ml.augment import MEAN, STD
+from retclip.ml.checkpoint import to_retclip
+from retclip.ml.model import RetClip
+from retclip.ml.text import load_text_encoder
+from retclip.ml.vision import build_vision
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+TOWERS = ("visual.", "bert.")
+
+
+def export_model(
+    model: RetClip,
+    folder: Path,
+    *,
+    vision: dict[str, Any],
+    tokenizer_folder: Path,
+    image_size: int,
+    class_prompts: dict[str, list[str]],
+    trial: dict[str, Any],
+) -> None:
+    """Writes `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
+    class_prompts.json, README.md, and retclip.pt in upstream's layout where the tower is a ViT."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    (folder / "text").mkdir(parents=True)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
+    save_file(_part(state, "visual."), folder / "vision.safetensors")
+    save_file(
+        {name: tensor for name, tensor in state.items() if not name.startswith(TOWERS)},
+        folder / "heads.safetensors",
+    )
+    model.bert.save_pretrained(folder / "text")
+    for name in TOKENIZER_FILES:
+        if (tokenizer_folder / name).is_file():
+            shutil.copyfile(tokenizer_folder / name, folder / "text" / name)
+    embed_dim = model.global_feature_mapping.out_features
+    write_json(
+        folder / "model.json",
+        {
+            "vision": vision,
+            "image_size": image_size,
+            "embed_dim": embed_dim,
+            "head_depth": (len(model.text_projection) + 1) // 2,
+        },
+    )
+    write_json(
+        folder / "preprocessing.json",
+        {
+            "crop": "bounding box of the fundus, padded with black to a square (retclip.data.images)",
+            "image_size": image_size,
+            "mean": MEAN,
+            "std": STD,
+            "single_eye": "the patient's feature takes the one eye twice",
+            "context_length": trial["hyperparameters"]["context_length"],
+        },
+    )
+    write_json(folder / "class_prompts.json", class_prompts)
+    if hasattr(model.visual, "class_embedding"):
+        torch.save({name: tensor.cpu() for name, tensor in to_retclip(model).items()}, folder / "retclip.pt")
+    (folder / "README.md").write_text(model_card(trial, vision, image_size, embed_dim), encoding="utf-8")
+
+
+def load_exported(folder: Path) -> RetClip:
+    """The model in `folder`, in evaluation mode."""
+    sizes = read_json(folder / "model.json")
+    visual, embed_dim = build_vision(sizes["vision"], sizes["image_size"])
+    model = RetClip(visual, load_text_encoder(folder / "text"), embed_dim, sizes["head_depth"])
+    visual.load_state_dict(load_file(folder / "vision.safetensors"))
+    model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
+    return model.eval()
+
+
+def model_card(trial: dict[str, Any], vision: dict[str, Any], image_size: int, embed_dim: int) -> str:
+    """README.md of an exported model; its code block runs as it stands, in the model's folder."""
+    hyperparameters = trial["hyperparameters"]
+    rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
+    return Template(CARD).substitute(
+        name=trial["id"],
+        encoder=f"{trial['text_encoder']} ({trial['encoder']['source']})",
+        rows=rows,
+        vision=_vision_code(vision, image_size, embed_dim),
+        size=image_size,
+        mean=MEAN,
+        std=STD,
+        context_length=hyperparameters["context_length"],
+    )
+
+
+def _vision_code(vision: dict[str, Any], image_size: int, embed_dim: int) -> str:
+    name = vision.get("architecture")
+    if name is None:
+        return (
+            "from open_clip.transformer import QuickGELU, VisionTransformer\n"
+            f"vision = VisionTransformer({image_size}, {vision['patch_size']}, {vision['width']}, "
+            f"{vision['layers']}, {vision['width'] // vision['head_width']}, 4.0, output_dim={embed_dim}, "
+            "act_layer=QuickGELU)"
+        )
+    if name.startswith("timm/"):
+        return (
+            "from open_clip.timm_model import TimmModel\n"
+            f'vision = TimmModel("{name.removeprefix("timm/")}", {embed_dim}, {image_size}, pool="avg", proj="linear")'
+        )
+    import open_clip
+
+    quick = f"{name}-quickgelu"
+    known = quick if open_clip.get_model_config(quick) else name
+    return f'import open_clip\nvision = open_clip.create_model("{known}", force_image_size={image_size}).visual'
+
+
+def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+CARD = """# RET-CLIP, trial $name
+
+Text encoder: $encoder. For research; not a medical device.
+
+| hyperparameter | value |
+|---|---|
+$rows
+
+Pictures are cropped to the fundus, padded to a square and resized to $size px before this code sees them.
+
+```python
+import torch
+from safetensors.torch import load_file
+from torch.nn.functional import linear, normalize
+from transformers import AutoTokenizer, BertModel
+$vision
+vision.load_state_dict(load_file("vision.safetensors"))
+vision.eval()
+text = BertModel.from_pretrained("text", add_pooling_layer=False).eval()
+tokenizer = AutoTokenizer.from_pretrained("text")
+heads = load_file("heads.safetensors")
+mean, std = torch.tensor($mean).view(3, 1, 1), torch.tensor($std).view(3, 1, 1)
+
+
+@torch.inference_mode()
+def encode_patient(left, right):  # RGB in [0, 1], [B, 3, $size, $size]; a single eye is given twice
+    eyes = torch.cat([vision((left - mean) / std), vision((right - mean) / std)], dim=1)
+    return normalize(linear(eyes, heads["global_feature_mapping.weight"]), dim=1)
+
+
+@torch.inference_mode()
+def encode_text(sentences):
+    batch = tokenizer(sentences, padding=True, truncation=True, max_length=$context_length, return_tensors="pt")
+    token = text(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state[:, 0]
+    hidden = linear(token, heads["text_projection.0.weight"], heads["text_projection.0.bias"]).relu()
+    return normalize(linear(hidden, heads["text_projection.2.weight"], heads["text_projection.2.bias"]), dim=1)
+```
+
+The left and right views use `left_feature_mapping` with `text_projection_left`, and their right twins.
+"""
