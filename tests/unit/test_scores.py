@@ -42,7 +42,7 @@ def test_what_cannot_be_given_is_none():
     assert set(nothing.values()) == {None}
 
 
-@pytest.mark.parametrize("metric", ["zero_shot_balanced_accuracy", "zero_shot_accuracy", "zero_shot_macro_f1"])
+@pytest.mark.parametrize("metric", scores.ZERO_SHOT)
 def test_bootstrap_equals_scoring_the_repeated_rows(metric):
     """The slow oracle writes every resampled patient's rows out and scores them plainly."""
     target, values, patients = random_case(3)

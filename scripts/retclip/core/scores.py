@@ -26,7 +26,9 @@ def zero_shot_scores(target: np.ndarray, scores: np.ndarray) -> Scores:
     Averages run over the classes present in `target`; a metric that these targets cannot give (AUROC with
     one class, anything with no sample) is None.
     """
-    return {metric: _finite(_metric(metric)(target, scores, None)) for metric in ZERO_SHOT}
+    if len(target) == 0:
+        return dict.fromkeys(ZERO_SHOT)
+    return {metric: _finite(_metric(metric)(target, scores)) for metric in ZERO_SHOT}
 
 
 def chance_levels(target: np.ndarray, classes: int) -> Scores:
@@ -70,22 +72,14 @@ def bootstrap(
     units, owner = np.unique(patients, return_inverse=True)
     generator = np.random.default_rng(seed)
     counts = generator.multinomial(len(units), np.full(len(units), 1 / max(len(units), 1)), size=draws)
-    weights = counts[:, owner].astype(float)
-    if metric == "zero_shot_balanced_accuracy":
-        return _balanced_accuracies(target, scores, weights)
-    if metric == "zero_shot_accuracy":
-        right = (scores.argmax(1) == target).astype(float)
-        return weights @ right / np.maximum(weights.sum(1), 1)
-    score = _metric(metric)
-    return np.array([score(target, scores, row) for row in weights])
+    return resampled(metric, target, scores, counts[:, owner].astype(float))
 
 
 def standard_error(metric: str, target: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> float | None:
     """Bootstrap standard error of `metric` over patients; None with fewer than two patients."""
     if len(np.unique(patients)) < 2:
         return None
-    draws = 1000 if metric in ("zero_shot_balanced_accuracy", "zero_shot_accuracy") else 200
-    values = bootstrap(metric, target, scores, patients, draws=draws)
+    values = bootstrap(metric, target, scores, patients)
     values = values[np.isfinite(values)]
     return float(values.std(ddof=1)) if len(values) > 1 else None
 
@@ -95,83 +89,103 @@ def proportion_error(value: float, count: int) -> float | None:
     return float(np.sqrt(value * (1 - value) / count)) if count else None
 
 
-def _balanced_accuracies(target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """scikit-learn's balanced_accuracy_score for each row of sample weights [draws, N], in two products."""
-    classes = scores.shape[1]
-    member = np.eye(classes)[target]
-    right = member * (scores.argmax(1) == target)[:, None]
-    total = weights @ member
+def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """`metric` under every row of sample weights [draws, N], [draws]; NaN where it cannot be given.
+
+    scikit-learn scores one set of weights at a time, which takes seconds for a thousand draws; these are the
+    same formulas as matrix products and running sums over all draws at once (tested to be equal).
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall = np.where(total > 0, weights @ right / total, np.nan)
-    present = np.isfinite(recall)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(present, recall, 0).sum(1) / present.sum(1)
+        if metric in ("zero_shot_macro_auroc", "zero_shot_mean_average_precision"):
+            area = _aurocs if metric == "zero_shot_macro_auroc" else _average_precisions
+            classes = [area(target == c, scores[:, c], weights) for c in np.unique(target)]
+            return np.nanmean(classes, axis=0) if len(classes) > 1 else np.full(len(weights), np.nan)
+        member, guess = np.eye(scores.shape[1])[target], np.eye(scores.shape[1])[scores.argmax(1)]
+        total, guessed, right = weights @ member, weights @ guess, weights @ (member * guess)
+        if metric == "zero_shot_accuracy":
+            return right.sum(1) / weights.sum(1)
+        if metric == "zero_shot_balanced_accuracy":
+            return np.nanmean(right / total, axis=1)
+        f1 = np.where(total > 0, 2 * right / (total + guessed), np.nan)
+        if metric == "zero_shot_macro_f1":
+            return np.nanmean(f1, axis=1)
+        assert metric == "zero_shot_weighted_f1", metric
+        return np.nansum(f1 * total, axis=1) / total.sum(1)
 
 
-Metric = Callable[[np.ndarray, np.ndarray, np.ndarray | None], float]
+def _by_score(
+    positive: np.ndarray, score: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Positive and negative weight [draws, N] from the highest score down, and for each place the last place
+    with the same score and the last place with a higher one (-1: none)."""
+    order = np.argsort(-score, kind="stable")
+    place = np.unique(-score[order], return_inverse=True)[1]
+    last = np.searchsorted(place, place, side="right") - 1
+    higher = np.searchsorted(place, place, side="left") - 1
+    sorted_weights = weights[:, order]
+    return sorted_weights * positive[order], sorted_weights * ~positive[order], last, higher
 
 
-def _metric(name: str) -> Metric:
+def _aurocs(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The share of (positive, negative) pairs in the right order, a tie counting half."""
+    plus, minus, last, higher = _by_score(positive, score, weights)
+    above = np.concatenate([np.zeros((len(weights), 1)), minus.cumsum(1)], axis=1)
+    total = minus.sum(1, keepdims=True)
+    below = total - (above[:, last + 1] + above[:, higher + 1]) / 2
+    return (plus * below).sum(1) / (plus.sum(1) * total[:, 0])
+
+
+def _average_precisions(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The mean over positives of the precision at their score."""
+    plus, minus, last, _ = _by_score(positive, score, weights)
+    found = plus.cumsum(1)[:, last]
+    precision = found / (found + minus.cumsum(1)[:, last])
+    return np.nansum(plus * precision, axis=1) / plus.sum(1)
+
+
+def _metric(name: str) -> Callable[[np.ndarray, np.ndarray], float]:
     return {
-        "zero_shot_accuracy": _accuracy,
+        "zero_shot_accuracy": lambda target, scores: float((scores.argmax(1) == target).mean()),
         "zero_shot_balanced_accuracy": _balanced_accuracy,
-        "zero_shot_macro_f1": lambda *given: _f1("macro", *given),
-        "zero_shot_weighted_f1": lambda *given: _f1("weighted", *given),
+        "zero_shot_macro_f1": lambda target, scores: _f1("macro", target, scores),
+        "zero_shot_weighted_f1": lambda target, scores: _f1("weighted", target, scores),
         "zero_shot_macro_auroc": _macro_auroc,
         "zero_shot_mean_average_precision": _mean_average_precision,
     }[name]
 
 
-def _accuracy(target: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
-    if len(target) == 0:
-        return np.nan
-    return float(np.average(scores.argmax(1) == target, weights=weights))
+def _balanced_accuracy(target: np.ndarray, scores: np.ndarray) -> float:
+    from sklearn.metrics import recall_score
+
+    guess = scores.argmax(1)
+    # scikit-learn's balanced_accuracy_score warns of guessed classes that are missing from the targets
+    return float(recall_score(target, guess, labels=np.unique(target), average="macro"))
 
 
-def _balanced_accuracy(target: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
-    rows = np.ones((1, len(target))) if weights is None else weights[None]
-    return float(_balanced_accuracies(target, scores, rows)[0]) if len(target) else np.nan
-
-
-def _f1(average: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
+def _f1(average: str, target: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import f1_score
 
-    if len(target) == 0:
-        return np.nan
-    return float(
-        f1_score(
-            target,
-            scores.argmax(1),
-            labels=np.unique(target),
-            average=average,
-            sample_weight=weights,
-            zero_division=0,
-        )
-    )
+    guess = scores.argmax(1)
+    return float(f1_score(target, guess, labels=np.unique(target), average=average, zero_division=0))
 
 
-def _macro_auroc(target: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
+def _macro_auroc(target: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import roc_auc_score
 
-    return _one_against_rest(roc_auc_score, target, scores, weights)
+    return _one_against_rest(roc_auc_score, target, scores)
 
 
-def _mean_average_precision(target: np.ndarray, scores: np.ndarray, weights: np.ndarray | None) -> float:
+def _mean_average_precision(target: np.ndarray, scores: np.ndarray) -> float:
     from sklearn.metrics import average_precision_score
 
-    return _one_against_rest(average_precision_score, target, scores, weights)
+    return _one_against_rest(average_precision_score, target, scores)
 
 
-def _one_against_rest(
-    score: Callable, target: np.ndarray, scores: np.ndarray, weights: np.ndarray | None
-) -> float:
-    kept = slice(None) if weights is None else weights > 0
-    target, scores = target[kept], scores[kept]
-    weights = None if weights is None else weights[kept]
+def _one_against_rest(score: Callable, target: np.ndarray, scores: np.ndarray) -> float:
     present = np.unique(target)
     if len(present) < 2:
         return np.nan
-    return float(np.mean([score(target == c, scores[:, c], sample_weight=weights) for c in present]))
+    return float(np.mean([score(target == c, scores[:, c]) for c in present]))
 
 
 def _shares(target: np.ndarray, classes: int) -> np.ndarray:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 # Strengths of the probe's L2 penalty; the one that is best on val is used.
 PROBE_C = (0.01, 0.1, 1.0, 10.0, 100.0)
 DRAWS = 1000
-SLOW_DRAWS = 200  # for metrics that scikit-learn computes draw by draw
 
 
 def linear_probe(splits: dict[str, Split], features: dict[str, Features], seed: int) -> np.ndarray | None:
@@ -86,8 +85,7 @@ def _with_intervals(target: np.ndarray, scores: np.ndarray, patients: np.ndarray
         return {}
     document = {}
     for metric, value in zero_shot_scores(target, scores).items():
-        draws = bootstrap(metric, target, scores, patients, DRAWS if metric.endswith("accuracy") else SLOW_DRAWS)
-        document[metric] = _interval(value, draws)
+        document[metric] = _interval(value, bootstrap(metric, target, scores, patients, DRAWS))
     return {metric: document[metric] for metric in ZERO_SHOT}
 
 

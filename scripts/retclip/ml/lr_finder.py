@@ -1,5 +1,6 @@
 """The learning-rate range test (Smith 2015), run by torch-lr-finder on the real three-part loss."""
 
+import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,7 @@ def range_test(
     import matplotlib as mpl
     import pandas as pd
 
+    os.environ.setdefault("TQDM_DISABLE", "1")  # a bar in a log file is a page of control characters
     mpl.use("Agg")  # torch-lr-finder finds its suggestion while it plots
     import matplotlib.pyplot as plt
     from torch_lr_finder import LRFinder, TrainDataLoaderIter

@@ -51,7 +51,6 @@ class Run:
             self.predictions["target"].to_numpy(),
             self.predictions[columns].to_numpy(),
             self.predictions["patient_id"].to_numpy(),
-            draws=1000 if metric.endswith("accuracy") else 200,
         )
 
 

@@ -1,0 +1,30 @@
+"""Brings a BERT-family text encoder from the Hugging Face hub, or from a local folder, to resources/.
+
+Run it where there is a network: training jobs never download. Writes the model, tokenizer.json and
+source.json (source, resolved revision, licence).
+"""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.logs import run_entry, say
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--name", required=True, help="its name in model.text_encoders")
+    parser.add_argument("--source", required=True, help="hub id or local folder")
+    parser.add_argument("--revision", default="main", help="commit, tag or branch (default: main)")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the encoder")
+    options = parser.parse_args(arguments)
+
+    from retclip.ml.fetch import fetch_text_encoder
+
+    source = fetch_text_encoder(options.name, options.source, options.revision, options.output)
+    say(f"{options.name}: {source['source']} at {source['revision']}, licence {source['license']}")
+
+
+if __name__ == "__main__":
+    run_entry(main)

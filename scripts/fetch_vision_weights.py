@@ -1,0 +1,28 @@
+"""Brings the initial weights of the image tower: OpenAI's by name, or a file of yours, as safetensors.
+
+A RET-CLIP checkpoint is accepted too: its image tower is taken. Run it where there is a network.
+"""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.logs import run_entry, say
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--architecture", required=True, help="model.vision.architecture of the config")
+    parser.add_argument("--weights", required=True, help="an open_clip tag such as openai, or a file")
+    parser.add_argument("--output", type=Path, required=True, help=".safetensors")
+    options = parser.parse_args(arguments)
+
+    from retclip.ml.fetch import fetch_vision_weights
+
+    fetch_vision_weights(options.architecture, options.weights, options.output)
+    say(f"image tower {options.architecture}, weights {options.weights}: written to {options.output}")
+
+
+if __name__ == "__main__":
+    run_entry(main)
