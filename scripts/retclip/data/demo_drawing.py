@@ -73,10 +73,10 @@ def draw_fundus(
 
     radius = 0.5 * size * look.field * eye.uniform(0.97, 1.0)
     slack = (0.5 * size - radius) * 0.6
-    centre = tuple(0.5 * (size - 1) + eye.uniform(-slack, slack, 2))
+    centre = (0.5 * (size - 1) + eye.uniform(-slack, slack), 0.5 * (size - 1) + eye.uniform(-slack, slack))
     pixels = np.arange(size, dtype=np.float32)
     x, y = np.meshgrid((pixels - centre[0]) / radius, (pixels - centre[1]) / radius)
-    picture = np.empty((size, size, 3), np.float32)
+    picture = np.empty((3, size, size), np.float32)
     scene = Scene(picture, x, y, centre, radius, anatomy, severity, QUADRANTS[quadrant], disease)
 
     _paint_retina(scene, look, eye)
@@ -111,9 +111,10 @@ def _anatomy(look: Look, generator: np.random.Generator) -> Anatomy:
 def _paint_retina(scene: Scene, look: Look, generator: np.random.Generator) -> None:
     """The pigment, the choroid through it, and a macula darker than the rest with its reflex."""
     size, dark = len(scene.x), look.pigment
-    scene.picture[:] = (0.80 - 0.22 * dark, 0.38 - 0.14 * dark, 0.18 - 0.08 * dark)
+    for plane, fair, loss in zip(scene.picture, (0.80, 0.38, 0.18), (0.22, 0.14, 0.08), strict=True):
+        plane[:] = fair - loss * dark
     shade(scene, 0.06 * clouds(generator, size, 6), (0.6, 1.0, 1.2))
-    bands = np.clip(1.2 - 2.0 * np.abs(clouds(generator, size, 13)), 0, 1)
+    bands = np.clip(1.2 - 1.6 * np.abs(clouds(generator, size, 22)), 0, 1)
     shade(scene, look.tessellation * (bands - 0.6), (0.35, 0.6, 0.6))
     away = distance(scene, scene.anatomy.macula_x, scene.anatomy.macula_y, 1.0, 1.0)
     shade(scene, -0.36 * np.exp(-((away / 0.17) ** 2)), (0.75, 1.0, 1.0))
@@ -147,7 +148,7 @@ def _paint_vessels(scene: Scene, generator: np.random.Generator) -> None:
     start = np.array([disc.disc_x, disc.disc_y])
     macula = np.array([disc.macula_x, disc.macula_y])
     for below in (-1, 1):
-        for opacity, width, off in ((0.62, 0.75, 0.05), (0.85, 1.0, -0.04)):
+        for opacity, width, off in ((0.5, 0.75, 0.05), (0.72, 1.0, -0.04)):
             jitter = generator.normal(0, 0.035, (8, 2))
             around = [
                 start,
@@ -175,14 +176,14 @@ def _paint_vessels(scene: Scene, generator: np.random.Generator) -> None:
         for share, until in ((0.55, 24), (0.8, 17), (1.0, 9)):
             mask.line(path[:until], share * width, opacity)
 
-    parents = np.repeat(np.arange(8), 5)
+    parents = np.repeat(np.arange(8), 4)
     at = generator.integers(5, 21, len(parents))
     branches = _branches(paths, parents, at, 0.42, disc.tortuosity, generator)
     for path, parent in zip(branches, parents, strict=True):
         mask.line(path, 0.5 * widths[parent], opacities[parent])
     twigs_of = np.arange(len(parents))
     at = generator.integers(3, 9, len(twigs_of))
-    for path, parent in zip(_branches(branches, twigs_of, at, 0.22, 1.0, generator), parents, strict=True):
+    for path, parent in zip(_branches(branches, twigs_of, at, 0.22, 0.8, generator), parents, strict=True):
         mask.line(path, 0.3 * widths[parent], 0.8 * opacities[parent])
 
     # no vessel crosses the fovea
@@ -209,10 +210,10 @@ def _branches(
     count, steps = len(parents), 10
     along = np.gradient(paths, axis=1)[parents, at]
     way = np.where(generator.random(count) < 0.5, -1, 1)
-    heading = np.arctan2(along[:, 1], along[:, 0]) + way * generator.uniform(0.5, 1.0, count)
-    bend = -way * generator.uniform(0.0, 0.08, count)
-    wander = np.cumsum(generator.normal(0, 0.12 * tortuosity, (count, steps)), 1)
-    headings = heading[:, None] + bend[:, None] * np.arange(steps) + wander
+    heading = np.arctan2(along[:, 1], along[:, 0]) + way * generator.uniform(0.45, 0.95, count)
+    bend = -way * generator.uniform(0.0, 0.09, count)
+    sway = np.sin(np.outer(generator.uniform(0.5, 0.9, count), np.arange(steps)) + generator.uniform(0, 6, (count, 1)))
+    headings = heading[:, None] + bend[:, None] * np.arange(steps) + 0.35 * tortuosity * sway
     step = (length * generator.uniform(0.6, 1.3, count) / steps)[:, None]
     offsets = np.stack([step * np.cos(headings), step * np.sin(headings)], 2)
     offsets[:, 0] = 0
@@ -222,17 +223,18 @@ def _branches(
 def _photograph(scene: Scene, look: Look, generator: np.random.Generator) -> np.ndarray:
     """Illumination, haze, focus, frame and sensor noise: uint8 [S, S, 3]."""
     size = len(scene.x)
-    light = generator.uniform(-0.25, 0.25, 2)
+    light = generator.uniform(-0.25, 0.25, 2).tolist()
     falloff = (scene.x - light[0]) ** 2 + (scene.y - light[1]) ** 2
     exposure = generator.uniform(0.88, 1.22)
     shade(scene, exposure * (1.1 - generator.uniform(0.2, 0.45) * falloff) - 1)
-    haze = generator.uniform(0, 0.14)
-    scene.picture[:] = (scene.picture + haze * (np.array((0.72, 0.50, 0.36), np.float32) - scene.picture)) * look.tint
-    frame = inside(np.hypot(scene.x, scene.y), 0.012)
+    blend(scene, (0.72, 0.50, 0.36), np.float32(generator.uniform(0, 0.14)))
+    frame = inside(distance(scene, 0, 0, 1, 1), 0.012)
     if look.cut < 1:
         frame = frame * inside(np.abs(scene.y) / look.cut, 0.012)
-    scene.picture[:] *= frame[..., None]
-    grain = generator.standard_normal((size, size, 1), dtype=np.float32) * generator.uniform(1.0, 3.5)
-    image = Image.fromarray(np.clip(255 * scene.picture, 0, 255).astype(np.uint8))
-    image = image.filter(ImageFilter.GaussianBlur(generator.uniform(0.1, 0.9) * size / 192))
-    return np.clip(np.asarray(image, np.float32) + grain, 0, 255).astype(np.uint8)
+    for plane, tint in zip(scene.picture, look.tint, strict=True):
+        plane *= 255 * tint * frame
+    planes = np.clip(scene.picture, 0, 255).astype(np.uint8)
+    image = Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
+    image = image.filter(ImageFilter.BoxBlur(generator.uniform(0.0, 0.9) * size / 192))
+    grain = generator.standard_normal((size, size, 1), dtype=np.float32) * np.float32(generator.uniform(1.0, 3.5))
+    return np.clip(np.asarray(image) + grain, 0, 255).astype(np.uint8)

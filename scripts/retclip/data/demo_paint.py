@@ -36,7 +36,7 @@ class Anatomy:
 class Scene:
     """One picture in the making. `picture` is painted in place."""
 
-    picture: Floats  # [S, S, 3], red, green, blue in [0, 1]
+    picture: Floats  # [3, S, S], red, green, blue in [0, 1]; whole planes are several times faster to paint
     x: Floats  # [S, S], the eye's coordinates of every pixel
     y: Floats
     centre: tuple[float, float]  # of the retina, in pixels
@@ -49,17 +49,21 @@ class Scene:
 
 def blend(scene: Scene, colour: Colour, alpha: Floats) -> None:
     """Paints `colour` with opacity `alpha` [S, S]."""
-    scene.picture[:] += alpha[..., None] * (np.asarray(colour, np.float32) - scene.picture)
+    for plane, value in zip(scene.picture, colour, strict=True):
+        plane += alpha * (value - plane)
 
 
 def shade(scene: Scene, change: Floats, colour: Colour = (1.0, 1.0, 1.0)) -> None:
-    """Multiplies by 1 + `change` [S, S], each channel weighted by `colour`."""
-    scene.picture[:] *= 1 + change[..., None] * np.asarray(colour, np.float32)
+    """Multiplies by 1 + `change` [S, S], which each channel weights by its share of `colour`."""
+    for plane, weight in zip(scene.picture, colour, strict=True):
+        plane *= 1 + weight * change
 
 
 def distance(scene: Scene, x: float, y: float, width: float, height: float) -> Floats:
     """[S, S]: 0 at the centre of an ellipse, 1 on its edge."""
-    return np.hypot((scene.x - x) / width, (scene.y - y) / height)
+    # a numpy float64 among the arguments would make the whole plane float64, and twice as slow
+    across, down = (scene.x - float(x)) / float(width), (scene.y - float(y)) / float(height)
+    return np.sqrt(across * across + down * down)
 
 
 def inside(distance: Floats, edge: float) -> Floats:
@@ -80,9 +84,10 @@ class Mask:
     """A layer of hard-edged shapes, drawn large and reduced to an opacity."""
 
     def __init__(self, scene: Scene) -> None:
-        self._centre = SUPERSAMPLING * np.asarray(scene.centre)
+        # pixel i spans [i, i + 1) on the large layer's axis, so its centre lies half a pixel further
+        self._centre = SUPERSAMPLING * (np.asarray(scene.centre) + 0.5)
         self._radius = SUPERSAMPLING * scene.radius
-        self._layer = Image.new("L", (SUPERSAMPLING * len(scene.picture),) * 2)
+        self._layer = Image.new("L", (SUPERSAMPLING * len(scene.x),) * 2)
         self._draw = ImageDraw.Draw(self._layer)
 
     def line(self, points: np.ndarray, width: float, opacity: float = 1.0) -> None:

@@ -1,75 +1,87 @@
-"""The demo's patients: who has what in which eye, how badly, and the files that say so."""
+"""Invents the demo's patients: which disease, how severe, in which eye; and their pictures and reports."""
 
-import multiprocessing
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from retclip.core.files import write_csv
-from retclip.core.logs import say
-from retclip.data.demo_drawing import draw_fundus, draw_look
-from retclip.data.demo_reports import eye_report, patient_report
+from retclip.data.demo_drawing import QUADRANTS, draw_fundus, draw_look
+from retclip.data.demo_reports import Finding, eye_report, patient_report
 
-# The public 16,000-image set's shares, its rarest class raised so that every split has some.
-SHARES = {
-    "Diabetic Retinopathy": 0.205,
-    "Glaucoma": 0.17,
-    "Healthy": 0.16,
-    "Myopia": 0.135,
-    "Macular Scar": 0.115,
-    "Retinitis Pigmentosa": 0.05,
-    "Disc Edema": 0.047,
-    "Retinal Detachment": 0.046,
-    "Central Serous Chorioretinopathy": 0.042,
-    "Pterygium": 0.03,
-}
-FELLOW_SAME = 0.6  # share of patients whose two eyes have the same finding; else the fellow eye is healthy
-PIXELS = 128
+IMAGE_SIZE = 192  # pixels; the retina fills about 175 of them, and towers of the demo see 64
 JPEG_QUALITY = 90
 
+# Shares of the public 16,000-image set, pterygium (.006) raised so that every split has some; and how often the fellow
+# eye of an affected eye has the same disease (it is healthy otherwise).
+CLASSES = {
+    "Diabetic Retinopathy": (0.212, 0.80),
+    "Glaucoma": (0.177, 0.75),
+    "Healthy": (0.165, 1.00),
+    "Myopia": (0.139, 0.90),
+    "Macular Scar": (0.119, 0.35),
+    "Retinitis Pigmentosa": (0.051, 1.00),
+    "Disc Edema": (0.047, 0.60),
+    "Retinal Detachment": (0.046, 0.15),
+    "Central Serous Chorioretinopathy": (0.038, 0.25),
+    "Pterygium": (0.015, 0.50),
+}
+# Patients in the first blocks of ten have each class once per block: at least 12 patients of every class, in any run
+# of 120 patients or more.
+BALANCED_BLOCKS = 12
 
-def make_patients(patients: int, seed: int, threads: int, manifest: Path, images: Path) -> None:
-    """Draws `patients` patients into `images` and writes `manifest`."""
-    import pandas as pd
 
-    images.mkdir(parents=True, exist_ok=True)
-    tasks = [(number, seed, images) for number in range(patients)]
-    with multiprocessing.Pool(threads) as pool:
-        rows = pool.starmap(_make_patient, tasks, chunksize=20)
-    write_csv(manifest, pd.DataFrame(rows))
-    say(f"{patients} patients drawn")
+def invent_patient(seed: int, index: int) -> tuple[Finding, Finding]:
+    """What the (left, right) eye of patient `index` shows; a function of the two arguments alone."""
+    generator = _generator(seed, index, 0)
+    label = _label(seed, index, generator)
+    first = Finding(label, generator.random(), _quadrant(generator))
+    if generator.random() < CLASSES[label][1]:
+        # the fellow eye is about as bad; which quadrant is another matter
+        severity = float(np.clip(first.severity + generator.normal(0, 0.15), 0, 1))
+        second = Finding(label, severity, _quadrant(generator))
+    else:
+        second = Finding("Healthy", 0.0, _quadrant(generator))
+    return (first, second) if generator.random() < 0.5 else (second, first)
 
 
-def _make_patient(number: int, seed: int, images: Path) -> dict[str, str]:
-    generator = np.random.default_rng((seed, number))
-    labels = _labels(generator)
-    severity = generator.uniform(0.0, 1.0)
-    look = draw_look(generator)
-    name = f"demo{number:05d}"
-    reports = {}
-    for side, label in zip(("left", "right"), labels, strict=True):
-        own = float(np.clip(severity + generator.normal(0, 0.15), 0, 1))
-        picture = draw_fundus(label, own, side, generator, PIXELS, look=look)
-        Image.fromarray(picture).save(images / f"{name}_{side}.jpg", quality=JPEG_QUALITY)
-        reports[side] = eye_report(label, own, side, generator)
+def make_patient(seed: int, index: int, folder: Path) -> dict[str, str]:
+    """Draws both eyes of a patient into `folder` and returns the row of the manifest."""
+    left, right = invent_patient(seed, index)
+    name = f"demo{index:05d}"
+    look = draw_look(_generator(seed, index, 1))
+    for stream, (side, eye) in enumerate({"left": left, "right": right}.items(), start=2):
+        generator = _generator(seed, index, stream)
+        picture = draw_fundus(
+            eye.label, eye.severity, side, generator, IMAGE_SIZE, quadrant=eye.quadrant, look=look
+        )
+        Image.fromarray(picture).save(folder / f"{name}_{side}.jpg", quality=JPEG_QUALITY)
+    words = _generator(seed, index, 4)
     return {
         "sample_id": name,
         "patient_id": name,
         "image_left": f"{name}_left.jpg",
         "image_right": f"{name}_right.jpg",
-        "label_left": labels[0],
-        "label_right": labels[1],
-        "text": patient_report(reports["left"], reports["right"], labels, generator),
-        "text_left": reports["left"],
-        "text_right": reports["right"],
+        "label_left": left.label,
+        "label_right": right.label,
+        "text": patient_report(left, right, words),
+        "text_left": eye_report(left, "left", words),
+        "text_right": eye_report(right, "right", words),
     }
 
 
-def _labels(generator: np.random.Generator) -> tuple[str, str]:
-    """The labels of the left and the right eye."""
-    shares = np.array(list(SHARES.values()))
-    label = str(generator.choice(list(SHARES), p=shares / shares.sum()))
-    same, left_first = generator.random() < FELLOW_SAME, generator.random() < 0.5
-    fellow = label if same else "Healthy"
-    return (label, fellow) if left_first else (fellow, label)
+def _generator(seed: int, index: int, stream: int) -> np.random.Generator:
+    """A stream of its own for each thing drawn, so that a longer report does not change a picture."""
+    return np.random.default_rng((seed, index, stream))
+
+
+def _label(seed: int, index: int, generator: np.random.Generator) -> str:
+    labels = list(CLASSES)
+    block, place = divmod(index, len(labels))
+    if block < BALANCED_BLOCKS:
+        return labels[np.random.default_rng((seed, block)).permutation(len(labels))[place]]
+    shares = np.array([share for share, _ in CLASSES.values()])
+    return labels[generator.choice(len(labels), p=shares / shares.sum())]
+
+
+def _quadrant(generator: np.random.Generator) -> str:
+    return list(QUADRANTS)[generator.integers(len(QUADRANTS))]

@@ -73,10 +73,9 @@ def _swollen(anatomy: Anatomy, severity: float, quadrant: tuple[int, int]) -> An
 
 def _myopic_choroid(scene: Scene) -> None:
     """Myopia: the choroid's vessels show through a thin retina, and a crescent of sclera lies beside the disc."""
-    bands = np.clip(1.2 - 2.0 * np.abs(clouds(scene.generator, len(scene.x), 13)), 0, 1)
-    strength = 0.35 + 0.5 * scene.severity
-    blend(scene, (0.86, 0.52, 0.28), (0.25 + 0.25 * scene.severity) * bands)
-    shade(scene, strength * (bands - 0.75), (0.35, 0.6, 0.6))
+    bands = np.clip(1.2 - 1.6 * np.abs(clouds(scene.generator, len(scene.x), 22)), 0, 1)
+    blend(scene, (0.86, 0.52, 0.28), (0.15 + 0.2 * scene.severity) * bands)
+    shade(scene, (0.16 + 0.24 * scene.severity) * (bands - 0.7), (0.35, 0.6, 0.6))
     disc = scene.anatomy
     growth = 1.3 + 0.7 * scene.severity
     shift = disc.disc_x - disc.disc_width * (growth - 0.9)
@@ -91,7 +90,7 @@ def _myopic_choroid(scene: Scene) -> None:
 
 def _dying_periphery(scene: Scene) -> None:
     """Retinitis pigmentosa: a greyish, mottled ring outside the arcades."""
-    ring = np.clip((np.hypot(scene.x, scene.y) - 0.45) / 0.25, 0, 1)
+    ring = np.clip((distance(scene, 0, 0, 1, 1) - 0.45) / 0.25, 0, 1)
     mottle = 1 + 0.25 * clouds(scene.generator, len(scene.x), 24)
     blend(scene, (0.47, 0.36, 0.27), (0.35 + 0.3 * scene.severity) * ring * np.clip(mottle, 0, 1.3))
 
@@ -115,7 +114,7 @@ def _diabetic(scene: Scene) -> None:
             fat.spot(
                 x + 0.07 * generator.standard_normal(),
                 y + 0.07 * generator.standard_normal(),
-                generator.uniform(0.014, 0.034),
+                generator.uniform(0.012, 0.03),
                 generator,
             )
     blend(scene, EXUDATE, 0.9 * fat.opacity())
@@ -154,11 +153,11 @@ def _scarred(scene: Scene) -> None:
     blend(scene, (0.42, 0.22, 0.13), 0.5 * inside(ragged / 1.2, 0.2))
     blend(scene, pale, (0.72 + 0.2 * severity) * inside(ragged, 0.2))
     pigment = Mask(scene)
-    for turn in generator.uniform(0, 2 * np.pi, round(4 + 8 * severity)):
+    for turn in generator.uniform(0, 2 * np.pi, round(5 + 10 * severity)):
         reach = generator.uniform(0.5, 1.05)
         spot = x + reach * width * np.cos(turn), y + reach * height * np.sin(turn)
-        pigment.spot(*spot, generator.uniform(0.02, 0.045), generator)
-    blend(scene, PIGMENT, 0.8 * pigment.opacity())
+        pigment.spot(*spot, generator.uniform(0.014, 0.036), generator)
+    blend(scene, PIGMENT, 0.75 * pigment.opacity())
 
 
 def _pigmented(scene: Scene) -> None:
@@ -213,11 +212,11 @@ def _blistered(scene: Scene) -> None:
     width, height = (0.17 + 0.13 * scene.severity) * generator.uniform(0.9, 1.12, 2)
     edge = distance(scene, x, y, width, height)
     dome = inside(edge, 0.15)
-    blend(scene, (0.78, 0.60, 0.42), (0.40 + 0.2 * scene.severity) * dome)
+    blend(scene, (0.80, 0.55, 0.34), (0.28 + 0.25 * scene.severity) * dome)
     shade(scene, 0.25 * dome * ((x - scene.x) / width + (y - scene.y) / height))
     halo = np.exp(-(((edge - 1) / 0.11) ** 2))
-    blend(scene, (0.94, 0.78, 0.55), (0.4 + 0.2 * scene.severity) * halo)
-    shade(scene, -0.3 * np.exp(-(((edge - 1.25) / 0.13) ** 2)))
+    blend(scene, (0.94, 0.74, 0.48), (0.2 + 0.25 * scene.severity) * halo)
+    shade(scene, -0.2 * np.exp(-(((edge - 1.25) / 0.13) ** 2)))
     if scene.severity > 0.5:
         dots = Mask(scene)
         for _ in range(generator.integers(3, 9)):
@@ -234,14 +233,14 @@ def _overgrown(scene: Scene) -> None:
     length = 0.42 + 0.5 * scene.severity
     apex, middle = 0.95 - length, generator.uniform(-0.15, 0.15)
     open_by = np.clip((scene.x - apex) / length, 0, None) ** 0.8 * generator.uniform(0.42, 0.6)
-    wedge = np.clip((open_by - np.abs(scene.y - middle)) / 0.08, 0, 1)
+    wedge = np.clip((open_by - np.abs(scene.y - middle)) / 0.14, 0, 1)
     blend(scene, (0.88, 0.66, 0.60), (0.8 + 0.12 * scene.severity) * wedge)
     blood = Mask(scene)
     for height in generator.uniform(-0.5, 0.5, 9):
         ends = np.array([[1.05, middle + height], [apex + length * generator.uniform(0.05, 0.4), middle]])
         bend = ends.mean(0) + generator.normal(0, 0.03, 2)
         blood.line(np.stack([ends[0], bend, ends[1]]), generator.uniform(0.012, 0.025), 0.6)
-    blend(scene, (0.72, 0.16, 0.15), blood.opacity() * wedge)
+    blend(scene, (0.72, 0.16, 0.15), 0.8 * blood.opacity() * wedge)
 
 
 ANATOMY: dict[str, Callable[[Anatomy, float, tuple[int, int]], Anatomy]] = {

@@ -58,6 +58,8 @@ def _transformer(sizes: dict[str, Any], image_size: int) -> nn.Module:
 def _timm(name: str, embed_dim: int, image_size: int) -> nn.Module:
     from open_clip.timm_model import TimmModel
 
+    import retclip.ml.demo_tower  # noqa: F401, registers the demo's tower with timm
+
     adapter = partial(TimmModel, name, embed_dim=embed_dim, image_size=image_size, proj="linear")
     try:
         return adapter(pool="avg")
