@@ -28,16 +28,18 @@ CLASSES = {
 # Patients in the first blocks of ten have each class once per block: at least 12 patients of every class, in any run
 # of 120 patients or more.
 BALANCED_BLOCKS = 12
+# From mild to severe; below this, the signs of some diseases are less than a pixel wide in a tower's 64 px.
+SEVERITY = (0.3, 1.0)
 
 
 def invent_patient(seed: int, index: int) -> tuple[Finding, Finding]:
     """What the (left, right) eye of patient `index` shows; a function of the two arguments alone."""
     generator = _generator(seed, index, 0)
     label = _label(seed, index, generator)
-    first = Finding(label, generator.random(), _quadrant(generator))
+    first = Finding(label, generator.uniform(*SEVERITY), _quadrant(generator))
     if generator.random() < CLASSES[label][1]:
         # the fellow eye is about as bad; which quadrant is another matter
-        severity = float(np.clip(first.severity + generator.normal(0, 0.15), 0, 1))
+        severity = float(np.clip(first.severity + generator.normal(0, 0.15), *SEVERITY))
         second = Finding(label, severity, _quadrant(generator))
     else:
         second = Finding("Healthy", 0.0, _quadrant(generator))
