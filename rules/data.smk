@@ -1,9 +1,7 @@
 # Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
 # Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
 
-localrules:
-    fetch_text_encoder,
-    fetch_vision_weights,
+import re
 
 
 # What build_lmdb reads: the user's table, or the one that the demo draws.
@@ -147,6 +145,9 @@ if DEMO_ENCODERS:
 
 if FETCHED_ENCODERS:
 
+    localrules:
+        fetch_text_encoder,
+
     rule fetch_text_encoder:
         """Brings a BERT and its tokenizer from the hub, or from a local folder, at one revision."""
         output:
@@ -175,6 +176,9 @@ if FETCHED_ENCODERS:
 
 
 if vision_weights():
+
+    localrules:
+        fetch_vision_weights,
 
     rule fetch_vision_weights:
         """The initial weights of the image tower, as one safetensors file."""
