@@ -1,0 +1,213 @@
+"""The report's tables: rows of cells that a person reads, ready for the template."""
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from retclip.core.config import HYPERPARAMETERS
+from retclip.core.scores import RETRIEVAL, ZERO_SHOT
+from retclip.report import wording
+from retclip.report.comparisons import Estimate, difference, score
+from retclip.report.figures import varied_hyperparameters
+from retclip.report.inputs import Final, RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Table(NamedTuple):
+    """Column heads and rows of text; the rows at `marked` are set off. The first column names the row."""
+
+    heads: list[str]
+    rows: list[list[str]]
+    marked: frozenset[int] = frozenset()
+
+
+def data(run: RunFolder) -> Table:
+    """Patients, samples and pictures per split."""
+    rows = [
+        [split, *(f"{entry[key]:,}" for key in ("patients", "samples", "images"))]
+        for split, entry in run.audit["splits"].items()
+    ]
+    return Table(["split", "patients", "samples", "pictures"], rows)
+
+
+def tokens(run: RunFolder) -> Table:
+    """What each tokenizer makes of the reports."""
+    rows = [
+        [
+            name,
+            f"{entry['vocabulary']:,}",
+            f"{entry['length_quantiles']['median']:.0f}",
+            f"{entry['length_quantiles']['q95']:.0f}",
+            wording.percent(entry["truncated"]),
+            wording.percent(entry["unknown"]),
+        ]
+        for name, entry in run.audit["tokens"].items()
+    ]
+    heads = ["text encoder", "vocabulary", "median tokens", "95 % of texts below", "texts cut", "unknown tokens"]
+    return Table(heads, rows)
+
+
+def asked(config: dict[str, Any]) -> Table:
+    """What the config asked of each stage."""
+    rows = [
+        ["Phase 1", *_stage(config["phase1"]), _space(config["phase1"]["space"])],
+        ["Phase 2", *_stage(config["phase2"]), _space(config["phase2"]["space"])],
+        ["Final", *_stage(config["final"]), f"{config['final']['seeds']} seed(s) per text encoder, and the default config"],
+    ]
+    if config["confirm"]["top_k"]:
+        confirm = f"the best {config['confirm']['top_k']} of Phase 2, {config['confirm']['seeds']} fresh seed(s) each"
+        rows.insert(2, ["Confirmation", *_stage(config["phase2"]), confirm])
+    return Table(["stage", "training samples", "epochs", "tried"], rows)
+
+
+def leaderboard(board: "pd.DataFrame", chosen: str) -> Table:
+    """Rank, id, what was varied, score, difference from the leader, cost."""
+    varied = varied_hyperparameters(board)
+    heads = ["rank", "trial", *map(wording.hyperparameter_name, varied), "score", "± SE", "behind the leader", "cost", "note"]
+    rows = []
+    for _, row in board.iterrows():
+        behind = wording.NOTHING
+        if row["rank"] > 1 and row["difference"] == row["difference"]:
+            behind = f"{wording.signed(row['difference'])} ± {wording.score(row['difference_se'])}"
+        note = "" if row["note"] != row["note"] else row["note"]
+        status = "" if row["status"] == "completed" else row["status"].replace("_", " ")
+        rows.append(
+            [
+                str(row["rank"]),
+                row["id"],
+                *(wording.setting(row[name]) for name in varied),
+                wording.score(row["metric"]),
+                wording.score(row["standard_error"]),
+                behind,
+                wording.duration(row["device_seconds"]),
+                "; ".join(filter(None, (status, note))),
+            ]
+        )
+    return Table(heads, rows, frozenset(i for i, name in enumerate(board["id"]) if name == chosen))
+
+
+def recipe(run: RunFolder) -> Table:
+    """The winner's hyperparameters beside the default config's; what was tuned is marked."""
+    winner = run.decisions["best"]["hyperparameters"]
+    default = run.baselines()[0].trial["configured"]
+    shown = [name for name in HYPERPARAMETERS if name in winner]
+    rows = [
+        [wording.hyperparameter_name(name), wording.setting(winner[name]), wording.setting(default[name])] for name in shown
+    ]
+    changed = frozenset(i for i, name in enumerate(shown) if winner[name] != default[name])
+    return Table(["hyperparameter", "winner", "default"], rows, changed)
+
+
+def winner_vs_default(run: RunFolder) -> Table:
+    """Every zero-shot metric on test: winner, default, and the paired difference."""
+    winners, baselines = run.winners(run.search_encoder), run.baselines()
+    levels = run.finals[0].evaluation["levels"]
+    rows = []
+    for metric in ZERO_SHOT:
+        gain = difference(winners, baselines, metric)
+        rows.append(
+            [
+                wording.metric_name(metric),
+                _with_interval(score(winners, metric)),
+                _with_interval(score(baselines, metric)),
+                _with_interval(gain, wording.signed),
+                wording.score(levels["chance"].get(metric)),
+                wording.score(levels["majority"].get(metric)),
+            ]
+        )
+    return Table(["metric on test", "winner", "default", "difference", "chance", "largest class"], rows)
+
+
+def encoders(run: RunFolder) -> Table:
+    """Per text encoder: validation score, test score, difference from the recommended one, probe, retrieval."""
+    recommended = run.recommendation["encoder"]
+    metric = run.test_metric
+    reference = run.winners(recommended) if recommended else []
+    rows = []
+    for name in run.encoders:
+        finals = run.winners(name)
+        against = "" if name == recommended or not reference else _with_interval(
+            difference(finals, reference, metric), wording.signed
+        )  # fmt: skip
+        rows.append(
+            [
+                name,
+                wording.score(run.recommendation["val_scores"].get(name)),
+                _with_interval(score(finals, metric)),
+                against or wording.NOTHING,
+                wording.score(_mean(finals, "linear_probe", metric)),
+                *(wording.score(_mean(finals, "retrieval", recall)) for recall in RETRIEVAL if recall.endswith("_5")),
+            ]
+        )
+    heads = [
+        "text encoder",
+        "validation score",
+        f"test {wording.metric_name(metric)}",
+        "against the recommended",
+        "linear probe",
+        *(wording.metric_name(recall) for recall in RETRIEVAL if recall.endswith("_5")),
+    ]
+    return Table(heads, rows, frozenset(i for i, name in enumerate(run.encoders) if name == recommended))
+
+
+def per_class(run: RunFolder) -> Table:
+    """Per class on test: winner's and default's recall and AUROC."""
+    winner, baseline = run.winners(run.search_encoder)[0], run.baselines()[0]
+    rows = []
+    for ours, theirs in zip(winner.evaluation["per_class"], baseline.evaluation["per_class"], strict=True):
+        keys = ("precision", "recall", "f1", "auroc", "average_precision")
+        rows.append([ours["class"], f"{ours['count']:,}", *(wording.score(ours[key]) for key in keys), wording.score(theirs["recall"])])
+    heads = ["class", "test samples", "precision", "recall", "F1", "AUROC", "average precision", "default's recall"]
+    return Table(heads, rows)
+
+
+def cost(run: RunFolder) -> Table:
+    """Trainings and device time per stage."""
+    stages: dict[str, list[Any]] = {**run.searched, "final": run.finals}
+    rows = []
+    for stage, trainings in stages.items():
+        rows.append([wording.STAGE_NAMES[stage], *_cost(trainings)])
+    everything = [training for trainings in stages.values() for training in trainings]
+    rows.append(["all", *_cost(everything)])
+    heads = ["stage", "trainings", "device time", "samples seen per second", "did not complete"]
+    return Table(heads, rows, frozenset([len(rows) - 1]))
+
+
+def _cost(trainings: list[Any]) -> list[str]:
+    speeds = sorted(t.metrics["samples_per_second"] for t in trainings if t.metrics["samples_per_second"])
+    broken = sum(t.metrics["status"] in ("diverged", "out_of_memory") for t in trainings)
+    return [
+        str(len(trainings)),
+        wording.duration(sum(t.metrics["device_seconds"] for t in trainings)),
+        f"{speeds[len(speeds) // 2]:,.0f} (median)" if speeds else wording.NOTHING,
+        str(broken),
+    ]
+
+
+def _stage(stage: dict[str, Any]) -> tuple[str, str]:
+    samples = stage.get("train_samples")
+    return f"{samples:,}" if samples else "all", str(stage["epochs"])
+
+
+def _space(space: dict[str, Any]) -> str:
+    parts = []
+    for name, values in space.items():
+        shown = values
+        if isinstance(values, list):
+            shown = ", ".join(map(wording.setting, values))
+        elif isinstance(values, dict):
+            shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
+        parts.append(f"{wording.hyperparameter_name(name)}: {str(shown).replace('from_best', 'as Phase 1 chose')}")
+    return "; ".join(parts)
+
+
+def _with_interval(estimate: Estimate, write: Any = wording.score) -> str:
+    if estimate.low is None:
+        return write(estimate.value)
+    return f"{write(estimate.value)} ({wording.interval(estimate.low, estimate.high)})"
+
+
+def _mean(finals: list[Final], part: str, metric: str) -> float | None:
+    values = [final.evaluation[part].get(metric, {}).get("value") for final in finals]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

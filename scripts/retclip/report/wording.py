@@ -1,0 +1,77 @@
+"""Numbers and names as a person reads them; files keep full precision."""
+
+import math
+from typing import Any
+
+METRIC_NAMES = {
+    "zero_shot_accuracy": "accuracy",
+    "zero_shot_balanced_accuracy": "balanced accuracy",
+    "zero_shot_macro_f1": "macro F1",
+    "zero_shot_weighted_f1": "weighted F1",
+    "zero_shot_macro_auroc": "macro AUROC",
+    "zero_shot_mean_average_precision": "mean average precision",
+    **{
+        f"{source}_to_{target}_recall_at_{k}": f"{source}-to-{target} recall@{k}"
+        for source, target in (("image", "text"), ("text", "image"))
+        for k in (1, 5, 10)
+    },
+}
+STAGE_NAMES = {"phase1": "Phase 1", "phase2": "Phase 2", "confirm": "Confirmation", "final": "Final"}
+HYPERPARAMETER_NAMES = {
+    "learning_rate": "learning rate",
+    "batch_size": "batch size",
+    "warmup_steps": "warm-up steps",
+    "weight_decay": "weight decay",
+    "lr_scheduler": "schedule",
+}
+MINUS = "\N{MINUS SIGN}"
+DASH = "\N{EN DASH}"
+NOTHING = "\N{EM DASH}"
+
+
+def metric_name(metric: str) -> str:
+    return METRIC_NAMES.get(metric, metric.replace("_", " "))
+
+
+def hyperparameter_name(name: str) -> str:
+    return HYPERPARAMETER_NAMES.get(name, name.replace("_", " "))
+
+
+def score(value: float | None) -> str:
+    """Three decimals; a dash where there is no value."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    return f"{value:.3f}".replace("-", MINUS)
+
+
+def signed(value: float | None) -> str:
+    """Three decimals with its sign."""
+    return score(value) if value is None or value < 0 else f"+{score(value)}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return ""
+    return f"{score(low)} to {score(high)}"
+
+
+def setting(value: Any) -> str:
+    """A hyperparameter's value: 0.003 and 5e-06 as they are written in a config."""
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        return NOTHING
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value).lower() if isinstance(value, bool) else str(value)
+    return f"{value:.3g}" if isinstance(value, float) else f"{value:,}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds, minutes or hours, whichever leaves a short number."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.1f} min"
+    return f"{seconds / 3600:.1f} h"
+
+
+def percent(share: float) -> str:
+    return f"{share:.1%}"
