@@ -18,7 +18,9 @@ include: "rules/report.smk"
 
 
 onstart:
-    print(f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, {len(FINALS)} final trainings")
+    print(
+        f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, {len(FINALS)} final trainings"
+    )
 
 
 onsuccess:
@@ -26,7 +28,9 @@ onsuccess:
 
 
 onerror:
-    print("A job failed: its log is named above. Correct the cause and run the same command again; finished work is kept.")
+    print(
+        "A job failed: its log is named above. Correct the cause and run the same command again; finished work is kept."
+    )
 
 
 rule all:

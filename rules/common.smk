@@ -1,4 +1,5 @@
 # What every stage shares: the checked config, the ids of all jobs, recipes, code hashes and launch(). No rules.
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -116,6 +117,27 @@ def stage_epochs(stage):
     return None if "epochs" in stage.get("space", {}) else stage["epochs"]
 
 
+# --- final trainings: the winner's values come from best.json, the baseline keeps the defaults ---------------
+
+
+def plan_final_flags(wildcards, input):
+    return f"--candidates {input.best}" if FINALS[wildcards.trial]["kind"] != "baseline" else ""
+
+
+def plan_final_recipe(wildcards):
+    entry = FINALS[wildcards.trial]
+    searched = entry["kind"] != "baseline" and "epochs" in CONFIG["phase2"]["space"]
+    return recipe(
+        wildcards.trial,
+        "final",
+        CONFIG["final"],
+        epochs=None if searched else CONFIG["final"]["epochs"],
+        encoder=entry["encoder"],
+        seed=entry["seed"],
+        shuffled=entry["kind"] == "control",
+    )
+
+
 # --- towers from elsewhere: one folder or file per source and revision, shared by all runs ------------------
 
 
@@ -123,7 +145,7 @@ def encoder_dir(encoder):
     entry = MODEL["text_encoders"][encoder]
     if entry["source"] == "demo":
         return f"resources/text_encoders/demo--{encoder}"
-    slug = entry["source"].strip("/.").replace("/", "--")
+    slug = re.sub("[^A-Za-z0-9._-]+", "--", entry["source"])
     return f"resources/text_encoders/{slug}@{entry.get('revision', 'main')}"
 
 

@@ -1,9 +1,6 @@
 # Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
 # Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
 
-import re
-
-
 # What build_lmdb reads: the user's table, or the one that the demo draws.
 MANIFEST = f"results/{RUN}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
 IMAGE_ROOT = f"results/{RUN}/demo/images" if DATA["source"] == "demo" else DATA["image_root"]
@@ -57,9 +54,9 @@ rule build_lmdb:
         source=DATA["source"],
         image_size=DATA["image_size"],
         image_encoding=DATA["image_encoding"],
-        test_manifest=lambda wildcards, input: f"--test-manifest {shlex.quote(input.test_manifest)}"
-        if input.test_manifest
-        else "",
+        test_manifest=lambda wildcards, input: (
+            f"--test-manifest {shlex.quote(input.test_manifest)}" if input.test_manifest else ""
+        ),
         test_fraction=DATA["test_fraction"],
         val_fraction=DATA["val_fraction"],
         max_bad_fraction=DATA["max_bad_fraction"],

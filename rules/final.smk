@@ -1,30 +1,12 @@
 # best.json -> final/{trial}/trial.json -> metrics.json, model/ -> evaluation.json; final/recommendation.json
 
+
 localrules:
     plan_final,
     recommend_encoder,
 
 
 FINAL_TRIALS = "|".join(FINALS)
-
-
-def plan_final_flags(wildcards, input):
-    """The winner's values come from best.json; the baseline keeps the defaults."""
-    return f"--candidates {input.best}" if FINALS[wildcards.trial]["kind"] != "baseline" else ""
-
-
-def plan_final_recipe(wildcards):
-    entry = FINALS[wildcards.trial]
-    searched = entry["kind"] != "baseline" and "epochs" in CONFIG["phase2"]["space"]
-    return recipe(
-        wildcards.trial,
-        "final",
-        CONFIG["final"],
-        epochs=None if searched else CONFIG["final"]["epochs"],
-        encoder=entry["encoder"],
-        seed=entry["seed"],
-        shuffled=entry["kind"] == "control",
-    )
 
 
 rule plan_final:

@@ -1,5 +1,6 @@
 # data + the search encoder -> find_lr/curve.csv, find_lr/suggestion.json
 
+
 rule find_lr:
     """torch-lr-finder's range test on the default config."""
     input:

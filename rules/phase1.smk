@@ -1,5 +1,6 @@
 # find_lr -> phase1/{trial}/trial.json -> metrics.json -> phase1/leaderboard.csv -> phase1/best.json
 
+
 localrules:
     plan_phase1_trial,
     rank_phase1,

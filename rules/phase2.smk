@@ -1,6 +1,7 @@
 # phase1/best.json -> phase2/bracket-{b}.json -> phase2/{trial}/... -> phase2/leaderboard.csv -> phase2/best.json
 #   -> confirm/{trial}/... -> confirm/leaderboard.csv -> best.json
 
+
 localrules:
     propose_bracket,
     plan_phase2_trial,
@@ -199,7 +200,9 @@ use rule rank_phase1 as rank_confirm with:
 
 use rule select_phase2 as select_best with:
     input:
-        leaderboard="results/{run}/confirm/leaderboard.csv" if CONFIRM else "results/{run}/phase2/leaderboard.csv",
+        leaderboard=(
+            "results/{run}/confirm/leaderboard.csv" if CONFIRM else "results/{run}/phase2/leaderboard.csv"
+        ),
         bracket=f"results/{{run}}/phase2/bracket-{BRACKET}.json",
     output:
         "results/{run}/best.json",

@@ -1,5 +1,6 @@
 # Every stage's JSON, CSV and parquet -> report/index.html and its figures
 
+
 localrules:
     build_report,
 
@@ -43,7 +44,9 @@ rule build_report:
     output:
         page=report("results/{run}/report/index.html", category="Report"),
         figures=[
-            report(f"results/{{run}}/report/figures/{name}.svg", category=category, labels={"figure": caption})
+            report(
+                f"results/{{run}}/report/figures/{name}.svg", category=category, labels={"figure": caption}
+            )
             for name, (category, caption) in FIGURES.items()
         ],
     params:

@@ -13,9 +13,7 @@ from retclip.data.sources import READERS
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--source", choices=READERS, required=True, help="the form of the table")
     parser.add_argument("--manifest", type=Path, required=True, help="the table")
     parser.add_argument("--test-manifest", type=Path, help="a separate table of test samples")

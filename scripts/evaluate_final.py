@@ -11,9 +11,7 @@ from retclip.core.logs import run_entry, say
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trial", type=Path, required=True, help="trial.json of the final training")
     parser.add_argument("--model-dir", type=Path, required=True, help="the exported model")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
@@ -37,14 +35,11 @@ def main(arguments: list[str] | None = None) -> None:
     tokenize = load_tokenizer(options.model_dir / "text")
     model = load_exported(options.model_dir).to(device)
     splits = {
-        name: Split(options.data_dir, name, fingerprint, tokenize, context_length)
-        for name in ("train", "val", "test")
+        name: Split(options.data_dir, name, fingerprint, tokenize, context_length) for name in ("train", "val", "test")
     }
     features = {name: embed(model, split, device, precision) for name, split in splits.items()}
     say(f"{trial['id']}: {len(splits['test'])} test samples embedded")
-    texts = class_features(
-        model, fingerprint["classes"], trial["class_prompts"], tokenize, context_length, device
-    )
+    texts = class_features(model, fingerprint["classes"], trial["class_prompts"], tokenize, context_length, device)
     table = predictions(splits["test"], features["test"], texts)
     probe = linear_probe(splits, features, trial["seed"])
     write_parquet(options.output_predictions, table)

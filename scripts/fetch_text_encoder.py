@@ -11,9 +11,7 @@ from retclip.core.logs import run_entry, say
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--name", required=True, help="its name in model.text_encoders")
     parser.add_argument("--source", required=True, help="hub id or local folder")
     parser.add_argument("--revision", default="main", help="commit, tag or branch (default: main)")

@@ -17,9 +17,7 @@ from retclip.search.space import resolve_auto
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--recipe", type=json.loads, required=True, help="JSON: what the config says of it")
     parser.add_argument("--fingerprint", type=Path, required=True, help="data/fingerprint.json, for counts")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")

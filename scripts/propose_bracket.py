@@ -14,9 +14,7 @@ from retclip.search.space import near_best
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--best", type=Path, required=True, help="phase1/best.json")
     parser.add_argument("--space", type=json.loads, required=True, help="JSON: phase2.space of the config")
     parser.add_argument("--strategy", required=True, help="phase2.strategy of the config")

@@ -13,9 +13,7 @@ from retclip.search.selection import Candidate, Run, leaderboard, rank
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--candidate", nargs="+", action="append", required=True, metavar="ID FOLDER")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--output", type=Path, required=True, help="leaderboard.csv")

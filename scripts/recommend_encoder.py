@@ -9,9 +9,7 @@ from retclip.search.selection import recommend_encoder
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of each final")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--output", type=Path, required=True, help="recommendation.json")

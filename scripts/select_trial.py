@@ -13,9 +13,7 @@ from retclip.search.selection import select
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--leaderboard", type=Path, required=True, help="leaderboard.csv of the stage")
     parser.add_argument("--stage", required=True, help="name of the stage, for best.json")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")

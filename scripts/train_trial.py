@@ -15,9 +15,7 @@ from retclip.ml.state import StateFolder, state_key
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trial", type=Path, required=True, help="trial.json")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
@@ -25,9 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--state-dir", type=Path, required=True, help="results/{run}/state")
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument(
-        "--save-seconds", type=float, default=60, help="between two checkpoints (default: 60)"
-    )
+    parser.add_argument("--save-seconds", type=float, default=60, help="between two checkpoints (default: 60)")
     parser.add_argument("--export", action="store_true", help="also write the trained model to OUTPUT_DIR/model")
     parser.add_argument("--output-dir", type=Path, required=True, help="for metrics.json and its companions")
     options = parser.parse_args(arguments)
@@ -79,9 +75,7 @@ def _train(
     val = Split(options.data_dir, "val", *common, samples=budget["val_samples"], seed=trial["seed"])
     model = build_model(trial, options.encoder_dir, options.vision_weights)
     say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")
-    trainer = Trainer(
-        trial, model, train, val, tokenize, device, precision, folder, options.save_seconds
-    )
+    trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
     outcome = trainer.run()
 
     results = folder.results(budget["stop_epoch"])

@@ -67,7 +67,7 @@ def test_gradient_norms(golden, model, outputs):
 
 def test_a_checkpoint_comes_back_bit_for_bit(golden, model):
     back = to_retclip(from_retclip(golden["state_dict"], 4))
-    assert list(sorted(back)) == sorted(golden["state_dict"])
+    assert sorted(back) == sorted(golden["state_dict"])
     assert all(torch.equal(back[name], tensor) for name, tensor in golden["state_dict"].items())
 
 
@@ -79,8 +79,14 @@ def test_prefixes_and_wrapping_are_accepted(golden):
 def test_deeper_heads_are_read_off_the_keys(golden):
     state = dict(golden["state_dict"])
     for head in ("text_projection", "text_projection_left", "text_projection_right"):
-        state[f"{head}.4.weight"], state[f"{head}.4.bias"] = state[f"{head}.2.weight"], state[f"{head}.2.bias"]
-        state[f"{head}.2.weight"], state[f"{head}.2.bias"] = state[f"{head}.0.weight"], state[f"{head}.0.bias"]
+        state[f"{head}.4.weight"], state[f"{head}.4.bias"] = (
+            state[f"{head}.2.weight"],
+            state[f"{head}.2.bias"],
+        )
+        state[f"{head}.2.weight"], state[f"{head}.2.bias"] = (
+            state[f"{head}.0.weight"],
+            state[f"{head}.0.bias"],
+        )
     assert sorted(to_retclip(from_retclip(state, 4))) == sorted(state)
 
 
@@ -90,5 +96,5 @@ def test_a_stranger_is_told_what_is_missing_and_unexpected(golden):
     state["something.else"] = torch.zeros(1)
     with pytest.raises(ValueError, match=r"missing keys visual\.ln_post\.bias; unexpected keys something\.else"):
         from_retclip(state, 4)
-    with pytest.raises(ValueError, match="lacks visual.conv1.weight"):
+    with pytest.raises(ValueError, match=r"lacks visual\.conv1\.weight"):
         from_retclip({"a": torch.zeros(1)})

@@ -118,16 +118,18 @@ def test_a_short_run_warms_up_for_the_same_share_of_its_steps():
 def test_test_mode_takes_2_to_4_steps():
     counts = {"train": 12_989, "val": 1000}
     steps = [
-        budget.plan(
-            recipe(train_samples=100, val_samples=50, epochs=2), {**DEFAULTS, "batch_size": size}, counts
-        )["budget"]["total_steps"]
+        budget.plan(recipe(train_samples=100, val_samples=50, epochs=2), {**DEFAULTS, "batch_size": size}, counts)[
+            "budget"
+        ]["total_steps"]
         for size in (64, 128)
     ]
     assert steps == [4, 2]
 
 
 def test_cuts_are_made_in_the_open():
-    trial = budget.plan(recipe(train_samples=100, epochs=2), {**DEFAULTS, "batch_size": 128}, {"train": 50_000, "val": 9})
+    trial = budget.plan(
+        recipe(train_samples=100, epochs=2), {**DEFAULTS, "batch_size": 128}, {"train": 50_000, "val": 9}
+    )
     assert trial["hyperparameters"]["batch_size"] == 100
     assert [cut["key"] for cut in trial["budget"]["cuts"]] == ["batch_size"]
     long = budget.plan(recipe(), {**DEFAULTS, "warmup_steps": 1000}, {"train": 11_700, "val": 9})
@@ -203,7 +205,11 @@ def test_a_diverged_trial_ranks_last_and_all_diverged_means_the_defaults():
     broken = run("x", 0.9, learning_rate=1.0)
     metrics = broken.runs[0].metrics
     metrics["status"] = "diverged"
-    metrics["val"] = {**dict.fromkeys(METRICS), "standard_error": {}, "levels": {"chance": {}, "majority": {}}}
+    metrics["val"] = {
+        **dict.fromkeys(METRICS),
+        "standard_error": {},
+        "levels": {"chance": {}, "majority": {}},
+    }
     board, best = decide(broken, run("a", 0.8))
     assert list(board["id"]) == ["a", "x"]
     assert best["id"] == "a"

@@ -12,9 +12,7 @@ ZERO_SHOT = (
     "zero_shot_macro_auroc",
     "zero_shot_mean_average_precision",
 )
-RETRIEVAL = tuple(
-    f"{direction}_recall_at_{k}" for direction in ("image_to_text", "text_to_image") for k in (1, 5, 10)
-)
+RETRIEVAL = tuple(f"{direction}_recall_at_{k}" for direction in ("image_to_text", "text_to_image") for k in (1, 5, 10))
 METRICS = ZERO_SHOT + RETRIEVAL
 
 Scores = dict[str, float | None]

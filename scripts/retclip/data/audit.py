@@ -55,8 +55,7 @@ def token_statistics(folder: Path, texts: list[str], context_length: int) -> dic
     unique, counts = np.unique(np.array(texts, dtype=object).astype(str), return_counts=True)
     encoded = tokenizer.encode_batch(list(unique))
     lengths = np.repeat([len(text.ids) for text in encoded], counts) if texts else np.zeros(1)
-    unknown = tokenizer.token_to_id("[UNK]")
-    unknowns = sum(text.ids.count(unknown) * count for text, count in zip(encoded, counts, strict=True))
+    unknowns = sum(text.tokens.count("[UNK]") * count for text, count in zip(encoded, counts, strict=True))
     quantiles = np.quantile(lengths, [0.05, 0.5, 0.95, 1.0])
     return {
         "vocabulary": tokenizer.get_vocab_size(),
@@ -99,7 +98,8 @@ def _warnings(document: dict[str, Any]) -> list[str]:
             )
         if tokens["unknown"] > UNKNOWN_LIMIT:
             warnings.append(
-                f"{name}: {tokens['unknown']:.0%} of the tokens are unknown to this vocabulary; is it the right language?"
+                f"{name}: {tokens['unknown']:.0%} of the tokens are unknown to this vocabulary; "
+                "is it the right language?"
             )
     if document["quarantined"]:
         warnings.append(f"{len(document['quarantined'])} rows could not be used; their lines are in fingerprint.json.")

@@ -139,9 +139,7 @@ def _load(task: tuple[str, int, str, int]) -> tuple[str, int, np.ndarray | None,
 def _without_bad_eyes(frame: "pd.DataFrame", digests: dict[str, str]) -> "pd.DataFrame":
     """A sample keeps the eye that can be read; without any it goes."""
     frame = frame.copy()
-    has = {
-        side: (frame["sample_id"] + f"/{side}").isin(digests.keys()).to_numpy() for side in ("left", "right")
-    }
+    has = {side: (frame["sample_id"] + f"/{side}").isin(digests.keys()).to_numpy() for side in ("left", "right")}
     unknown = frame["eyes"].eq("unknown").to_numpy()
     eyes = np.select(
         [unknown & has["left"], has["left"] & has["right"], has["left"], has["right"]],

@@ -98,7 +98,11 @@ def _anatomy(look: Look, generator: np.random.Generator) -> Anatomy:
         disc_width=radius * generator.uniform(0.85, 1.0),
         disc_height=radius,
         disc_edge=generator.uniform(0.02, 0.035),
-        disc_colour=(generator.uniform(0.90, 0.97), generator.uniform(0.58, 0.68), generator.uniform(0.32, 0.42)),
+        disc_colour=(
+            generator.uniform(0.90, 0.97),
+            generator.uniform(0.58, 0.68),
+            generator.uniform(0.32, 0.42),
+        ),
         cup=look.cup * generator.uniform(0.93, 1.07),
         cup_shift=0.0,
         macula_x=generator.uniform(-0.20, -0.08),
@@ -152,15 +156,15 @@ def _paint_vessels(scene: Scene, generator: np.random.Generator) -> None:
             jitter = generator.normal(0, 0.035, (8, 2))
             around = [
                 start,
-                start + (0.02, below * (0.40 + off)),
-                macula + (0.05, below * (0.68 + off)),
-                macula + (-0.95, below * (0.42 + 2 * off)),
+                (*start, 0.02, below * (0.4 + off)),
+                (*macula, 0.05, below * (0.68 + off)),
+                (*macula, -0.95, below * (0.42 + 2 * off)),
             ]
             nasal = [
                 start,
-                start + (0.10 + off, below * 0.22),
-                start + (0.28 + off, below * 0.35),
-                start + (0.50, below * (0.62 + 2 * off)),
+                (*start, 0.1 + off, below * 0.22),
+                (*start, 0.28 + off, below * 0.35),
+                (*start, 0.5, below * (0.62 + 2 * off)),
             ]
             # every vessel leaves the disc at its centre
             jitter[[0, 4]] *= 0.3
@@ -227,7 +231,7 @@ def _photograph(scene: Scene, look: Look, generator: np.random.Generator) -> np.
     falloff = (scene.x - light[0]) ** 2 + (scene.y - light[1]) ** 2
     exposure = generator.uniform(0.88, 1.22)
     shade(scene, exposure * (1.1 - generator.uniform(0.2, 0.45) * falloff) - 1)
-    blend(scene, (0.72, 0.50, 0.36), np.float32(generator.uniform(0, 0.14)))
+    blend(scene, (0.72, 0.50, 0.36), generator.uniform(0, 0.14))
     frame = inside(distance(scene, 0, 0, 1, 1), 0.012)
     if look.cut < 1:
         frame = frame * inside(np.abs(scene.y) / look.cut, 0.012)

@@ -7,10 +7,9 @@ right eye, so that nasal is positive x. A left eye is a right eye mirrored at th
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-Floats = NDArray[np.float32]
+Floats = np.ndarray  # of float32
 Colour = tuple[float, float, float]  # red, green, blue in [0, 1]
 
 
@@ -47,8 +46,8 @@ class Scene:
     generator: np.random.Generator
 
 
-def blend(scene: Scene, colour: Colour, alpha: Floats) -> None:
-    """Paints `colour` with opacity `alpha` [S, S]."""
+def blend(scene: Scene, colour: Colour, alpha: Floats | float) -> None:
+    """Paints `colour` with opacity `alpha`, [S, S] or one number."""
     for plane, value in zip(scene.picture, colour, strict=True):
         plane += alpha * (value - plane)
 
@@ -93,9 +92,7 @@ class Mask:
     def line(self, points: np.ndarray, width: float, opacity: float = 1.0) -> None:
         """A polyline through `points` [n, 2] in the eye's coordinates, `width` in retina radii."""
         pixels = self._centre + self._radius * points
-        self._draw.line(
-            pixels.ravel().tolist(), fill=round(255 * opacity), width=max(1, round(width * self._radius))
-        )
+        self._draw.line(pixels.ravel().tolist(), fill=round(255 * opacity), width=max(1, round(width * self._radius)))
 
     def spot(self, x: float, y: float, radius: float, generator: np.random.Generator) -> None:
         """A blot with an irregular outline."""

@@ -53,9 +53,7 @@ def make_patient(seed: int, index: int, folder: Path) -> dict[str, str]:
     look = draw_look(_generator(seed, index, 1))
     for stream, (side, eye) in enumerate({"left": left, "right": right}.items(), start=2):
         generator = _generator(seed, index, stream)
-        picture = draw_fundus(
-            eye.label, eye.severity, side, generator, IMAGE_SIZE, quadrant=eye.quadrant, look=look
-        )
+        picture = draw_fundus(eye.label, eye.severity, side, generator, IMAGE_SIZE, quadrant=eye.quadrant, look=look)
         Image.fromarray(picture).save(folder / f"{name}_{side}.jpg", quality=JPEG_QUALITY)
     words = _generator(seed, index, 4)
     return {

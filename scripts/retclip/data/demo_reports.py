@@ -40,7 +40,10 @@ VOCABULARY = {
     "Diabetic Retinopathy": _Vocabulary(
         ("diabetic retinopathy", "diabetic retinal disease", "diabetic microangiopathy"),
         (
-            ("a few microaneurysms and dot haemorrhages {where}", "scattered red dots with a small exudate {where}"),
+            (
+                "a few microaneurysms and dot haemorrhages {where}",
+                "scattered red dots with a small exudate {where}",
+            ),
             (
                 "dot and blot haemorrhages with hard exudates {where}",
                 "several microaneurysms and yellow exudates {where}",
@@ -56,7 +59,10 @@ VOCABULARY = {
         ("glaucoma", "glaucomatous optic neuropathy", "glaucomatous disc damage"),
         (
             ("enlarged cup with thinning of the {vertical} rim", "raised cup-to-disc ratio"),
-            ("deep cup with marked thinning of the {vertical} rim", "large cup and loss of nerve fibres {where}"),
+            (
+                "deep cup with marked thinning of the {vertical} rim",
+                "large cup and loss of nerve fibres {where}",
+            ),
             ("near total cupping of the disc", "very large pale cup with almost no rim left"),
         ),
         ("visual field test is advised", "intraocular pressure should be measured"),
@@ -64,8 +70,14 @@ VOCABULARY = {
     "Myopia": _Vocabulary(
         ("myopia", "myopic changes", "myopic degeneration"),
         (
-            ("narrow peripapillary crescent with a tessellated fundus", "slight temporal crescent beside the disc"),
-            ("tilted disc with a temporal crescent and tessellation", "tessellated fundus and peripapillary atrophy"),
+            (
+                "narrow peripapillary crescent with a tessellated fundus",
+                "slight temporal crescent beside the disc",
+            ),
+            (
+                "tilted disc with a temporal crescent and tessellation",
+                "tessellated fundus and peripapillary atrophy",
+            ),
             (
                 "wide peripapillary atrophy with patchy chorioretinal atrophy",
                 "pale tessellated fundus with a large crescent around a tilted disc",
@@ -77,8 +89,14 @@ VOCABULARY = {
         ("macular scar", "scar of the macula", "chorioretinal scar at the macula"),
         (
             ("small pale scar with some pigment at the fovea", "small atrophic patch at the macula"),
-            ("well demarcated whitish scar with pigment clumps at the macula", "fibrotic patch covering the fovea"),
-            ("large fibrotic scar with pigment across the macula", "dense white scar replacing the whole macula"),
+            (
+                "well demarcated whitish scar with pigment clumps at the macula",
+                "fibrotic patch covering the fovea",
+            ),
+            (
+                "large fibrotic scar with pigment across the macula",
+                "dense white scar replacing the whole macula",
+            ),
         ),
         ("central vision is unlikely to recover", "low vision aids may help"),
     ),
@@ -86,7 +104,10 @@ VOCABULARY = {
         ("retinitis pigmentosa", "pigmentary retinal dystrophy", "rod-cone dystrophy"),
         (
             ("sparse bone spicules in the periphery", "some peripheral pigment with slightly thin vessels"),
-            ("bone spicule pigment in the mid-periphery and thin vessels", "waxy pale disc with bone spicules"),
+            (
+                "bone spicule pigment in the mid-periphery and thin vessels",
+                "waxy pale disc with bone spicules",
+            ),
             (
                 "dense bone spicules in all quadrants with thread-like vessels",
                 "waxy disc, very thin vessels and widespread pigment",
@@ -111,7 +132,10 @@ VOCABULARY = {
         (
             ("shallow grey elevation of the retina {where}", "localised lifted retina {where}"),
             ("grey billowing retina {where}", "elevated retina lying in folds {where}"),
-            ("extensive grey retina in folds, worst {where}", "bullous elevation of most of the retina, worst {where}"),
+            (
+                "extensive grey retina in folds, worst {where}",
+                "bullous elevation of most of the retina, worst {where}",
+            ),
         ),
         ("urgent surgery is advised", "bed rest until surgery"),
     ),
@@ -132,7 +156,10 @@ VOCABULARY = {
         (
             ("small fleshy wedge at the nasal edge", "fibrovascular tissue just inside the nasal edge"),
             ("vascular wedge reaching in from the nasal side", "fleshy nasal wedge with vessels"),
-            ("large fleshy wedge hiding the nasal retina", "thick vascular growth from the nasal side to the centre"),
+            (
+                "large fleshy wedge hiding the nasal retina",
+                "thick vascular growth from the nasal side to the centre",
+            ),
         ),
         ("excision may be considered", "protection from sun and dust is advised"),
     ),
@@ -143,8 +170,21 @@ SEVERITIES: tuple[Words, Words, Words] = (
     ("moderate", "definite", "established"),
     ("severe", "advanced", "marked"),
 )
-_HEDGES = ("consistent with", "suggestive of", "in keeping with", "typical of", "compatible with", "most likely")
-_OPENERS = ("Fundus examination shows", "The photograph shows", "There is evidence of", "Seen here:", "Noted:")
+_HEDGES = (
+    "consistent with",
+    "suggestive of",
+    "in keeping with",
+    "typical of",
+    "compatible with",
+    "most likely",
+)
+_OPENERS = (
+    "Fundus examination shows",
+    "The photograph shows",
+    "There is evidence of",
+    "Seen here:",
+    "Noted:",
+)
 _NORMAL = ("is normal", "is unremarkable", "is healthy", "shows no disease")
 _GENERAL = (
     "The retina is a thin layer of nervous tissue at the back of the eye.",

@@ -168,7 +168,7 @@ def _pigmented(scene: Scene) -> None:
         turn = generator.uniform(0, 2 * np.pi)
         reach = generator.uniform(0.6 - 0.12 * scene.severity, 0.97)
         centre = reach * np.array([np.cos(turn), np.sin(turn)])
-        pigment.spot(*centre, 0.022, generator)
+        pigment.spot(centre[0], centre[1], 0.022, generator)
         for angle in turn + np.array([0.0, 2.0, 4.2]) + generator.normal(0, 0.4, 3):
             arm = generator.uniform(0.04, 0.09) * np.array([np.cos(angle), np.sin(angle)])
             pigment.line(np.stack([centre, centre + arm]), 0.017)

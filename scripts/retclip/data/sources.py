@@ -94,7 +94,12 @@ def _read_table(path: Path) -> "pd.DataFrame":
     separator = ";" if header.count(";") > header.count(",") else ","
     try:
         table = pd.read_csv(
-            path, sep=separator, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False
+            path,
+            sep=separator,
+            dtype=str,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skip_blank_lines=False,
         )
     except (UnicodeDecodeError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
         raise ValueError(f"{path}: cannot be read as a CSV table in UTF-8 ({error}).") from None
@@ -110,9 +115,7 @@ def _read_table(path: Path) -> "pd.DataFrame":
     return table.assign(__line__=[str(line) for line in range(2, len(table) + 2)])[~blank]
 
 
-def _add_row(
-    samples: dict[str, dict[str, str]], row: dict[str, str], image_root: Path, by_eye: bool
-) -> None:
+def _add_row(samples: dict[str, dict[str, str]], row: dict[str, str], image_root: Path, by_eye: bool) -> None:
     """Adds a table's row to its sample. Raises ValueError with the reason where it cannot be used."""
     patient = row["patient_id"]
     if not patient:
@@ -179,9 +182,7 @@ def _frame(samples: list[dict[str, str]]) -> "pd.DataFrame":
 
     frame = pd.DataFrame(samples, columns=[*COLUMNS, "row_left", "row_right"]).astype(str)
     eyes = frame["eyes"].map(lambda text: set(text.split()))
-    frame["eyes"] = [
-        "both" if {"left", "right"} <= seen else next(iter(sorted(seen)), "unknown") for seen in eyes
-    ]
+    frame["eyes"] = ["both" if {"left", "right"} <= seen else next(iter(sorted(seen)), "unknown") for seen in eyes]
     if frame["label"].eq("").all() and len(frame):
         # a patient's labels are those of its eyes, so that patient-level tables and strata have them too
         frame["label"] = [

@@ -30,9 +30,7 @@ def write_store(
     meta: dict[str, Any] = {"format_version": FORMAT_VERSION, "size": size, "encoding": encoding, "count": 0}
     with atomic(path) as temporary:
         temporary.unlink()  # lmdb makes its own file, and refuses an empty one
-        environment = lmdb.open(
-            str(temporary), map_size=capacity, subdir=False, lock=False, sync=False, writemap=False
-        )
+        environment = lmdb.open(str(temporary), map_size=capacity, subdir=False, lock=False, sync=False, writemap=False)
         with environment.begin(write=True) as transaction:
             for key, picture in pictures:
                 transaction.put(key.encode(), _encode(picture, encoding))
@@ -75,9 +73,7 @@ class Store:
                 value = transaction.get(key.encode())
                 if value is None:
                     raise KeyError(f"{self.path}: no picture {key}")
-                row[:] = (
-                    np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else _decode(bytes(value))
-                )
+                row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else _decode(bytes(value))
         return batch
 
     def _open(self) -> None:

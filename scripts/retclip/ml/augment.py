@@ -34,9 +34,9 @@ def _move(images: torch.Tensor) -> torch.Tensor:
     count = len(images)
     angle = _uniform(count, images) * math.radians(MAX_TURN_DEGREES)
     zoom = 1 + _uniform(count, images) * MAX_ZOOM
-    rotation = torch.stack(
-        [torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], dim=1
-    ).view(count, 2, 2)
+    rotation = torch.stack([torch.cos(angle), -torch.sin(angle), torch.sin(angle), torch.cos(angle)], dim=1).view(
+        count, 2, 2
+    )
     shift = torch.stack([_uniform(count, images), _uniform(count, images)], dim=1) * 2 * MAX_SHIFT
     matrix = torch.cat([rotation * zoom.view(-1, 1, 1), shift.unsqueeze(2)], dim=2)
     grid = functional.affine_grid(matrix, list(images.shape), align_corners=False)

@@ -103,12 +103,13 @@ def _train_tokenizer(sentences: list[str], cased: bool) -> Any:
     pieces = [*sentences, *(f"{a}{b}" for a in letters for b in letters)]
     tokenizer.train_from_iterator(pieces, trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]", special_tokens=[("[CLS]", SPECIAL.index("[CLS]")), ("[SEP]", SPECIAL.index("[SEP]"))]
+        single="[CLS] $A [SEP]",
+        special_tokens=[("[CLS]", SPECIAL.index("[CLS]")), ("[SEP]", SPECIAL.index("[SEP]"))],
     )
     return tokenizer
 
 
-def _pretrain(ids: torch.Tensor, vocabulary: int, seed: int) -> torch.nn.Module:
+def _pretrain(ids: torch.Tensor, vocabulary: int, seed: int) -> Any:
     """Masked-language modelling of `ids` [N, L], 0 = [PAD]."""
     from transformers import BertConfig, BertForMaskedLM
 

@@ -29,7 +29,5 @@ def tripartite_loss(
         images, texts = outputs[image], outputs[text]
         if rows is not None and not bool(rows.all()):
             images, texts = images[rows], texts[rows]
-        parts[part] = (
-            clip_loss(images, texts, outputs[scale]) if len(images) > 1 else outputs[scale].sum() * 0.0
-        )
+        parts[part] = clip_loss(images, texts, outputs[scale]) if len(images) > 1 else outputs[scale].sum() * 0.0
     return {"total": parts["patient"] + parts["left"] + parts["right"], **parts}

@@ -19,7 +19,7 @@ UNITS = ("patient", "left", "right")
 class RetClip(nn.Module):
     """visual: [B, 3, S, S] -> [B, embed_dim]; bert: a BertModel without pooler."""
 
-    def __init__(self, visual: nn.Module, bert: nn.Module, embed_dim: int, head_depth: int = 2) -> None:
+    def __init__(self, visual: nn.Module, bert: Any, embed_dim: int, head_depth: int = 2) -> None:
         """head_depth: linear layers in each text head, with ReLU between them."""
         super().__init__()
         hidden = bert.config.hidden_size
@@ -54,9 +54,7 @@ class RetClip(nn.Module):
             functional.normalize(self.right_feature_mapping(right), dim=1),
         )
 
-    def encode_text(
-        self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, unit: str
-    ) -> torch.Tensor:
+    def encode_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, unit: str) -> torch.Tensor:
         """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`."""
         return functional.normalize(self._head(unit)(self._class_token(text_ids, attention_mask)), dim=1)
 

@@ -102,9 +102,7 @@ class Trainer:
         started = saved = time.monotonic()
         loss_sum = torch.tensor(progress.epoch_loss_sum, dtype=torch.float64, device=self.device)
         self.model.train()
-        batches = epoch_batches(
-            len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch
-        )
+        batches = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
         for position, indices in enumerate(batches):
             if position < progress.step_in_epoch:
                 continue
@@ -124,9 +122,7 @@ class Trainer:
     def _step(self, step: int, indices: Any) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
         torch.manual_seed(self.trial["seed"] * 1_000_003 + step)
-        set_learning_rate(
-            self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters)
-        )
+        set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
         batch = self.train.batch(indices, self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             outputs = forward(self.model, batch, augment=self.hyperparameters["augment"])
@@ -266,5 +262,3 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 def _no_scores() -> dict[str, Any]:
     nothing: dict[str, Any] = {"loss": None, **dict.fromkeys(METRICS)}
     return {**nothing, "levels": {"chance": {}, "majority": {}}, "standard_error": dict.fromkeys(METRICS)}
-
-

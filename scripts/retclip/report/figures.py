@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.report.comparisons import difference, score
+from retclip.report.comparisons import score
 from retclip.report.inputs import Final, RunFolder
 from retclip.report.wording import hyperparameter_name, metric_name, setting
 
@@ -107,7 +107,7 @@ def learning_curves(run: RunFolder) -> "Figure":
     right.set(xlabel="epoch", ylabel=f"validation {metric_name(run.metric)}")
     handles, labels = right.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=5)
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
     return figure
 
 
@@ -124,7 +124,11 @@ def encoders(run: RunFolder) -> "Figure":
     """The winner's recipe with each text encoder on test, with 95 % intervals."""
     recommended = run.recommendation["encoder"]
     rows = [
-        (f"{name}{' (recommended)' if name == recommended else ''}", run.winners(name), BLUE if name == recommended else GREY)
+        (
+            f"{name}{' (recommended)' if name == recommended else ''}",
+            run.winners(name),
+            BLUE if name == recommended else GREY,
+        )
         for name in reversed(run.encoders)
     ]
     return _test_bars(run, rows)
@@ -183,14 +187,23 @@ def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str) -> 
     positions = np.arange(len(board))[::-1]
     colours = [GREEN if name == chosen else RED if name == "baseline" else BLUE for name in board["id"]]
     axes.errorbar(
-        board["metric"], positions, xerr=board["standard_error"].fillna(0.0), fmt="none", ecolor=GREY, linewidth=1
+        board["metric"],
+        positions,
+        xerr=board["standard_error"].fillna(0.0),
+        fmt="none",
+        ecolor=GREY,
+        linewidth=1,
     )
     axes.scatter(board["metric"], positions, c=colours, zorder=3, s=22)
     axes.set_yticks(positions, board["id"], fontsize=7.5)
     _chance_line(axes, _chance(run, run.metric), vertical=True)
     handles = [
         axes.scatter([], [], c=colour, s=22, label=label)
-        for colour, label in ((GREEN, "chosen"), (RED, "default config"), (BLUE, "trial, with its standard error"))
+        for colour, label in (
+            (GREEN, "chosen"),
+            (RED, "default config"),
+            (BLUE, "trial, with its standard error"),
+        )
         if colour in colours
     ]
     axes.legend(handles=handles, loc="lower right")

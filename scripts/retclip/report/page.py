@@ -41,7 +41,11 @@ def render(run: RunFolder, config: dict[str, Any], figures: dict[str, str]) -> s
     from markupsafe import Markup
 
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     return environment.get_template("index.html.jinja").render(
         title=config["run"],
@@ -79,7 +83,8 @@ def answer(run: RunFolder) -> list[str]:
         f"Guessing would give {wording.score(levels['chance'].get(metric))}, and always naming the largest class "
         f"{wording.score(levels['majority'].get(metric))}.",
         _encoder(run),
-        f"The search and the final models took {len(trainings)} trainings and {wording.duration(seconds)} of device time.",
+        f"The search and the final models took {wording.count(len(trainings), 'training')} and "
+        f"{wording.duration(seconds)} of device time.",
     ]
 
 
@@ -87,8 +92,11 @@ def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
     """(what, number, how sure) of the numbers to be seen first."""
     metric = run.test_metric
     winners, baselines = run.winners(run.search_encoder), run.baselines()
-    rows = [("tuned winner", score(winners, metric), wording.score), ("default config", score(baselines, metric), wording.score)]
-    rows.append(("gain by tuning", difference(winners, baselines, metric), wording.signed))
+    rows = (
+        ("tuned winner", score(winners, metric), wording.score),
+        ("default config", score(baselines, metric), wording.score),
+        ("gain by tuning", difference(winners, baselines, metric), wording.signed),
+    )
     return [(name, write(value.value), wording.interval(value.low, value.high)) for name, value, write in rows]
 
 
@@ -131,7 +139,10 @@ def optimism(run: RunFolder) -> list[tuple[str, str]]:
 
 def _gain(gain: Estimate, kept_defaults: bool) -> str:
     if kept_defaults:
-        return "No trial beat chance by two standard errors, so the default config was kept: this run has nothing to recommend."
+        return (
+            "No trial beat chance by two standard errors, so the default config was kept: "
+            "this run has nothing to recommend."
+        )
     if gain.value is None:
         return "The two cannot be compared: one of them has no score."
     verdict = "a real difference" if gain.is_real else "not distinguishable from no difference at all"

@@ -15,7 +15,12 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
         for name, entry in config["model"]["text_encoders"].items()
     }
     evaluation = {**config["evaluation"], "prompts": Path(config["evaluation"]["prompts"]).name}
-    return {**config, "data": data, "model": {**config["model"], "text_encoders": encoders}, "evaluation": evaluation}
+    return {
+        **config,
+        "data": data,
+        "model": {**config["model"], "text_encoders": encoders},
+        "evaluation": evaluation,
+    }
 
 
 def _is_local(source: str) -> bool:

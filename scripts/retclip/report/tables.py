@@ -43,7 +43,14 @@ def tokens(run: RunFolder) -> Table:
         ]
         for name, entry in run.audit["tokens"].items()
     ]
-    heads = ["text encoder", "vocabulary", "median tokens", "95 % of texts below", "texts cut", "unknown tokens"]
+    heads = [
+        "text encoder",
+        "vocabulary",
+        "median tokens",
+        "95 % of texts below",
+        "texts cut",
+        "unknown tokens",
+    ]
     return Table(heads, rows)
 
 
@@ -52,10 +59,15 @@ def asked(config: dict[str, Any]) -> Table:
     rows = [
         ["Phase 1", *_stage(config["phase1"]), _space(config["phase1"]["space"])],
         ["Phase 2", *_stage(config["phase2"]), _space(config["phase2"]["space"])],
-        ["Final", *_stage(config["final"]), f"{config['final']['seeds']} seed(s) per text encoder, and the default config"],
+        [
+            "Final",
+            *_stage(config["final"]),
+            f"{wording.count(config['final']['seeds'], 'seed')} per text encoder, and the default config",
+        ],
     ]
     if config["confirm"]["top_k"]:
-        confirm = f"the best {config['confirm']['top_k']} of Phase 2, {config['confirm']['seeds']} fresh seed(s) each"
+        seeds = wording.count(config["confirm"]["seeds"], "fresh seed")
+        confirm = f"the best {config['confirm']['top_k']} of Phase 2, {seeds} each"
         rows.insert(2, ["Confirmation", *_stage(config["phase2"]), confirm])
     return Table(["stage", "training samples", "epochs", "tried"], rows)
 
@@ -63,7 +75,16 @@ def asked(config: dict[str, Any]) -> Table:
 def leaderboard(board: "pd.DataFrame", chosen: str) -> Table:
     """Rank, id, what was varied, score, difference from the leader, cost."""
     varied = varied_hyperparameters(board)
-    heads = ["rank", "trial", *map(wording.hyperparameter_name, varied), "score", "± SE", "behind the leader", "cost", "note"]
+    heads = [
+        "rank",
+        "trial",
+        *map(wording.hyperparameter_name, varied),
+        "score",
+        "± SE",
+        "behind the leader",
+        "cost",
+        "note",
+    ]
     rows = []
     for _, row in board.iterrows():
         behind = wording.NOTHING
@@ -92,7 +113,8 @@ def recipe(run: RunFolder) -> Table:
     default = run.baselines()[0].trial["configured"]
     shown = [name for name in HYPERPARAMETERS if name in winner]
     rows = [
-        [wording.hyperparameter_name(name), wording.setting(winner[name]), wording.setting(default[name])] for name in shown
+        [wording.hyperparameter_name(name), wording.setting(winner[name]), wording.setting(default[name])]
+        for name in shown
     ]
     changed = frozenset(i for i, name in enumerate(shown) if winner[name] != default[name])
     return Table(["hyperparameter", "winner", "default"], rows, changed)
@@ -156,8 +178,24 @@ def per_class(run: RunFolder) -> Table:
     rows = []
     for ours, theirs in zip(winner.evaluation["per_class"], baseline.evaluation["per_class"], strict=True):
         keys = ("precision", "recall", "f1", "auroc", "average_precision")
-        rows.append([ours["class"], f"{ours['count']:,}", *(wording.score(ours[key]) for key in keys), wording.score(theirs["recall"])])
-    heads = ["class", "test samples", "precision", "recall", "F1", "AUROC", "average precision", "default's recall"]
+        rows.append(
+            [
+                ours["class"],
+                f"{ours['count']:,}",
+                *(wording.score(ours[key]) for key in keys),
+                wording.score(theirs["recall"]),
+            ]
+        )
+    heads = [
+        "class",
+        "test samples",
+        "precision",
+        "recall",
+        "F1",
+        "AUROC",
+        "average precision",
+        "default's recall",
+    ]
     return Table(heads, rows)
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TIE_STANDARD_ERRORS = 1.0
 CHANCE_STANDARD_ERRORS = 2.0
+# Below this many optimiser steps, the order of trials is that of their random initial weights.
+RANKABLE_STEPS = 20
 RULE = (
     "the highest validation score; ties within one standard error (paired over patients) go to the lower "
     "planned cost, then to the better score"
@@ -117,6 +119,7 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
                 "standard_error": candidate.standard_error,
                 "difference": candidate.difference,
                 "difference_se": candidate.difference_se,
+                "steps": candidate.runs[0].trial["budget"]["total_steps"],
                 "epochs_trained": candidate.runs[0].metrics["epochs"],
                 "device_seconds": sum(run.metrics["device_seconds"] for run in candidate.runs),
                 "planned_cost": candidate.cost,
@@ -127,15 +130,19 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def select(
-    board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: dict[str, list[Any]]
-) -> dict[str, Any]:
+def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: dict[str, list[Any]]) -> dict[str, Any]:
     """The content of best.json, decided on a leaderboard.
 
     space: hyperparameter -> values that were tried, for the warning about a best value on the border.
     """
     scored = board[board["metric"].notna() & ~board["note"].fillna("").str.startswith("equal to")]
     warnings = []
+    steps = board["steps"].min(), board["steps"].max()
+    if steps[1] < RANKABLE_STEPS:
+        warnings.append(
+            f"the trials took only {steps[0]} to {steps[1]} optimiser steps: "
+            "that shows that everything runs, and cannot rank."
+        )
     beats_chance = False
     if len(scored):
         leader = scored.iloc[0]
@@ -144,11 +151,10 @@ def select(
     if not beats_chance:
         best = f"{scored.iloc[0]['metric']:.3f}" if len(scored) else "none"
         reason = (
-            f"undecided: using the defaults, since no trial beats chance by two standard errors "
-            f"(best {metric}: {best})"
+            f"undecided: using the defaults, since no trial beats chance by two standard errors (best {metric}: {best})"
         )
-        chosen = {"id": "defaults", "hyperparameters": defaults, "metric": None, "standard_error": None}
-        return _decision(chosen, [], metric, reason, [], [reason])
+        kept: dict[str, Any] = {"id": "defaults", "hyperparameters": defaults, "metric": None, "standard_error": None}
+        return _decision(kept, [], metric, reason, [], [*warnings, reason])
     tied = scored[
         (scored["difference"].abs() <= TIE_STANDARD_ERRORS * scored["difference_se"].fillna(0.0))
         | (scored["id"] == leader["id"])
@@ -160,7 +166,7 @@ def select(
     if len(tied) == 1:
         reason = "the best score, by more than one standard error"
     elif chosen["id"] == leader["id"]:
-        reason = f"the best score; {len(tied) - 1} trials are within one standard error and none is cheaper"
+        reason = f"the best score; within one standard error of it: {len(tied) - 1}, and none is cheaper"
     else:
         reason = f"within one standard error of {leader['id']}, and cheaper to train"
     for name in on_border(space, chosen["hyperparameters"]):
@@ -183,9 +189,15 @@ def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, An
             scores.setdefault(metrics["trial"]["text_encoder"], []).append(score)
     means = {encoder: float(np.mean(values)) for encoder, values in scores.items()}
     if not means:
-        return {"encoder": None, "metric_name": metric, "reason": "no training ended with a score", "val_scores": {}}
+        return {
+            "encoder": None,
+            "metric_name": metric,
+            "reason": "no training ended with a score",
+            "val_scores": {},
+        }
     best = max(means, key=lambda encoder: means[encoder])
-    reason = f"the best mean validation {metric} over {len(scores[best])} seed(s)"
+    seeds = "1 seed" if len(scores[best]) == 1 else f"{len(scores[best])} seeds"
+    reason = f"the best mean validation score over {seeds}"
     return {"encoder": best, "metric_name": metric, "reason": reason, "val_scores": means}
 
 
@@ -248,7 +260,12 @@ def _mean(values: list[float | None]) -> float | None:
 def _row(row: "pd.Series") -> dict[str, Any]:
     values = {name: _python(row[name]) for name in HYPERPARAMETERS}
     error = _python(row["standard_error"])
-    return {"id": row["id"], "hyperparameters": values, "metric": float(row["metric"]), "standard_error": error}
+    return {
+        "id": row["id"],
+        "hyperparameters": values,
+        "metric": float(row["metric"]),
+        "standard_error": error,
+    }
 
 
 def _python(value: Any) -> Any:
