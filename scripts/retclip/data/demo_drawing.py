@@ -156,15 +156,15 @@ def _paint_vessels(scene: Scene, generator: np.random.Generator) -> None:
             jitter = generator.normal(0, 0.035, (8, 2))
             around = [
                 start,
-                (*start, 0.02, below * (0.4 + off)),
-                (*macula, 0.05, below * (0.68 + off)),
-                (*macula, -0.95, below * (0.42 + 2 * off)),
+                start + (0.02, below * (0.4 + off)),
+                macula + (0.05, below * (0.68 + off)),
+                macula + (-0.95, below * (0.42 + 2 * off)),
             ]
             nasal = [
                 start,
-                (*start, 0.1 + off, below * 0.22),
-                (*start, 0.28 + off, below * 0.35),
-                (*start, 0.5, below * (0.62 + 2 * off)),
+                start + (0.1 + off, below * 0.22),
+                start + (0.28 + off, below * 0.35),
+                start + (0.5, below * (0.62 + 2 * off)),
             ]
             # every vessel leaves the disc at its centre
             jitter[[0, 4]] *= 0.3

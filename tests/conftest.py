@@ -1,0 +1,105 @@
+"""Shared runs: each is made once per test session, in a folder of pytest's."""
+
+import json
+from pathlib import Path
+
+import pytest
+from running import REPOSITORY, entry, snakemake
+
+# the demo with so little of everything that the whole pipeline takes a minute
+SMALL = """
+run: small
+data: {demo_patients: 130}
+model:
+  text_encoders: {biobert: null}
+phase1: {epochs: 1, space: {learning_rate: [1.0e-3, 3.0e-3], batch_size: [32], warmup_steps: [2]}}
+phase2: {trials: 2, epochs: 1, space: {learning_rate: {times_best: [0.6, 1.0, 1.4]}, batch_size: from_best,
+  warmup_steps: [2], weight_decay: [0.1], temperature: [0.1, 0.2]}}
+confirm: {top_k: 1, seeds: 1}
+final: {epochs: 1}
+lr_finder: {num_iter: 20}
+"""
+
+
+@pytest.fixture(scope="session")
+def small_config(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """The flag and files of the small run."""
+    path = tmp_path_factory.mktemp("config") / "small.yaml"
+    path.write_text(SMALL)
+    return ["--configfile", str(REPOSITORY / "config/demo.yaml"), str(path)]
+
+
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory, small_config: list[str]) -> Path:
+    """The working directory of the small run, finished."""
+    directory = tmp_path_factory.mktemp("elsewhere")
+    snakemake(directory, *small_config)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The demo's data at its real size: data/ as build_lmdb makes it, and encoder/, its pubmedbert."""
+    folder = tmp_path_factory.mktemp("demo")
+    table, images = folder / "manifest.csv", folder / "images"
+    entry("make_demo_data", "--patients", 1400, "--seed", 1, "--threads", 2, "--output-manifest", table,
+          "--output-images", images)  # fmt: skip
+    entry("build_lmdb", "--source", "demo", "--manifest", table, "--image-root", images, "--image-size", 64,
+          "--image-encoding", "raw", "--test-fraction", 0.2, "--val-fraction", 0.2, "--max-bad-fraction", 0,
+          "--seed", 1, "--threads", 2, "--output-dir", folder / "data")  # fmt: skip
+    entry("make_demo_encoder", "--name", "pubmedbert", "--seed", 1, "--output", folder / "encoder")
+    return folder
+
+
+DEMO_VALUES = {
+    "learning_rate": 3e-3,
+    "batch_size": 32,
+    "warmup_steps": 10,
+    "weight_decay": 0.1,
+    "temperature": 0.1,
+    "learnable_temperature": True,
+    "epochs": 6,
+    "lr_scheduler": "cosine",
+    "optimizer": "adamw",
+    "max_grad_norm": 1.0,
+    "freeze": "none",
+    "augment": False,
+    "same_class_negatives": "keep",
+    "context_length": 96,
+    "patience": None,
+    "precision": "auto",
+}
+
+
+@pytest.fixture(scope="session")
+def plan_demo_trial(demo_data: Path):
+    """Plans a trial on the demo's data: plan(folder, shuffled_texts=..., **hyperparameters) -> trial.json."""
+
+    def plan(folder: Path, shuffled_texts: bool = False, train_samples: int | None = None, **values) -> Path:
+        recipe = {
+            "id": folder.name,
+            "phase": "phase2",
+            "text_encoder": "pubmedbert",
+            "encoder": {"source": "demo", "revision": None},
+            "seed": 1,
+            "vision": {"architecture": "timm/demo_conv", "embed_dim": 128},
+            "image_size": 64,
+            "selection_metric": "zero_shot_balanced_accuracy",
+            "train_samples": train_samples,
+            "val_samples": None,
+            "epochs": None,
+            "values": {**DEMO_VALUES, **values},
+            "shuffled_texts": shuffled_texts,
+        }
+        folder.mkdir(exist_ok=True)
+        entry("plan_trial", "--recipe", json.dumps(recipe), "--fingerprint", demo_data / "data/fingerprint.json",
+              "--prompts", REPOSITORY / "config/prompts.yaml", "--output", folder / "trial.json")  # fmt: skip
+        return folder / "trial.json"
+
+    return plan
+
+
+def training_arguments(demo_data: Path, trial: Path, state: Path) -> list[object]:
+    """The flags of train_trial for a trial on the demo's data; its results lie beside its trial.json."""
+    return ["--trial", trial, "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder",
+            "--state-dir", state, "--code", "test", "--output-dir", trial.parent]  # fmt: skip

@@ -1,0 +1,45 @@
+"""How tests run the real thing: entries as processes, snakemake on a small demo, manifests of real pictures."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "", "HF_HUB_OFFLINE": "1"}
+
+
+def entry(name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs scripts/{name}.py and returns it with its output; fails the test on a non-zero exit."""
+    command = [sys.executable, str(REPOSITORY / "scripts" / f"{name}.py"), *map(str, arguments)]
+    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def snakemake(directory: Path, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """Runs the Snakefile with `directory` as working directory, as a person would."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command += ["--directory", str(directory), "--cores", "2", "--rerun-incomplete", "--show-failed-logs"]
+    done = subprocess.run([*command, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True)
+    assert not check or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done
+
+
+def planned_jobs(directory: Path, *arguments: object) -> dict[str, set[str]]:
+    """What a dry run would do: rule -> the values of its last wildcard ('' where there is none)."""
+    output = snakemake(directory, "--dry-run", *arguments).stdout
+    jobs: dict[str, set[str]] = {}
+    rule = ""
+    for line in output.splitlines():
+        if line.startswith(("rule ", "localrule ")):
+            rule = line.split()[1].rstrip(":")
+            jobs.setdefault(rule, set()).add("")
+        elif line.strip().startswith("wildcards:"):
+            values = dict(pair.split("=", 1) for pair in line.split(":", 1)[1].strip().split(", "))
+            values.pop("run", None)
+            if values:
+                jobs[rule].discard("")
+                jobs[rule].add(next(iter(values.values())))
+    jobs.pop("all", None)
+    return jobs

@@ -1,0 +1,110 @@
+"""Wrong configs end in one sentence that names the key and says what to do."""
+
+import copy
+import json
+
+import pytest
+import yaml
+from running import REPOSITORY
+
+from retclip.core import schemas
+from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, drop_nulls
+
+
+def merged(*names: str) -> dict:
+    config: dict = {}
+    for name in ("config", *names):
+        merge(config, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
+    config["evaluation"]["prompts"] = str(REPOSITORY / config["evaluation"]["prompts"])
+    return config
+
+
+def merge(base: dict, overlay: dict) -> None:
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            merge(base[key], value)
+        else:
+            base[key] = value
+
+
+def changed(path: str, value: object) -> dict:
+    config = copy.deepcopy(merged("demo"))
+    *parents, last = path.split(".")
+    at = config
+    for key in parents:
+        at = at.setdefault(key, {})
+    at[last] = value
+    return config
+
+
+def test_the_demo_is_right():
+    config = check_config(merged("demo"))
+    assert list(configured_defaults(config)) == list(HYPERPARAMETERS)
+
+
+def test_null_deletes_a_key_at_every_depth():
+    assert drop_nulls({"a": {"b": None, "c": 1}, "d": [None]}) == {"a": {"c": 1}, "d": [None]}
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("phase1.epoch", 3, r"phase1 has the unknown key 'epoch'; did you mean 'epochs'\?"),
+        ("defaults.learning_rate", "1e-3", r"defaults\.learning_rate .*write 0\.001"),
+        ("defaults.batch_size", 1.5, r"defaults\.batch_size"),
+        ("data.image_encoding", "png", r"data\.image_encoding is 'png'; it must be one of raw, jpeg"),
+        ("data.image_encoding", False, r"data\.image_encoding is False"),
+        ("model.search_encoder", "bert", r"model\.search_encoder is 'bert'.*pubmedbert"),
+        ("model.vision", {"layers": 2, "width": 64}, r"model\.vision needs an architecture.*patch_size"),
+        ("lr_finder.start_lr", 1.0, r"lr_finder\.start_lr must be below"),
+        ("phase2.trials", 1, r"confirm\.top_k is larger than phase2\.trials"),
+        ("phase2.space.weight_decay", {"low": 0.3, "high": 0.1}, r"phase2\.space\.weight_decay: low must be below"),
+        ("evaluation.prompts", "nowhere.yaml", r"evaluation\.prompts is nowhere\.yaml: no such file"),
+        ("phase1.space.learning_rate", [], r"phase1\.space\.learning_rate"),
+        ("seed", -1, r"seed"),
+        ("run", "a/b", r"run"),
+    ],
+)
+def test_one_sentence(key, value, said):
+    with pytest.raises(ValueError, match=said) as caught:
+        check_config(changed(key, value))
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_column_is_found_in_the_header(tmp_path):
+    table = tmp_path / "table.csv"
+    table.write_text("patient,image,label\n1,a.jpg,x\n")
+    config = merged()
+    config["data"].update(manifest=str(table), image_root=str(tmp_path))
+    with pytest.raises(ValueError, match=r"lacks the column patient_id; it has patient, image, label"):
+        check_config(config)
+    table.write_text("patient_id;image;label\n1;a.jpg;x\n")
+    check_config(config)
+    config["data"]["image_root"] = str(tmp_path / "gone")
+    with pytest.raises(ValueError, match=r"data\.image_root is .*: no such folder"):
+        check_config(config)
+    config["data"]["manifest"] = str(tmp_path / "gone.csv")
+    with pytest.raises(ValueError, match=r"data\.manifest is .*: no such file"):
+        check_config(config)
+
+
+@pytest.mark.parametrize("overlay", ["demo", "test_mode", "wide"])
+def test_shipped_overlays_fit_the_schema(overlay):
+    schemas.check(drop_nulls(merged(overlay)), "config", overlay)
+
+
+def test_every_key_of_the_schema_is_described():
+    def undescribed(schema: dict, path: str) -> list[str]:
+        found = []
+        for name, entry in schema.get("properties", {}).items():
+            if "description" not in entry and "properties" not in entry and "$ref" not in entry:
+                found.append(f"{path}{name}")
+            found += undescribed(entry, f"{path}{name}.")
+        return found
+
+    assert undescribed(schemas.load("config"), "") == []
+
+
+def test_a_numeric_text_is_shown_as_yaml_wants_it():
+    assert json.loads(schemas._as_yaml_number("1e-7").replace(".0e", "e")) == 1e-7
+    assert schemas._as_yaml_number("1e-7") == "1.0e-07"

@@ -1,0 +1,130 @@
+"""The house keeps its rules: who may import whom, one rule = one script, versions that agree, no addresses."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from running import REPOSITORY
+
+from retclip.core import code
+
+SCRIPTS = REPOSITORY / "scripts"
+FLOORS = {
+    "core": {"core"},
+    "data": {"core", "data"},
+    "search": {"core", "search"},
+    "report": {"core", "report"},
+    "ml": {"core", "data", "ml"},
+}
+NO_TORCH = ("core", "data", "search", "report")
+HEAVY = {"torch", "torchvision", "open_clip", "transformers", "timm"}
+SHARED_VERBS = {
+    "plan_trial": {"plan_phase1_trial", "plan_phase2_trial", "plan_confirm_trial", "plan_final"},
+    "train_trial": {"train_phase1_trial", "train_phase2_trial", "train_confirm_trial", "train_final"},
+    "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm"},
+    "select_trial": {"select_phase1", "select_phase2", "select_best"},
+}
+
+
+def imported(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module)
+        elif isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+    return names
+
+
+@pytest.mark.parametrize("floor", FLOORS)
+def test_imports_go_down_the_floors(floor):
+    for path in (SCRIPTS / "retclip" / floor).glob("*.py"):
+        for name in imported(path):
+            top, *rest = name.split(".")
+            if top == "retclip" and rest:
+                assert rest[0] in FLOORS[floor], f"{path.name} imports {name}"
+            assert top not in ("snakemake", "argparse"), f"{path.name} imports {name}"
+            assert not (SCRIPTS / f"{top}.py").is_file(), f"{path.name} imports the entry {name}"
+            assert floor not in NO_TORCH or top not in HEAVY, f"{path.name} imports {name}"
+
+
+def test_the_workflow_imports_core_and_search_only():
+    text = "\n".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
+    assert set(re.findall(r"from retclip\.(\w+)", text)) <= {"core", "search"}
+
+
+def test_a_rule_and_its_script_bear_one_name():
+    shared = {rule for rules in SHARED_VERBS.values() for rule in rules}
+    for path in (REPOSITORY / "rules").glob("*.smk"):
+        for block in re.split(r"\n\s*(?=rule |use rule )", path.read_text())[1:]:
+            name = re.match(r"(?:use rule \w+ as |rule )(\w+)", block)[1]
+            launched = re.findall(r'launch\(\s*"(\w+)"', block)
+            if name in shared:
+                assert all(name in SHARED_VERBS[script] for script in launched)
+            else:
+                assert launched == [name], path
+
+
+def test_every_entry_belongs_to_a_rule_and_teaches():
+    rules = "\n".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
+    for path in SCRIPTS.glob("*.py"):
+        assert f'"{path.stem}"' in rules, path
+        assert ast.get_docstring(ast.parse(path.read_text())), path
+
+
+def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
+    monkeypatch.setattr(code, "SCRIPTS", tmp_path)
+
+    def hash_of(module: str) -> str:
+        for cached in (code.modules_of, code._parse, code._tree, code._imports):
+            cached.cache_clear()
+        (tmp_path / "retclip/core").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "do_it.py").write_text("def main():\n    from retclip.core import tool\n")
+        (tmp_path / "other.py").write_text("x = 1\n")
+        (tmp_path / "retclip/core/tool.py").write_text(module)
+        assert code.modules_of("other") == (tmp_path / "other.py",)
+        return code.code_hash("do_it")
+
+    plain = hash_of('def f():\n    """Does."""\n    return 1\n')
+    assert hash_of('# why\ndef f():\n    """Does it."""\n    return 1  # one\n') == plain
+    assert hash_of('def f():\n    """Does."""\n    return 2\n') != plain
+
+
+def test_a_figure_is_no_part_of_a_training():
+    names = {path.relative_to(SCRIPTS).as_posix() for path in code.modules_of("train_trial")}
+    assert "retclip/ml/trainer.py" in names
+    assert not any(name.startswith(("retclip/report", "retclip/search")) or "audit" in name for name in names)
+
+
+def locked_versions() -> dict[str, str]:
+    text = (REPOSITORY / "requirements.lock").read_text()
+    found = re.findall(r"^([a-z0-9_.-]+)==([^ \\\n;]+)(?: ; (.*?))?(?: \\)?$", text, re.MULTILINE)
+    return {name: version for name, version, marker in found if ">= '3.12'" not in marker}
+
+
+@pytest.mark.parametrize("name", ["train", "report"])
+def test_conda_pins_equal_the_lock(name):
+    environment = yaml.safe_load((REPOSITORY / f"envs/{name}.yaml").read_text())
+    pins = environment["dependencies"][-1]["pip"]
+    assert pins
+    locked = locked_versions()
+    for pin in pins:
+        package, version = pin.split("==")
+        assert locked[package] == version, pin
+
+
+def test_every_wanted_package_is_locked():
+    lines = (REPOSITORY / "envs/requirements.in").read_text().splitlines()
+    wanted = [re.split(r"[<>=]", line)[0].strip() for line in lines if line and not line.startswith("#")]
+    assert {name.lower().replace("_", "-") for name in wanted} <= set(locked_versions())
+
+
+def test_no_address_of_a_registry():
+    for name in ("requirements.lock", "envs/requirements.in", "envs/train.yaml", "envs/report.yaml", "pyproject.toml"):
+        text = (REPOSITORY / name).read_text()
+        assert "://" not in text, name
+        assert "--index" not in text, name
+        assert "--find-links" not in text, name
+    assert "--hash=sha256:" in (REPOSITORY / "requirements.lock").read_text()
