@@ -174,7 +174,7 @@ PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_meth
 
 
 def vision_flag(input):
-    return f"--vision-weights {shlex.quote(input.vision)}" if input.get("vision") else ""
+    return f"--vision-weights {shlex.quote(str(input.vision))}" if input.get("vision") else ""
 
 
 # Every training reads the same files and takes the same flags, whichever phase asks for it.

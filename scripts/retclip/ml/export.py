@@ -17,6 +17,7 @@ from retclip.ml.vision import build_vision
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 TOWERS = ("visual.", "bert.")
+DEMO_TOWER = "timm/demo_conv"
 
 
 def export_model(
@@ -107,7 +108,9 @@ def _vision_code(vision: dict[str, Any], image_size: int, embed_dim: int) -> str
             "act_layer=QuickGELU)"
         )
     if name.startswith("timm/"):
-        return (
+        # the demo's own tower is the one that timm does not know
+        known = "import retclip.ml.demo_tower  # scripts/ of retclip-tune\n" if name == DEMO_TOWER else ""
+        return known + (
             "from open_clip.timm_model import TimmModel\n"
             f'vision = TimmModel("{name.removeprefix("timm/")}", {embed_dim}, {image_size}, pool="avg", proj="linear")'
         )

@@ -62,7 +62,7 @@ def fetch_vision_weights(architecture: str, weights: str, output: Path) -> None:
             )
         try:
             state = open_clip.create_model(architecture, pretrained=weights).visual.state_dict()
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # as above
             raise ValueError(
                 f"model.vision.weights: {weights} of {architecture} cannot be downloaded ({_first_line(error)}); "
                 "run this where there is a network, or give a file."
@@ -74,7 +74,6 @@ def fetch_vision_weights(architecture: str, weights: str, output: Path) -> None:
 def _download(name: str, source: str, revision: str) -> tuple[Path, str, str | None]:
     """The snapshot's folder, its commit, and the licence its card names."""
     import huggingface_hub
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         info = huggingface_hub.model_info(source, revision=revision)
@@ -83,7 +82,7 @@ def _download(name: str, source: str, revision: str) -> tuple[Path, str, str | N
         folder = huggingface_hub.snapshot_download(
             source, revision=info.sha, allow_patterns=["config.json", weights, *TOKENIZER_FILES]
         )
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+    except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
         raise ValueError(
             f"model.text_encoders.{name}: {source} at {revision} cannot be downloaded ({_first_line(error)}); "
             "check the name, or run this where there is a network."

@@ -1,0 +1,111 @@
+"""What the workflow would do, asked of the real Snakemake: counts, order, and mistakes said at once."""
+
+import time
+
+import pytest
+from running import REPOSITORY, planned_jobs, snakemake
+
+OVERLAYS = REPOSITORY / "config"
+SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
+ONCE = ("build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket", "rank_phase2",
+        "select_phase2", "rank_confirm", "select_best", "recommend_encoder", "build_report")  # fmt: skip
+
+
+@pytest.fixture
+def own_data(tmp_path):
+    """A folder as a user has it: the table and the pictures where config.yaml looks for them."""
+    (tmp_path / "data/images").mkdir(parents=True)
+    (tmp_path / "data/manifest.csv").write_text("patient_id,image,eye,label\nP1,a.jpg,left,x\n")
+    return tmp_path
+
+
+def counts(jobs: dict[str, set[str]]) -> dict[str, int]:
+    return {rule: len(values) for rule, values in jobs.items()}
+
+
+def test_the_demo(tmp_path):
+    found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml"))
+    wanted = {**SEARCH, **dict.fromkeys(ONCE, 1), "make_demo_data": 1, "make_demo_encoder": 3}
+    wanted |= {"plan_confirm_trial": 2, "train_confirm_trial": 2}
+    wanted |= {"plan_final": 4, "train_final": 4, "evaluate_final": 4}
+    assert found == wanted
+
+
+def test_the_full_run(own_data):
+    found = counts(planned_jobs(own_data))
+    wanted = {**SEARCH, **dict.fromkeys(ONCE, 1), "fetch_text_encoder": 3, "fetch_vision_weights": 1}
+    wanted |= {"plan_confirm_trial": 6, "train_confirm_trial": 6}
+    wanted |= {"plan_final": 12, "train_final": 12, "evaluate_final": 12}
+    assert found == wanted
+
+
+def test_test_mode(own_data):
+    found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "test_mode.yaml"))
+    wanted = {**SEARCH, **dict.fromkeys(ONCE, 1), "fetch_text_encoder": 3, "fetch_vision_weights": 1}
+    wanted |= {"plan_confirm_trial": 1, "train_confirm_trial": 1}
+    wanted |= {"plan_final": 4, "train_final": 4, "evaluate_final": 4}
+    assert found == wanted
+
+
+def test_the_wide_search(own_data):
+    found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "wide.yaml"))
+    assert found["train_phase2_trial"] == 40
+
+
+def test_only_the_audit_and_the_final_evaluation_see_the_test_split(tmp_path):
+    output = snakemake(tmp_path, "--dry-run", "--configfile", OVERLAYS / "demo.yaml").stdout
+    readers, rule = set(), ""
+    for line in output.splitlines():
+        if line.startswith(("rule ", "localrule ")):
+            rule = line.split()[1].rstrip(":")
+        elif line.startswith("    input:") and any(name in line for name in ("test.lmdb", "_test.", "samples.parquet")):
+            readers.add(rule)
+    assert readers == {"audit_data", "evaluate_final"}
+
+
+def test_phase1_waits_for_the_finder_only_where_it_asks_it(tmp_path):
+    (tmp_path / "auto.yaml").write_text("phase1: {space: {learning_rate: auto}}\n")
+    files = ["--configfile", OVERLAYS / "demo.yaml", tmp_path / "auto.yaml"]
+    assert "find_lr" in planned_jobs(tmp_path, *files, "--", "results/demo/phase1/leaderboard.csv")
+    plain = planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml", "--", "results/demo/phase1/leaderboard.csv")
+    assert "find_lr" not in plain
+
+
+@pytest.mark.parametrize(
+    ("overlay", "said"),
+    [
+        ("phase1: {epoch: 2}", "config: phase1 has the unknown key 'epoch'; did you mean 'epochs'?"),
+        ("defaults: {learning_rate: 1e-3}", "YAML reads 1e-3 as text; write 0.001"),
+        ("data: {manifest: gone.csv}", "data.manifest is gone.csv: no such file"),
+        ("data: {image_root: gone}", "data.image_root is gone: no such folder"),
+        ("model: {search_encoder: bert}", "model.search_encoder is 'bert'"),
+        ("phase2: {space: {weight_decay: [0.1], temperature: [0.07], warmup_steps: [500]}}", "fewer than phase2.trials"),
+    ],
+)
+def test_a_mistake_is_one_sentence_in_the_first_seconds(own_data, overlay, said):
+    (own_data / "my.yaml").write_text(overlay)
+    started = time.monotonic()
+    done = snakemake(own_data, "--dry-run", "--configfile", own_data / "my.yaml", check=False)
+    assert done.returncode != 0
+    assert f"error: {said}" in done.stderr or said in done.stderr
+    assert "Traceback" not in done.stderr + done.stdout
+    assert time.monotonic() - started < 30
+
+
+def test_a_column_that_lacks_is_one_sentence(own_data):
+    (own_data / "data/manifest.csv").write_text("patient,image,label\nP1,a.jpg,x\n")
+    done = snakemake(own_data, "--dry-run", check=False)
+    assert "lacks the column patient_id; it has patient, image, label" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_rulegraph_is_whole(tmp_path):
+    graph = snakemake(tmp_path, "--rulegraph", "--configfile", OVERLAYS / "demo.yaml").stdout
+    for rule in (*ONCE, "make_demo_data", "train_final"):
+        assert rule in graph
+
+
+def test_run_names_do_not_mix(tmp_path):
+    jobs = snakemake(tmp_path, "--dry-run", "--configfile", OVERLAYS / "demo.yaml", "--config", "run=other").stdout
+    assert "results/other/" in jobs
+    assert "results/demo/" not in jobs

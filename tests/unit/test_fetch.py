@@ -1,0 +1,125 @@
+"""The real hub client against a small hub of our own on the loopback: no address outside this machine is asked."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+from running import ENVIRONMENT, REPOSITORY
+
+from retclip.core.files import read_json
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+MODEL = "someone/tiny-bert"
+
+
+def model_files() -> dict[str, bytes]:
+    """A BERT repository as the hub has many: config, torch weights, a vocabulary and a file that must not be fetched."""
+    import io
+
+    from transformers import BertConfig, BertModel
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "optic", "disc"]
+    config = BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=1,
+                        intermediate_size=32, max_position_embeddings=16)  # fmt: skip
+    torch.manual_seed(0)
+    weights = io.BytesIO()
+    torch.save(BertModel(config, add_pooling_layer=False).state_dict(), weights)
+    return {
+        "config.json": config.to_json_string().encode(),
+        "pytorch_model.bin": weights.getvalue(),
+        "vocab.txt": "\n".join(words).encode(),
+        "README.md": b"---\nlicense: mit\n---\n",
+        "evil.py": b"raise SystemExit('never fetched')",
+    }
+
+
+@pytest.fixture(scope="module")
+def hub():
+    files = model_files()
+    asked: list[str] = []
+
+    class Hub(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            asked.append(self.path)
+            path = self.path.split("?")[0]
+            name = path.removeprefix(f"/{MODEL}/resolve/{COMMIT}/")
+            if path.startswith(f"/api/models/{MODEL}") and not path.endswith("missing"):
+                if "/tree/" in path:
+                    content = [{"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()]
+                else:
+                    content = {"id": MODEL, "modelId": MODEL, "sha": COMMIT, "cardData": {"license": "mit"},
+                               "siblings": [{"rfilename": name} for name in files], "tags": [], "private": False,
+                               "downloads": 0}  # fmt: skip
+                self.send(200, json.dumps(content).encode(), "application/json", body)
+            elif name in files:
+                self.send(200, files[name], "application/octet-stream", body)
+            else:
+                self.send(404, b'{"error": "not found"}', "application/json", body)
+
+        def send(self, code: int, content: bytes, kind: str, body: bool) -> None:
+            self.send_response(code)
+            self.send_header("Content-Type", kind)
+            self.send_header("Content-Length", str(len(content)))
+            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            if code == 404:
+                self.send_header("X-Error-Code", "RevisionNotFound")
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+
+        def log_message(self, *arguments: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+
+
+def fetch(address: str, cache, revision: str, output) -> subprocess.CompletedProcess[str]:
+    environment = {**ENVIRONMENT, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    for name in ("HF_HUB_OFFLINE", "http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"):
+        environment.pop(name, None)
+    command = [sys.executable, str(REPOSITORY / "scripts/fetch_text_encoder.py"), "--name", "tiny", "--source", MODEL]
+    command += ["--revision", revision, "--output", str(output)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=os.fspath(cache))
+
+
+def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
+    address, asked = hub
+    done = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    assert done.returncode == 0, done.stderr
+    source = read_json(tmp_path / "encoder/source.json")
+    assert source["revision"] == COMMIT
+    assert source["license"] == "mit"
+    assert (tmp_path / "encoder/model.safetensors").is_file()
+    assert (tmp_path / "encoder/tokenizer.json").is_file()
+    assert not any("evil.py" in path for path in asked)
+
+
+def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
+    address, _ = hub
+    done = fetch(address, tmp_path, "missing", tmp_path / "encoder")
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"error: model.text_encoders.tiny: {MODEL} at missing cannot be downloaded")
+    assert "Traceback" not in done.stderr
+
+
+def test_no_network_is_one_sentence(tmp_path):
+    done = fetch("http://127.0.0.1:9", tmp_path, "main", tmp_path / "encoder")
+    assert done.returncode == 1
+    assert "cannot be downloaded" in done.stderr
+    assert "Traceback" not in done.stderr

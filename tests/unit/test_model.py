@@ -1,0 +1,297 @@
+"""The model and its loss against slow, obvious oracles; freezing; export; formats in the wild."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from retclip.core.files import write_json
+from retclip.ml import augment, loss, model, optim, vision
+from retclip.ml.checkpoint import from_retclip, to_retclip
+from retclip.ml.export import export_model, load_exported
+from retclip.ml.fetch import fetch_text_encoder
+from retclip.ml.text import load_text_encoder, load_tokenizer
+
+SIZES = {"layers": 2, "width": 64, "head_width": 64, "patch_size": 16, "embed_dim": 32}
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "normal", "fundus", "with", "##s", "drusen", "disc"]
+
+
+@pytest.fixture(scope="module")
+def bert_folder(tmp_path_factory):
+    """A hub-style folder with a tiny BERT: config.json, model.safetensors, vocab.txt and nothing else."""
+    from transformers import BertConfig, BertForMaskedLM
+
+    folder = tmp_path_factory.mktemp("bert")
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=len(WORDS), hidden_size=64, num_hidden_layers=2, num_attention_heads=1,
+        intermediate_size=64, max_position_embeddings=32,
+    )  # fmt: skip
+    BertForMaskedLM(config).save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def fetched(bert_folder, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fetched")
+    fetch_text_encoder("tiny", str(bert_folder), "main", folder)
+    return folder
+
+
+def build(fetched, sizes=SIZES):
+    torch.manual_seed(0)
+    visual, embed_dim = vision.build_vision(sizes, 32)
+    return model.RetClip(visual, load_text_encoder(fetched), embed_dim).eval()
+
+
+def batch(size=4):
+    generator = torch.Generator().manual_seed(0)
+    left, right = torch.randn(2, size, 3, 32, 32, generator=generator)
+    ids = torch.randint(5, len(WORDS), (size, 8), generator=generator)
+    ids[:, 0] = 2
+    return left, right, ids
+
+
+# --- the model -----------------------------------------------------------------------------------------------
+
+
+def test_features_are_what_the_paper_says(fetched):
+    net = build(fetched)
+    left, right, ids = batch()
+    with torch.no_grad():
+        found = net(left, right, ids)
+        one, two = net.encode_image(left), net.encode_image(right)
+        patient = functional.normalize(torch.cat([one, two], 1) @ net.global_feature_mapping.weight.T, dim=1)
+        token = net.bert(input_ids=ids).last_hidden_state[:, 0]
+        head = net.text_projection_left
+        text = functional.normalize(head[2](torch.relu(head[0](token))), dim=1)
+    assert torch.allclose(found["image_features"], patient, atol=1e-6)
+    assert torch.allclose(found["text_features_left"], text, atol=1e-6)
+    assert torch.allclose(found["left_features"].norm(dim=1), torch.ones(4))
+
+
+def test_padding_changes_nothing(fetched):
+    net = build(fetched)
+    left, right, ids = batch()
+    padded = torch.cat([ids, torch.zeros(4, 5, dtype=torch.long)], 1)
+    mask = (torch.arange(13) < 8).long().expand(4, 13)
+    with torch.no_grad():
+        plain, longer = net(left, right, ids, torch.ones_like(ids)), net(left, right, padded, mask)
+    assert torch.allclose(plain["text_features"], longer["text_features"], atol=1e-5)
+
+
+def test_an_eye_reads_its_own_text(fetched):
+    net = build(fetched)
+    left, right, ids = batch()
+    with torch.no_grad():
+        shared = net(left, right, ids)
+        own = net(left, right, ids, text_ids_left=ids.flip(0), attention_mask_left=torch.ones_like(ids))
+    assert torch.allclose(own["text_features_left"], shared["text_features_left"].flip(0), atol=1e-6)
+    assert torch.equal(own["text_features_right"], shared["text_features_right"])
+
+
+@pytest.mark.parametrize(("towers", "frozen"), [("none", ()), ("vision", ("visual",)), ("text", ("bert",)),
+                                                ("both", ("visual", "bert"))])  # fmt: skip
+def test_frozen_towers_stay_as_they_are(fetched, towers, frozen):
+    net = build(fetched)
+    net.freeze(towers)
+    net.train()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1.0)
+    loss.tripartite_loss(net(*batch()))["total"].backward()
+    optimizer.step()
+    after = net.state_dict()
+    for prefix in ("visual", "bert"):
+        changed = any(not torch.equal(before[n], after[n]) for n in before if n.startswith(f"{prefix}."))
+        assert changed != (prefix in frozen)
+        assert getattr(net, prefix).training != (prefix in frozen)
+    assert not torch.equal(before["text_projection.0.weight"], after["text_projection.0.weight"])
+
+
+def test_scales_stay_within_clips_bounds(fetched):
+    net = build(fetched)
+    net.logit_scale.data.fill_(9.0)
+    net.logit_scale_left.data.fill_(-1.0)
+    net.clamp_logit_scales()
+    assert net.logit_scale.exp().item() == pytest.approx(100.0)
+    assert net.logit_scale_left.exp().item() == pytest.approx(1.0)
+
+
+def test_to_retclip_undoes_from_retclip(fetched):
+    state = to_retclip(build(fetched))
+    again = to_retclip(from_retclip({"state_dict": {f"module.{k}": v for k, v in state.items()}}))
+    assert again.keys() == state.keys()
+    assert all(torch.equal(again[name], state[name]) for name in state)
+
+
+# --- the loss ------------------------------------------------------------------------------------------------
+
+
+def info_nce(image, text, scale):
+    """Both directions, written out."""
+    logits = scale * image @ text.T
+    rows = [-(logits[i, i] - logits[i].logsumexp(0)) for i in range(len(logits))]
+    columns = [-(logits[i, i] - logits[:, i].logsumexp(0)) for i in range(len(logits))]
+    return (sum(rows) + sum(columns)) / (2 * len(logits))
+
+
+def outputs(size=6, dimension=8):
+    generator = torch.Generator().manual_seed(3)
+    names = ("image_features", "left_features", "right_features", "text_features", "text_features_left",
+             "text_features_right")  # fmt: skip
+    found = {name: functional.normalize(torch.randn(size, dimension, generator=generator), dim=1) for name in names}
+    return {**found, "logit_scale": torch.tensor(10.0), "logit_scale_left": torch.tensor(5.0),
+            "logit_scale_right": torch.tensor(7.0)}  # fmt: skip
+
+
+def test_the_loss_is_three_info_nces():
+    given = outputs()
+    found = loss.tripartite_loss(given)
+    wanted = {
+        "patient": info_nce(given["image_features"], given["text_features"], 10.0),
+        "left": info_nce(given["left_features"], given["text_features_left"], 5.0),
+        "right": info_nce(given["right_features"], given["text_features_right"], 7.0),
+    }
+    for name, value in wanted.items():
+        assert found[name].item() == pytest.approx(value.item(), rel=1e-5)
+    assert found["total"].item() == pytest.approx(sum(wanted.values()).item(), rel=1e-5)
+
+
+def test_an_absent_eye_gives_no_loss():
+    given = outputs()
+    present = torch.tensor([True, True, False, True, False, True])
+    found = loss.tripartite_loss(given, present, torch.zeros(6, dtype=torch.bool))
+    kept = info_nce(given["left_features"][present], given["text_features_left"][present], 5.0)
+    assert found["left"].item() == pytest.approx(kept.item(), rel=1e-5)
+    assert found["right"].item() == 0.0
+
+
+def test_chance_is_three_log_batch():
+    given = {name: torch.ones_like(value) / 8**0.5 if value.ndim else value for name, value in outputs(16).items()}
+    assert loss.tripartite_loss(given)["total"].item() == pytest.approx(3 * np.log(16), rel=1e-5)
+
+
+# --- pictures, schedules, text -------------------------------------------------------------------------------
+
+
+def test_model_input_is_normalised_as_clip_does():
+    pictures = torch.full((2, 8, 8, 3), 255, dtype=torch.uint8)
+    found = augment.to_model_input(pictures, augment=False)
+    wanted = (1 - torch.tensor(augment.MEAN)) / torch.tensor(augment.STD)
+    assert found.shape == (2, 3, 8, 8)
+    assert torch.allclose(found[0, :, 4, 4], wanted, atol=1e-5)
+
+
+def test_augmentation_never_mirrors():
+    """A picture with its left half bright stays brighter on the left, whatever is drawn."""
+    pictures = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
+    pictures[:, :, :16] = 200
+    torch.manual_seed(0)
+    found = augment.to_model_input(pictures, augment=True)
+    assert not torch.equal(found[0], found[1])
+    assert (found[..., :10].mean((1, 2, 3)) > found[..., -10:].mean((1, 2, 3))).all()
+
+
+@pytest.mark.parametrize(("schedule", "middle", "last"), [("constant", 1.0, 1.0), ("linear", 0.5, 0.0),
+                                                          ("cosine", 0.5, 0.0)])  # fmt: skip
+def test_warm_up_then_schedule(schedule, middle, last):
+    values = {"learning_rate": 1.0, "warmup_steps": 10, "lr_scheduler": schedule}
+    rates = [optim.learning_rate_at(step, 110, values) for step in range(110)]
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[0] > 0
+    assert max(rates) == pytest.approx(1.0)
+    assert rates[60] == pytest.approx(middle, abs=0.02)
+    assert rates[-1] == pytest.approx(last, abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_no_weight_decay_on_biases_and_scales(fetched, name):
+    net = build(fetched)
+    values = {"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.3}
+    decayed, free = optim.build_optimizer(net, values).param_groups
+    assert decayed["weight_decay"] == 0.3
+    assert free["weight_decay"] == 0.0
+    assert any(parameter is net.logit_scale for parameter in free["params"])
+    assert all(parameter.ndim >= 2 for parameter in decayed["params"])
+
+
+def test_the_tokenizer_keeps_sep_when_it_cuts(fetched):
+    ids, mask = load_tokenizer(fetched)(["a normal fundus with drusen", "disc"], 5)
+    assert ids[0].tolist() == [2, 5, 6, 7, 3]
+    assert ids[1].tolist() == [2, 11, 3, 0, 0]
+    assert mask[1].tolist() == [1, 1, 1, 0, 0]
+
+
+def test_capitals_are_read_by_an_uncased_vocabulary(fetched):
+    ids, _ = load_tokenizer(fetched)(["Normal Fundus"], 8)
+    assert ids[0].tolist() == [2, 6, 7, 3]
+
+
+# --- fetching and exporting ----------------------------------------------------------------------------------
+
+
+def test_old_torch_weights_are_taken_without_running_them(bert_folder, tmp_path):
+    from safetensors.torch import load_file
+
+    state = load_file(bert_folder / "model.safetensors")
+    source = tmp_path / "old"
+    source.mkdir()
+    for name in ("config.json", "vocab.txt"):
+        (source / name).write_bytes((bert_folder / name).read_bytes())
+    torch.save({name.replace("LayerNorm.weight", "LayerNorm.gamma"): value for name, value in state.items()},
+               source / "pytorch_model.bin")  # fmt: skip
+    fetch_text_encoder("old", str(source), "main", tmp_path / "new")
+    first, second = load_text_encoder(bert_folder), load_text_encoder(tmp_path / "new")
+    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+
+
+def test_an_incomplete_folder_is_said(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match=r"has no config\.json"):
+        fetch_text_encoder("x", str(tmp_path / "empty"), "main", tmp_path / "out")
+    write_json(tmp_path / "empty/config.json", {"model_type": "bert"})
+    with pytest.raises(ValueError, match=r"neither model\.safetensors nor pytorch_model\.bin"):
+        fetch_text_encoder("x", str(tmp_path / "empty"), "main", tmp_path / "out")
+    with pytest.raises(ValueError, match="neither a folder nor a hub id"):
+        fetch_text_encoder("x", str(tmp_path / "gone"), "main", tmp_path / "out")
+
+
+@pytest.mark.parametrize("tower", [SIZES, {"architecture": "ViT-S-32-alt"}, {"architecture": "timm/test_vit"}])
+def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
+    """The card's own code, in a process that knows nothing of this project, gives the model's features."""
+    size = 224 if tower.get("architecture") == "ViT-S-32-alt" else 32
+    torch.manual_seed(0)
+    visual, embed_dim = vision.build_vision(tower, size)
+    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim).eval()
+    trial = {
+        "id": "t",
+        "text_encoder": "tiny",
+        "encoder": {"source": "x"},
+        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3},
+    }
+    folder = tmp_path / "model"
+    export_model(net, folder, vision=tower, tokenizer_folder=fetched, image_size=size,
+                 class_prompts={"a": ["a"]}, trial=trial)  # fmt: skip
+    left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        mean, std = torch.tensor(augment.MEAN).view(3, 1, 1), torch.tensor(augment.STD).view(3, 1, 1)
+        ids, mask = load_tokenizer(fetched)(["normal fundus", "a disc with drusen"], 8)
+        wanted = [net.encode_eyes((left - mean) / std, (right - mean) / std)[0], net.encode_text(ids, mask, "patient")]
+        again = load_exported(folder).encode_eyes((left - mean) / std, (right - mean) / std)[0]
+    assert torch.allclose(again, wanted[0], atol=1e-6)
+    torch.save({"left": left, "right": right}, folder / "in.pt")
+    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    code += (
+        "\nimages = torch.load('in.pt')\ntexts = ['normal fundus', 'a disc with drusen']\n"
+        "torch.save([encode_patient(images['left'], images['right']), encode_text(texts)], 'out.pt')\n"
+    )
+    (folder / "card.py").write_text(code)
+    done = subprocess.run([sys.executable, "card.py"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for found, known in zip(torch.load(folder / "out.pt"), wanted, strict=True):
+        assert torch.allclose(found, known, atol=1e-5)
+    assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))

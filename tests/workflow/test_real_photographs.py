@@ -1,0 +1,55 @@
+"""The same pipeline on real fundus photographs, with tiny towers and few trials. The pictures are not ours to ship:
+set RETCLIP_REAL_DATA to the folder of the public set (labels.csv and images/), or the test is skipped."""
+
+import importlib.util
+import json
+import os
+from pathlib import Path
+
+import pytest
+import yaml
+from running import REPOSITORY, snakemake
+
+pytestmark = pytest.mark.slow
+PLACES = (os.environ.get("RETCLIP_REAL_DATA"), REPOSITORY.parent / "shared/data/srahim_dr")
+
+
+def test_real_photographs(tmp_path):
+    folder = next((Path(place) for place in PLACES if place and Path(place, "labels.csv").is_file()), None)
+    if folder is None:
+        pytest.skip("no real photographs: set RETCLIP_REAL_DATA to a folder with labels.csv and images/")
+    script = Path(__file__).with_name("make_srahim_manifest.py")
+    spec = importlib.util.spec_from_file_location("make_srahim_manifest", script)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    module.make_manifest(folder, tmp_path / "manifest.csv")
+    overlay = {
+        "run": "real",
+        "data": {"source": "manifest", "manifest": str(tmp_path / "manifest.csv"), "image_root": str(folder),
+                 "demo_patients": None},
+        "model": {"text_encoders": {"bert_base": None, "biobert": None}},
+        "phase1": {"epochs": 1, "space": {"learning_rate": [3e-3], "batch_size": [32], "warmup_steps": [2]}},
+        "phase2": {"trials": 2, "epochs": 1, "space": {"learning_rate": {"times_best": [0.5, 1.0]},
+                   "batch_size": "from_best", "warmup_steps": [2], "weight_decay": [0.1], "temperature": [0.1, 0.2]}},
+        "confirm": {"top_k": 0},
+        "final": {"epochs": 2},
+        "lr_finder": {"num_iter": 20},
+        "privacy": {"private": True},
+    }  # fmt: skip
+    (tmp_path / "real.yaml").write_text(yaml.safe_dump(overlay))
+    work = tmp_path / "work"
+    snakemake(work, "--configfile", REPOSITORY / "config/demo.yaml", tmp_path / "real.yaml")
+    results = work / "results/real"
+    audit = json.loads((results / "data/audit.json").read_text())
+    assert sum(split["patients"] for split in audit["splits"].values()) == 298
+    assert sum(split["images"] for split in audit["splits"].values()) == 596
+    assert audit["patients_in_two_splits"] == 0
+    assert audit["label_level"] == "eye"
+    assert len(json.loads((results / "data/fingerprint.json").read_text())["classes"]) == 10
+    evaluation = json.loads((results / "final/pubmedbert-s1/evaluation.json").read_text())
+    score = evaluation["zero_shot"]["zero_shot_balanced_accuracy"]
+    assert score["low"] <= score["value"] <= score["high"]
+    assert evaluation["counts"]["scored"] == 2 * evaluation["counts"]["patients"]
+    page = (results / "report/index.html").read_text()
+    assert str(folder) not in page
+    assert "Patient001" not in page

@@ -1,0 +1,107 @@
+"""The whole pipeline, small, in a folder far from the repository: its files, its report, and what reruns when."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+import yaml
+from running import REPOSITORY, planned_jobs, snakemake
+
+from retclip.core import schemas
+from retclip.core.files import sha256_of
+
+pytestmark = pytest.mark.slow
+AFTER_PHASE1 = {"rank_phase1", "select_phase1", "propose_bracket", "plan_phase2_trial", "train_phase2_trial",
+                "rank_phase2", "select_phase2", "plan_confirm_trial", "train_confirm_trial", "rank_confirm",
+                "select_best", "plan_final", "train_final", "evaluate_final", "recommend_encoder",
+                "build_report"}  # fmt: skip
+
+
+@pytest.fixture
+def results(small_run):
+    return small_run / "results/small"
+
+
+def with_rates(path, rates: list[float]) -> str:
+    path.write_text(yaml.safe_dump({"phase1": {"space": {"learning_rate": rates}}}))
+    return str(path)
+
+
+def test_every_file_of_the_contract_is_there(results):
+    for name in ("data/samples.parquet", "data/test.lmdb", "data/audit.json", "data/fingerprint.json",
+                 "find_lr/curve.csv", "find_lr/suggestion.json", "phase1/leaderboard.csv", "phase1/best.json",
+                 "phase1/baseline/metrics.json", "phase2/b0r0s00/trial.json", "phase2/leaderboard.csv", "best.json",
+                 "final/pubmedbert-s1/model/README.md", "final/baseline-s1/evaluation.json",
+                 "final/recommendation.json", "report/index.html"):  # fmt: skip
+        assert (results / name).is_file(), name
+    assert len(pd.read_csv(results / "phase1/leaderboard.csv")) == 3
+    for path in results.glob("*/*/trial.json"):
+        trial = json.loads(path.read_text())
+        schemas.check(trial, "trial", str(path))
+        assert trial["sha256"] == sha256_of({key: value for key, value in trial.items() if key != "sha256"})
+    for path in results.glob("*/*/metrics.json"):
+        schemas.check(json.loads(path.read_text()), "metrics", str(path))
+
+
+def test_nothing_is_written_beside_the_results(small_run):
+    assert {path.name for path in small_run.iterdir()} <= {"results", "resources", ".snakemake", ".cache"}
+
+
+def test_a_second_run_is_idle(small_run, small_config):
+    assert planned_jobs(small_run, *small_config) == {}
+
+
+def test_another_figure_style_reruns_the_report_alone(small_run, small_config, tmp_path):
+    """Settings of the report are no part of a training."""
+    (tmp_path / "private.yaml").write_text("privacy: {private: true}\n")
+    assert set(planned_jobs(small_run, *small_config, tmp_path / "private.yaml")) == {"build_report"}
+
+
+def test_changing_a_value_of_the_grid_reruns_its_trials_and_what_follows(small_run, small_config, tmp_path):
+    before = planned_jobs(tmp_path, *small_config)["train_phase1_trial"]
+    overlay = with_rates(tmp_path / "grid.yaml", [1e-3, 5e-3])
+    jobs = planned_jobs(small_run, *small_config, overlay)
+    assert len(jobs["train_phase1_trial"]) == 1
+    assert not jobs["train_phase1_trial"] & before
+    assert set(jobs) == AFTER_PHASE1 | {"plan_phase1_trial", "train_phase1_trial"}
+
+
+def test_inserting_a_value_runs_the_new_trials_alone(small_run, small_config, tmp_path):
+    """Phase 1's old trials stay; what follows is planned again, and trained again only where its plan changed."""
+    copy = tmp_path / "run"
+    shutil.copytree(small_run, copy, symlinks=True)
+    overlay = with_rates(tmp_path / "grid.yaml", [1e-3, 1e-4, 3e-3])
+    jobs = planned_jobs(copy, *small_config, overlay)
+    assert len(jobs["train_phase1_trial"]) == 1
+    stamps = {path: path.stat().st_mtime_ns for path in (copy / "results/small/state").glob("*/*/metrics.json")}
+    snakemake(copy, *small_config, overlay)
+    after = {path: path.stat().st_mtime_ns for path in (copy / "results/small/state").glob("*/*/metrics.json")}
+    assert all(after[path] == stamp for path, stamp in stamps.items())
+    # a poor learning rate changes no choice, so every later training is found complete
+    assert len(after) == len(stamps) + 1
+    board = pd.read_csv(copy / "results/small/phase1/leaderboard.csv")
+    assert len(board) == 4
+
+
+def test_snakemakes_own_report(small_run, small_config, tmp_path):
+    snakemake(small_run, *small_config, "--report", tmp_path / "report.zip")
+    assert (tmp_path / "report.zip").stat().st_size > 10_000
+
+
+def test_the_page_holds_no_patient_where_it_is_private(results, tmp_path):
+    from running import entry
+
+    config = {"run": "small", **yaml.safe_load((REPOSITORY / "config/demo.yaml").read_text())}
+    base = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    for key, value in base.items():
+        config[key] = {**value, **config.get(key, {})} if isinstance(value, dict) else config.get(key, value)
+    config["data"].update(manifest="/secret/place/table.csv", image_root="/secret/place")
+    page = tmp_path / "index.html"
+    entry("build_report", "--run-folder", results, "--config", json.dumps(config), "--private",
+          "--output-page", page, "--output-figures", tmp_path / "figures")  # fmt: skip
+    text = page.read_text()
+    samples = pd.read_parquet(results / "data/samples.parquet")
+    assert "secret" not in text
+    assert not any(name in text for name in samples["sample_id"])
+    assert not any(report in text for report in samples["text"])
