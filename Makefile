@@ -45,6 +45,9 @@ lock: env  ## requirements.lock anew from envs/requirements.in
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	  --no-emit-find-links --no-header --quiet envs/requirements.in -o requirements.lock
 
+reference: env  ## the key table of config/README.md anew from the schema
+	$(BIN)/python tests/config_reference.py
+
 plan: env  ## what a run would do and cost; CONFIG=my.yaml for yours
 	$(BIN)/snakemake -n --quiet $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
 
@@ -54,4 +57,4 @@ rulegraph: env  ## the picture of all rules, as Graphviz text
 clean:  ## remove results and state of the demo
 	rm -rf results/demo
 
-.PHONY: help env demo test lint lock plan rulegraph clean
+.PHONY: help env demo test lint lock reference plan rulegraph clean

@@ -79,7 +79,10 @@ def test_phase1_waits_for_the_finder_only_where_it_asks_it(tmp_path):
         ("data: {manifest: gone.csv}", "data.manifest is gone.csv: no such file"),
         ("data: {image_root: gone}", "data.image_root is gone: no such folder"),
         ("model: {search_encoder: bert}", "model.search_encoder is 'bert'"),
-        ("phase2: {space: {weight_decay: [0.1], temperature: [0.07], warmup_steps: [500]}}", "fewer than phase2.trials"),
+        (
+            "phase2: {space: {weight_decay: [0.1], temperature: [0.07], warmup_steps: [500]}}",
+            "fewer than phase2.trials",
+        ),
     ],
 )
 def test_a_mistake_is_one_sentence_in_the_first_seconds(own_data, overlay, said):

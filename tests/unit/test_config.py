@@ -108,3 +108,9 @@ def test_every_key_of_the_schema_is_described():
 def test_a_numeric_text_is_shown_as_yaml_wants_it():
     assert json.loads(schemas._as_yaml_number("1e-7").replace(".0e", "e")) == 1e-7
     assert schemas._as_yaml_number("1e-7") == "1.0e-07"
+
+
+def test_the_reference_is_fresh():
+    import config_reference
+
+    assert config_reference.README.read_text() == config_reference.reference(), "run make reference"

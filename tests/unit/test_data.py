@@ -51,7 +51,7 @@ def test_exif_orientation_is_obeyed(tmp_path):
 def test_every_mode_becomes_rgb(tmp_path, mode):
     picture = fundus(tmp_path / "a.png")
     if mode == "I;16":
-        Image.fromarray((picture[..., 0].astype(np.uint16) * 256)).save(tmp_path / "b.png")
+        Image.fromarray(picture[..., 0].astype(np.uint16) * 256).save(tmp_path / "b.png")
     else:
         Image.fromarray(picture).convert(mode).save(tmp_path / f"b.{'tif' if mode == 'CMYK' else 'png'}")
     found = load_fundus(next(tmp_path.glob("b.*")), 32)

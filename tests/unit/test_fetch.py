@@ -19,7 +19,7 @@ MODEL = "someone/tiny-bert"
 
 
 def model_files() -> dict[str, bytes]:
-    """A BERT repository as the hub has many: config, torch weights, a vocabulary and a file that must not be fetched."""
+    """A BERT repository as the hub has many: config, torch weights, a vocabulary and a file not to be fetched."""
     import io
 
     from transformers import BertConfig, BertModel
@@ -57,7 +57,9 @@ def hub():
             name = path.removeprefix(f"/{MODEL}/resolve/{COMMIT}/")
             if path.startswith(f"/api/models/{MODEL}") and not path.endswith("missing"):
                 if "/tree/" in path:
-                    content = [{"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()]
+                    content = [
+                        {"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()
+                    ]
                 else:
                     content = {"id": MODEL, "modelId": MODEL, "sha": COMMIT, "cardData": {"license": "mit"},
                                "siblings": [{"rfilename": name} for name in files], "tags": [], "private": False,

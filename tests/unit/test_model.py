@@ -246,7 +246,9 @@ def test_old_torch_weights_are_taken_without_running_them(bert_folder, tmp_path)
                source / "pytorch_model.bin")  # fmt: skip
     fetch_text_encoder("old", str(source), "main", tmp_path / "new")
     first, second = load_text_encoder(bert_folder), load_text_encoder(tmp_path / "new")
-    assert all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def test_an_incomplete_folder_is_said(tmp_path):

@@ -1,4 +1,6 @@
-"""Makes a manifest of the public set of 298 diabetic patients, one row an eye: python make_srahim_manifest.py FOLDER OUT.csv
+"""Makes a manifest of the public set of 298 diabetic patients, one row an eye.
+
+    python make_srahim_manifest.py FOLDER OUT.csv
 
 FOLDER holds labels.csv (path, label, patient_id, eye, ...) and images/. The pictures stay where they are.
 """
