@@ -73,6 +73,26 @@ def test_killed_in_mid_epoch_it_ends_as_if_it_had_not_been(demo_data, plan_demo_
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
+def test_told_to_stop_it_saves_and_goes_on_later(demo_data, plan_demo_trial, tmp_path):
+    """SIGTERM, as Slurm sends before a time limit: no step is lost, though no regular checkpoint was due."""
+    trial = plan_demo_trial(tmp_path / "trial", epochs=2, train_samples=400)
+    command = [sys.executable, str(REPOSITORY / "scripts/train_trial.py"), "--save-seconds", "9999"]
+    command += map(str, training_arguments(demo_data, trial, tmp_path / "state"))
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch 1/2" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    assert "told to stop in epoch 2" in process.stderr.read()
+    assert process.wait() == 128 + signal.SIGTERM
+    entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "state"))
+    stopped = metrics(trial)
+    assert 1 < stopped["resumed_from"] < 2
+    assert stopped["attempts"] == 2
+    entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "fresh"))
+    assert stopped["val"] == metrics(trial)["val"]
+
+
 def test_a_complete_training_is_published_without_torch(demo_data, plan_demo_trial, tmp_path):
     trial = plan_demo_trial(tmp_path / "trial", epochs=1, train_samples=64)
     arguments = training_arguments(demo_data, trial, tmp_path / "state")

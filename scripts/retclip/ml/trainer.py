@@ -6,6 +6,7 @@ weights and optimiser.
 """
 
 import resource
+import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retclip.ml.model import RetClip
+
+# The exit status of a process that SIGTERM ended, by the shell's convention.
+STOPPED = 128 + signal.SIGTERM
 
 
 @dataclass
@@ -83,11 +87,13 @@ class Trainer:
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.progress = Progress()
         self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
+        self.told_to_stop = False
 
     def run(self) -> Outcome:
         """Trains up to the budget's stop_epoch, or until early stopping or divergence ends it."""
         resumed = self._resume()
         self.progress.attempts += 1
+        signal.signal(signal.SIGTERM, self._stop)
         try:
             while self.progress.epoch < self.budget["stop_epoch"] and self.progress.status == "completed":
                 self._epoch()
@@ -107,10 +113,15 @@ class Trainer:
             if position < progress.step_in_epoch:
                 continue
             loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, indices)
-            if time.monotonic() - saved >= self.save_seconds:
+            if self.told_to_stop or time.monotonic() - saved >= self.save_seconds:
                 saved = time.monotonic()
                 progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
                 self._save(saved - started)
+            if self.told_to_stop:
+                say(
+                    f"told to stop in epoch {progress.epoch + 1}: the state is saved, and the next start goes on from it"
+                )
+                sys.exit(STOPPED)
         seconds = time.monotonic() - started
         progress.train_seconds += seconds
         train_loss = float(loss_sum) / self.budget["steps_per_epoch"]
@@ -214,6 +225,10 @@ class Trainer:
         at = self.progress.epoch + self.progress.step_in_epoch / self.budget["steps_per_epoch"]
         say(f"resuming at epoch {at:.2f}")
         return at
+
+    def _stop(self, number: int, frame: Any) -> None:
+        """A time limit, a pre-emption or a person ends the job: the step at hand is finished and saved first."""
+        self.told_to_stop = True
 
     def save(self) -> None:
         """Saves the state at an epoch's end, for the next rung or for a process that dies in evaluation."""
