@@ -118,9 +118,7 @@ class Trainer:
                 progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
                 self._save(saved - started)
             if self.told_to_stop:
-                say(
-                    f"told to stop in epoch {progress.epoch + 1}: the state is saved, and the next start goes on from it"
-                )
+                say(f"told to stop in epoch {progress.epoch + 1}: the state is saved; the next start goes on from it")
                 sys.exit(STOPPED)
         seconds = time.monotonic() - started
         progress.train_seconds += seconds
