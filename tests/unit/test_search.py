@@ -230,6 +230,13 @@ def test_a_best_value_on_the_border_is_said():
     assert best["warnings"][0].startswith("learning_rate = 0.0001 lies on the border")
 
 
+def test_trials_of_a_few_steps_cannot_rank():
+    board, _ = decide(run("a", 0.9), run("b", 0.6))
+    short = selection.select(board.assign(steps=[2, 4]), METRIC, DEFAULTS, {})
+    assert short["warnings"][0].startswith("the trials took only 2 to 4 optimiser steps")
+    assert not any("optimiser steps" in line for line in selection.select(board, METRIC, DEFAULTS, {})["warnings"])
+
+
 def test_several_seeds_are_averaged():
     one, other = run("a", 0.8), run("a", 0.9)
     one.runs += other.runs

@@ -67,7 +67,7 @@ def render(run: RunFolder, config: dict[str, Any], figures: dict[str, str]) -> s
 
 
 def answer(run: RunFolder) -> list[str]:
-    """The result in sentences: the gain, what it is measured against, the text encoder, the cost."""
+    """The result in sentences: the gain, the recipe, what it is measured against, the text encoder, the cost."""
     metric = run.test_metric
     winners, baselines = run.winners(run.search_encoder), run.baselines()
     winner, baseline = score(winners, metric), score(baselines, metric)
@@ -80,6 +80,7 @@ def answer(run: RunFolder) -> list[str]:
         f"On {counts['scored_patients']:,} test patients whom no choice has seen, the tuned recipe reaches a zero-shot "
         f"{wording.metric_name(metric)} of {_said(winner)}; the default config reaches {_said(baseline)}.",
         _gain(gain, run.decisions["best"]["id"] == "defaults"),
+        _recipe(run),
         f"Guessing would give {wording.score(levels['chance'].get(metric))}, and always naming the largest class "
         f"{wording.score(levels['majority'].get(metric))}.",
         _encoder(run),
@@ -135,6 +136,14 @@ def optimism(run: RunFolder) -> list[tuple[str, str]]:
     if test is not None and run.test_metric == run.metric:
         steps.append(("final training, on test", test))
     return [(name, wording.score(value)) for name, value in steps]
+
+
+def _recipe(run: RunFolder) -> str:
+    """What tuning changed, as values."""
+    table = tables.recipe(run)
+    rows = [table.rows[position] for position in sorted(table.marked)]
+    changed = [f"{name} {value} (default {default})" for name, value, default in rows]
+    return f"The recipe: {', '.join(changed)}." if changed else "The recipe is the default config."
 
 
 def _gain(gain: Estimate, kept_defaults: bool) -> str:
