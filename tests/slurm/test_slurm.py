@@ -1,0 +1,71 @@
+"""The small run through a real Slurm, as a user types it: snakemake --profile slurm."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from running import ENVIRONMENT, REPOSITORY
+from slurm.lab import Lab, why_not
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    reason = why_not()
+    if reason:
+        pytest.skip(reason)
+    lab = Lab(tmp_path_factory.mktemp("slurm"))
+    lab.start()
+    yield lab
+    lab.stop()
+
+
+@pytest.fixture(scope="module")
+def finished(lab, tmp_path_factory, small_config):
+    """The working directory of a run that went through Slurm; every training asked for one of two GPUs."""
+    work = tmp_path_factory.mktemp("cluster")
+    # device: auto asks for GPUs; the lab's compute nothing, so that the trainings fall back on the CPU
+    (work / "auto.yaml").write_text("training: {device: auto}\n")
+    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(work), *small_config]
+    command += [str(work / "auto.yaml"), "--slurm-init-seconds-before-status-checks", "3"]
+    done = subprocess.run(command, env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    return work
+
+
+def test_it_ends_with_a_report(finished):
+    results = finished / "results/small"
+    assert (results / "report/index.html").is_file()
+    metrics = json.loads((results / "final/pubmedbert-s1/metrics.json").read_text())
+    assert metrics["status"] == "completed"
+
+
+def test_trainings_ran_on_gpus_and_two_never_shared_one(finished, lab):
+    events = lab.events()
+    with_gpu = [event for event in events if event[0] == "start" and event[4]]
+    results = finished / "results/small"
+    wanted = len([*results.glob("*/*/metrics.json"), *results.glob("final/*/evaluation.json"), "find_lr"])
+    assert len(with_gpu) == wanted
+    assert {partition for _, _, _, partition, _ in with_gpu} == {"gpu"}
+    assert {job["JobState"] for job in lab.jobs()} == {"COMPLETED"}
+    in_use: dict[str, str] = {}
+    most = 0
+    for event, _, job, _, gpus in events:
+        for gpu in gpus:
+            if event == "start":
+                assert gpu not in in_use, f"jobs {job} and {in_use[gpu]} on GPU {gpu}"
+                in_use[gpu] = job
+            else:
+                del in_use[gpu]
+        most = max(most, len(in_use))
+    assert most == 2
+
+
+def test_small_steps_do_not_queue(finished, lab):
+    """Plans, rankings and the report run where snakemake runs: no job of Slurm's is theirs."""
+    trainings = len(list((finished / "results/small").glob("*/*/metrics.json")))
+    evaluations = len(list((finished / "results/small/final").glob("*/evaluation.json")))
+    data = 1 + 2 + 1 + 1 + 1  # drawing, two encoders, build, audit, learning-rate finder
+    assert len(lab.jobs()) == trainings + evaluations + data
