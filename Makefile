@@ -42,8 +42,8 @@ lint: env  ## formatters, linters, type checker, spelling
 	$(BIN)/snakemake --lint $(DEMO)
 
 lock: env  ## requirements.lock anew from envs/requirements.in
-	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --no-header --quiet envs/requirements.in -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	  envs/requirements.in -o requirements.lock
 
 reference: env  ## the key table of config/README.md anew from the schema
 	$(BIN)/python tests/config_reference.py

@@ -177,6 +177,14 @@ def vision_flag(input):
     return f"--vision-weights {shlex.quote(str(input.vision))}" if input.get("vision") else ""
 
 
+# Every plan is made of the config's recipe, the data's counts and the class prompts.
+PLAN_FLAGS = (
+    "--recipe {params.recipe:q}",
+    "--fingerprint {input.fingerprint}",
+    "--prompts {input.prompts:q}",
+    "--output {output}",
+)
+
 # Every training reads the same files and takes the same flags, whichever phase asks for it.
 TRAINING_FLAGS = (
     "--trial {input.trial}",

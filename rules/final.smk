@@ -31,11 +31,8 @@ rule plan_final:
     shell:
         launch(
             "plan_trial",
-            "--recipe {params.recipe:q}",
-            "--fingerprint {input.fingerprint}",
-            "--prompts {input.prompts:q}",
+            *PLAN_FLAGS,
             "{params.best}",
-            "--output {output}",
         )
 
 

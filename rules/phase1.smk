@@ -37,11 +37,8 @@ rule plan_phase1_trial:
     shell:
         launch(
             "plan_trial",
-            "--recipe {params.recipe:q}",
-            "--fingerprint {input.fingerprint}",
-            "--prompts {input.prompts:q}",
+            *PLAN_FLAGS,
             "{params.suggestion}",
-            "--output {output}",
         )
 
 

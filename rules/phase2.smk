@@ -63,12 +63,9 @@ rule plan_phase2_trial:
     shell:
         launch(
             "plan_trial",
-            "--recipe {params.recipe:q}",
-            "--fingerprint {input.fingerprint}",
-            "--prompts {input.prompts:q}",
+            *PLAN_FLAGS,
             "--candidates {input.bracket}",
             "--slot {params.slot}",
-            "--output {output}",
         )
 
 
@@ -154,12 +151,9 @@ rule plan_confirm_trial:
     shell:
         launch(
             "plan_trial",
-            "--recipe {params.recipe:q}",
-            "--fingerprint {input.fingerprint}",
-            "--prompts {input.prompts:q}",
+            *PLAN_FLAGS,
             "--candidates {input.best}",
             "--slot {params.rank}",
-            "--output {output}",
         )
 
 

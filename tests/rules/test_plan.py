@@ -23,28 +23,26 @@ def counts(jobs: dict[str, set[str]]) -> dict[str, int]:
     return {rule: len(values) for rule, values in jobs.items()}
 
 
+def whole_run(confirmations: int, finals: int, **others: int) -> dict[str, int]:
+    """Jobs per rule of a run with the guide's counts of search trials."""
+    confirm = dict.fromkeys(("plan_confirm_trial", "train_confirm_trial"), confirmations)
+    final = dict.fromkeys(("plan_final", "train_final", "evaluate_final"), finals)
+    return {**SEARCH, **dict.fromkeys(ONCE, 1), **confirm, **final, **others}
+
+
 def test_the_demo(tmp_path):
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml"))
-    wanted = {**SEARCH, **dict.fromkeys(ONCE, 1), "make_demo_data": 1, "make_demo_encoder": 3}
-    wanted |= {"plan_confirm_trial": 2, "train_confirm_trial": 2}
-    wanted |= {"plan_final": 4, "train_final": 4, "evaluate_final": 4}
-    assert found == wanted
+    assert found == whole_run(2, 4, make_demo_data=1, make_demo_encoder=3)
 
 
 def test_the_full_run(own_data):
     found = counts(planned_jobs(own_data))
-    wanted = {**SEARCH, **dict.fromkeys(ONCE, 1), "fetch_text_encoder": 3, "fetch_vision_weights": 1}
-    wanted |= {"plan_confirm_trial": 6, "train_confirm_trial": 6}
-    wanted |= {"plan_final": 12, "train_final": 12, "evaluate_final": 12}
-    assert found == wanted
+    assert found == whole_run(6, 12, fetch_text_encoder=3, fetch_vision_weights=1)
 
 
 def test_test_mode(own_data):
     found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "test_mode.yaml"))
-    wanted = {**SEARCH, **dict.fromkeys(ONCE, 1), "fetch_text_encoder": 3, "fetch_vision_weights": 1}
-    wanted |= {"plan_confirm_trial": 1, "train_confirm_trial": 1}
-    wanted |= {"plan_final": 4, "train_final": 4, "evaluate_final": 4}
-    assert found == wanted
+    assert found == whole_run(1, 4, fetch_text_encoder=3, fetch_vision_weights=1)
 
 
 def test_the_wide_search(own_data):

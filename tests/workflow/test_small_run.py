@@ -6,7 +6,7 @@ import shutil
 import pandas as pd
 import pytest
 import yaml
-from running import REPOSITORY, planned_jobs, snakemake
+from running import REPOSITORY, entry, planned_jobs, snakemake
 
 from retclip.core import schemas
 from retclip.core.files import sha256_of
@@ -90,8 +90,6 @@ def test_snakemakes_own_report(small_run, small_config, tmp_path):
 
 
 def test_the_page_holds_no_patient_where_it_is_private(results, tmp_path):
-    from running import entry
-
     config = {"run": "small", **yaml.safe_load((REPOSITORY / "config/demo.yaml").read_text())}
     base = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
     for key, value in base.items():

@@ -21,6 +21,15 @@ def metrics(trial) -> dict:
     return json.loads((trial.parent / "metrics.json").read_text())
 
 
+def in_second_epoch(command: list[str]) -> subprocess.Popen[str]:
+    """A training of two epochs, started, that has just finished its first."""
+    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
+    for line in process.stderr:
+        if "epoch 1/2" in line:
+            break
+    return process
+
+
 def test_the_demo_is_learned_and_shuffled_texts_are_not(demo_data, plan_demo_trial, tmp_path):
     trials = {
         "tuned": plan_demo_trial(tmp_path / "tuned"),
@@ -54,10 +63,7 @@ def test_killed_in_mid_epoch_it_ends_as_if_it_had_not_been(demo_data, plan_demo_
     trial.write_bytes(whole.read_bytes())
     command = [sys.executable, str(REPOSITORY / "scripts/train_trial.py"), "--save-seconds", "0"]
     command += map(str, training_arguments(demo_data, trial, tmp_path / "second"))
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "epoch 1/2" in line:
-            break
+    process = in_second_epoch(command)
     time.sleep(0.4)
     process.send_signal(signal.SIGKILL)
     process.wait()
@@ -78,10 +84,7 @@ def test_told_to_stop_it_saves_and_goes_on_later(demo_data, plan_demo_trial, tmp
     trial = plan_demo_trial(tmp_path / "trial", epochs=2, train_samples=400)
     command = [sys.executable, str(REPOSITORY / "scripts/train_trial.py"), "--save-seconds", "9999"]
     command += map(str, training_arguments(demo_data, trial, tmp_path / "state"))
-    process = subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True)
-    for line in process.stderr:
-        if "epoch 1/2" in line:
-            break
+    process = in_second_epoch(command)
     process.send_signal(signal.SIGTERM)
     assert "told to stop in epoch 2" in process.stderr.read()
     assert process.wait() == 128 + signal.SIGTERM

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core import schemas
+from retclip.core.files import csv_separator
 
 Config = dict[str, Any]
 
@@ -120,8 +121,7 @@ def _check_manifest_header(path: Path, origin: str) -> None:
         raise ValueError(f"{origin} is {path}: no such file.")
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         first = stream.readline()
-    separator = ";" if first.count(";") > first.count(",") else ","
-    columns = [name.strip() for name in next(csv.reader([first], delimiter=separator), [])]
+    columns = [name.strip() for name in next(csv.reader([first], delimiter=csv_separator(first)), [])]
     groups = (
         ("patient_id",),
         ("image", "image_left", "image_right"),

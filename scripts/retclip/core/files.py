@@ -50,6 +50,11 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def csv_separator(header: str) -> str:
+    """Spreadsheets of half of Europe write semicolons: whichever the first line has more of."""
+    return ";" if header.count(";") > header.count(",") else ","
+
+
 def write_csv(path: str | Path, frame: "pd.DataFrame") -> None:
     """Writes the frame without its index, floats in full precision."""
     with atomic(path) as temporary:

@@ -1,8 +1,12 @@
 """Zero-shot scores of a score matrix, and how sure they are: scikit-learn's metrics, resampled by patient."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 ZERO_SHOT = (
     "zero_shot_accuracy",
@@ -16,6 +20,16 @@ RETRIEVAL = tuple(f"{direction}_recall_at_{k}" for direction in ("image_to_text"
 METRICS = ZERO_SHOT + RETRIEVAL
 
 Scores = dict[str, float | None]
+
+
+def unpack(table: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets int64 [N], scores float64 [N, C] and patients [N] of a predictions table (parquet of a model)."""
+    columns = [name for name in table.columns if name.startswith("score_")]
+    return (
+        table["target"].to_numpy(dtype=np.int64),
+        table[columns].to_numpy(dtype=np.float64),
+        table["patient_id"].to_numpy(),
+    )
 
 
 def zero_shot_scores(target: np.ndarray, scores: np.ndarray) -> Scores:

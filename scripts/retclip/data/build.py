@@ -12,7 +12,7 @@ import numpy as np
 from retclip.core.files import canonical_json, sha256_of, write_json, write_parquet
 from retclip.core.logs import say
 from retclip.data.images import load_fundus
-from retclip.data.sources import COLUMNS, Problems, fill_texts, read_source
+from retclip.data.sources import COLUMNS, SPLITS, Problems, fill_texts, read_source
 from retclip.data.splits import assign_splits, cut_val_from_train
 from retclip.data.store import write_store
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FORMAT_VERSION = 1
-SPLITS = ("train", "val", "test")
 SAY_SECONDS = 10.0
 PICTURES_PER_TASK = 16
 UNITS = {"eye": ("left", "right"), "patient": ("patient",), "none": ()}

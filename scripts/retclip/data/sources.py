@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.core.files import csv_separator
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -91,11 +93,10 @@ def _read_table(path: Path) -> "pd.DataFrame":
         raise ValueError(f"{path}: no such file.")
     with path.open(encoding="utf-8-sig", errors="replace") as stream:
         header = stream.readline()
-    separator = ";" if header.count(";") > header.count(",") else ","
     try:
         table = pd.read_csv(
             path,
-            sep=separator,
+            sep=csv_separator(header),
             dtype=str,
             keep_default_na=False,
             encoding="utf-8-sig",

@@ -18,7 +18,7 @@ def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | Non
     Accepts `module.` prefixes and a wrapping {"state_dict": ...}. Raises ValueError naming the keys that are
     missing or unexpected.
     """
-    state = _unwrapped(state_dict)
+    state = unwrapped(state_dict)
     _require(state, ("visual.conv1.weight", "visual.proj", "visual.positional_embedding"))
     _require(state, ("bert.embeddings.word_embeddings.weight", "bert.embeddings.position_embeddings.weight"))
     _require(state, tuple(f"{head}.0.weight" for head in HEADS))
@@ -44,7 +44,8 @@ def to_retclip(model: RetClip) -> dict[str, torch.Tensor]:
     return model.state_dict()
 
 
-def _unwrapped(state_dict: dict[str, Any]) -> dict[str, torch.Tensor]:
+def unwrapped(state_dict: dict[str, Any]) -> dict[str, Any]:
+    """The state dict itself: out of a {"state_dict": ...}, without the `module.` of data-parallel training."""
     state = state_dict.get("state_dict", state_dict)
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 

@@ -13,6 +13,7 @@ from retclip.core.scores import (
     majority_levels,
     proportion_error,
     standard_error,
+    unpack,
     zero_shot_scores,
 )
 from retclip.ml.augment import to_model_input
@@ -167,8 +168,7 @@ def recalls(ranks: dict[str, np.ndarray]) -> dict[str, float]:
 def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> dict[str, Any]:
     """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels."""
     classes = len(split.classes)
-    target = table["target"].to_numpy(dtype=np.int64)
-    scores = table[[f"score_{i}" for i in range(classes)]].to_numpy(dtype=np.float64)
+    target, scores, _ = unpack(table)
     found = recalls(retrieval_ranks(features, split.texts["patient"]))
     chance_recall = {name: min(1.0, int(name.rsplit("_", 1)[1]) / len(split)) for name in RETRIEVAL}
     labelled = len(target) > 0
@@ -183,11 +183,9 @@ def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -
     }
 
 
-def standard_errors(table: "pd.DataFrame", classes: int, samples: int, val: dict[str, Any]) -> dict[str, Any]:
+def standard_errors(table: "pd.DataFrame", samples: int, val: dict[str, Any]) -> dict[str, Any]:
     """Standard error per metric: a bootstrap over patients for zero-shot, the binomial formula for recalls."""
-    target = table["target"].to_numpy(dtype=np.int64)
-    scores = table[[f"score_{i}" for i in range(classes)]].to_numpy(dtype=np.float64)
-    patients = table["patient_id"].to_numpy()
+    target, scores, patients = unpack(table)
     return {
         **{metric: standard_error(metric, target, scores, patients) for metric in ZERO_SHOT},
         **{metric: proportion_error(val[metric], samples) for metric in RETRIEVAL},

@@ -12,10 +12,9 @@ from retclip.core.files import read_json, write_json
 from retclip.ml.augment import MEAN, STD
 from retclip.ml.checkpoint import to_retclip
 from retclip.ml.model import RetClip
-from retclip.ml.text import load_text_encoder
+from retclip.ml.text import TOKENIZER_FILES, load_text_encoder
 from retclip.ml.vision import build_vision
 
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 TOWERS = ("visual.", "bert.")
 DEMO_TOWER = "timm/demo_conv"
 

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.files import atomic, file_sha256, read_json, write_json
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+from retclip.ml.text import TOKENIZER_FILES, load_text_encoder, load_tokenizer
 
 
 def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> dict[str, Any]:
@@ -24,8 +23,6 @@ def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> d
     folder.mkdir(parents=True, exist_ok=True)
     _copy_model(origin, folder)
     _make_tokenizer(origin, folder)
-    from retclip.ml.text import load_text_encoder, load_tokenizer
-
     load_text_encoder(folder)
     load_tokenizer(folder)(["optic disc"], 8)
     content = {
@@ -164,7 +161,9 @@ def _tower(state: dict[str, Any], path: Path) -> dict[str, Any]:
     """The image tower's part of a tower's, a CLIP's or a RET-CLIP's state dict."""
     import torch
 
-    state = {key.removeprefix("module."): value for key, value in state.get("state_dict", state).items()}
+    from retclip.ml.checkpoint import unwrapped
+
+    state = unwrapped(state)
     visual = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
     found = visual or state
     if not found or not all(isinstance(value, torch.Tensor) for value in found.values()):

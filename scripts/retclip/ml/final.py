@@ -8,6 +8,7 @@ from retclip.core.scores import (
     RETRIEVAL,
     ZERO_SHOT,
     bootstrap,
+    unpack,
     zero_shot_scores,
 )
 from retclip.ml.evaluate import Features, recalls, retrieval_ranks, validation_scores
@@ -53,9 +54,7 @@ def evaluation_document(
     from sklearn.metrics import confusion_matrix
 
     classes = test.classes
-    target = table["target"].to_numpy(dtype=np.int64)
-    scores = table[[f"score_{i}" for i in range(len(classes))]].to_numpy(dtype=np.float64)
-    patients = table["patient_id"].to_numpy()
+    target, scores, patients = unpack(table)
     ranks = retrieval_ranks(features, test.texts["patient"])
     counts = {
         "samples": len(test),

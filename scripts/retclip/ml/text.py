@@ -9,6 +9,9 @@ from torch import nn
 
 from retclip.core.files import read_json
 
+# What a tokenizer may consist of, in a folder of Hugging Face's.
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+
 Tokenize = Callable[[list[str], int], tuple[torch.Tensor, torch.Tensor]]
 
 

@@ -209,7 +209,7 @@ class Trainer:
         val, table = self.latest
         return {
             **val,
-            "standard_error": standard_errors(table, len(self.val.classes), len(self.val), val),
+            "standard_error": standard_errors(table, len(self.val), val),
         }, table
 
     def _resume(self) -> float | None:

@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 DEFAULT_EMBED_DIM = 512
-LAYERS_KEYS = ("layers", "width", "head_width", "patch_size", "embed_dim")
 
 
 def build_vision(
@@ -33,11 +32,6 @@ def build_vision(
     if weights is not None:
         _load(vision, Path(weights), name or "sizes")
     return vision, embed_dim
-
-
-def has_batch_norm(module: nn.Module) -> bool:
-    """Whether any layer normalises over the batch, so that micro-batches and ranks would differ."""
-    return any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in module.modules())
 
 
 def _transformer(sizes: dict[str, Any], image_size: int) -> nn.Module:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retclip.core.scores import ZERO_SHOT, bootstrap
+from retclip.core.scores import ZERO_SHOT, bootstrap, unpack
 from retclip.report.inputs import Final
 
 INTERVAL = (0.025, 0.975)
@@ -44,14 +44,7 @@ def difference(first: list[Final], second: list[Final], metric: str) -> Estimate
 
 def _draws(finals: list[Final], metric: str) -> np.ndarray:
     assert metric in ZERO_SHOT, metric
-    draws = []
-    for final in finals:
-        # the order of rows decides which draw means which patients
-        table = final.predictions.sort_values(["sample_id", "eye"])
-        columns = [name for name in table.columns if name.startswith("score_")]
-        target, patients = table["target"].to_numpy(), table["patient_id"].to_numpy()
-        draws.append(bootstrap(metric, target, table[columns].to_numpy(), patients))
-    return np.mean(draws, axis=0)
+    return np.mean([bootstrap(metric, *unpack(final.predictions)) for final in finals], axis=0)
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:

@@ -25,7 +25,6 @@ HYPERPARAMETER_NAMES = {
     "lr_scheduler": "schedule",
 }
 MINUS = "\N{MINUS SIGN}"
-DASH = "\N{EN DASH}"
 NOTHING = "\N{EM DASH}"
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.scores import ZERO_SHOT, bootstrap
+from retclip.core.scores import ZERO_SHOT, bootstrap, unpack
 from retclip.search.budget import planned_cost, same_training
 from retclip.search.space import on_border
 
@@ -47,13 +47,7 @@ class Run:
         """Bootstrap draws of the metric over validation patients; None where only a formula is known."""
         if metric not in ZERO_SHOT or self.score(metric) is None:
             return None
-        columns = [name for name in self.predictions.columns if name.startswith("score_")]
-        return bootstrap(
-            metric,
-            self.predictions["target"].to_numpy(),
-            self.predictions[columns].to_numpy(),
-            self.predictions["patient_id"].to_numpy(),
-        )
+        return bootstrap(metric, *unpack(self.predictions))
 
 
 @dataclass
