@@ -1,4 +1,5 @@
 # What every stage shares: the checked config, the ids of all jobs, recipes, code hashes and launch(). No rules.
+import os
 import re
 import shlex
 import sys
@@ -9,7 +10,8 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code import code_hash
 from retclip.core.config import check_config, configured_defaults
-from retclip.core.files import canonical_json, file_sha256, folder_digest, sha256_of
+from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.search import requests
 from retclip.search.space import grid, size
 
 
@@ -38,8 +40,8 @@ METRIC = CONFIG["selection"]["metric"]
 PROMPTS = CONFIG["evaluation"]["prompts"]
 DEFAULTS = configured_defaults(CONFIG)
 SEARCH_ENCODER = MODEL["search_encoder"]
-# a rule asks for GPUs only where it may use them; `local` and `slurm` profiles say how many there are
-GPUS = 0 if TRAINING["device"] == "cpu" else TRAINING["gpus"]
+# what each training asks for; the profiles `local` and `slurm` say how many there are
+GPUS = TRAINING["gpus"]
 
 REPORT = f"results/{RUN}/report/index.html"
 
@@ -157,16 +159,53 @@ def vision_weights():
     return [f"resources/vision/{sha256_of(MODEL['vision'])[:12]}.safetensors"]
 
 
+# --- what a job asks the cluster for ------------------------------------------------------------------------
+
+# max_mem_mb and max_runtime of the profile's default-resources: what the largest node and the partition allow
+SITE = workflow.resource_settings.default_resources or {}
+
+
+def planned(path):
+    """The JSON that an earlier job writes. Until then snakemake calls a request that needs it TBD."""
+    os.stat(path)  # its FileNotFoundError is the one that snakemake knows
+    return read_json(path)
+
+
+def asked(resource, amount):
+    """A resource that grows with each attempt up to the site's limit. amount(input) is that of the first."""
+
+    def ask(wildcards, input, attempt):
+        wanted = amount(input) * attempt
+        limit = SITE.get(f"max_{resource}")
+        return wanted if limit is None else min(wanted, int(limit.value))
+
+    return ask
+
+
+def requested(request):
+    """gpu, mem_mb and runtime of a job that trains or evaluates. request(input) -> {mem_mb, runtime}."""
+    return {
+        "gpu": GPUS,
+        "mem_mb": asked("mem_mb", lambda input: request(input)["mem_mb"]),
+        "runtime": asked("runtime", lambda input: request(input)["runtime"]),
+    }
+
+
+TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.trial), GPUS))
+
+
 # --- running an entry ---------------------------------------------------------------------------------------
 
 
-def launch(entry, *flags):
+def launch(entry, *flags, processes=1):
     """The shell command of a rule: scripts/{entry}.py with one flag a line, its output in the rule's log.
 
-    The interpreter's path stays out of the rule's text, so that a moved environment reruns nothing.
+    The interpreter's path stays out of the rule's text, so that a moved environment reruns nothing. Several
+    processes, one for each GPU, are torchrun's.
     """
-    command = f"{PYTHON} {shlex.quote(str(REPOSITORY / 'scripts' / entry))}.py"
-    return " ".join([command, *flags, "> {log} 2>&1"])
+    script = f"{shlex.quote(str(REPOSITORY / 'scripts' / entry))}.py"
+    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes} " if processes > 1 else ""
+    return " ".join([f"{PYTHON} {torchrun}{script}", *flags, "> {log} 2>&1"])
 
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake

@@ -67,6 +67,10 @@ rule build_lmdb:
     benchmark:
         "results/{run}/benchmarks/build_lmdb.tsv"
     threads: 4
+    resources:
+        # each thread decodes one photograph at a time
+        mem_mb=asked("mem_mb", lambda input: 2000 + 500 * 4),
+        runtime=asked("runtime", lambda input: 240),
     conda:
         "../envs/train.yaml"
     shell:
@@ -107,6 +111,9 @@ rule audit_data:
         "results/{run}/logs/audit_data.log",
     benchmark:
         "results/{run}/benchmarks/audit_data.tsv"
+    resources:
+        mem_mb=asked("mem_mb", lambda input: 8000),
+        runtime=asked("runtime", lambda input: 120),
     conda:
         "../envs/train.yaml"
     shell:

@@ -55,13 +55,27 @@ rule train_final:
         "results/{run}/logs/train_final/{trial}.log",
     benchmark:
         "results/{run}/benchmarks/train_final/{trial}.tsv"
-    threads: 1
+    threads: max(1, GPUS)
     resources:
-        gpu=GPUS,
+        **TRAINING_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:
-        launch("train_trial", *TRAINING_FLAGS, "--export")
+        launch("train_trial", *TRAINING_FLAGS, "--export", processes=GPUS)
+
+
+EVALUATION_BATCH = 64
+EVALUATION_RESOURCES = {
+    **requested(
+        lambda input: {
+            "mem_mb": requests.memory_mb(EVALUATION_BATCH, DATA["image_size"], GPUS),
+            "runtime": requests.runtime_minutes(
+                sum(split["samples"] for split in planned(input.fingerprint)["splits"].values()), GPUS
+            ),
+        }
+    ),
+    "gpu": min(1, GPUS),
+}
 
 
 rule evaluate_final:
@@ -87,7 +101,7 @@ rule evaluate_final:
         "results/{run}/benchmarks/evaluate_final/{trial}.tsv"
     threads: 1
     resources:
-        gpu=GPUS,
+        **EVALUATION_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:

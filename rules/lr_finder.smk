@@ -1,6 +1,19 @@
 # data + the search encoder -> find_lr/curve.csv, find_lr/suggestion.json
 
 
+LR_FINDER_RESOURCES = {
+    **requested(
+        lambda input: {
+            "mem_mb": requests.memory_mb(DEFAULTS["batch_size"], DATA["image_size"], GPUS),
+            "runtime": requests.runtime_minutes(
+                DEFAULTS["batch_size"] * CONFIG["lr_finder"]["num_iter"], GPUS
+            ),
+        }
+    ),
+    "gpu": min(1, GPUS),
+}
+
+
 rule find_lr:
     """torch-lr-finder's range test on the default config."""
     input:
@@ -28,7 +41,7 @@ rule find_lr:
         "results/{run}/benchmarks/find_lr.tsv"
     threads: 1
     resources:
-        gpu=GPUS,
+        **LR_FINDER_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:

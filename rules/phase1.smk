@@ -58,13 +58,13 @@ rule train_phase1_trial:
         "results/{run}/logs/train_phase1_trial/{trial}.log",
     benchmark:
         "results/{run}/benchmarks/train_phase1_trial/{trial}.tsv"
-    threads: 1
+    threads: max(1, GPUS)
     resources:
-        gpu=GPUS,
+        **TRAINING_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:
-        launch("train_trial", *TRAINING_FLAGS)
+        launch("train_trial", *TRAINING_FLAGS, processes=GPUS)
 
 
 rule rank_phase1:

@@ -12,7 +12,8 @@ from conftest import training_arguments
 from running import ENVIRONMENT, REPOSITORY, entry
 
 pytestmark = pytest.mark.slow
-TIMES = {"wall_seconds", "device_seconds", "samples_per_second", "peak_memory_bytes", "attempts", "resumed_from"}
+TIMES = {"wall_seconds", "device_seconds", "samples_per_second", "peak_memory_bytes", "attempts", "lost_seconds",
+         "resumed_from"}  # fmt: skip
 # what a sensible person picks for a CLIP from scratch; the demo's defaults
 SENSIBLE = {"learning_rate": 3e-4, "batch_size": 128, "temperature": 0.07}
 

@@ -8,9 +8,14 @@ from collections.abc import Callable
 _started = time.monotonic()
 
 
+def seconds_since_start() -> float:
+    """Wall seconds since this process began to import our code."""
+    return time.monotonic() - _started
+
+
 def say(text: str) -> None:
     """Prints one progress line to stderr, led by the seconds since the process started."""
-    print(f"[{time.monotonic() - _started:7.1f} s] {text}", file=sys.stderr, flush=True)
+    print(f"[{seconds_since_start():7.1f} s] {text}", file=sys.stderr, flush=True)
 
 
 def run_entry(main: Callable[[list[str] | None], None], arguments: list[str] | None = None) -> None:

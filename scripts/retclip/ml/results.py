@@ -43,7 +43,9 @@ def metrics_document(
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "code": code,
         "data": data,
-        "attempts": progress.attempts,
+        "attempts": outcome.attempts,
+        "lost_seconds": outcome.lost_seconds,
+        "job": outcome.job,
         "resumed_from": outcome.resumed_from_epoch,
     }
 

@@ -16,7 +16,7 @@ from typing import Any
 from retclip.core.files import atomic, read_json, sha256_of, write_json
 from retclip.core.logs import say
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
 
 
@@ -60,6 +60,10 @@ class StateFolder:
     @property
     def best_weights(self) -> Path:
         return self.path / "best.pt"
+
+    @property
+    def attempts(self) -> Path:
+        return self.path / "attempts.json"
 
     @contextmanager
     def locked(self) -> Iterator[None]:

@@ -5,17 +5,21 @@ so a training that was killed anywhere goes on bit for bit as if it had not been
 weights and optimiser.
 """
 
+import platform
 import resource
 import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from retclip.core import slurm
 from retclip.core.logs import say
 from retclip.core.scores import METRICS
+from retclip.ml.attempts import Attempts
 from retclip.ml.evaluate import (
     class_features,
     embed,
@@ -52,7 +56,6 @@ class Progress:
     train_seconds: float = 0.0
     device_seconds: float = 0.0
     status: str = "completed"
-    attempts: int = 0
 
 
 @dataclass
@@ -63,6 +66,9 @@ class Outcome:
     val: dict[str, Any]
     predictions: "pd.DataFrame"
     resumed_from_epoch: float | None
+    attempts: int
+    lost_seconds: float
+    job: dict[str, Any] | None
 
 
 class Trainer:
@@ -84,6 +90,7 @@ class Trainer:
         self.model, self.train, self.val, self.tokenize = model.to(device), train, val, tokenize
         self.device, self.precision = device, precision
         self.folder, self.save_seconds = folder, save_seconds
+        self.attempts = Attempts(folder.attempts)
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.progress = Progress()
         self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
@@ -92,7 +99,7 @@ class Trainer:
     def run(self) -> Outcome:
         """Trains up to the budget's stop_epoch, or until early stopping or divergence ends it."""
         resumed = self._resume()
-        self.progress.attempts += 1
+        lost_seconds = self.attempts.lost_seconds(self.progress.device_seconds)
         signal.signal(signal.SIGTERM, self._stop)
         try:
             while self.progress.epoch < self.budget["stop_epoch"] and self.progress.status == "completed":
@@ -101,7 +108,8 @@ class Trainer:
             say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
             self.progress.status = "out_of_memory"
         val, table = self._result()
-        return Outcome(self.progress, val, table, resumed)
+        attempts = self.attempts
+        return Outcome(self.progress, val, table, resumed, len(attempts.entries), lost_seconds, attempts.job)
 
     def _epoch(self) -> None:
         progress = self.progress
@@ -117,8 +125,12 @@ class Trainer:
                 saved = time.monotonic()
                 progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
                 self._save(saved - started)
+            self.attempts.beat()
             if self.told_to_stop:
+                self.attempts.beat(at_once=True)
                 say(f"told to stop in epoch {progress.epoch + 1}: the state is saved; the next start goes on from it")
+                if slurm.requeue():
+                    say("Slurm runs this job again")
                 sys.exit(STOPPED)
         seconds = time.monotonic() - started
         progress.train_seconds += seconds
@@ -254,15 +266,30 @@ def peak_memory_bytes(device: torch.device) -> int:
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`wanted` is auto, cpu or cuda. Raises ValueError where cuda is wanted and torch sees none."""
-    if wanted == "cpu" or (wanted == "auto" and not torch.cuda.is_available()):
+    """`wanted` is auto, cpu or cuda; auto falls back on the CPU, unless Slurm gave this job a GPU.
+
+    Raises ValueError where a GPU must be there and torch sees none.
+    """
+    if wanted == "cpu":
         return torch.device("cpu")
-    if not torch.cuda.is_available():
-        raise ValueError(
-            f"training.device is cuda, but torch {torch.__version__} (built for CUDA {torch.version.cuda}) sees "
-            "no GPU on this machine; check the driver with nvidia-smi, or set training.device to cpu."
-        )
-    return torch.device("cuda")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    given = slurm.gpus_given()
+    if wanted == "auto" and given is None:
+        return torch.device("cpu")
+    node = platform.node()
+    why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"
+    raise ValueError(
+        f"{why}, but torch {torch.__version__} (built for CUDA {torch.version.cuda}) sees no GPU there; driver: "
+        f"{_driver()}. Run nvidia-smi on {node}; keep off a broken node with slurm_extra: --exclude={node}; or set "
+        "training.device to cpu."
+    )
+
+
+def _driver() -> str:
+    """The NVIDIA driver that this machine's kernel has loaded, in its own words."""
+    version = Path("/proc/driver/nvidia/version")
+    return version.read_text().splitlines()[0] if version.is_file() else "none is loaded"
 
 
 def choose_precision(wanted: str, device: torch.device) -> str:

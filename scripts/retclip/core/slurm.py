@@ -1,0 +1,52 @@
+"""What Slurm says of the job that this process runs in, and how to ask for the same job once more."""
+
+import os
+import re
+import subprocess
+from typing import Any
+
+# An early warning finds the job running; a time limit without a warning finds it already timed out. A job that
+# a person cancelled, and one that Slurm itself requeues after a pre-emption, must be left alone.
+GOES_ON_LATER = ("RUNNING", "TIMEOUT")
+
+
+def job() -> dict[str, Any] | None:
+    """job_id, node and partition of the Slurm job around this process; None outside of Slurm."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return None
+    return {
+        "job_id": os.environ["SLURM_JOB_ID"],
+        "node": os.environ.get("SLURMD_NODENAME"),
+        "partition": os.environ.get("SLURM_JOB_PARTITION"),
+    }
+
+
+def gpus_given() -> str | None:
+    """The ids of the GPUs that Slurm gave this job ("0,1"); None outside of Slurm, or where it gave none."""
+    if job() is None:
+        return None
+    return os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
+
+
+def requeue() -> bool:
+    """Asks Slurm to run this same job again, which costs no retry; tells whether it will.
+
+    False outside of Slurm, for a cancelled job, and where the site does not allow requeueing.
+    """
+    here = job()
+    if here is None:
+        return False
+    shown = _scontrol("-o", "show", "job", here["job_id"])
+    state = re.search(r"JobState=(\w+)", shown or "")
+    if state is None or state.group(1) not in GOES_ON_LATER:
+        return False
+    return _scontrol("requeue", here["job_id"]) is not None
+
+
+def _scontrol(*arguments: str) -> str | None:
+    """Its output; None where it fails or the controller does not answer while there is time left to leave."""
+    try:
+        done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=15)
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 else None
