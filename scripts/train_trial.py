@@ -2,15 +2,19 @@
 
 The state under --state-dir outlives a killed job: started again, the training goes on where it was saved. A
 training that is already complete there, for whichever trial, is only published again, without torch.
+
+  python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...   two GPUs, one training
 """
 
 import argparse
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from retclip.core.files import read_json, write_csv, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
+from retclip.ml import distributed
 from retclip.ml.state import StateFolder, state_key
 
 
@@ -35,12 +39,15 @@ def main(arguments: list[str] | None = None) -> None:
     encoder = read_json(options.encoder_dir / "source.json")
     folder = StateFolder(options.state_dir, state_key(trial, data, encoder, options.code))
     stop_epoch = trial["budget"]["stop_epoch"]
-    with folder.locked():
-        if folder.is_complete(stop_epoch, options.export):
-            say(f"{trial['id']}: this training is already complete; publishing its results")
-        else:
+    first = distributed.rank() == 0
+    with distributed.joined(), folder.locked() if first else nullcontext():
+        complete = distributed.from_first(folder.is_complete(stop_epoch, options.export))
+        if not complete:
             _train(trial, fingerprint, data, folder, options)
-        folder.publish(stop_epoch, trial, options.output_dir, options.export)
+        elif first:
+            say(f"{trial['id']}: this training is already complete; publishing its results")
+        if first:
+            folder.publish(stop_epoch, trial, options.output_dir, options.export)
 
 
 def _train(
@@ -74,9 +81,12 @@ def _train(
     )
     val = Split(options.data_dir, "val", *common, samples=budget["val_samples"], seed=trial["seed"])
     model = build_model(trial, options.encoder_dir, options.vision_weights)
-    say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")
+    if distributed.rank() == 0:
+        say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
     outcome = trainer.run()
+    if outcome is None:
+        return
 
     results = folder.results(budget["stop_epoch"])
     results.mkdir(exist_ok=True)

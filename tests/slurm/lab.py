@@ -6,6 +6,8 @@ import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 TOOLS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "srun")
@@ -67,18 +69,29 @@ class Lab:
             time.sleep(0.2)
         raise AssertionError((self.folder / "slurmctld.log").read_text()[-2000:])
 
+    def restart_controller(self) -> None:
+        """slurmctld goes away with its memory and comes back from its state on disk."""
+        _end(self.folder / "slurmctld.pid")
+        subprocess.run(["slurmctld", "-f", str(self.folder / "slurm.conf")], check=True, capture_output=True)
+
+    @contextmanager
+    def drained(self) -> Iterator[None]:
+        """The node finishes what runs and starts nothing new, as for its maintenance; then it is as before."""
+        update = ["scontrol", "update", f"NodeName={socket.gethostname().split('.')[0]}"]
+        subprocess.run([*update, "State=drain", "Reason=test"], check=True)
+        try:
+            yield
+        finally:
+            subprocess.run([*update, "State=resume"], check=True)
+
+    def queue(self, state: str) -> list[str]:
+        """Ids of the jobs in this state (PENDING, RUNNING, ...)."""
+        command = ["squeue", "--noheader", f"--states={state}", "--format=%i"]
+        return subprocess.run(command, capture_output=True, text=True).stdout.split()
+
     def stop(self) -> None:
         for daemon in ("slurmd", "slurmctld", "munged"):
-            path = self.folder / f"{daemon}.pid"
-            if path.is_file() and path.read_text().strip():
-                pid = int(path.read_text())
-                try:
-                    os.kill(pid, signal.SIGTERM)
-                    for _ in range(100):
-                        os.kill(pid, 0)
-                        time.sleep(0.1)
-                except ProcessLookupError:
-                    pass
+            _end(self.folder / f"{daemon}.pid")
         for name in FILES:
             if (SYSTEM / name).is_symlink():
                 (SYSTEM / name).unlink()
@@ -97,3 +110,16 @@ class Lab:
             for event, when, job, partition, gpus in rows
         ]
         return sorted(found, key=lambda row: row[1])
+
+
+def _end(pid_file: Path) -> None:
+    if not pid_file.is_file() or not pid_file.read_text().strip():
+        return
+    pid = int(pid_file.read_text())
+    try:
+        os.kill(pid, signal.SIGTERM)
+        for _ in range(100):
+            os.kill(pid, 0)
+            time.sleep(0.1)
+    except ProcessLookupError:
+        pass

@@ -6,30 +6,18 @@ import sys
 
 import pytest
 from running import ENVIRONMENT, REPOSITORY
-from slurm.lab import Lab, why_not
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    reason = why_not()
-    if reason:
-        pytest.skip(reason)
-    lab = Lab(tmp_path_factory.mktemp("slurm"))
-    lab.start()
-    yield lab
-    lab.stop()
 
 
 @pytest.fixture(scope="module")
 def finished(lab, tmp_path_factory, small_config):
     """The working directory of a run that went through Slurm; every training asked for one of two GPUs."""
     work = tmp_path_factory.mktemp("cluster")
-    # device: auto asks for GPUs; the lab's compute nothing, so that the trainings fall back on the CPU
-    (work / "auto.yaml").write_text("training: {device: auto}\n")
+    # every training asks for a GPU; the lab's compute nothing, so that the demo's device stays cpu
+    (work / "gpu.yaml").write_text("training: {gpus: 1}\n")
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(work), *small_config]
-    command += [str(work / "auto.yaml"), "--slurm-init-seconds-before-status-checks", "3"]
+    command += [str(work / "gpu.yaml"), "--slurm-init-seconds-before-status-checks", "3"]
     done = subprocess.run(command, env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     return work

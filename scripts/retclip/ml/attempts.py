@@ -15,10 +15,13 @@ BEAT_SECONDS = 10
 
 
 class Attempts:
-    """attempts.json of a state folder; this process is the last entry: {job, seconds}."""
+    """attempts.json of a state folder; this process is the last entry: {job, seconds}.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    writes: of several processes that train together, the first one.
+    """
+
+    def __init__(self, path: Path, writes: bool = True) -> None:
+        self.path, self.writes = path, writes
         self.entries: list[dict[str, Any]] = read_json(path) if path.is_file() else []
         self.earlier_seconds = sum(entry["seconds"] for entry in self.entries)
         self.entries.append({"job": slurm.job(), "seconds": 0.0})
@@ -33,7 +36,7 @@ class Attempts:
     def beat(self, at_once: bool = False) -> None:
         """Writes down that this process is alive; call it as often as you like."""
         seconds = seconds_since_start()
-        if at_once or seconds - self.entries[-1]["seconds"] >= BEAT_SECONDS:
+        if self.writes and (at_once or seconds - self.entries[-1]["seconds"] >= BEAT_SECONDS):
             self.entries[-1]["seconds"] = seconds
             write_json(self.path, self.entries)
 

@@ -29,5 +29,8 @@ def tripartite_loss(
         images, texts = outputs[image], outputs[text]
         if rows is not None and not bool(rows.all()):
             images, texts = images[rows], texts[rows]
-        parts[part] = clip_loss(images, texts, outputs[scale]) if len(images) > 1 else outputs[scale].sum() * 0.0
+        if len(images) > 1:
+            parts[part] = clip_loss(images, texts, outputs[scale])
+        else:  # a zero that every weight has a part in: several processes must all get a gradient
+            parts[part] = (images.sum() + texts.sum() + outputs[scale]) * 0.0
     return {"total": parts["patient"] + parts["left"] + parts["right"], **parts}

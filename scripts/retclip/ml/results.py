@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from retclip.ml.distributed import world_size
 from retclip.ml.trainer import Outcome, peak_memory_bytes
 
 PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
@@ -35,7 +36,7 @@ def metrics_document(
         "train_samples": samples,
         "samples_per_second": seen / progress.train_seconds if progress.train_seconds else None,
         "wall_seconds": progress.device_seconds,
-        "device_seconds": progress.device_seconds,
+        "device_seconds": progress.device_seconds * world_size(),
         "peak_memory_bytes": peak_memory_bytes(device),
         "utilization": _utilization(device),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
@@ -44,7 +45,7 @@ def metrics_document(
         "code": code,
         "data": data,
         "attempts": outcome.attempts,
-        "lost_seconds": outcome.lost_seconds,
+        "lost_seconds": outcome.lost_seconds * world_size(),
         "job": outcome.job,
         "resumed_from": outcome.resumed_from_epoch,
     }

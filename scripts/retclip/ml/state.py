@@ -62,6 +62,11 @@ class StateFolder:
         return self.path / "best.pt"
 
     @property
+    def out_of_memory(self) -> Path:
+        """Left by one of several processes that had to die of it together."""
+        return self.path / "out_of_memory"
+
+    @property
     def attempts(self) -> Path:
         return self.path / "attempts.json"
 

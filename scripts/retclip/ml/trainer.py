@@ -5,6 +5,7 @@ so a training that was killed anywhere goes on bit for bit as if it had not been
 weights and optimiser.
 """
 
+import os
 import platform
 import resource
 import signal
@@ -19,6 +20,7 @@ import torch
 from retclip.core import slurm
 from retclip.core.logs import say
 from retclip.core.scores import METRICS
+from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
 from retclip.ml.evaluate import (
     class_features,
@@ -90,23 +92,36 @@ class Trainer:
         self.model, self.train, self.val, self.tokenize = model.to(device), train, val, tokenize
         self.device, self.precision = device, precision
         self.folder, self.save_seconds = folder, save_seconds
-        self.attempts = Attempts(folder.attempts)
+        self.first = distributed.rank() == 0
+        self.attempts = Attempts(folder.attempts, writes=self.first)
+        self.parallel = distributed.parallel(self.model, self.hyperparameters["batch_size"], device)
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.progress = Progress()
         self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
         self.told_to_stop = False
 
-    def run(self) -> Outcome:
-        """Trains up to the budget's stop_epoch, or until early stopping or divergence ends it."""
+    def run(self) -> Outcome | None:
+        """Trains up to the budget's stop_epoch, or until early stopping or divergence ends it.
+
+        None in all processes but the first.
+        """
         resumed = self._resume()
         lost_seconds = self.attempts.lost_seconds(self.progress.device_seconds)
         signal.signal(signal.SIGTERM, self._stop)
+        if self.folder.out_of_memory.exists():
+            self.progress.status = "out_of_memory"
         try:
             while self.progress.epoch < self.budget["stop_epoch"] and self.progress.status == "completed":
                 self._epoch()
         except torch.OutOfMemoryError:
             say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
+            if distributed.world_size() > 1:
+                # the other processes wait for this one for ever: all must die, and the next start knows why
+                self.folder.out_of_memory.touch()
+                raise
             self.progress.status = "out_of_memory"
+        if not self.first:
+            return None
         val, table = self._result()
         attempts = self.attempts
         return Outcome(self.progress, val, table, resumed, len(attempts.entries), lost_seconds, attempts.job)
@@ -121,33 +136,44 @@ class Trainer:
             if position < progress.step_in_epoch:
                 continue
             loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, indices)
-            if self.told_to_stop or time.monotonic() - saved >= self.save_seconds:
+            told_to_stop = distributed.in_any(self.told_to_stop)
+            if self.first and (told_to_stop or time.monotonic() - saved >= self.save_seconds):
                 saved = time.monotonic()
                 progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
                 self._save(saved - started)
             self.attempts.beat()
-            if self.told_to_stop:
-                self.attempts.beat(at_once=True)
-                say(f"told to stop in epoch {progress.epoch + 1}: the state is saved; the next start goes on from it")
-                if slurm.requeue():
-                    say("Slurm runs this job again")
-                sys.exit(STOPPED)
+            if told_to_stop:
+                self._leave()
         seconds = time.monotonic() - started
         progress.train_seconds += seconds
         train_loss = float(loss_sum) / self.budget["steps_per_epoch"]
         progress.epoch += 1
         progress.step_in_epoch, progress.epoch_loss_sum = 0, 0.0
-        self._finish_epoch(train_loss)
-        progress.device_seconds += time.monotonic() - started
+        if self.first:
+            self._finish_epoch(train_loss)
+        self.progress = distributed.from_first(progress)
+        self.progress.device_seconds += time.monotonic() - started
+
+    def _leave(self) -> None:
+        """Ends the process after its state was saved, and asks for the next one where someone can be asked."""
+        if self.first:
+            self.attempts.beat(at_once=True)
+            at = self.progress.epoch + 1
+            say(f"told to stop in epoch {at}: the state is saved; the next start goes on from it")
+            if slurm.requeue():
+                say("Slurm runs this job again")
+        distributed.from_first(None)  # torchrun ends the others as soon as one has left
+        sys.exit(STOPPED)
 
     def _step(self, step: int, indices: Any) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
-        torch.manual_seed(self.trial["seed"] * 1_000_003 + step)
+        torch.manual_seed(self.trial["seed"] * 1_000_003 + step + (distributed.rank() << 40))
         set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
-        batch = self.train.batch(indices, self.device)
+        batch = self.train.batch(distributed.share(indices), self.device)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            outputs = forward(self.model, batch, augment=self.hyperparameters["augment"])
-        loss = tripartite_loss(outputs, *batch["present"].unbind(1))["total"]
+            outputs = forward(self.parallel, batch, augment=self.hyperparameters["augment"])
+        present = torch.from_numpy(self.train.present[indices]).to(self.device)
+        loss = tripartite_loss(distributed.gather(outputs), *present.unbind(1))["total"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.hyperparameters["max_grad_norm"])
@@ -273,7 +299,10 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
-        return torch.device("cuda")
+        # torchrun numbers the processes of this node, and each takes the GPU of its number
+        return (
+            torch.device("cuda", int(os.environ["LOCAL_RANK"])) if "LOCAL_RANK" in os.environ else torch.device("cuda")
+        )
     given = slurm.gpus_given()
     if wanted == "auto" and given is None:
         return torch.device("cpu")
