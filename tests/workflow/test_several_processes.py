@@ -49,9 +49,6 @@ def one_step(folder: Path) -> None:
         found = {name.removeprefix("module."): value.grad for name, value in model.named_parameters()}
         name = f"{distributed.rank()}-of-{distributed.world_size()}.pt"
         torch.save({**{part: loss.detach() for part, loss in losses.items()}, **found}, folder / name)
-            {**{k: v.detach() for k, v in losses.items()}, **found},
-            folder / f"{distributed.rank()}-of-{distributed.world_size()}.pt",
-        )
 
 
 def test_loss_and_gradients_of_two_processes_are_those_of_one(tmp_path):
