@@ -51,10 +51,20 @@ reference: env  ## the key table of config/README.md anew from the schema
 plan: env  ## what a run would do and cost; CONFIG=my.yaml for yours
 	$(BIN)/snakemake -n --quiet $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
 
+fetch: env  ## all downloads, on the machine that has the net; CONFIG=my.yaml for yours
+	$(SNAKEMAKE) fetch $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
+
+submit: env  ## a run whose snakemake is itself a job of Slurm's, from the folder that gets results/; CONFIG=my.yaml
+	mkdir -p results/slurm_logs
+	PATH="$(BIN):$$PATH" sbatch slurm/controller.sh $(CURDIR) $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
+
+cancel:  ## the Slurm jobs that a killed snakemake left behind in this folder
+	bash slurm/cancel_jobs.sh
+
 rulegraph: env  ## the picture of all rules, as Graphviz text
 	$(BIN)/snakemake --rulegraph $(DEMO)
 
 clean:  ## remove results and state of the demo
 	rm -rf results/demo
 
-.PHONY: help env demo test lint lock reference plan rulegraph clean
+.PHONY: help env demo test lint lock reference plan fetch submit cancel rulegraph clean

@@ -203,3 +203,14 @@ if vision_weights():
                 "--weights {params.weights:q}",
                 "--output {output}",
             )
+
+
+localrules:
+    fetch,
+
+
+rule fetch:
+    """Whatever comes from the net, and nothing else: snakemake fetch, or make fetch."""
+    input:
+        [encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
+        vision_weights(),

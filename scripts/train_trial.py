@@ -11,6 +11,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from retclip.core import slurm
 from retclip.core.files import read_json, write_csv, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output-dir", type=Path, required=True, help="for metrics.json and its companions")
     options = parser.parse_args(arguments)
 
+    slurm.stop_at_once()
     trial = read_json(options.trial)
     check(trial, "trial", str(options.trial))
     fingerprint = read_json(options.data_dir / "fingerprint.json")

@@ -19,6 +19,10 @@ LONG = """
 training: {gpus: 1}
 phase1: {epochs: 60, space: {learning_rate: [1.0e-3], batch_size: [32], warmup_steps: [2]}}
 """
+# One that a time limit of a minute, the shortest of Slurm's, does not hold.
+LONGER = "phase1: {epochs: 220}"
+BASELINE = "results/small/phase1/baseline/metrics.json"
+TRAININGS = ("--until", "train_phase1_trial")
 
 
 @pytest.fixture(scope="module")
@@ -40,6 +44,14 @@ def undisturbed(prepared, tmp_path_factory):
     return {trial: metrics["val"] for trial, metrics in _metrics(work).items()}
 
 
+@pytest.fixture(scope="module")
+def undisturbed_longer(prepared, tmp_path_factory):
+    work, flags = _copy(prepared, tmp_path_factory.mktemp("undisturbed"))
+    (work / "longer.yaml").write_text(LONGER)
+    snakemake(work, BASELINE, *flags, str(work / "longer.yaml"))
+    return {"baseline": _metrics(work)["baseline"]["val"]}
+
+
 @pytest.fixture
 def run(prepared, tmp_path, lab):
     """The copy that a test disturbs; its snakemake --profile slurm is ended with it, and its jobs."""
@@ -58,10 +70,9 @@ class Run:
         self.work, self.flags = work, flags
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, profile: str = "slurm", *arguments: str) -> None:
+    def start(self, *arguments: str, profile: str = "slurm", target: tuple[str, ...] = TRAININGS) -> None:
         command = [sys.executable, "-m", "snakemake", "--profile", profile, "--directory", str(self.work)]
-        command += ["--slurm-init-seconds-before-status-checks", "3", "--until", "train_phase1_trial"]
-        command += [*arguments, *self.flags]
+        command += ["--slurm-init-seconds-before-status-checks", "3", *target, *arguments, *self.flags]
         self.output = (self.work / "snakemake.txt").open("a")
         self.process = subprocess.Popen(
             command, env=ENVIRONMENT, cwd=REPOSITORY, stdout=self.output, stderr=subprocess.STDOUT, text=True
@@ -135,6 +146,17 @@ def test_a_running_trial_is_cancelled(run, lab, undisturbed):
     assert 0 < resumed[0]["lost_seconds"] < 60
 
 
+def test_told_to_stop_while_it_starts_up(run, lab, undisturbed):
+    run.start("--retries", "0")
+    _until(lambda: len(list(run.work.glob("results/small/state/*/lock"))) == 2, 60)
+    for job in lab.queue("RUNNING"):
+        subprocess.run(["scancel", "--signal=TERM", job], check=True)
+    run.end()
+    found = run.metrics()
+    _same(found, undisturbed)
+    assert all(metrics["resumed_from"] is None for metrics in found.values())
+
+
 def test_a_pending_trial_is_cancelled_and_the_node_was_drained(run, lab, undisturbed):
     with lab.drained():
         run.start()
@@ -146,14 +168,19 @@ def test_a_pending_trial_is_cancelled_and_the_node_was_drained(run, lab, undistu
     _same(run.metrics(), undisturbed)
 
 
-@pytest.mark.parametrize("warning", ["--signal=TERM@45", ""])
-def test_a_time_limit_in_mid_epoch(run, lab, undisturbed, warning):
-    """A minute does not hold start-up and both trainings' work; the same jobs run again and use no retry."""
-    run.start(run.site_profile(max_runtime=1, slurm_extra=f"'{warning or '--comment=none'}'"), "--retries", "0")
-    run.end()
+@pytest.mark.parametrize("warning", ["--signal=TERM@15", "--no-kill"])
+def test_a_time_limit_in_mid_epoch(run, undisturbed_longer, warning):
+    """With an early signal and without: the same job runs again, goes on, and uses no retry."""
+    (run.work / "longer.yaml").write_text(LONGER)
+    run.flags = [*run.flags, str(run.work / "longer.yaml")]
+    profile = run.site_profile(max_runtime=1, slurm_extra=f"'{warning}'")
+    run.start("--retries", "0", profile=profile, target=(BASELINE,))
+    text = run.end()
     found = run.metrics()
-    _same(found, undisturbed)
-    assert any(metrics["attempts"] > 1 for metrics in found.values())
+    _same(found, undisturbed_longer)
+    assert found["baseline"]["attempts"] == 2
+    assert found["baseline"]["resumed_from"] > 10
+    assert text.count("has been submitted with SLURM jobid") == 1
 
 
 def test_the_controller_is_restarted(run, lab, undisturbed):
@@ -212,7 +239,7 @@ def test_a_request_that_no_node_can_meet(run, lab):
     """Slurm says so when it is asked; nothing pends for ever."""
     (run.work / "many.yaml").write_text("training: {gpus: 3}\n")
     run.flags = [*run.flags, str(run.work / "many.yaml")]
-    run.start("slurm", "--retries", "0")
+    run.start("--retries", "0")
     text = run.end(code=1)
     assert "Requested node configuration is not available" in text
     assert not lab.queue("PENDING")

@@ -2,12 +2,22 @@
 
 import os
 import re
+import signal
 import subprocess
+import sys
 from typing import Any
+
+from retclip.core.logs import say
+
+# The exit status of a process that SIGTERM ended, by the shell's convention.
+STOPPED = 128 + signal.SIGTERM
 
 # An early warning finds the job running; a time limit without a warning finds it already timed out. A job that
 # a person cancelled, and one that Slurm itself requeues after a pre-emption, must be left alone.
 GOES_ON_LATER = ("RUNNING", "TIMEOUT")
+# A job that was told to stop while it still started up may have a time limit that no start-up fits in: after so
+# many restarts it fails, and snakemake's retry asks for more time.
+RESTARTS_WITHOUT_WORK = 3
 
 
 def job() -> dict[str, Any] | None:
@@ -28,17 +38,31 @@ def gpus_given() -> str | None:
     return os.environ.get("SLURM_STEP_GPUS") or os.environ.get("SLURM_JOB_GPUS")
 
 
-def requeue() -> bool:
-    """Asks Slurm to run this same job again, which costs no retry; tells whether it will.
+def stop_at_once() -> None:
+    """From here on SIGTERM ends this process, which has nothing to save yet, and Slurm runs the job again."""
 
-    False outside of Slurm, for a cancelled job, and where the site does not allow requeueing.
-    """
+    def leave(number: int, frame: Any) -> None:
+        say("told to stop before the first step")
+        leave_for_later(RESTARTS_WITHOUT_WORK)
+
+    signal.signal(signal.SIGTERM, leave)
+
+
+def leave_for_later(restarts: float = float("inf")) -> None:
+    """Ends this process; Slurm runs the same job again, which costs no retry, if it had fewer than `restarts`."""
+    if _requeue(restarts):
+        say("Slurm runs this job again")
+    sys.exit(STOPPED)
+
+
+def _requeue(restarts: float) -> bool:
+    """False outside of Slurm, for a cancelled job, and where the site does not allow requeueing."""
     here = job()
     if here is None:
         return False
-    shown = _scontrol("-o", "show", "job", here["job_id"])
-    state = re.search(r"JobState=(\w+)", shown or "")
-    if state is None or state.group(1) not in GOES_ON_LATER:
+    shown = _scontrol("-o", "show", "job", here["job_id"]) or ""
+    state, count = re.search(r"JobState=(\w+)", shown), re.search(r"Restarts=(\d+)", shown)
+    if state is None or count is None or state.group(1) not in GOES_ON_LATER or int(count.group(1)) >= restarts:
         return False
     return _scontrol("requeue", here["job_id"]) is not None
 

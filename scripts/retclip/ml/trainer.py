@@ -5,6 +5,7 @@ so a training that was killed anywhere goes on bit for bit as if it had not been
 weights and optimiser.
 """
 
+import math
 import os
 import platform
 import resource
@@ -40,9 +41,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from retclip.ml.model import RetClip
-
-# The exit status of a process that SIGTERM ended, by the shell's convention.
-STOPPED = 128 + signal.SIGTERM
 
 
 @dataclass
@@ -156,14 +154,12 @@ class Trainer:
 
     def _leave(self) -> None:
         """Ends the process after its state was saved, and asks for the next one where someone can be asked."""
-        if self.first:
-            self.attempts.beat(at_once=True)
-            at = self.progress.epoch + 1
-            say(f"told to stop in epoch {at}: the state is saved; the next start goes on from it")
-            if slurm.requeue():
-                say("Slurm runs this job again")
-        distributed.from_first(None)  # torchrun ends the others as soon as one has left
-        sys.exit(STOPPED)
+        distributed.from_first(None)  # the first process has saved; torchrun ends all as soon as one has left
+        if not self.first:
+            sys.exit(slurm.STOPPED)
+        self.attempts.beat(at_once=True)
+        say(f"told to stop in epoch {self.progress.epoch + 1}: the state is saved; the next start goes on from it")
+        slurm.leave_for_later()
 
     def _step(self, step: int, indices: Any) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
@@ -184,15 +180,14 @@ class Trainer:
     def _finish_epoch(self, train_loss: float) -> None:
         """Evaluates, writes the epoch's row of history, and decides whether to go on."""
         progress, metric = self.progress, self.trial["selection_metric"]
-        diverged = not torch.isfinite(torch.tensor(train_loss)) or not all(
+        finite = math.isfinite(train_loss) and all(
             torch.isfinite(parameter).all() for parameter in self.model.parameters()
         )
-        if diverged:
-            say(f"epoch {progress.epoch}: the loss is not finite: diverged is this trial's result")
+        self.latest = self._evaluate() if finite else None
+        if self.latest is None:
+            say(f"epoch {progress.epoch}: loss, weights or features are not finite: diverged is this trial's result")
             progress.status = "diverged"
-            self.latest = None
             return
-        self.latest = self._evaluate()
         val = self.latest[0]
         scales = [self.model.logit_scale, self.model.logit_scale_left, self.model.logit_scale_right]
         temperatures = [scale.exp().reciprocal().item() for scale in scales]
@@ -220,7 +215,8 @@ class Trainer:
             say(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
 
-    def _evaluate(self) -> tuple[dict[str, Any], "pd.DataFrame"]:
+    def _evaluate(self) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
+        """Scores and predictions on val; None where finite but huge weights give features that are not finite."""
         features = embed(self.model, self.val, self.device, self.precision)
         texts = class_features(
             self.model,
@@ -230,6 +226,9 @@ class Trainer:
             self.hyperparameters["context_length"],
             self.device,
         )
+        known = (*features.image.values(), *features.text.values(), *texts.values())
+        if not all(torch.isfinite(feature).all() for feature in known):
+            return None
         table = predictions(self.val, features, texts)
         return validation_scores(self.val, features, table), table
 
@@ -244,6 +243,7 @@ class Trainer:
             if best is not None:
                 self.model.load_state_dict(best["model"])
             self.latest = self._evaluate()
+        assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
         return {
             **val,

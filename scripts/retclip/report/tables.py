@@ -200,14 +200,14 @@ def per_class(run: RunFolder) -> Table:
 
 
 def cost(run: RunFolder) -> Table:
-    """Trainings and device time per stage."""
+    """Trainings per stage, and the device time that they used and lost."""
     stages: dict[str, list[Any]] = {**run.searched, "final": run.finals}
     rows = []
     for stage, trainings in stages.items():
         rows.append([wording.STAGE_NAMES[stage], *_cost(trainings)])
     everything = [training for trainings in stages.values() for training in trainings]
     rows.append(["all", *_cost(everything)])
-    heads = ["stage", "trainings", "device time", "samples seen per second", "did not complete"]
+    heads = ["stage", "trainings", "device time", "lost in broken attempts", "devices", "samples per second", "failed"]
     return Table(heads, rows, frozenset([len(rows) - 1]))
 
 
@@ -217,6 +217,8 @@ def _cost(trainings: list[Any]) -> list[str]:
     return [
         str(len(trainings)),
         wording.duration(sum(t.metrics["device_seconds"] for t in trainings)),
+        wording.duration(sum(t.metrics["lost_seconds"] for t in trainings)),
+        ", ".join(sorted({t.metrics["device"] for t in trainings})),
         f"{speeds[len(speeds) // 2]:,.0f} (median)" if speeds else wording.NOTHING,
         str(broken),
     ]
