@@ -7,6 +7,7 @@ training that is already complete there, for whichever trial, is only published 
 """
 
 import argparse
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -44,12 +45,16 @@ def main(arguments: list[str] | None = None) -> None:
     first = distributed.rank() == 0
     with distributed.joined(), folder.locked() if first else nullcontext():
         complete = distributed.from_first(folder.is_complete(stop_epoch, options.export))
+        told_to_stop = False
         if not complete:
-            _train(trial, fingerprint, data, folder, options)
+            told_to_stop = _train(trial, fingerprint, data, folder, options)
         elif first:
             say(f"{trial['id']}: this training is already complete; publishing its results")
         if first:
             folder.publish(stop_epoch, trial, options.output_dir, options.export)
+    # the snakemake around this process was told, too, and calls the job failed: its next start publishes at once
+    if first and told_to_stop and slurm.requeue():
+        sys.exit(slurm.STOPPED)
 
 
 def _train(
@@ -58,7 +63,8 @@ def _train(
     data: dict[str, str],
     folder: StateFolder,
     options: argparse.Namespace,
-) -> None:
+) -> bool:
+    """Trains and writes the results into the state folder; tells whether SIGTERM came too late to stop it."""
     import pandas as pd
 
     from retclip.ml.assemble import build_model
@@ -88,7 +94,7 @@ def _train(
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
     outcome = trainer.run()
     if outcome is None:
-        return
+        return trainer.told_to_stop
 
     results = folder.results(budget["stop_epoch"])
     results.mkdir(exist_ok=True)
@@ -111,6 +117,7 @@ def _train(
         folder.drop_weights()
     else:
         trainer.save()
+    return trainer.told_to_stop
 
 
 if __name__ == "__main__":

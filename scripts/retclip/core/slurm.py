@@ -43,20 +43,18 @@ def stop_at_once() -> None:
 
     def leave(number: int, frame: Any) -> None:
         say("told to stop before the first step")
-        leave_for_later(RESTARTS_WITHOUT_WORK)
+        requeue(RESTARTS_WITHOUT_WORK)
+        sys.exit(STOPPED)
 
     signal.signal(signal.SIGTERM, leave)
 
 
-def leave_for_later(restarts: float = float("inf")) -> None:
-    """Ends this process; Slurm runs the same job again, which costs no retry, if it had fewer than `restarts`."""
-    if _requeue(restarts):
-        say("Slurm runs this job again")
-    sys.exit(STOPPED)
+def requeue(restarts: float = float("inf")) -> bool:
+    """Asks Slurm to run this same job again, which costs no retry, and tells whether it will.
 
-
-def _requeue(restarts: float) -> bool:
-    """False outside of Slurm, for a cancelled job, and where the site does not allow requeueing."""
+    False outside of Slurm, for a cancelled job, for one that had `restarts` already, and where the site does not
+    allow requeueing.
+    """
     here = job()
     if here is None:
         return False
@@ -64,7 +62,10 @@ def _requeue(restarts: float) -> bool:
     state, count = re.search(r"JobState=(\w+)", shown), re.search(r"Restarts=(\d+)", shown)
     if state is None or count is None or state.group(1) not in GOES_ON_LATER or int(count.group(1)) >= restarts:
         return False
-    return _scontrol("requeue", here["job_id"]) is not None
+    if _scontrol("requeue", here["job_id"]) is None:
+        return False
+    say("Slurm runs this job again")
+    return True
 
 
 def _scontrol(*arguments: str) -> str | None:

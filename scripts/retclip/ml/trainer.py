@@ -155,11 +155,12 @@ class Trainer:
     def _leave(self) -> None:
         """Ends the process after its state was saved, and asks for the next one where someone can be asked."""
         distributed.from_first(None)  # the first process has saved; torchrun ends all as soon as one has left
-        if not self.first:
-            sys.exit(slurm.STOPPED)
-        self.attempts.beat(at_once=True)
-        say(f"told to stop in epoch {self.progress.epoch + 1}: the state is saved; the next start goes on from it")
-        slurm.leave_for_later()
+        if self.first:
+            self.attempts.beat(at_once=True)
+            epoch = self.progress.epoch + 1
+            say(f"told to stop in epoch {epoch}: the state is saved; the next start goes on from it")
+            slurm.requeue()
+        sys.exit(slurm.STOPPED)
 
     def _step(self, step: int, indices: Any) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
