@@ -12,9 +12,9 @@ from retclip.core.logs import say
 # The exit status of a process that SIGTERM ended, by the shell's convention.
 STOPPED = 128 + signal.SIGTERM
 
-# An early warning finds the job running; a time limit without a warning finds it already timed out. A job that
-# a person cancelled, and one that Slurm itself requeues after a pre-emption, must be left alone.
-GOES_ON_LATER = ("RUNNING", "TIMEOUT")
+# The state in which an early warning finds a job. A cancelled or timed out one is snakemake's to retry, and one
+# that was preempted is Slurm's to requeue.
+WARNED = "RUNNING"
 # A job that was told to stop while it still started up may have a time limit that no start-up fits in: after so
 # many restarts it fails, and snakemake's retry asks for more time.
 RESTARTS_WITHOUT_WORK = 3
@@ -52,15 +52,15 @@ def stop_at_once() -> None:
 def requeue(restarts: float = float("inf")) -> bool:
     """Asks Slurm to run this same job again, which costs no retry, and tells whether it will.
 
-    False outside of Slurm, for a cancelled job, for one that had `restarts` already, and where the site does not
-    allow requeueing.
+    False outside of Slurm, for a job that was cancelled or ran out of time, for one that had `restarts` already,
+    and where the site does not allow requeueing.
     """
     here = job()
     if here is None:
         return False
     shown = _scontrol("-o", "show", "job", here["job_id"]) or ""
     state, count = re.search(r"JobState=(\w+)", shown), re.search(r"Restarts=(\d+)", shown)
-    if state is None or count is None or state.group(1) not in GOES_ON_LATER or int(count.group(1)) >= restarts:
+    if state is None or count is None or state.group(1) != WARNED or int(count.group(1)) >= restarts:
         return False
     if _scontrol("requeue", here["job_id"]) is None:
         return False
