@@ -33,6 +33,9 @@ demo: env  ## the whole pipeline on drawn photographs, minutes on 2 cores
 test: env  ## all tests
 	$(BIN)/python -m pytest -q tests
 
+bench-slurm: env  ## what Slurm costs beside the work; as root, with Slurm's packages
+	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)
+
 lint: env  ## formatters, linters, type checker, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -67,4 +70,4 @@ rulegraph: env  ## the picture of all rules, as Graphviz text
 clean:  ## remove results and state of the demo
 	rm -rf results/demo
 
-.PHONY: help env demo test lint lock reference plan fetch submit cancel rulegraph clean
+.PHONY: help env demo test bench-slurm lint lock reference plan fetch submit cancel rulegraph clean

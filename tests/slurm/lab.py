@@ -104,7 +104,8 @@ class Lab:
 
     def events(self) -> list[tuple[str, float, str, str, list[str]]]:
         """The node's own record: (start or end, time, job id, partition, ids of the job's GPUs), in order."""
-        rows = [line.split() for line in (self.folder / "events.txt").read_text().splitlines()]
+        path = self.folder / "events.txt"
+        rows = [line.split() for line in (path.read_text().splitlines() if path.is_file() else [])]
         found = [
             (event, float(when), job, partition, [] if gpus == "none" else gpus.split(","))
             for event, when, job, partition, gpus in rows

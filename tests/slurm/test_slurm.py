@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 from running import ENVIRONMENT, REPOSITORY
@@ -10,9 +12,18 @@ from running import ENVIRONMENT, REPOSITORY
 pytestmark = pytest.mark.slow
 
 
+class Finished(NamedTuple):
+    """The working directory of the run, and what Slurm wrote down of its jobs (see lab.py)."""
+
+    work: Path
+    jobs: list[dict[str, str]]
+    events: list[tuple[str, float, str, str, list[str]]]
+
+
 @pytest.fixture(scope="module")
 def finished(lab, tmp_path_factory, small_config):
-    """The working directory of a run that went through Slurm; every training asked for one of two GPUs."""
+    """A run that went through Slurm; every training asked for one of two GPUs."""
+    before = len(lab.jobs())
     work = tmp_path_factory.mktemp("cluster")
     # every training asks for a GPU; the lab's compute nothing, so that the demo's device stays cpu
     (work / "gpu.yaml").write_text("training: {gpus: 1}\n")
@@ -20,24 +31,26 @@ def finished(lab, tmp_path_factory, small_config):
     command += [str(work / "gpu.yaml"), "--slurm-init-seconds-before-status-checks", "3"]
     done = subprocess.run(command, env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
-    return work
+    jobs = lab.jobs()[before:]
+    ids = {job["JobId"] for job in jobs}
+    return Finished(work, jobs, [event for event in lab.events() if event[2] in ids])
 
 
 def test_it_ends_with_a_report(finished):
-    results = finished / "results/small"
+    results = finished.work / "results/small"
     assert (results / "report/index.html").is_file()
     metrics = json.loads((results / "final/pubmedbert-s1/metrics.json").read_text())
     assert metrics["status"] == "completed"
 
 
-def test_trainings_ran_on_gpus_and_two_never_shared_one(finished, lab):
-    events = lab.events()
+def test_trainings_ran_on_gpus_and_two_never_shared_one(finished):
+    events = finished.events
     with_gpu = [event for event in events if event[0] == "start" and event[4]]
-    results = finished / "results/small"
+    results = finished.work / "results/small"
     wanted = len([*results.glob("*/*/metrics.json"), *results.glob("final/*/evaluation.json"), "find_lr"])
     assert len(with_gpu) == wanted
     assert {partition for _, _, _, partition, _ in with_gpu} == {"gpu"}
-    assert {job["JobState"] for job in lab.jobs()} == {"COMPLETED"}
+    assert {job["JobState"] for job in finished.jobs} == {"COMPLETED"}
     in_use: dict[str, str] = {}
     most = 0
     for event, _, job, _, gpus in events:
@@ -51,9 +64,9 @@ def test_trainings_ran_on_gpus_and_two_never_shared_one(finished, lab):
     assert most == 2
 
 
-def test_small_steps_do_not_queue(finished, lab):
+def test_small_steps_do_not_queue(finished):
     """Plans, rankings and the report run where snakemake runs: no job of Slurm's is theirs."""
-    trainings = len(list((finished / "results/small").glob("*/*/metrics.json")))
-    evaluations = len(list((finished / "results/small/final").glob("*/evaluation.json")))
+    trainings = len(list((finished.work / "results/small").glob("*/*/metrics.json")))
+    evaluations = len(list((finished.work / "results/small/final").glob("*/evaluation.json")))
     data = 1 + 2 + 1 + 1 + 1  # drawing, two encoders, build, audit, learning-rate finder
-    assert len(lab.jobs()) == trainings + evaluations + data
+    assert len(finished.jobs) == trainings + evaluations + data
