@@ -28,6 +28,7 @@ def in_repository(path):
 
 try:
     config["evaluation"]["prompts"] = in_repository(config["evaluation"]["prompts"])
+    config["data"]["class_map"] = in_repository(config["data"]["class_map"])
     CONFIG = check_config(config)
 except ValueError as error:
     stop(error)
@@ -100,7 +101,12 @@ def recipe(identifier, phase, stage, epochs, encoder=SEARCH_ENCODER, seed=None, 
             "id": identifier,
             "phase": phase,
             "text_encoder": encoder,
-            "encoder": {"revision": None, **MODEL["text_encoders"][encoder]},
+            "encoder": {
+                "revision": None,
+                "texts": None,
+                "long_texts": MODEL["long_texts"],
+                **MODEL["text_encoders"][encoder],
+            },
             "seed": CONFIG["seed"] if seed is None else seed,
             "vision": MODEL["vision"],
             "image_size": DATA["image_size"],
@@ -143,12 +149,16 @@ def plan_final_recipe(wildcards):
 # --- towers from elsewhere: one folder or file per source and revision, shared by all runs ------------------
 
 
+def hub_folder(kind, entry):
+    slug = re.sub("[^A-Za-z0-9._-]+", "--", entry["source"])
+    return f"resources/{kind}/{slug}@{entry.get('revision', 'main')}"
+
+
 def encoder_dir(encoder):
     entry = MODEL["text_encoders"][encoder]
     if entry["source"] == "demo":
         return f"resources/text_encoders/demo--{encoder}"
-    slug = re.sub("[^A-Za-z0-9._-]+", "--", entry["source"])
-    return f"resources/text_encoders/{slug}@{entry.get('revision', 'main')}"
+    return hub_folder("text_encoders", entry)
 
 
 def vision_weights():

@@ -1,9 +1,29 @@
 # Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
 # Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
 
-# What build_lmdb reads: the user's table, or the one that the demo draws.
+# What build_lmdb reads: the user's table and pictures, or what the demo draws, or what the hub has.
 MANIFEST = f"results/{RUN}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
-IMAGE_ROOT = f"results/{RUN}/demo/images" if DATA["source"] == "demo" else DATA["image_root"]
+if DATA["source"] == "demo":
+    IMAGE_ROOT = f"results/{RUN}/demo/images"
+elif "hub_dataset" in DATA:
+    IMAGE_ROOT = hub_folder("datasets", DATA["hub_dataset"])
+else:
+    # upstream's formats hold their pictures themselves
+    IMAGE_ROOT = DATA["manifest"] if DATA["source"].startswith("retclip") else DATA["image_root"]
+IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
+
+
+def source_flags(wildcards, input):
+    """The flags of build_lmdb that only some sources know."""
+    patient = DATA["patient_id"]
+    flags = {
+        "--patient-id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
+        "--image-pattern": DATA.get("image_pattern", IMAGE_PATTERNS.get(DATA["source"])),
+        "--class-map": DATA["class_map"] if DATA["source"] == "odir" else None,
+        "--report-section": DATA.get("report_section"),
+        "--test-manifest": input.test_manifest or None,
+    }
+    return " ".join(f"{flag}={shlex.quote(value)}" for flag, value in flags.items() if value is not None)
 
 
 if DATA["source"] == "demo":
@@ -40,7 +60,10 @@ rule build_lmdb:
     input:
         manifest=MANIFEST,
         test_manifest=DATA.get("test_manifest", []),
+        images=IMAGE_ROOT if "hub_dataset" in DATA else [],
+        class_map=DATA["class_map"] if DATA["source"] == "odir" else [],
     output:
+        pictures="results/{run}/data/pictures.parquet",
         samples=multiext(
             "results/{run}/data/samples", ".parquet", "_train.parquet", "_val.parquet", "_test.parquet"
         ),
@@ -48,15 +71,15 @@ rule build_lmdb:
         fingerprint="results/{run}/data/fingerprint.json",
     params:
         code=code_hash("build_lmdb"),
-        # 16,000 pictures cannot be inputs of a rule; the demo's come with their manifest
-        images="" if DATA["source"] == "demo" else folder_digest(IMAGE_ROOT),
+        # 16,000 pictures cannot be inputs of a rule; the demo's and the hub's are made by one
+        images="" if DATA["source"] == "demo" or "hub_dataset" in DATA else folder_digest(IMAGE_ROOT),
         image_root=IMAGE_ROOT,
         source=DATA["source"],
+        source_flags=source_flags,
+        eye_images=DATA["eye_images"],
+        near_duplicates=DATA["near_duplicates"],
         image_size=DATA["image_size"],
         image_encoding=DATA["image_encoding"],
-        test_manifest=lambda wildcards, input: (
-            f"--test-manifest {shlex.quote(input.test_manifest)}" if input.test_manifest else ""
-        ),
         test_fraction=DATA["test_fraction"],
         val_fraction=DATA["val_fraction"],
         max_bad_fraction=DATA["max_bad_fraction"],
@@ -78,8 +101,10 @@ rule build_lmdb:
             "build_lmdb",
             "--source {params.source}",
             "--manifest {input.manifest:q}",
-            "{params.test_manifest}",
             "--image-root {params.image_root:q}",
+            "{params.source_flags}",
+            "--eye-images {params.eye_images}",
+            "--near-duplicates {params.near_duplicates}",
             "--image-size {params.image_size}",
             "--image-encoding {params.image_encoding}",
             "--test-fraction {params.test_fraction}",
@@ -87,15 +112,16 @@ rule build_lmdb:
             "--max-bad-fraction {params.max_bad_fraction}",
             "--seed {params.seed}",
             "--threads {threads}",
+            "--work-dir results/{wildcards.run}/state",
             "--output-dir {params.folder}",
         )
 
 
 rule audit_data:
-    """Counts, leaks, missing eyes, and what each tokenizer makes of the reports; the only reader of all splits."""
+    """Counts, leaks, copies, sides, shortcuts, and what each tokenizer makes of the reports; reads all splits."""
     input:
         samples=rules.build_lmdb.output.samples,
-        stores=rules.build_lmdb.output.stores,
+        pictures=rules.build_lmdb.output.pictures,
         fingerprint=rules.build_lmdb.output.fingerprint,
         encoders=[encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
     output:

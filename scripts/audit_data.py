@@ -1,4 +1,4 @@
-"""Audits the data before anything trains: counts, leaks, missing eyes, and what tokenizers make of the texts.
+"""Audits the data before anything trains: counts, leaks, copies, sides, shortcuts, and what tokenizers make of texts.
 
 Writes audit.json and prints what is dangerous, once, in plain words.
 """
@@ -13,7 +13,7 @@ from retclip.data.audit import audit
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True, help="samples.parquet and fingerprint.json")
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples, pictures and fingerprint")
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
     parser.add_argument("--output", type=Path, required=True, help="audit.json")
@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     encoders = {name: Path(folder) for name, folder in (entry.split("=", 1) for entry in options.encoder)}
     document = audit(
         pd.read_parquet(options.data_dir / "samples.parquet"),
+        pd.read_parquet(options.data_dir / "pictures.parquet"),
         read_json(options.data_dir / "fingerprint.json"),
         encoders,
         options.context_length,

@@ -32,10 +32,12 @@ def main(arguments: list[str] | None = None) -> None:
     device = choose_device(options.device)
     precision = choose_precision(trial["hyperparameters"]["precision"], device)
     context_length = trial["hyperparameters"]["context_length"]
-    tokenize = load_tokenizer(options.model_dir / "text")
+    reading = trial["encoder"]
+    tokenize = load_tokenizer(options.model_dir / "text", reading["long_texts"])
     model = load_exported(options.model_dir).to(device)
     splits = {
-        name: Split(options.data_dir, name, fingerprint, tokenize, context_length) for name in ("train", "val", "test")
+        name: Split(options.data_dir, name, fingerprint, tokenize, context_length, text_columns=reading["texts"])
+        for name in ("train", "val", "test")
     }
     features = {name: embed(model, split, device, precision) for name, split in splits.items()}
     say(f"{trial['id']}: {len(splits['test'])} test samples embedded")

@@ -45,8 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         "train",
         fingerprint,
-        load_tokenizer(options.encoder_dir),
+        load_tokenizer(options.encoder_dir, trial["encoder"]["long_texts"]),
         hyperparameters["context_length"],
+        text_columns=trial["encoder"]["texts"],
     )
     model = build_model(trial, options.encoder_dir, options.vision_weights)
     started = time.monotonic()

@@ -77,7 +77,8 @@ def _train(
     hyperparameters, budget = trial["hyperparameters"], trial["budget"]
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
-    tokenize = load_tokenizer(options.encoder_dir)
+    reading = trial["encoder"]
+    tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
     common = (fingerprint, tokenize, hyperparameters["context_length"])
     train = Split(
         options.data_dir,
@@ -86,8 +87,16 @@ def _train(
         samples=budget["train_samples"],
         seed=trial["seed"],
         shuffle_texts=trial["shuffled_texts"],
+        text_columns=reading["texts"],
     )
-    val = Split(options.data_dir, "val", *common, samples=budget["val_samples"], seed=trial["seed"])
+    val = Split(
+        options.data_dir,
+        "val",
+        *common,
+        samples=budget["val_samples"],
+        seed=trial["seed"],
+        text_columns=reading["texts"],
+    )
     model = build_model(trial, options.encoder_dir, options.vision_weights)
     if distributed.rank() == 0:
         say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")

@@ -46,7 +46,8 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
           "--output-images", images)  # fmt: skip
     entry("build_lmdb", "--source", "demo", "--manifest", table, "--image-root", images, "--image-size", 64,
           "--image-encoding", "raw", "--test-fraction", 0.2, "--val-fraction", 0.2, "--max-bad-fraction", 0,
-          "--seed", 1, "--threads", 2, "--output-dir", folder / "data")  # fmt: skip
+          "--seed", 1, "--threads", 2, "--near-duplicates", "ignore", "--work-dir", folder / "state",
+          "--output-dir", folder / "data")  # fmt: skip
     entry("make_demo_encoder", "--name", "pubmedbert", "--seed", 1, "--output", folder / "encoder")
     return folder
 
@@ -80,7 +81,7 @@ def plan_demo_trial(demo_data: Path):
             "id": folder.name,
             "phase": "phase2",
             "text_encoder": "pubmedbert",
-            "encoder": {"source": "demo", "revision": None},
+            "encoder": {"source": "demo", "revision": None, "texts": None, "long_texts": "head"},
             "seed": 1,
             "vision": {"architecture": "timm/demo_conv", "embed_dim": 128},
             "image_size": 64,

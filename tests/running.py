@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import yaml
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "", "HF_HUB_OFFLINE": "1"}
 
@@ -43,3 +45,20 @@ def planned_jobs(directory: Path, *arguments: object) -> dict[str, set[str]]:
                 jobs[rule].add(next(iter(values.values())))
     jobs.pop("all", None)
     return jobs
+
+
+def merged(*names: str) -> dict:
+    """config.yaml with the named overlays of config/ over it, as Snakemake merges them."""
+    config: dict = {}
+    for name in ("config", *names):
+        _merge(config, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
+    config["evaluation"]["prompts"] = str(REPOSITORY / config["evaluation"]["prompts"])
+    return config
+
+
+def _merge(base: dict, overlay: dict) -> None:
+    for key, value in overlay.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            _merge(base[key], value)
+        else:
+            base[key] = value

@@ -4,27 +4,10 @@ import copy
 import json
 
 import pytest
-import yaml
-from running import REPOSITORY
+from running import merged
 
 from retclip.core import schemas
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, drop_nulls
-
-
-def merged(*names: str) -> dict:
-    config: dict = {}
-    for name in ("config", *names):
-        merge(config, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
-    config["evaluation"]["prompts"] = str(REPOSITORY / config["evaluation"]["prompts"])
-    return config
-
-
-def merge(base: dict, overlay: dict) -> None:
-    for key, value in overlay.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            merge(base[key], value)
-        else:
-            base[key] = value
 
 
 def changed(path: str, value: object) -> dict:

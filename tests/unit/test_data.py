@@ -8,11 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from retclip.data import build, sources, splits
+from retclip.data import build, samples, splits
 from retclip.data.audit import audit
 from retclip.data.demo_patients import CLASSES, invent_patient, make_patient
 from retclip.data.images import load_fundus
-from retclip.data.store import Store, write_store
+from retclip.data.sources import Source, read_source
+from retclip.data.store import Store, encode, write_store
 
 
 def fundus(path: Path, width: int = 300, height: int = 200, centre: tuple[int, int] = (150, 100), radius: int = 80):
@@ -78,7 +79,8 @@ def test_the_store_gives_back_what_was_put(tmp_path, encoding, tolerance):
     fundus(tmp_path / "a.png")
     picture = load_fundus(tmp_path / "a.png", 48)
     path = tmp_path / "train.lmdb"
-    write_store(path, [("s1/left", picture), ("s1/right", picture[:, ::-1])], 2, 48, encoding)
+    pictures = [("s1/left", encode(picture, encoding)), ("s1/right", encode(picture[:, ::-1], encoding))]
+    write_store(path, pictures, 2, 48, encoding)
     before = path.stat()
     store = Store(path, before.st_size)
     found = store.get_many(["s1/right", "s1/left"])
@@ -94,7 +96,7 @@ def test_the_store_gives_back_what_was_put(tmp_path, encoding, tolerance):
 def test_a_truncated_store_is_refused_before_it_is_opened(tmp_path):
     picture = np.zeros((8, 8, 3), np.uint8)
     path = tmp_path / "train.lmdb"
-    write_store(path, [("a/left", picture)], 1, 8, "raw")
+    write_store(path, [("a/left", picture.tobytes())], 1, 8, "raw")
     size = path.stat().st_size
     with path.open("r+b") as stream:
         stream.truncate(size // 2)
@@ -118,7 +120,7 @@ def test_one_row_an_eye(tmp_path):
         tmp_path,
         "patient_id,image,eye,label\nP1,a.jpg,left,No DR\nP1,b.jpg,OD,Mild DR\nP2,c.jpg,,No DR\n",
     )
-    frame, problems = sources.read_source("manifest", path, tmp_path)
+    frame, problems = read_source(Source("manifest", path, tmp_path))
     assert problems == []
     first, second = frame.to_dict("records")
     assert (first["sample_id"], first["eyes"], first["label_left"], first["label_right"]) == (
@@ -128,7 +130,7 @@ def test_one_row_an_eye(tmp_path):
         "Mild DR",
     )
     assert (second["eyes"], second["label"]) == ("unknown", "No DR")
-    filled, from_labels = sources.fill_texts(frame)
+    filled, from_labels = samples.fill_texts(frame, None)
     assert from_labels
     assert filled["text_left"][0] == "A fundus photograph of the left eye showing No DR."
     assert "Mild DR" in filled["text"][0]
@@ -142,7 +144,7 @@ def test_bad_rows_are_named_by_line_and_reason(tmp_path):
         "patient_id,image,eye,label\nP1,a.jpg,left,x\nP1,a.jpg,left,x\nP2,gone.jpg,left,y\n\n"
         ",a.jpg,left,y\nP3,../a.jpg,left,y\nP4,a.jpg,up,y\n",
     )
-    frame, problems = sources.read_source("manifest", path, tmp_path)
+    frame, problems = read_source(Source("manifest", path, tmp_path))
     assert frame["sample_id"].tolist() == ["P1"]
     said = {problem["row"]: problem["reason"] for problem in problems}
     assert said.keys() == {3, 4, 6, 7, 8}
@@ -157,7 +159,7 @@ def test_spreadsheets_and_their_separators(tmp_path, separator):
     rows = [["patient_id", "image_left", "text"], ["P1", "ä 1.jpg", "Befund: normal"]]
     path = tmp_path / "table.csv"
     path.write_bytes("\r\n".join(separator.join(row) for row in rows).encode("utf-8-sig"))
-    frame, problems = sources.read_source("manifest", path, tmp_path)
+    frame, problems = read_source(Source("manifest", path, tmp_path))
     assert problems == []
     assert frame["text"].tolist() == ["Befund: normal"]
     assert frame["eyes"].tolist() == ["left"]
@@ -165,9 +167,9 @@ def test_spreadsheets_and_their_separators(tmp_path, separator):
 
 def test_a_missing_column_is_named(tmp_path):
     with pytest.raises(ValueError, match="lacks the column patient_id"):
-        sources.read_source("manifest", table(tmp_path, "id,image\n1,a.jpg\n"), tmp_path)
-    with pytest.raises(ValueError, match="lacks the column image"):
-        sources.read_source("manifest", table(tmp_path, "patient_id,label\n1,a\n"), tmp_path)
+        read_source(Source("manifest", table(tmp_path, "id,image\n1,a.jpg\n"), tmp_path))
+    with pytest.raises(ValueError, match="lacks the column one of image, image_left, image_right"):
+        read_source(Source("manifest", table(tmp_path, "patient_id,label\n1,a\n"), tmp_path))
 
 
 # --- splits --------------------------------------------------------------------------------------------------
@@ -225,10 +227,11 @@ def small_set(folder: Path, count: int = 24) -> Path:
     return table(folder, "\n".join(rows) + "\n")
 
 
-def build_set(folder: Path, path: Path, output: Path, max_bad_fraction: float = 0.1) -> dict:
-    frame, problems, from_labels = build.read_samples("manifest", path, None, folder, 0.2, 0.2, 1)
-    output.mkdir(exist_ok=True)
-    build.build(frame, problems, from_labels, folder, output, 32, "raw", 2, max_bad_fraction)
+def build_set(
+    folder: Path, path: Path, output: Path, max_bad_fraction: float = 0.1, near_duplicates: str = "ignore", **source
+) -> dict:
+    settings = build.Settings(32, "raw", 0.2, 0.2, max_bad_fraction, near_duplicates, None, 1, 2)
+    build.build(Source("manifest", path, folder, **source), settings, output, output.with_suffix(".state"))
     return json.loads((output / "fingerprint.json").read_text())
 
 
@@ -245,7 +248,8 @@ def test_build_writes_what_the_design_says(tmp_path):
         for name in part["sample_id"]:
             number = name.removeprefix("P")
             assert np.array_equal(store.get(f"{name}/left"), load_fundus(tmp_path / f"{number}_left.png", 32))
-    document = audit(everything, fingerprint, {}, 77)
+    pictures = pd.read_parquet(tmp_path / "out/pictures.parquet")
+    document = audit(everything, pictures, fingerprint, {}, 77)
     assert document["patients_in_two_splits"] == 0
     assert document["splits"]["train"]["images"] == 2 * len(parts[0])
 
@@ -281,8 +285,8 @@ def test_a_patient_in_two_splits_is_refused(tmp_path):
         "sample_id,patient_id,image,eye,label,split\n1,P1,a.jpg,left,x,train\n2,P1,a.jpg,right,x,test\n"
         "3,P2,a.jpg,left,y,val\n",
     )
-    with pytest.raises(ValueError, match=r"1 patients are in more than one split \(the first: P1\)"):
-        build.read_samples("manifest", path, None, tmp_path, 0.2, 0.1, 1)
+    with pytest.raises(ValueError, match=r"1 patients are in more than one split \(the first: lines 2, 3\)"):
+        build_set(tmp_path, path, tmp_path / "out")
 
 
 # --- the demo ------------------------------------------------------------------------------------------------

@@ -99,34 +99,81 @@ def _check_search(config: Config, origin: str) -> None:
         raise ValueError(f"{origin}: confirm.top_k is larger than phase2.trials.")
 
 
+# Columns that each form of table needs: one of each group.
+LABELS_OR_TEXTS = ("label", "label_left", "label_right", "text", "text_left", "text_right")
+NEEDED_COLUMNS = {
+    "manifest": (("image", "image_left", "image_right"), LABELS_OR_TEXTS),
+    "prompts": (("dataset_index",), ("prompt", "label")),
+    "odir": (("patient_id",), ("left_keywords", "right_keywords")),
+}
+NEEDED_PATHS = {
+    "manifest": ("manifest", "image_root"),
+    "prompts": ("manifest",),
+    "odir": ("manifest", "image_root", "class_map"),
+    "retclip_tsv": ("manifest",),
+    "retclip_lmdb": ("manifest",),
+}
+
+
 def _check_data(config: Config, origin: str) -> None:
     data = config["data"]
-    if data["source"] == "demo":
+    source = data["source"]
+    if source == "demo":
         if "demo_patients" not in data:
             raise ValueError(f"{origin}: data.source is demo, so data.demo_patients must say how many to draw.")
         return
-    for key in ("manifest", "image_root"):
+    for key in NEEDED_PATHS[source]:
         if key not in data:
-            raise ValueError(f"{origin}: data.source is {data['source']}, so data.{key} must be given.")
+            raise ValueError(f"{origin}: data.source is {source}, so data.{key} must be given.")
+    if source == "prompts" and ("image_root" in data) == ("hub_dataset" in data):
+        raise ValueError(
+            f"{origin}: data.source is prompts, so the pictures come from data.image_root or from data.hub_dataset; "
+            "give one, and set the other to null."
+        )
+    if source != "prompts" and "hub_dataset" in data:
+        raise ValueError(f"{origin}: data.hub_dataset is for data.source: prompts; set it to null.")
+    _check_pattern(data["patient_id"], origin)
     for key in ("manifest", "test_manifest"):
         if key in data:
-            _check_manifest_header(Path(data[key]), f"{origin}: data.{key}")
-    if not Path(data["image_root"]).is_dir():
+            _check_table(data, Path(data[key]), f"{origin}: data.{key}")
+    by_path = source in ("manifest", "odir") or ("image_root" in data and source == "prompts")
+    if by_path and not Path(data["image_root"]).is_dir():
         raise ValueError(f"{origin}: data.image_root is {data['image_root']}: no such folder.")
+    if source == "odir" and not Path(data["class_map"]).is_file():
+        raise ValueError(f"{origin}: data.class_map is {data['class_map']}: no such file.")
 
 
-def _check_manifest_header(path: Path, origin: str) -> None:
-    """Finds a missing column before anything is downloaded or queued; the rows are checked by build_lmdb."""
+def _check_pattern(patient_id: str | dict[str, str], origin: str) -> None:
+    if isinstance(patient_id, str):
+        return
+    import re
+
+    try:
+        groups = re.compile(patient_id["pattern"]).groups
+    except re.error as error:
+        raise ValueError(f"{origin}: data.patient_id.pattern is no regular expression ({error}).") from None
+    if groups == 0:
+        raise ValueError(f"{origin}: data.patient_id.pattern needs a group in parentheses: the patient's part.")
+
+
+def _check_table(data: dict[str, Any], path: Path, origin: str) -> None:
+    """Finds a missing file or column before anything is downloaded or queued; build_lmdb checks the rows."""
+    source, patient_id = data["source"], data["patient_id"]
+    if source.startswith("retclip"):
+        if not path.is_dir():
+            raise ValueError(f"{origin} is {path}: no such folder.")
+        return
     if not path.is_file():
         raise ValueError(f"{origin} is {path}: no such file.")
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         first = stream.readline()
     columns = [name.strip() for name in next(csv.reader([first], delimiter=csv_separator(first)), [])]
-    groups = (
-        ("patient_id",),
-        ("image", "image_left", "image_right"),
-        ("label", "label_left", "label_right", "text", "text_left", "text_right"),
-    )
+    groups = NEEDED_COLUMNS[source]
+    if source != "odir" and isinstance(patient_id, str) and patient_id not in ("none", *columns):
+        raise ValueError(
+            f"{origin} ({path}) lacks the column {patient_id}; it has {', '.join(columns)}. Name the patient's "
+            "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
+        )
     for wanted in groups:
         if not set(wanted) & set(columns):
             need = wanted[0] if len(wanted) == 1 else f"one of {', '.join(wanted)}"

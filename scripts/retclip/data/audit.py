@@ -3,7 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from retclip.data.audit_pictures import duplicates, quality, sides
+from retclip.data.audit_texts import text_problems, token_statistics
+from retclip.data.samples import text_columns
+from retclip.data.shortcuts import DANGEROUS, shortcuts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -13,14 +16,22 @@ TRUNCATED_LIMIT = 0.1
 UNKNOWN_LIMIT = 0.05
 IMBALANCE_LIMIT = 20
 FEW_PER_CLASS = 5
-TEXT_COLUMNS = ("text", "text_left", "text_right")
+MOST_GIVEAWAYS = 3  # per feature; all of them are in audit.json
 
 
 def audit(
-    frame: "pd.DataFrame", fingerprint: dict[str, Any], encoders: dict[str, Path], context_length: int
+    frame: "pd.DataFrame",
+    pictures: "pd.DataFrame",
+    fingerprint: dict[str, Any],
+    encoders: dict[str, Path],
+    context_length: int,
 ) -> dict[str, Any]:
-    """The content of audit.json: counts, leaks, tokens per encoder, and warnings in plain words."""
-    texts = [text for column in TEXT_COLUMNS for text in frame[column] if text]
+    """The content of audit.json, with warnings in plain words.
+
+    frame, pictures: samples.parquet and pictures.parquet. Warnings hold no id, path or text of a patient;
+    the lists of sample_ids beside the counts do, and stay in audit.json.
+    """
+    texts = [text for column in text_columns(frame) for text in frame[column] if text]
     document = {
         "splits": {
             split: {key: entry[key] for key in ("patients", "samples", "images", "per_class")}
@@ -29,40 +40,22 @@ def audit(
         "label_level": fingerprint["label_level"],
         "text_level": fingerprint["text_level"],
         "texts_from_labels": fingerprint["texts_from_labels"],
+        "patients_known": fingerprint["patients_known"],
         "patients_in_two_splits": int((frame.groupby("patient_id")["split"].nunique() > 1).sum()),
         "eyes": {str(kind): int(count) for kind, count in frame["eyes"].value_counts().items()},
         "unlabelled_samples": int(_unlabelled(frame).sum()),
         "several_labels": int(_several(frame, fingerprint["label_level"]).sum()),
-        "missing_texts": int(frame["text"].eq("").sum()),
-        "duplicate_texts": int(frame["text"].duplicated().sum()),
+        "texts": text_problems(frame, fingerprint["classes"], fingerprint["texts_from_labels"]),
         "tokens": {name: token_statistics(folder, texts, context_length) for name, folder in encoders.items()},
         "context_length": context_length,
+        "quality": quality(pictures, fingerprint["image_size"]),
+        "near_duplicates": fingerprint["near_duplicates"],
+        "duplicates": duplicates(pictures, frame),
+        "sides": sides(pictures),
+        "shortcuts": shortcuts(frame, pictures, fingerprint["label_level"]),
         "quarantined": fingerprint["quarantined"],
     }
     return {**document, "warnings": _warnings(document)}
-
-
-def token_statistics(folder: Path, texts: list[str], context_length: int) -> dict[str, Any]:
-    """Token counts of the texts under the tokenizer in `folder`, without torch.
-
-    truncated: share of texts longer than context_length. unknown: share of [UNK] among the tokens.
-    """
-    from tokenizers import Tokenizer
-
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    unique, counts = np.unique(np.array(texts, dtype=object).astype(str), return_counts=True)
-    encoded = tokenizer.encode_batch(list(unique))
-    lengths = np.repeat([len(text.ids) for text in encoded], counts) if texts else np.zeros(1)
-    unknowns = sum(text.tokens.count("[UNK]") * count for text, count in zip(encoded, counts, strict=True))
-    quantiles = np.quantile(lengths, [0.05, 0.5, 0.95, 1.0])
-    return {
-        "vocabulary": tokenizer.get_vocab_size(),
-        "length_quantiles": dict(zip(("q05", "median", "q95", "max"), map(float, quantiles), strict=True)),
-        "truncated": float((lengths > context_length).mean()),
-        "unknown": float(unknowns / max(lengths.sum(), 1)),
-    }
 
 
 def _unlabelled(frame: "pd.DataFrame") -> "pd.Series":
@@ -78,31 +71,25 @@ def _several(frame: "pd.DataFrame", level: str) -> "pd.Series":
 
 
 def _warnings(document: dict[str, Any]) -> list[str]:
+    return [
+        *_patient_warnings(document),
+        *_class_warnings(document["splits"]),
+        *_text_warnings(document),
+        *_picture_warnings(document),
+        *_shortcut_warnings(document["shortcuts"]),
+        *_quarantine_warnings(document["quarantined"]),
+    ]
+
+
+def _patient_warnings(document: dict[str, Any]) -> list[str]:
     warnings = []
     if document["patients_in_two_splits"]:
         warnings.append(f"{document['patients_in_two_splits']} patients are in more than one split.")
-    warnings += _class_warnings(document["splits"])
-    if document["texts_from_labels"]:
-        warnings.append("All texts were made from labels: retrieval scores say nothing about reports.")
-    if document["missing_texts"]:
-        warnings.append(f"{document['missing_texts']} samples have neither a text nor a label to make one from.")
-    if document["several_labels"]:
-        warnings.append(f"{document['several_labels']} samples have several labels: they train but are not scored.")
-    if document["unlabelled_samples"]:
-        warnings.append(f"{document['unlabelled_samples']} samples have no label: they train but are not scored.")
-    for name, tokens in document["tokens"].items():
-        if tokens["truncated"] > TRUNCATED_LIMIT:
-            warnings.append(
-                f"{name}: {tokens['truncated']:.0%} of the texts are longer than model.context_length = "
-                f"{document['context_length']} tokens and lose their end."
-            )
-        if tokens["unknown"] > UNKNOWN_LIMIT:
-            warnings.append(
-                f"{name}: {tokens['unknown']:.0%} of the tokens are unknown to this vocabulary; "
-                "is it the right language?"
-            )
-    if document["quarantined"]:
-        warnings.append(f"{len(document['quarantined'])} rows could not be used; their lines are in fingerprint.json.")
+    if not document["patients_known"]:
+        warnings.append(
+            "Patients are not known (data.patient_id: none): only photographs of one eye are kept in one split, "
+            "so two eyes of a patient may be parted, and scores may be too good."
+        )
     return warnings
 
 
@@ -122,3 +109,80 @@ def _class_warnings(splits: dict[str, Any]) -> list[str]:
             "read balanced scores, not plain accuracy."
         )
     return warnings
+
+
+def _text_warnings(document: dict[str, Any]) -> list[str]:
+    warnings = []
+    texts = document["texts"]
+    if document["texts_from_labels"]:
+        warnings.append("All texts were made from labels: retrieval scores say nothing about reports.")
+    if texts["missing"]["count"]:
+        warnings.append(f"{texts['missing']['count']} samples have neither a text nor a label to make one from.")
+    if texts["unfilled"]["count"]:
+        warnings.append(f"{texts['unfilled']['count']} samples have a text with an unfilled place, such as [...].")
+    if texts["markup"]["count"]:
+        warnings.append(f"{texts['markup']['count']} samples have HTML in their text; the model reads it as words.")
+    wrong = texts.get("contradictory", {"count": 0})
+    if wrong["count"]:
+        kinds = ", ".join(f"{count} of {kind}" for kind, count in wrong["kinds"].items())
+        warnings.append(f"{wrong['count']} samples have a text that their labels deny ({kinds}).")
+    if document["several_labels"]:
+        warnings.append(f"{document['several_labels']} samples have several labels: they train but are not scored.")
+    if document["unlabelled_samples"]:
+        warnings.append(f"{document['unlabelled_samples']} samples have no label: they train but are not scored.")
+    for name, tokens in document["tokens"].items():
+        if tokens["truncated"] > TRUNCATED_LIMIT:
+            warnings.append(
+                f"{name}: {tokens['truncated']:.0%} of the texts are longer than model.context_length = "
+                f"{document['context_length']} tokens and lose a part (model.long_texts)."
+            )
+        if tokens["unknown"] > UNKNOWN_LIMIT:
+            warnings.append(
+                f"{name}: {tokens['unknown']:.0%} of the tokens are unknown to this vocabulary; "
+                "is it the right language?"
+            )
+    return warnings
+
+
+def _picture_warnings(document: dict[str, Any]) -> list[str]:
+    warnings = []
+    for kind, entry in document["quality"].items():
+        if entry["count"] and kind != "tiny":
+            warnings.append(f"{entry['count']} pictures are {kind}.")
+    copies = document["duplicates"]
+    if copies["both_eyes"]["count"]:
+        warnings.append(f"{copies['both_eyes']['count']} samples have one photograph as both eyes.")
+    near, exact = copies["near"], copies["exact"]
+    found = near if near["groups"] >= exact["groups"] else exact
+    if found["across_patients"]:
+        warnings.append(f"{found['across_patients']} groups of photographs of one eye bear several patient ids.")
+    if found["across_splits"]:
+        advice = "" if document["near_duplicates"] == "group" else "; data.near_duplicates: group keeps them together"
+        warnings.append(f"{found['across_splits']} groups of photographs of one eye are in several splits{advice}.")
+    swapped = document["sides"]["swapped"]
+    if swapped and swapped["count"]:
+        warnings.append(f"{swapped['count']} samples seem to have left and right eye swapped (by the optic disc).")
+    return warnings
+
+
+def _shortcut_warnings(found: dict[str, Any]) -> list[str]:
+    warnings = []
+    for feature, entry in found.items():
+        easy = {label: score for label, score in entry["by_class"].items() if score >= DANGEROUS}
+        if easy:
+            shown = ", ".join(
+                f"{label} ({score:.2f})" for label, score in sorted(easy.items(), key=lambda e: -e[1])[:3]
+            )
+            warnings.append(f"The {feature} alone tells {shown} from the other classes: AUROC without a retina.")
+        for value in entry["giveaways"][:MOST_GIVEAWAYS]:
+            warnings.append(
+                f"{value['column']} = {value['value']} is {value['share']:.0%} {value['class']} "
+                f"({value['count']} examples): the value gives the class away."
+            )
+    return warnings
+
+
+def _quarantine_warnings(quarantined: list[dict[str, Any]]) -> list[str]:
+    if not quarantined:
+        return []
+    return [f"{len(quarantined)} rows could not be used; audit.json names their lines and reasons."]

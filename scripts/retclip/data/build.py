@@ -1,164 +1,248 @@
 """Builds the stores and sample tables of a run from a source, streaming, with bad pictures set aside."""
 
 import hashlib
-import multiprocessing
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from retclip.core.files import canonical_json, sha256_of, write_json, write_parquet
 from retclip.core.logs import say
-from retclip.data.images import load_fundus
-from retclip.data.sources import COLUMNS, SPLITS, Problems, fill_texts, read_source
+from retclip.data.near_duplicates import groups_of
+from retclip.data.pictures import Prepared, Wanted, WorkingStore, prepare
+from retclip.data.samples import COLUMNS, EXTRAS, SPLITS, Problems, fill_texts, text_columns
+from retclip.data.sources import Source, read_source
 from retclip.data.splits import assign_splits, cut_val_from_train
 from retclip.data.store import write_store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FORMAT_VERSION = 1
-SAY_SECONDS = 10.0
-PICTURES_PER_TASK = 16
+FORMAT_VERSION = 2
+SIDES = ("left", "right")
 UNITS = {"eye": ("left", "right"), "patient": ("patient",), "none": ()}
+NO_PATIENTS = "none"
 
 
-def read_samples(
-    kind: str,
-    manifest: Path,
-    test_manifest: Path | None,
-    image_root: Path,
-    test_fraction: float,
-    val_fraction: float,
-    seed: int,
-) -> tuple["pd.DataFrame", Problems, bool]:
-    """All samples with texts and splits; the rows that cannot be used; whether texts come from labels."""
-    import pandas as pd
+class Settings(NamedTuple):
+    """How a source becomes stores; the keys bear the same names in the config's `data`."""
 
-    frame, problems = read_source(kind, manifest, image_root)
-    if test_manifest is not None:
-        tests, more = read_source(kind, test_manifest, image_root)
-        frame = pd.concat([frame.assign(split="train"), tests.assign(split="test")], ignore_index=True)
-        problems += [{**problem, "reason": f"{test_manifest.name}: {problem['reason']}"} for problem in more]
-        twice = frame["sample_id"][frame["sample_id"].duplicated()]
-        if len(twice):
-            raise ValueError(f"{test_manifest}: sample {twice.iloc[0]!r} is in {manifest} too; keep it in one.")
-    if not len(frame):
-        first = f" Line {problems[0]['row']}: {problems[0]['reason']}." if problems else ""
-        raise ValueError(f"{manifest}: no row can be used.{first}")
-    frame, from_labels = fill_texts(frame)
-    if frame["split"].eq("").all():
-        frame["split"] = assign_splits(frame, test_fraction, val_fraction, seed)
-    elif frame["split"].eq("").any():
-        raise ValueError(f"{manifest}: some rows have a split and some have none; fill the column or leave it out.")
-    else:
-        frame["split"] = cut_val_from_train(frame, val_fraction, seed)
-    _refuse_leaks(frame, manifest)
-    return frame, problems, from_labels
+    image_size: int
+    image_encoding: str
+    test_fraction: float
+    val_fraction: float
+    max_bad_fraction: float
+    near_duplicates: str
+    report_section: str | None
+    seed: int
+    threads: int
 
 
-def build(
-    frame: "pd.DataFrame",
-    problems: Problems,
-    texts_from_labels: bool,
-    image_root: Path,
-    output_dir: Path,
-    image_size: int,
-    image_encoding: str,
-    threads: int,
-    max_bad_fraction: float,
-) -> None:
-    """Writes {split}.lmdb, samples*.parquet and fingerprint.json.
+def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) -> None:
+    """Writes {split}.lmdb, samples*.parquet, pictures.parquet and fingerprint.json to output_dir.
 
-    Raises ValueError where more than max_bad_fraction of the rows are unusable, where a split is empty or
-    where the training split has one class only.
+    work_dir holds what a killed or repeated build goes on from. Raises ValueError where more than
+    max_bad_fraction of the rows are unusable, where a split is empty, where a patient is in two splits, or
+    where all labels are one class.
     """
+    frame, problems = read_source(source)
     rows = int(frame[["row_left", "row_right"]].ne("").sum().sum()) + len(problems)
-    _refuse_many(problems, rows, max_bad_fraction)
-    digests: dict[str, str] = {}
-    for split in SPLITS:
-        part = frame[frame["split"] == split]
-        pictures = _pictures(part, image_root, image_size, threads, problems, digests, split)
-        write_store(output_dir / f"{split}.lmdb", pictures, 2 * len(part), image_size, image_encoding)
-    _refuse_many(problems, rows, max_bad_fraction)
-    frame = _without_bad_eyes(frame, digests)
-    fingerprint = _fingerprint(frame, digests, output_dir, image_size, image_encoding, texts_from_labels)
-    _refuse_useless(fingerprint)
-    table = frame[list(COLUMNS)].sort_values("sample_id").reset_index(drop=True)
-    for split in SPLITS:
-        write_parquet(output_dir / f"samples_{split}.parquet", table[table["split"] == split])
-    write_parquet(output_dir / "samples.parquet", table)
+    _refuse_many(problems, rows, settings.max_bad_fraction)
+    wanted = _wanted(frame)
+    store = WorkingStore(work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted))
+    try:
+        pictures, unreadable = prepare(wanted, source.image_root, store, settings.threads)
+        problems += unreadable
+        _refuse_many(problems, rows, settings.max_bad_fraction)
+        frame = _without_bad_eyes(frame, pictures)
+        if source.eye_images == "best":
+            frame = _sharpest(frame, pictures)
+        frame, from_labels = fill_texts(frame, settings.report_section)
+        groups = _groups(frame, pictures, settings)
+        if settings.near_duplicates == "drop":
+            frame = _first_of_each_group(frame, groups)
+        frame["split"] = _splits(frame, groups, source, settings)
+        _write(frame, pictures, groups, store, output_dir, settings)
+        fingerprint = _fingerprint(frame, pictures, output_dir, source, settings, from_labels)
+        _refuse_useless(fingerprint)
+        store.keep_only({picture.name for picture in pictures.values()})
+    finally:
+        store.close()
     problems.sort(key=lambda problem: problem["row"])
     write_json(output_dir / "fingerprint.json", {**fingerprint, "quarantined": problems})
 
 
-def _pictures(
-    part: "pd.DataFrame",
-    root: Path,
-    size: int,
-    threads: int,
-    problems: Problems,
-    digests: dict[str, str],
-    split: str,
-) -> Iterator[tuple[str, np.ndarray]]:
-    """Every readable picture of a split in a fixed order; the others go to `problems`."""
-    tasks = [
-        (f"{row.sample_id}/{side}", int(getattr(row, f"row_{side}")), str(root / source), size)
-        for row in part.sort_values("sample_id").itertuples()
-        for side, source in (("left", row.source_left), ("right", row.source_right))
-        if source
+def _wanted(frame: "pd.DataFrame") -> list[Wanted]:
+    return [
+        Wanted(f"{row.sample_id}/{side}", int(getattr(row, f"row_{side}")), location)
+        for row in frame.sort_values("sample_id").itertuples()
+        for side, location in (("left", row.source_left), ("right", row.source_right))
+        if location
     ]
-    started = said = time.monotonic()
-    with multiprocessing.Pool(threads) as pool:
-        for done, (key, line, picture, reason) in enumerate(
-            pool.imap(_load, tasks, chunksize=PICTURES_PER_TASK), start=1
-        ):
-            if picture is None:
-                problems.append({"row": line, "reason": reason})
-                continue
-            digests[key] = hashlib.sha256(picture.tobytes()).hexdigest()
-            yield key, picture
-            if time.monotonic() - said > SAY_SECONDS:
-                said = time.monotonic()
-                left = (said - started) / done * (len(tasks) - done)
-                say(f"{split}: {done} of {len(tasks)} pictures, {left:.0f} s to go")
-    say(f"{split}: {len(part)} samples, {len(tasks)} pictures")
 
 
-def _load(task: tuple[str, int, str, int]) -> tuple[str, int, np.ndarray | None, str]:
-    key, line, path, size = task
-    try:
-        return key, line, load_fundus(path, size), ""
-    except ValueError as error:
-        return key, line, None, str(error)
-
-
-def _without_bad_eyes(frame: "pd.DataFrame", digests: dict[str, str]) -> "pd.DataFrame":
+def _without_bad_eyes(frame: "pd.DataFrame", pictures: dict[str, Prepared]) -> "pd.DataFrame":
     """A sample keeps the eye that can be read; without any it goes."""
     frame = frame.copy()
-    has = {side: (frame["sample_id"] + f"/{side}").isin(digests.keys()).to_numpy() for side in ("left", "right")}
+    has = {side: np.array([f"{name}/{side}" in pictures for name in frame["sample_id"]], dtype=bool) for side in SIDES}
     unknown = frame["eyes"].eq("unknown").to_numpy()
     eyes = np.select(
         [unknown & has["left"], has["left"] & has["right"], has["left"], has["right"]],
         ["unknown", "both", "left", "right"],
         "none",
     )
-    for side in ("left", "right"):
+    for side in SIDES:
         frame[f"source_{side}"] = frame[f"source_{side}"].where(has[side], "")
         if not unknown.all():
             frame[f"label_{side}"] = frame[f"label_{side}"].where(has[side], "")
     frame["eyes"] = eyes
-    return frame[eyes != "none"]
+    return frame[eyes != "none"].reset_index(drop=True)
+
+
+def _sharpest(frame: "pd.DataFrame", pictures: dict[str, Prepared]) -> "pd.DataFrame":
+    """Of several samples of one name (NAME, NAME#2, ...), one with the sharpest picture of each eye.
+
+    The pictures dictionary follows: the best picture is filed under the first sample's key.
+    """
+    frame = frame.copy()
+    names = frame["sample_id"].str.replace(r"#\d+$", "", regex=True)
+    kept = []
+    for name, members in frame.groupby(names, sort=False):
+        first = members.index[0]
+        kept.append(first)
+        for side in SIDES:
+            keys = [f"{frame.loc[index, 'sample_id']}/{side}" for index in members.index]
+            there = [place for place, key in enumerate(keys) if key in pictures]
+            if not there:
+                continue
+            best = max(there, key=lambda place: (pictures[keys[place]].looks.sharpness, -place))
+            origin = members.index[best]
+            for column in (f"source_{side}", f"row_{side}", f"label_{side}", f"text_{side}"):
+                frame.loc[first, column] = frame.loc[origin, column]
+            chosen = pictures[keys[best]]
+            for key in keys:
+                pictures.pop(key, None)
+            pictures[f"{name}/{side}"] = chosen
+        frame.loc[first, "sample_id"] = name
+        seen = [side for side in SIDES if f"{name}/{side}" in pictures]
+        if frame.loc[first, "eyes"] != "unknown":
+            frame.loc[first, "eyes"] = "both" if len(seen) == 2 else seen[0]
+    return frame.loc[kept].reset_index(drop=True)
+
+
+def _groups(frame: "pd.DataFrame", pictures: dict[str, Prepared], settings: Settings) -> dict[str, int]:
+    """Picture key -> number of the group of pictures of one eye; keys without a fellow are left out."""
+    if settings.near_duplicates == "ignore":
+        return {}
+    keys = [key for key in _keys(frame) if key in pictures]
+    leaders = groups_of([pictures[key].looks.thumbnail for key in keys], settings.threads)
+    sizes = np.bincount(leaders, minlength=len(keys))
+    return {key: int(leader) for key, leader in zip(keys, leaders, strict=True) if sizes[leader] > 1}
+
+
+def _keys(frame: "pd.DataFrame") -> list[str]:
+    return sorted(f"{name}/{side}" for name in frame["sample_id"] for side in SIDES)
+
+
+def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.DataFrame":
+    """Of the samples that share an eye, the first; one of the test split stays before one of train."""
+    order = frame["split"].map({"test": 0, "val": 1}).fillna(2)
+    seen: set[int] = set()
+    kept = []
+    for index in order.sort_values(kind="stable").index:
+        keys = [f"{frame.loc[index, 'sample_id']}/{side}" for side in SIDES]
+        own = {groups[key] for key in keys if key in groups}
+        if not own & seen:
+            kept.append(index)
+        seen |= own
+    say(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
+    return frame.loc[sorted(kept)].reset_index(drop=True)
+
+
+def _splits(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
+    if frame["split"].eq("").all():
+        people = _people(frame, groups, source, settings)
+        return assign_splits(frame, settings.test_fraction, settings.val_fraction, settings.seed, people)
+    if frame["split"].eq("").any():
+        lines = frame.loc[frame["split"].eq(""), ["row_left", "row_right"]].iloc[0]
+        raise ValueError(
+            f"{source.table}: some rows have a split and some have none (the first in line "
+            f"{lines['row_left'] or lines['row_right']}); fill the column or leave it out."
+        )
+    split = cut_val_from_train(frame, settings.val_fraction, settings.seed)
+    _refuse_leaks(frame.assign(split=split), source.table)
+    return split
+
+
+def _people(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
+    """Who must not be parted: a patient, and all patients that share an eye with it where that is asked."""
+    patients = frame["patient_id"]
+    if settings.near_duplicates != "group" and source.patient_id != NO_PATIENTS:
+        return patients
+    leader = {patient: patient for patient in patients}
+
+    def root(patient: str) -> str:
+        while leader[patient] != patient:
+            patient = leader[patient]
+        return patient
+
+    of_group: dict[int, str] = {}
+    for name, patient in zip(frame["sample_id"], patients, strict=True):
+        for group in (groups.get(f"{name}/{side}") for side in SIDES):
+            if group is not None:
+                low, high = sorted((root(of_group.setdefault(group, patient)), root(patient)))
+                leader[high] = low
+    return patients.map(root)
+
+
+def _write(
+    frame: "pd.DataFrame",
+    pictures: dict[str, Prepared],
+    groups: dict[str, int],
+    store: WorkingStore,
+    output_dir: Path,
+    settings: Settings,
+) -> None:
+    output_dir.mkdir(parents=True, exist_ok=True)
+    languages = [name for name in text_columns(frame) if name not in COLUMNS]
+    table = frame[[*COLUMNS, *languages, *EXTRAS]].sort_values("sample_id").reset_index(drop=True)
+    for split in SPLITS:
+        part = table[table["split"] == split]
+        keys = [key for key in _keys(part) if key in pictures]
+        contents = store.contents(pictures[key].name for key in keys)
+        path = output_dir / f"{split}.lmdb"
+        write_store(path, zip(keys, contents, strict=True), len(keys), settings.image_size, settings.image_encoding)
+        write_parquet(output_dir / f"samples_{split}.parquet", part)
+        say(f"{split}: {len(part)} samples, {len(keys)} pictures")
+    write_parquet(output_dir / "samples.parquet", table)
+    write_parquet(output_dir / "pictures.parquet", _picture_table(table, pictures, groups))
+
+
+def _picture_table(table: "pd.DataFrame", pictures: dict[str, Prepared], groups: dict[str, int]) -> "pd.DataFrame":
+    """One row a picture: sample_id, eye, its looks but the thumbnail, digest, and near_duplicates (-1: of none)."""
+    import pandas as pd
+
+    rows = []
+    for name, eyes in zip(table["sample_id"], table["eyes"], strict=True):
+        for side in SIDES:
+            picture = pictures.get(f"{name}/{side}")
+            if picture is not None:
+                looks = picture.looks._asdict()
+                looks.pop("thumbnail")
+                group = groups.get(f"{name}/{side}", -1)
+                eye = "unknown" if eyes == "unknown" else side
+                rows.append(
+                    {"sample_id": name, "eye": eye, **looks, "digest": picture.digest, "near_duplicates": group}
+                )
+    return pd.DataFrame(rows)
 
 
 def _fingerprint(
     frame: "pd.DataFrame",
-    digests: dict[str, str],
+    pictures: dict[str, Prepared],
     output_dir: Path,
-    image_size: int,
-    image_encoding: str,
+    source: Source,
+    settings: Settings,
     texts_from_labels: bool,
 ) -> dict[str, Any]:
     by_eye = frame[["label_left", "label_right"]].ne("").to_numpy().any()
@@ -175,38 +259,43 @@ def _fingerprint(
             "samples": len(part),
             "images": int(part[["source_left", "source_right"]].ne("").sum().sum()),
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
-            "sha256": _content_hash(part, digests),
+            "sha256": _content_hash(part, pictures),
             "per_class": {label: units.count(label) for label in sorted(single)},
         }
     fingerprint: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
-        "image_size": image_size,
-        "image_encoding": image_encoding,
+        "image_size": settings.image_size,
+        "image_encoding": settings.image_encoding,
         "classes": sorted(single),
         "label_level": label_level,
         "text_level": "eye" if different.any() else "patient",
-        "texts_from_labels": texts_from_labels,
+        "texts_from_labels": bool(texts_from_labels),
+        "patients_known": source.patient_id != NO_PATIENTS,
+        "near_duplicates": settings.near_duplicates,
         "splits": splits,
     }
     return {**fingerprint, "sha256": sha256_of({k: splits[k]["sha256"] for k in SPLITS})}
 
 
-def _content_hash(part: "pd.DataFrame", digests: dict[str, str]) -> str:
+def _content_hash(part: "pd.DataFrame", pictures: dict[str, Prepared]) -> str:
     """Of what a training can see of a split: ids, labels, texts and pixels, in the order of the ids."""
+    unseen = ("source_left", "source_right", "row_left", "row_right", *EXTRAS)
     digest = hashlib.sha256()
-    for row in part.to_dict("records"):
-        keys = [f"{row['sample_id']}/{side}" for side in ("left", "right")]
-        seen = [row[name] for name in COLUMNS if not name.startswith("source_")]
-        digest.update(canonical_json([*seen, *(digests.get(key, "") for key in keys)]).encode())
+    for row in part.drop(columns=list(unseen)).to_dict("records"):
+        keys = [f"{row['sample_id']}/{side}" for side in SIDES]
+        pixels = [pictures[key].digest if key in pictures else "" for key in keys]
+        digest.update(canonical_json([*row.values(), *pixels]).encode())
     return digest.hexdigest()
 
 
-def _refuse_leaks(frame: "pd.DataFrame", manifest: Path) -> None:
+def _refuse_leaks(frame: "pd.DataFrame", table: Path) -> None:
     splits = frame.groupby("patient_id")["split"].nunique()
     leaking = splits[splits > 1]
     if len(leaking):
+        rows = frame[frame["patient_id"] == leaking.index[0]]
+        lines = [line for pair in zip(rows["row_left"], rows["row_right"], strict=True) for line in pair if line]
         raise ValueError(
-            f"{manifest}: {len(leaking)} patients are in more than one split (the first: {leaking.index[0]}); "
+            f"{table}: {len(leaking)} patients are in more than one split (the first: lines {', '.join(lines[:4])}); "
             "correct the split column, since a test on known patients proves nothing."
         )
 

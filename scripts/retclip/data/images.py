@@ -1,10 +1,17 @@
 """From a picture file of any common kind to the cropped, resized fundus."""
 
+import io
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from retclip.data.looks import look_at
+
+if TYPE_CHECKING:
+    from retclip.data.looks import Looks
 
 # A fundus photograph has at most a few dozen megapixels; more is a decompression bomb.
 MAX_PIXELS = 100_000_000
@@ -14,36 +21,62 @@ DARK = 16
 LIT_SHARE = 0.02
 # A crop to less than this share of the picture's side has found something else than the fundus.
 SMALLEST_CROP = 0.3
+DICOM_SIDES = {"L": "left", "R": "right"}
+
+
+class Fundus(NamedTuple):
+    """pixels: uint8 [size, size, 3], upright, RGB, cropped to the fundus, padded to a square, resized."""
+
+    pixels: np.ndarray
+    looks: "Looks"
 
 
 def load_fundus(path: str | Path, size: int) -> np.ndarray:
-    """uint8 [size, size, 3]: upright, RGB, cropped to the fundus, padded to a square, resized.
-
-    Raises ValueError with the reason where the file is missing, empty, truncated, too large or no picture.
-    """
+    """The pixels of read_fundus for a file. Raises ValueError likewise, or where the file is missing."""
     path = Path(path)
     if not path.is_file():
         raise ValueError("the image file does not exist")
-    if path.stat().st_size == 0:
+    return read_fundus(path.read_bytes(), size).pixels
+
+
+def read_fundus(content: bytes, size: int) -> Fundus:
+    """The fundus in an image file's bytes, and how the whole photograph looks.
+
+    Raises ValueError with the reason where it is empty, truncated, too large or no picture.
+    """
+    if not content:
         raise ValueError("the image file is empty")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; we refuse the too large
-            with Image.open(path) as image:
-                if image.width * image.height > MAX_PIXELS:
-                    raise ValueError(f"the image has {image.width} x {image.height} pixels, which is too large")
-                # JPEG decodes at 1/2, 1/4 or 1/8 for free; twice the size leaves room for the crop
-                image.draft("RGB", (2 * size, 2 * size))
-                picture = to_rgb(ImageOps.exif_transpose(image))
+            whole, original = _read_dicom(content) if _is_dicom(content) else _read_picture(content, size)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        raise ValueError(f"the image cannot be read ({str(error).splitlines()[0][:80]})") from None
-    return np.asarray(crop_to_fundus(picture).resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
+        reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
+        # Pillow names the buffer's address, which helps nobody
+        reason = reason.split(" <_io")[0].removesuffix(" file")
+        raise ValueError(f"the image cannot be read ({reason})") from None
+    square = crop_to_fundus(whole)
+    pixels = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
+    return Fundus(pixels, look_at(whole, square, original, len(content)))
+
+
+def laterality(path: Path) -> str | None:
+    """left or right where a DICOM file says so; None for every other file. Nothing else of its header is kept."""
+    if path.suffix.lower() not in (".dcm", ".dicom"):
+        return None
+    import pydicom
+
+    try:
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ImageLaterality", "Laterality"])
+    except (OSError, pydicom.errors.InvalidDicomError):
+        return None  # the build says what is wrong with it
+    return DICOM_SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB of any mode: 16-bit is scaled by its brightest pixel's power of two, alpha laid on black."""
     if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float64)
+        values = np.nan_to_num(np.asarray(image, dtype=np.float64))
         top = max(255.0, 2.0 ** np.ceil(np.log2(max(values.max(), 1.0) + 1)) - 1)
         return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8)).convert("RGB")
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
@@ -71,5 +104,62 @@ def crop_to_fundus(image: Image.Image) -> Image.Image:
     return square
 
 
+def _read_picture(content: bytes, size: int) -> tuple[Image.Image, tuple[int, int]]:
+    """The picture, perhaps at reduced scale, and the size it has in the file."""
+    with Image.open(io.BytesIO(content)) as image:
+        _select_largest_page(image)
+        original = image.size
+        _check_pixels(*original)
+        # JPEG decodes at 1/2, 1/4 or 1/8 for free; twice the size leaves room for the crop
+        image.draft("RGB", (2 * size, 2 * size))
+        return to_rgb(ImageOps.exif_transpose(image)), original
+
+
+def _select_largest_page(image: Image.Image) -> None:
+    """Of a TIFF with several pages the photograph, not its thumbnails."""
+    pages = getattr(image, "n_frames", 1)
+    if image.format != "TIFF" or pages == 1:
+        return
+    areas = []
+    for page in range(min(pages, 64)):
+        image.seek(page)
+        areas.append(image.width * image.height)
+    image.seek(int(np.argmax(areas)))
+
+
+def _is_dicom(content: bytes) -> bool:
+    return content[128:132] == b"DICM"
+
+
+def _read_dicom(content: bytes) -> tuple[Image.Image, tuple[int, int]]:
+    """The first frame, its stored bits scaled to eight."""
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(io.BytesIO(content))
+        _check_pixels(int(dataset.Columns), int(dataset.Rows))
+        pixels = np.asarray(dataset.pixel_array)
+    except ValueError:
+        raise
+    except Exception as error:  # each codec of pydicom has errors of its own
+        raise ValueError(f"the DICOM file cannot be read ({str(error).splitlines()[0][:80]})") from None
+    if int(dataset.get("NumberOfFrames") or 1) > 1:
+        pixels = pixels[0]
+    top = 2 ** int(dataset.BitsStored) - 1
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        pixels = top - pixels
+    if dataset.PhotometricInterpretation.startswith("YBR"):
+        pixels = pydicom.pixels.convert_color_space(pixels, dataset.PhotometricInterpretation, "RGB")
+    eight = (pixels.astype(np.float32) / top * 255).clip(0, 255).astype(np.uint8)
+    return Image.fromarray(eight).convert("RGB"), (int(dataset.Columns), int(dataset.Rows))
+
+
+def _check_pixels(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"the image has {width} x {height} pixels, which is too large")
+
+
 # A truncated file must be an error: half a grey picture would train as well as a whole one.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
+# The limit is ours, checked before anything is decoded; Pillow's own would warn in every process.
+Image.MAX_IMAGE_PIXELS = None

@@ -11,17 +11,19 @@ if TYPE_CHECKING:
 LABEL_COLUMNS = ("label", "label_left", "label_right")
 
 
-def assign_splits(frame: "pd.DataFrame", test_fraction: float, val_fraction: float, seed: int) -> "pd.Series":
-    """train, val or test for every row, decided per patient.
+def assign_splits(
+    frame: "pd.DataFrame", test_fraction: float, val_fraction: float, seed: int, people: "pd.Series | None" = None
+) -> "pd.Series":
+    """train, val or test for every row, decided per patient, or per person in `people` where one has several ids.
 
     Each patient draws a number from a hash of (patient_id, seed), and the number alone decides, so a new
     patient moves no other. Only where that leaves a label without test or val patients, the patient of that
     label with the nearest number moves there: with three patients or more, every label is in every split.
     val_fraction is of the patients that are not in test.
     """
-    patients = frame.groupby("patient_id", sort=True)
-    numbers = {patient: _number(patient, seed) for patient in patients.groups}
-    strata = _strata(frame)
+    people = frame["patient_id"] if people is None else people
+    numbers = {person: _number(person, seed) for person in sorted(set(people))}
+    strata = _strata(frame, people)
     limit = test_fraction + (1 - test_fraction) * val_fraction
     chosen = {
         patient: "test" if number < test_fraction else "val" if number < limit else "train"
@@ -30,7 +32,7 @@ def assign_splits(frame: "pd.DataFrame", test_fraction: float, val_fraction: flo
     wanted = ("test", "val", "train") if test_fraction > 0 else ("val", "train")
     for members in strata.values():
         _fill_empty_splits(members, numbers, chosen, wanted)
-    return frame["patient_id"].map(chosen).rename("split")
+    return people.map(chosen).rename("split")
 
 
 def cut_val_from_train(frame: "pd.DataFrame", val_fraction: float, seed: int) -> "pd.Series":
@@ -48,7 +50,7 @@ def stratified_subset(frame: "pd.DataFrame", samples: int, seed: int) -> np.ndar
 
     Patients stand in one order in which labels are evenly spread; a larger subset contains every smaller one.
     """
-    strata = _strata(frame)
+    strata = _strata(frame, frame["patient_id"])
     numbers = {
         patient: (rank + 0.5) / len(members)
         for members in strata.values()
@@ -72,9 +74,9 @@ def labels_of(frame: "pd.DataFrame") -> "pd.Series":
     return joined.map(lambda text: frozenset(label for label in text.split("|") if label))
 
 
-def _strata(frame: "pd.DataFrame") -> dict[str, list[str]]:
-    """Patients by the rarest label they have, counted over patients."""
-    labels = labels_of(frame).groupby(frame["patient_id"]).agg(lambda sets: frozenset().union(*sets))
+def _strata(frame: "pd.DataFrame", people: "pd.Series") -> dict[str, list[str]]:
+    """People by the rarest label they have, counted over people."""
+    labels = labels_of(frame).groupby(people).agg(lambda sets: frozenset().union(*sets))
     counts: dict[str, int] = {}
     for found in labels:
         for label in found:

@@ -4,6 +4,7 @@ import io
 import json
 import os
 from collections.abc import Iterable
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,27 +18,35 @@ META = b"__meta__"
 JPEG_QUALITY = 95
 # LMDB adds a page and a key to each value; the map is cut to what was used afterwards.
 OVERHEAD_BYTES = 16_384
+PICTURES_PER_TRANSACTION = 256
 
 
-def write_store(
-    path: str | Path, pictures: Iterable[tuple[str, np.ndarray]], count: int, size: int, encoding: str
-) -> None:
-    """Writes at most `count` pictures (key, uint8 [size, size, 3]) in the order given, whole or not at all.
+def write_store(path: str | Path, pictures: Iterable[tuple[str, bytes]], count: int, size: int, encoding: str) -> None:
+    """Writes at most `count` pictures (key, encoded pixels) in the order given, whole or not at all.
 
     encoding: raw or jpeg. The file holds `__meta__` with the format version, size, encoding and count.
+    Raises ValueError where the disk is full.
     """
     capacity = (count + 1) * (size * size * 3 + OVERHEAD_BYTES) + 1_048_576
     meta: dict[str, Any] = {"format_version": FORMAT_VERSION, "size": size, "encoding": encoding, "count": 0}
     with atomic(path) as temporary:
         temporary.unlink()  # lmdb makes its own file, and refuses an empty one
         environment = lmdb.open(str(temporary), map_size=capacity, subdir=False, lock=False, sync=False, writemap=False)
-        with environment.begin(write=True) as transaction:
-            for key, picture in pictures:
-                transaction.put(key.encode(), _encode(picture, encoding))
-                meta["count"] += 1
-            transaction.put(META, json.dumps(meta).encode())
-        environment.sync(True)
-        environment.close()
+        waiting = iter(pictures)
+        try:
+            # a transaction holds its pages in memory: many small ones keep that flat
+            while some := list(islice(waiting, PICTURES_PER_TRANSACTION)):
+                with environment.begin(write=True) as transaction:
+                    for key, content in some:
+                        transaction.put(key.encode(), content)
+                meta["count"] += len(some)
+            with environment.begin(write=True) as transaction:
+                transaction.put(META, json.dumps(meta).encode())
+            environment.sync(True)
+        except lmdb.Error as error:
+            raise ValueError(f"{path}: cannot be written ({error}); is the disk full?") from None
+        finally:
+            environment.close()
 
 
 class Store:
@@ -88,7 +97,8 @@ class Store:
             self._meta = json.loads(meta)
 
 
-def _encode(picture: np.ndarray, encoding: str) -> bytes:
+def encode(picture: np.ndarray, encoding: str) -> bytes:
+    """uint8 [S, S, 3] as it lies in a store: raw bytes, or JPEG."""
     if encoding == "raw":
         return np.ascontiguousarray(picture).tobytes()
     from PIL import Image

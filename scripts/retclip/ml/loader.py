@@ -33,7 +33,9 @@ class Split:
         samples: int | None = None,
         seed: int = 0,
         shuffle_texts: bool = False,
+        text_columns: dict[str, str] | None = None,
     ) -> None:
+        """text_columns: unit -> column, for an encoder that reads other texts than TEXT_COLUMNS."""
         import pandas as pd
 
         frame = pd.read_parquet(Path(data_dir) / f"samples_{name}.parquet")
@@ -46,12 +48,13 @@ class Split:
         self.present = np.stack([np.isin(eyes, ("left", "both")), np.isin(eyes, ("right", "both"))], axis=1)
         self.keys = _keys(self.frame["sample_id"].tolist(), eyes)
         self.targets = _targets(self.frame, self.classes, fingerprint["label_level"])
-        self.texts = {unit: self.frame[column].tolist() for unit, column in TEXT_COLUMNS.items()}
+        self.texts = {unit: _texts(self.frame, unit, text_columns) for unit in TEXT_COLUMNS}
         if shuffle_texts:
             # the negative control: one permutation for all three texts, so that only the pairing is lost
             order = np.random.default_rng(seed).permutation(len(self.frame))
             self.texts = {unit: [texts[i] for i in order] for unit, texts in self.texts.items()}
-        units = UNITS if fingerprint["text_level"] == "eye" else ("patient",)
+        by_eye = fingerprint["text_level"] == "eye" if text_columns is None else len(text_columns) > 1
+        units = UNITS if by_eye else ("patient",)
         self.tokens = {unit: tokenize(self.texts[unit], context_length) for unit in units}
 
     def __len__(self) -> int:
@@ -107,6 +110,18 @@ def _keys(sample_ids: list[str], eyes: np.ndarray) -> list[tuple[str, str]]:
             only = right if seen == "right" else left
             keys.append((only, only))
     return keys
+
+
+def _texts(frame: Any, unit: str, text_columns: dict[str, str] | None) -> list[str]:
+    """A unit's texts. Where a text in another language is missing, the table's first language stands in."""
+    own = frame[TEXT_COLUMNS[unit]]
+    if text_columns is None:
+        return own.tolist()
+    column = text_columns.get(unit, text_columns["patient"])
+    if column not in frame.columns:
+        there = ", ".join(name for name in frame.columns if name.startswith("text"))
+        raise ValueError(f"model.text_encoders names the text column {column}, but the table has only {there}.")
+    return frame[column].where(frame[column].ne(""), own).tolist()
 
 
 def _targets(frame: Any, classes: list[str], label_level: str) -> dict[str, np.ndarray]:

@@ -33,10 +33,11 @@ def load_text_encoder(folder: str | Path) -> nn.Module:
     return model
 
 
-def load_tokenizer(folder: str | Path) -> Tokenize:
+def load_tokenizer(folder: str | Path, long_texts: str = "head") -> Tokenize:
     """A function (texts, context_length) -> (ids int64 [N, L], mask int64 [N, L]).
 
-    L is the longest text, at most context_length; a longer text loses its end but keeps [CLS] and [SEP].
+    L is the longest text, at most context_length. Of a longer text the head or the tail is read (long_texts);
+    [CLS] and [SEP] stay.
     """
     from tokenizers import Tokenizer
 
@@ -49,7 +50,7 @@ def load_tokenizer(folder: str | Path) -> Tokenize:
         raise ValueError(f"{path}: has no [PAD] token, so it is not a BERT tokenizer.")
 
     def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        tokenizer.enable_truncation(context_length)
+        tokenizer.enable_truncation(context_length, direction="left" if long_texts == "tail" else "right")
         tokenizer.enable_padding(pad_id=padding)
         encoded = tokenizer.encode_batch(texts)
         ids = torch.tensor([text.ids for text in encoded], dtype=torch.int64)

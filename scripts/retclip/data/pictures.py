@@ -1,0 +1,214 @@
+"""From picture files to prepared pixels in one working store, which a killed or repeated build goes on from.
+
+Each picture is filed under what it was made of: its place, size and time of change, and how it is prepared. A second
+build therefore prepares only what is new, and one that was killed loses the last few pictures.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lmdb
+
+from retclip.core.files import sha256_of
+from retclip.core.logs import say
+from retclip.data import source_retclip
+from retclip.data.images import read_fundus
+from retclip.data.looks import Looks
+from retclip.data.samples import CONTAINERS
+from retclip.data.store import OVERHEAD_BYTES, encode
+
+# Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
+PREPARATION = 1
+SAY_SECONDS = 10.0
+PICTURES_PER_TASK = 16
+TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared pictures do not pile up
+
+
+class Wanted(NamedTuple):
+    """key: {sample_id}/{side}; line: its row in the table; location: see samples."""
+
+    key: str
+    line: int
+    location: str
+
+
+class Prepared(NamedTuple):
+    """A picture in the working store: its name there, the SHA-256 of its pixels, and how it looks."""
+
+    name: str
+    digest: str
+    looks: Looks
+
+
+class WorkingStore:
+    """The prepared pictures of all splits, by what they were made of."""
+
+    def __init__(self, path: Path, size: int, encoding: str, most: int) -> None:
+        """most: pictures it has to have room for. Raises ValueError where the file is there but is no LMDB."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.size, self.encoding = path, size, encoding
+        capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
+        try:
+            self._environment = lmdb.open(
+                str(path), subdir=False, lock=False, map_size=capacity, max_dbs=2, sync=False, meminit=False
+            )
+            self._pixels, self._notes = (self._environment.open_db(name) for name in (b"pixels", b"notes"))
+        except lmdb.Error as error:
+            raise ValueError(f"{path}: cannot be opened ({error}); delete it and run again.") from None
+
+    def put(self, entries: Iterable[tuple[str, bytes, str, Looks]]) -> None:
+        """Adds (name, encoded pixels, digest, looks), all or none, on disk when it returns."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for name, content, digest, looks in entries:
+                    note = {**looks._asdict(), "digest": digest, "thumbnail": looks.thumbnail.hex()}
+                    transaction.put(name.encode(), content, db=self._pixels)
+                    transaction.put(name.encode(), json.dumps(note).encode(), db=self._notes)
+            self._environment.sync(True)
+        except lmdb.Error as error:
+            raise ValueError(f"{self.path}: cannot be written ({error}); is the disk full?") from None
+
+    def note(self, name: str) -> Prepared | None:
+        """What is known of a picture; None where it has to be prepared."""
+        with self._environment.begin() as transaction:
+            value = transaction.get(name.encode(), db=self._notes)
+        if value is None:
+            return None
+        note = json.loads(value)
+        digest, thumbnail = note.pop("digest"), bytes.fromhex(note.pop("thumbnail"))
+        return Prepared(name, digest, Looks(**note, thumbnail=thumbnail))
+
+    def contents(self, names: Iterable[str]) -> Iterator[bytes]:
+        """The encoded pixels of the names, in their order."""
+        with self._environment.begin() as transaction:
+            for name in names:
+                content = transaction.get(name.encode(), db=self._pixels)
+                assert content is not None, name
+                yield content
+
+    def keep_only(self, names: set[str]) -> None:
+        """Drops what no sample uses any more, so that the file does not grow with every change."""
+        wanted = {name.encode() for name in names}
+        with self._environment.begin(write=True) as transaction:
+            stale = [key for key in transaction.cursor(db=self._notes).iternext(values=False) if key not in wanted]
+            for key in stale:
+                transaction.delete(key, db=self._pixels)
+                transaction.delete(key, db=self._notes)
+
+    def close(self) -> None:
+        self._environment.sync(True)
+        self._environment.close()
+
+
+def prepare(
+    wanted: list[Wanted], root: Path, store: WorkingStore, threads: int
+) -> tuple[dict[str, Prepared], list[dict[str, Any]]]:
+    """key -> its picture in the store, and {"row", "reason"} of those that cannot be read.
+
+    Streams: at any time a few pictures per process are in memory. Raises ValueError where a process dies.
+    """
+    names = {item.key: _name(root, item.location, store.size, store.encoding) for item in wanted}
+    found: dict[str, Prepared] = {}
+    missing: dict[str, list[Wanted]] = {}
+    for item in wanted:
+        known = store.note(names[item.key])
+        if known is None:
+            missing.setdefault(names[item.key], []).append(item)
+        else:
+            found[item.key] = known
+    if found and missing:
+        say(f"{len(found)} pictures are ready from before, {len(missing)} to prepare")
+    tasks = [(name, str(root), items[0].location, store.size, store.encoding) for name, items in missing.items()]
+    problems = []
+    started = said = time.monotonic()
+    done = 0
+    for results in _in_processes(_prepare, tasks, threads):
+        store.put((name, content, digest, looks) for name, content, digest, looks, _ in results if looks is not None)
+        for name, _, digest, looks, reason in results:
+            for item in missing[name]:
+                if looks is None:
+                    problems.append({"row": item.line, "reason": reason})
+                else:
+                    found[item.key] = Prepared(name, digest, looks)
+        done += len(results)
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            left = (said - started) / done * (len(tasks) - done)
+            say(f"{done} of {len(tasks)} pictures, {done / (said - started):.0f} a second, {left:.0f} s to go")
+    return found, problems
+
+
+def open_picture(root: Path, location: str) -> bytes:
+    """The bytes of the image file at a location: a path below the root, or a place in upstream's containers."""
+    if location.startswith(CONTAINERS):
+        scheme, rest = location.split("://", 1)
+        place, inner = rest.rsplit("?", 1)
+        first, second = inner.split("+")
+        if scheme == "tsv":
+            return source_retclip.read_base64(root / place, int(first), int(second))
+        return source_retclip.read_lmdb_picture(_environment(str(root / place)), bytes.fromhex(second), first)
+    try:
+        return (root / location).read_bytes()
+    except OSError as error:
+        raise ValueError(f"the image file cannot be read ({error.strerror})") from None
+
+
+def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, bytes, str, Looks | None, str]]:
+    results: list[tuple[str, bytes, str, Looks | None, str]] = []
+    for name, root, location, size, encoding in tasks:
+        try:
+            fundus = read_fundus(open_picture(Path(root), location), size)
+        except ValueError as error:
+            results.append((name, b"", "", None, str(error)))
+            continue
+        digest = hashlib.sha256(fundus.pixels.tobytes()).hexdigest()
+        results.append((name, encode(fundus.pixels, encoding), digest, fundus.looks, ""))
+    return results
+
+
+def _in_processes(work: Any, tasks: list[Any], threads: int) -> Iterator[Any]:
+    """work(some tasks) in order, with few results waiting: a plain map would fill the memory with them."""
+    waiting = iter([tasks[start : start + PICTURES_PER_TASK] for start in range(0, len(tasks), PICTURES_PER_TASK)])
+    if threads == 1 or len(tasks) <= PICTURES_PER_TASK:
+        yield from map(work, waiting)
+        return
+    with ProcessPoolExecutor(threads) as pool:
+        running = deque(pool.submit(work, piece) for piece in islice(waiting, threads * TASKS_AHEAD))
+        try:
+            while running:
+                yield running.popleft().result()
+                running.extend(pool.submit(work, piece) for piece in islice(waiting, 1))
+        except BrokenProcessPool:
+            raise ValueError(
+                "a process that reads pictures was killed, most likely for want of memory; "
+                "run again, with fewer threads: finished pictures are kept."
+            ) from None
+
+
+def _name(root: Path, location: str, size: int, encoding: str) -> str:
+    """What a prepared picture was made of, as a hash. A missing file has a name, too; reading it will say so."""
+    path = root / location
+    if location.startswith(CONTAINERS):
+        path = root / location.split("://", 1)[1].rsplit("?", 1)[0]
+        path = path / "data.mdb" if path.is_dir() else path
+    try:
+        status = os.stat(path)
+        made_of = [location, status.st_size, status.st_mtime_ns]
+    except OSError:
+        made_of = [location, None, None]
+    return sha256_of([*made_of, size, encoding, PREPARATION])
+
+
+@lru_cache(maxsize=4)
+def _environment(path: str) -> lmdb.Environment:
+    return lmdb.open(path, subdir=Path(path).is_dir(), readonly=True, lock=False, readahead=False)

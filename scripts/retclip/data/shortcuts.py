@@ -1,0 +1,140 @@
+"""What beside the retina gives the class away: the frame, the size, the age. A model learns whatever is easiest."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FEATURES = {
+    "border colour": ("border_red", "border_green", "border_blue"),
+    "picture size": ("width", "height"),
+    "file size": ("file_bytes",),
+    "brightness": ("brightness",),
+    "age": ("age",),
+    "sex": ("sex",),
+    "site": ("site",),
+    "camera": ("camera",),
+}
+FOLDS = 5
+FEWEST = 10  # examples of a class that is judged
+DANGEROUS = 0.8  # AUROC of one class against the others
+PURE = 0.9  # share of one class among the examples of a value
+CERTAIN = 1e-4  # chance probability of so pure a value, corrected for all values looked at
+MOST_VALUES = 120
+STEPS = 8
+
+
+def shortcuts(frame: "pd.DataFrame", pictures: "pd.DataFrame", label_level: str) -> dict[str, Any]:
+    """feature -> {auroc, by_class, giveaways}: how well each alone predicts the class.
+
+    auroc: mean over classes of one against the others, cross-validated by patient with a shallow tree (.5 is
+    chance). giveaways: single values nearly all of whose examples are one class. Features that are constant
+    or absent are left out; {} without labels.
+    """
+    units = _units(frame, pictures, label_level)
+    if units is None:
+        return {}
+    found = {}
+    for feature, columns in FEATURES.items():
+        values = _numbers(units, [column for column in columns if column in units])
+        if values is not None:
+            by_class = _auroc(values, units["class"].to_numpy(), units["patient_id"].to_numpy())
+            if by_class:
+                found[feature] = {
+                    "auroc": float(np.mean(list(by_class.values()))),
+                    "by_class": by_class,
+                    "giveaways": _giveaways(units, columns),
+                }
+    return found
+
+
+def _units(frame: "pd.DataFrame", pictures: "pd.DataFrame", label_level: str) -> "pd.DataFrame | None":
+    """One row an example with a single class that is frequent enough: eyes, or samples by their first picture."""
+    if label_level == "none":
+        return None
+    table = pictures.merge(frame, on="sample_id")
+    if label_level == "eye":
+        table["class"] = np.where(table["eye"] == "right", table["label_right"], table["label_left"])
+    else:
+        table = table.drop_duplicates("sample_id").assign(**{"class": lambda rows: rows["label"]})
+    table = table[table["class"].ne("") & ~table["class"].str.contains("|", regex=False)]
+    frequent = table["class"].value_counts()
+    table = table[table["class"].isin(frequent[frequent >= FEWEST].index)].reset_index(drop=True)
+    return table if table["class"].nunique() > 1 else None
+
+
+def _numbers(units: "pd.DataFrame", columns: list[str]) -> np.ndarray | None:
+    """float [N, columns]; words become their rank by frequency, blanks -1. None where nothing varies."""
+    import pandas as pd
+
+    numbers = []
+    for column in columns:
+        cells = units[column]
+        if cells.dtype == object or str(cells.dtype).startswith("str"):
+            if cells.eq("").all():
+                continue
+            parsed = pd.to_numeric(cells, errors="coerce")
+            if parsed.notna().sum() < cells.ne("").sum():
+                parsed = cells.map({word: rank for rank, word in enumerate(cells.value_counts().index)})
+            cells = parsed.fillna(-1)
+        numbers.append(cells.to_numpy(dtype=float))
+    if not numbers or all(np.ptp(column) == 0 for column in numbers):
+        return None
+    return np.stack(numbers, axis=1)
+
+
+def _auroc(values: np.ndarray, classes: np.ndarray, patients: np.ndarray) -> dict[str, float]:
+    """class -> AUROC against all others, of scores from folds that did not see the patient."""
+    from sklearn.metrics import roc_auc_score
+    from sklearn.model_selection import StratifiedGroupKFold
+    from sklearn.tree import DecisionTreeClassifier
+
+    names = np.unique(classes)
+    if len(np.unique(patients)) < 2 * FOLDS:
+        return {}
+    tree = DecisionTreeClassifier(max_depth=4, min_samples_leaf=5, random_state=0)
+    scores = np.zeros((len(values), len(names)))
+    for train, held_out in StratifiedGroupKFold(FOLDS, shuffle=True, random_state=0).split(values, classes, patients):
+        tree.fit(values[train], classes[train])
+        scores[np.ix_(held_out, np.searchsorted(names, tree.classes_))] = tree.predict_proba(values[held_out])
+    return {str(name): float(roc_auc_score(classes == name, scores[:, k])) for k, name in enumerate(names)}
+
+
+def _steps(cells: "pd.Series") -> "pd.Series":
+    """The cells as text; numbers of too many different values become the eighth of their range."""
+    import pandas as pd
+
+    if cells.nunique() <= MOST_VALUES and not pd.api.types.is_float_dtype(cells):
+        return cells.astype(str)
+    numbers = pd.to_numeric(cells, errors="coerce")
+    low, high = numbers.min(), numbers.max()
+    if not high > low:
+        return cells.astype(str).where(numbers.notna(), "")
+    width = (high - low) / STEPS
+    place = ((numbers - low) // width).clip(upper=STEPS - 1)
+    names = [f"{low + step * width:.0f} to {low + (step + 1) * width:.0f}" for step in range(STEPS)]
+    return place.map(dict(enumerate(names))).fillna("")
+
+
+def _giveaways(units: "pd.DataFrame", columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Values nearly all of whose examples are one class: words, whole numbers, or eighths of a finer range."""
+    from scipy.stats import binom
+
+    shares = units["class"].value_counts(normalize=True)
+    found = []
+    for column in columns:
+        if column not in units:
+            continue
+        values = _steps(units[column])
+        groups = units[values.ne("")].groupby(values)
+        for value, members in groups["class"]:
+            top, count = members.value_counts().index[0], int(members.value_counts().iloc[0])
+            by_chance = binom.sf(count - 1, len(members), shares[top]) * groups.ngroups * len(shares)
+            if len(members) >= FEWEST and count >= PURE * len(members) and by_chance < CERTAIN:
+                found.append(
+                    {"column": column, "value": str(value), "class": str(top), "share": count / len(members),
+                     "count": len(members)}
+                )  # fmt: skip
+    return found

@@ -1,0 +1,350 @@
+"""What people really hand in, each with the sentence they get: no traceback, and no good row lost."""
+
+import json
+import os
+import re
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from PIL import Image
+from running import REPOSITORY, merged
+
+from retclip.core.config import check_config
+from retclip.core.logs import run_entry
+
+sys.path.insert(0, str(REPOSITORY / "scripts"))
+GOOD = 40
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Forty good patients: table.csv and images/."""
+    (tmp_path / "images").mkdir()
+    y, x = np.mgrid[:40, :40]
+    rows = ["patient_id,image,eye,label,text"]
+    for index in range(GOOD):
+        pixels = np.zeros((40, 40, 3), np.uint8)
+        pixels[np.hypot(x - 20, y - 20) < 18] = (150 + index, 90, 40)
+        Image.fromarray(pixels).save(tmp_path / f"images/{index}.png")
+        rows.append(f"P{index},{index}.png,left,{'ab'[index % 2]},Report {index}.")
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    return tmp_path
+
+
+def build(folder: Path, capsys, **flags) -> tuple[int, str]:
+    """Exit code and what the user sees of build_lmdb; any exception but a sentence fails the test."""
+    import build_lmdb
+
+    defaults = {"source": "manifest", "manifest": folder / "table.csv", "image_root": folder / "images",
+                "image_size": 24, "image_encoding": "raw", "test_fraction": 0.2, "val_fraction": 0.2,
+                "max_bad_fraction": 0.2, "seed": 1, "near_duplicates": "ignore", "work_dir": folder / "state",
+                "output_dir": folder / "out"}  # fmt: skip
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in {**defaults, **flags}.items()]
+    try:
+        run_entry(build_lmdb.main, arguments)
+    except SystemExit as stop:
+        return int(stop.code or 0), capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+def add(folder: Path, line: str) -> None:
+    with (folder / "table.csv").open("a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+
+
+# --- one bad row: set aside with its line and reason, everybody else stays ------------------------------------
+
+
+def png(name):
+    """A row that names a file which `write` puts there."""
+
+    def decorate(write):
+        def change(folder: Path) -> None:
+            write(folder / "images" / name)
+            add(folder, f"X,{name},left,a,Report.")
+
+        return change
+
+    return decorate
+
+
+@png("cut.png")
+def truncated(path):
+    whole = (path.parent / "0.png").read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+
+
+@png("empty.png")
+def empty(path):
+    path.write_bytes(b"")
+
+
+@png("text.png")
+def not_a_picture(path):
+    path.write_text("This is a letter.")
+
+
+@png("bomb.png")
+def bomb(path):
+    """A PNG of 60,000 x 60,000 pixels in a few bytes."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return len(data).to_bytes(4, "big") + kind + data + zlib.crc32(kind + data).to_bytes(4, "big")
+
+    header = (60_000).to_bytes(4, "big") * 2 + bytes([8, 2, 0, 0, 0])
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b""))
+
+
+@png("loop.png")
+def link_loop(path):
+    path.symlink_to(path)
+
+
+@png("folder.png")
+def a_folder(path):
+    path.mkdir()
+
+
+@png("outside.png")
+def link_outside(path):
+    (path.parent.parent / "secret.png").write_bytes((path.parent / "0.png").read_bytes())
+    path.symlink_to(path.parent.parent / "secret.png")
+
+
+@png("broken.dcm")
+def broken_dicom(path):
+    path.write_bytes(b"\0" * 128 + b"DICM" + b"nonsense" * 20)
+
+
+@png("page.html")
+def a_web_page(path):
+    path.write_text("<html>404 not found</html>")
+
+
+BAD_ROWS = {
+    "truncated": (truncated, "the image cannot be read"),
+    "empty": (empty, "the image file is empty"),
+    "not a picture": (not_a_picture, "the image cannot be read"),
+    "bomb": (bomb, "the image has 60000 x 60000 pixels, which is too large"),
+    "loop of links": (link_loop, "the image file does not exist"),
+    "folder": (a_folder, "the image path is a folder"),
+    "link outside": (link_outside, "the image path leads out of the image root"),
+    "broken DICOM": (broken_dicom, "the DICOM file cannot be read"),
+    "web page": (a_web_page, "the image cannot be read"),
+    "missing": ("X,gone.png,left,a,Report.", "the image file does not exist"),
+    "outside": ("X,../../table.csv,left,a,Report.", "the image path leads out of the image root"),
+    "absolute": ("X,/etc/hostname,left,a,Report.", "the image path leads out of the image root"),
+    "no patient": (",0.png,left,a,Report.", "patient_id is empty"),
+    "no image": ("X,,left,a,Report.", "image is empty"),
+    "eye": ("X,0.png,up,a,Report.", "eye is 'up'; it must be left, right or unknown"),
+    "twice": ("P0,0.png,left,a,Report.", "duplicate: this sample already has this left picture"),
+    "long name": (f"{'x' * 500},0.png,left,a,Report.", "sample_id has a null character or more than 400 letters"),
+    "long path": (f"X,{'y' * 300}.png,left,a,Report.", "the image file does not exist"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_ROWS)
+def test_a_bad_row_is_set_aside(folder, capsys, name):
+    change, reason = BAD_ROWS[name]
+    change(folder) if callable(change) else add(folder, change)
+    code, said = build(folder, capsys)
+    assert code == 0, said
+    fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
+    (problem,) = fingerprint["quarantined"]
+    assert problem["row"] == GOOD + 2
+    assert problem["reason"].startswith(reason)
+    assert len(pd.read_parquet(folder / "out/samples.parquet")) == GOOD
+    # the same row alone, without tolerance, stops the build with the line and the reason
+    code, said = build(folder, capsys, max_bad_fraction=0)
+    assert code == 1
+    assert f"error: 1 of {GOOD + 1} rows cannot be used" in said
+    assert f"line {GOOD + 2}: {reason}" in said
+
+
+# --- tables that look wrong and are fine -----------------------------------------------------------------------
+
+
+def odd_names(folder: Path) -> None:
+    rows = ["patient_id,image,eye,label,text"]
+    for index, name in enumerate(
+        ("a b.png", "quo'te.png", 'dou"ble.png', "tab\there.png", "new\nline.png", "ü 眼.png")
+    ):
+        os.rename(folder / f"images/{index}.png", folder / "images" / name)
+        escaped = name.replace('"', '""')
+        rows.append(f'P{index},"{escaped}",left,a,Report {index}.')
+    rest = (folder / "table.csv").read_text().splitlines()[7:]
+    (folder / "table.csv").write_text("\n".join([*rows, *rest]) + "\n")
+
+
+def rewritten(**how):
+    def change(folder: Path) -> None:
+        table = pd.read_csv(folder / "table.csv", dtype=str)
+        table.to_csv(folder / "table.csv", index=False, **how)
+
+    return change
+
+
+def with_texts(*texts: str):
+    def change(folder: Path) -> None:
+        table = pd.read_csv(folder / "table.csv", dtype=str)
+        table.loc[: len(texts) - 1, "text"] = texts
+        table.to_csv(folder / "table.csv", index=False)
+
+    return change
+
+
+FINE = {
+    "byte order mark": rewritten(encoding="utf-8-sig"),
+    "CRLF": rewritten(lineterminator="\r\n"),
+    "semicolons": rewritten(sep=";"),
+    "all quoted": rewritten(quoting=1),
+    "blank lines": lambda folder: add(folder, "\n\n"),
+    "odd names": odd_names,
+    "NaN texts": with_texts("nan", "NaN", "None", "N/A"),
+    "HTML in a text": with_texts("<script>alert(1)</script> &amp; <b>drusen</b>"),
+    "a text of 100 KB": with_texts("drusen " * 15_000),
+    "a text of two lines": with_texts("first\nsecond", 'he said "fine"; then, left'),
+    "other alphabets": with_texts("视网膜正常", "Сетчатка в норме", "🙂"),
+}
+
+
+@pytest.mark.parametrize("name", FINE)
+def test_what_looks_wrong_and_is_fine(folder, capsys, name):
+    FINE[name](folder)
+    code, said = build(folder, capsys, max_bad_fraction=0)
+    assert code == 0, said
+    frame = pd.read_parquet(folder / "out/samples.parquet")
+    assert len(frame) == GOOD
+    assert frame["text"].ne("").all()
+    assert not frame["text"].str.lower().isin(["nan", "none", "n/a"]).any()
+
+
+# --- a whole table that cannot be used: one sentence, nothing written -----------------------------------------
+
+
+def replaced(old: str, new: str):
+    def change(folder: Path) -> None:
+        path = folder / "table.csv"
+        path.write_text(path.read_text().replace(old, new))
+
+    return change
+
+
+def content(data: bytes):
+    return lambda folder: (folder / "table.csv").write_bytes(data)
+
+
+def some_splits(folder: Path) -> None:
+    table = pd.read_csv(folder / "table.csv", dtype=str)
+    table["split"] = ["train"] * (GOOD - 1) + [""]
+    table.to_csv(folder / "table.csv", index=False)
+
+
+def leaking_splits(folder: Path) -> None:
+    table = pd.read_csv(folder / "table.csv", dtype=str)
+    table["split"] = ["train", "test"] * (GOOD // 2)
+    table.loc[1, "patient_id"] = "P0"
+    table["sample_id"] = table.index.astype(str)
+    table.to_csv(folder / "table.csv", index=False)
+
+
+def no_train(folder: Path) -> None:
+    table = pd.read_csv(folder / "table.csv", dtype=str)
+    table["split"] = ["val", "test"] * (GOOD // 2)
+    table.to_csv(folder / "table.csv", index=False)
+
+
+def wrong_split(folder: Path) -> None:
+    table = pd.read_csv(folder / "table.csv", dtype=str)
+    table["split"] = "training"
+    table.to_csv(folder / "table.csv", index=False)
+
+
+NO_CSV = "cannot be read as a CSV table in UTF-8"
+LATIN = "patient_id,image,text\nP,0.png,f\xfcnf\n".encode("latin-1")
+
+
+def as_it_is(folder: Path) -> None:
+    """The table is fine; the flags are not."""
+
+
+BAD_TABLES = {
+    "no patient column": (replaced("patient_id,", "id,"), {}, "lacks the column patient_id; it has id, image"),
+    "no image column": (replaced(",image,", ",picture,"), {}, "lacks the column one of image, image_left, image_right"),
+    "nothing in it": (content(b""), {}, NO_CSV),
+    "only a header": (content(b"patient_id,image,label\n"), {}, "no row can be used"),
+    "Latin-1": (content(LATIN), {}, NO_CSV),
+    "a spreadsheet": (content(b"PK\x03\x04\x14\x00\x06\x00\x08\x00\x00\x00!\x00"), {}, "null characters"),
+    "an open quote": (content(b'patient_id,image,text\nP,0.png,"never ends\n'), {}, NO_CSV),
+    "more cells than heads": (content(b"patient_id,image,text\nP,0.png,a\nQ,1.png,b,c,d\n"), {}, NO_CSV),
+    "a column twice": (content(b"patient_id,image,image ,text\nP,0.png,1.png,a\n"), {}, "column image is there twice"),
+    "no such table": (lambda folder: (folder / "table.csv").unlink(), {}, "table.csv: no such file"),
+    "all paths wrong": (replaced(".png", ".jpeg"), {}, "40 of 40 rows cannot be used|no row can be used"),
+    "one class": (replaced(",b,", ",a,"), {}, "with one class there is nothing to tell apart"),
+    "some splits": (some_splits, {}, "some rows have a split and some have none"),
+    "a patient in two splits": (leaking_splits, {}, "1 patients are in more than one split"),
+    "no train split": (no_train, {}, "the train split is empty"),
+    "a split of its own": (wrong_split, {}, "split is 'training'; it must be train, val or test"),
+    "a pattern that never fits": (as_it_is, {"patient_id": "pattern:(Q.)_"}, "does not match data.patient_id"),
+    "an unknown patient column": (as_it_is, {"patient_id": "mrn"}, "lacks the column mrn"),
+    "no folder of upstream's": (as_it_is, {"source": "retclip_tsv", "manifest": "images"}, "has no train_imgs.tsv"),
+    "no LMDB of upstream's": (as_it_is, {"source": "retclip_lmdb", "manifest": "images"}, "has no train/pairs"),
+    "prompts without an index": (as_it_is, {"source": "prompts"}, "lacks the column dataset_index"),
+    "odir without keywords": (as_it_is, {"source": "odir"}, "lacks the column one of left_keywords"),
+    "the same test table": (as_it_is, {"test_manifest": "table.csv"}, "40 samples are in table.csv too"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_TABLES)
+def test_a_bad_table_is_one_sentence(folder, capsys, name):
+    change, flags, sentence = BAD_TABLES[name]
+    change(folder)
+    for key in ("manifest", "test_manifest"):
+        if key in flags:
+            flags = {**flags, key: folder / flags[key]}
+    code, said = build(folder, capsys, **flags)
+    assert code == 1
+    (error,) = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert any(part in error for part in sentence.split("|")), error
+    assert "Traceback" not in said
+    assert not (folder / "out/fingerprint.json").exists()
+
+
+# --- what the config says of the data, before any job -----------------------------------------------------------
+
+BAD_CONFIGS = {
+    "unknown source": ({"source": "csv"}, "data.source is 'csv'; it must be one of manifest, prompts"),
+    "a pattern without a group": ({"patient_id": {"pattern": "P[0-9]+"}}, "needs a group in parentheses"),
+    "a broken pattern": ({"patient_id": {"pattern": "("}}, "is no regular expression"),
+    "no such patient column": ({"patient_id": "mrn"}, "lacks the column mrn; it has patient_id, image"),
+    "two places": ({"source": "prompts", "hub_dataset": {"source": "a/b"}}, "give one, and set the other to null"),
+    "hub for a manifest": ({"hub_dataset": {"source": "a/b"}}, "data.hub_dataset is for data.source: prompts"),
+    "a file where a folder belongs": ({"source": "retclip_lmdb"}, "no such folder"),
+    "a wrong rule": ({"eye_images": "last"}, "data.eye_images is 'last'; it must be one of all, first, best"),
+    "a wrong policy": ({"near_duplicates": False}, "data.near_duplicates is False"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD_CONFIGS)
+def test_a_bad_config_is_one_sentence(folder, name):
+    changes, sentence = BAD_CONFIGS[name]
+    config = merged()
+    config["data"] = {
+        **config["data"],
+        "manifest": str(folder / "table.csv"),
+        "image_root": str(folder / "images"),
+        **changes,
+    }
+    config["data"]["class_map"] = str(REPOSITORY / "config/odir_classes.yaml")
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
+        check_config(yaml.safe_load(yaml.safe_dump(config)))
+    assert "\n" not in str(caught.value)
+
+
+def test_there_are_forty_of_them():
+    assert len(BAD_ROWS) + len(FINE) + len(BAD_TABLES) + len(BAD_CONFIGS) >= 40
