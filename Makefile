@@ -36,6 +36,9 @@ test: env  ## all tests
 bench-slurm: env  ## what Slurm costs beside the work; as root, with Slurm's packages
 	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)
 
+bench-data: env  ## what preparing the data costs, in time and memory; minutes
+	$(BIN)/python tests/bench/prepare_data.py
+
 lint: env  ## formatters, linters, type checker, spelling
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -53,6 +56,7 @@ reference: env  ## the key table of config/README.md anew from the schema
 
 plan: env  ## what a run would do and cost; CONFIG=my.yaml for yours
 	$(BIN)/snakemake -n --quiet $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
+	$(BIN)/snakemake plan_run --cores 1 --nolock --quiet all $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
 
 fetch: env  ## all downloads, on the machine that has the net; CONFIG=my.yaml for yours
 	$(SNAKEMAKE) fetch $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
@@ -70,4 +74,4 @@ rulegraph: env  ## the picture of all rules, as Graphviz text
 clean:  ## remove results and state of the demo
 	rm -rf results/demo
 
-.PHONY: help env demo test bench-slurm lint lock reference plan fetch submit cancel rulegraph clean
+.PHONY: help env demo test bench-data bench-slurm lint lock reference plan fetch submit cancel rulegraph clean

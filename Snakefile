@@ -24,7 +24,8 @@ onstart:
 
 
 onsuccess:
-    print(f"The report: {Path(REPORT).resolve()}")
+    if Path(REPORT).is_file():
+        print(f"The report: {Path(REPORT).resolve()}")
 
 
 onerror:

@@ -207,15 +207,16 @@ TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.
 # --- running an entry ---------------------------------------------------------------------------------------
 
 
-def launch(entry, *flags, processes=1):
-    """The shell command of a rule: scripts/{entry}.py with one flag a line, its output in the rule's log.
+def launch(entry, *flags, processes=1, shown=False):
+    """The shell command of a rule: scripts/{entry}.py with one flag a line, its output in the rule's log (and,
+    where it is shown, before the user's eyes).
 
     The interpreter's path stays out of the rule's text, so that a moved environment reruns nothing. Several
     processes, one for each GPU, are torchrun's.
     """
     script = f"{shlex.quote(str(REPOSITORY / 'scripts' / entry))}.py"
     torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes} " if processes > 1 else ""
-    return " ".join([f"{PYTHON} {torchrun}{script}", *flags, "> {log} 2>&1"])
+    return " ".join([f"{PYTHON} {torchrun}{script}", *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
 
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake

@@ -231,6 +231,34 @@ if vision_weights():
             )
 
 
+if "hub_dataset" in DATA:
+
+    localrules:
+        fetch_dataset,
+
+    rule fetch_dataset:
+        """The pictures of a data set on the hub, at one revision."""
+        output:
+            directory(IMAGE_ROOT),
+        params:
+            code=code_hash("fetch_dataset"),
+            source=DATA["hub_dataset"]["source"],
+            revision=DATA["hub_dataset"].get("revision", "main"),
+            image_column=DATA["hub_dataset"].get("image_column", "image"),
+        log:
+            "resources/logs/fetch_dataset.log",
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "fetch_dataset",
+                "--source {params.source:q}",
+                "--revision {params.revision:q}",
+                "--image-column {params.image_column:q}",
+                "--output {output:q}",
+            )
+
+
 localrules:
     fetch,
 
@@ -238,5 +266,6 @@ localrules:
 rule fetch:
     """Whatever comes from the net, and nothing else: snakemake fetch, or make fetch."""
     input:
+        IMAGE_ROOT if "hub_dataset" in DATA else [],
         [encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
         vision_weights(),

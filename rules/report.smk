@@ -1,4 +1,5 @@
 # Every stage's JSON, CSV and parquet -> report/index.html and its figures
+# The config and what is known so far -> the plan, printed
 
 
 localrules:
@@ -71,4 +72,30 @@ rule build_report:
             "{params.private}",
             "--output-page {output.page}",
             "--output-figures {params.figures}",
+        )
+
+
+localrules:
+    plan_run,
+
+
+rule plan_run:
+    """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
+    params:
+        config=canonical_json(CONFIG),
+        trainings=canonical_json(
+            {"phase1": len(PHASE1), "phase2": len(PHASE2), "confirm": len(CONFIRM), "final": len(FINALS)}
+        ),
+        folder=f"results/{RUN}",
+    log:
+        f"results/{RUN}/logs/plan_run.log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        launch(
+            "plan_run",
+            "--config {params.config:q}",
+            "--trainings {params.trainings:q}",
+            "--results-dir {params.folder}",
+            shown=True,
         )

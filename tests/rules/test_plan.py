@@ -110,3 +110,21 @@ def test_run_names_do_not_mix(tmp_path):
     jobs = snakemake(tmp_path, "--dry-run", "--configfile", OVERLAYS / "demo.yaml", "--config", "run=other").stdout
     assert "results/other/" in jobs
     assert "results/demo/" not in jobs
+
+
+def test_the_plan_is_printed_and_nothing_runs(own_data):
+    (own_data / "data/manifest.csv").write_text(
+        "patient_id,image,eye,label\n" + "".join(f"P{i},{i}.jpg,left,{'xy'[i % 2]}\n" for i in range(500))
+    )
+    done = snakemake(own_data, "plan_run", "--quiet", "all", "--nolock")
+    assert "run full: 360 train, 40 val, 100 test samples (estimated from the table)" in done.stdout
+    assert "Phase 1" in done.stdout
+    assert "too short to rank" in done.stdout
+    assert not (own_data / "results/full/data").exists()
+
+
+def test_the_plan_refuses_what_cannot_mean_anything(own_data):
+    (own_data / "data/manifest.csv").write_text("patient_id,image,text\n" + "P1,a.jpg,x\n" * 9)
+    done = snakemake(own_data, "plan_run", "--quiet", "all", "--nolock", check=False)
+    assert done.returncode
+    assert "selection.metric is zero_shot_balanced_accuracy, but the data has no labels" in done.stdout

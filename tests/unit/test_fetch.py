@@ -125,3 +125,33 @@ def test_no_network_is_one_sentence(tmp_path):
     assert done.returncode == 1
     assert "cannot be downloaded" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_fetch_a_dataset_and_build_its_prompts(tmp_path):
+    """A data set as the hub has them, in parquet; read from a local folder by the library that reads the hub's."""
+    import datasets
+    import numpy as np
+    from PIL import Image
+
+    files = []
+    for index in range(6):
+        path = tmp_path / f"{index}.{'png' if index % 2 else 'jpg'}"
+        Image.fromarray(np.full((20, 20, 3), 40 * index, np.uint8)).save(path)
+        files.append(str(path))
+    table = datasets.Dataset.from_dict({"image": files, "label": list("aabbab")}).cast_column("image", datasets.Image())
+    (tmp_path / "set/data").mkdir(parents=True)
+    table.select(range(4)).to_parquet(tmp_path / "set/data/train-00000-of-00001.parquet")
+    table.select(range(4, 6)).to_parquet(tmp_path / "set/data/test-00000-of-00001.parquet")
+    command = [sys.executable, str(REPOSITORY / "scripts/fetch_dataset.py"), "--source", str(tmp_path / "set")]
+    environment = {**ENVIRONMENT, "HF_HOME": str(tmp_path / "cache")}
+    done = subprocess.run(
+        [*command, "--output", str(tmp_path / "out")], env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_json(tmp_path / "out/source.json")["pictures"] == {"train": 4, "test": 2}
+    assert (tmp_path / "out/train/1.png").read_bytes() == (tmp_path / "1.png").read_bytes()
+    assert (tmp_path / "out/test/0.jpg").is_file()
+    wrong = subprocess.run([*command, "--image-column", "label", "--output", str(tmp_path / "no")], env=environment,
+                           capture_output=True, text=True)  # fmt: skip
+    assert wrong.returncode == 1
+    assert wrong.stderr.splitlines()[-1].startswith("error: data.hub_dataset.image_column: label is no column")

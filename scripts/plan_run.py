@@ -1,0 +1,53 @@
+"""Prints what a run will do and cost before it starts: steps, warm-up, cuts, device-hours, disk. Runs nothing heavy.
+
+Counts come from fingerprint.json once the data is built, before that from the table; the speed is what find_lr
+measured, once it has. Ends with an error, naming the key to change, where the run cannot mean anything.
+"""
+
+import argparse
+import json
+import os
+import shutil
+from pathlib import Path
+
+from retclip.core.files import read_json
+from retclip.core.logs import run_entry
+from retclip.core.table_counts import estimated_counts
+from retclip.search.forecast import device_seconds, forecast, refuse_meaningless
+from retclip.search.plan_text import disk_lines, plan_lines, refuse_costly
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=json.loads, required=True, help="JSON: the checked config")
+    parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> number of trainings")
+    parser.add_argument("--results-dir", type=Path, required=True, help="results/{run}; may not exist yet")
+    options = parser.parse_args(arguments)
+    config = options.config
+
+    built, measured = options.results_dir / "data/fingerprint.json", options.results_dir / "find_lr/suggestion.json"
+    if built.is_file():
+        fingerprint = read_json(built)
+        counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
+        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]))
+    else:
+        estimate = estimated_counts(config["data"])
+        if estimate is None:
+            raise ValueError("the plan needs the data built first, which takes no GPU: snakemake -- " + str(built))
+        counts = estimate["splits"]
+        refuse_meaningless(config["selection"]["metric"], estimate["labels"])
+    stages = forecast(config, counts, options.trainings)
+    speed = read_json(measured) if measured.is_file() else None
+    seconds = None
+    if speed:
+        seconds = device_seconds(stages, speed["samples_per_second"]) * max(1, config["training"]["gpus"])
+    print("\n".join(plan_lines(config["run"], counts, built.is_file(), stages, speed, seconds)))
+    place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
+    files = os.statvfs(place)
+    free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
+    print("\n".join(disk_lines(config, counts, sum(options.trainings.values()), free)))
+    refuse_costly(config, seconds)
+
+
+if __name__ == "__main__":
+    run_entry(main)

@@ -1,0 +1,128 @@
+"""What a run will cost and what its budgets cut, before it is paid for."""
+
+import itertools
+from typing import Any, NamedTuple
+
+from retclip.core.config import Config, configured_defaults
+from retclip.search.budget import plan, planned_cost, same_training
+from retclip.search.space import Values, grid, near_best
+
+# Below so many optimiser steps, trials differ by chance more than by their values.
+RANKABLE_STEPS = 50
+# A forward pass alone, against a step with its backward pass.
+EVALUATION_SHARE = 1 / 3
+
+
+class Stage(NamedTuple):
+    """trainings, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
+    shown to the model by all of them, cuts (sentence -> configurations), how many became equal to another, and how
+    many of a ranked stage are too short to be ranked."""
+
+    name: str
+    trainings: int
+    steps: tuple[int, int]
+    warmup: tuple[float, float]
+    samples_shown: float
+    cuts: dict[str, int]
+    equal: int
+    few_steps: int
+    configurations: int
+
+
+def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) -> list[Stage]:
+    """One entry a stage of `trainings` (stage -> how many). counts: samples per split.
+
+    Phase 1's values are known; those of later stages hang on its winner, so all that may win are looked at.
+    Raises ValueError where no optimiser step is left.
+    """
+    defaults = configured_defaults(config)
+    first = [
+        {**defaults, **_without_auto(point, defaults)} for point in ({}, *grid(config["phase1"]["space"]).values())
+    ]
+    second = _phase2_values(config["phase2"]["space"], first)
+    values = {"phase1": first, "phase2": second, "confirm": second, "final": [*second, defaults]}
+    return [_stage(name, trainings[name], values[name], config, counts) for name in values if trainings.get(name)]
+
+
+def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
+    """Of all trainings and their evaluations, on one device of the measured speed."""
+    return sum(stage.samples_shown for stage in stages) / samples_per_second
+
+
+def refuse_meaningless(metric: str, labels: int | None) -> None:
+    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones."""
+    if labels is None:
+        return
+    if metric.startswith("zero_shot") and labels == 0:
+        raise ValueError(
+            f"config: selection.metric is {metric}, but the data has no labels; choose a retrieval metric, "
+            "such as image_to_text_recall_at_10, or add labels."
+        )
+    if labels == 1:
+        raise ValueError("config: the data has one class, so there is nothing to tell apart; leave its labels out.")
+
+
+def _stage(name: str, trainings: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
+    section = {**config["phase2"], **config["confirm"]} if name == "confirm" else config[name]
+    searched = "epochs" in section.get("space", {}) or (name != "phase1" and "epochs" in config["phase2"]["space"])
+    trials = [plan(_recipe(config, section, None if searched else section["epochs"]), one, counts) for one in values]
+    steps = [trial["budget"]["total_steps"] for trial in trials]
+    shares = [trial["hyperparameters"]["warmup_steps"] / total for trial, total in zip(trials, steps, strict=True)]
+    shown = [planned_cost(trial) + EVALUATION_SHARE * trial["budget"]["val_samples"] * trial["budget"]["stop_epoch"]
+             for trial in trials]  # fmt: skip
+    cuts: dict[str, int] = {}
+    for trial in trials:
+        for cut in trial["budget"]["cuts"]:
+            sentence = f"{cut['key']} {cut['configured']} becomes {cut['used']}: {cut['reason']}"
+            cuts[sentence] = cuts.get(sentence, 0) + 1
+    different = len({same_training(trial) for trial in trials})
+    return Stage(
+        name=name,
+        trainings=trainings,
+        steps=(min(steps), max(steps)),
+        warmup=(min(shares), max(shares)),
+        samples_shown=trainings * sum(shown) / len(shown),
+        cuts=cuts,
+        equal=len(trials) - different if name == "phase1" else 0,
+        few_steps=sum(count < RANKABLE_STEPS for count in steps) if name in ("phase1", "phase2") else 0,
+        configurations=len(trials),
+    )
+
+
+def _recipe(config: Config, section: dict[str, Any], epochs: int | None) -> dict[str, Any]:
+    return {
+        "id": "planned",
+        "phase": "planned",
+        "text_encoder": config["model"]["search_encoder"],
+        "encoder": {},
+        "seed": config["seed"],
+        "vision": config["model"]["vision"],
+        "image_size": config["data"]["image_size"],
+        "selection_metric": config["selection"]["metric"],
+        "class_prompts": {},
+        "shuffled_texts": False,
+        "train_samples": section.get("train_samples"),
+        "val_samples": section.get("val_samples"),
+        "epochs": epochs,
+    }
+
+
+def _phase2_values(space: dict[str, Any], candidates: list[Values]) -> list[Values]:
+    """Every configuration that differs in what a budget cares for: batch size, warm-up, epochs."""
+    found: dict[tuple[Any, ...], Values] = {}
+    for best in candidates:
+        names = [name for name in ("batch_size", "warmup_steps", "epochs") if name in space]
+        absolute = near_best({name: space[name] for name in names}, best)
+        axes = [values if isinstance(values, list) else [values["low"], values["high"]] for values in absolute.values()]
+        for point in itertools.product(*axes):
+            values = {**best, **dict(zip(absolute, point, strict=True))}
+            found.setdefault(tuple(values[name] for name in ("batch_size", "warmup_steps", "epochs")), values)
+    return list(found.values())
+
+
+def _without_auto(point: Values, defaults: Values) -> Values:
+    """A learning rate that the finder has yet to lay out costs what any other costs."""
+    if isinstance(point.get("learning_rate"), dict):
+        # kept apart from the others, so that it is not called equal to them
+        return {**point, "learning_rate": defaults["learning_rate"] * (point["learning_rate"]["auto"] + 2)}
+    return point

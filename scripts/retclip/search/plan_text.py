@@ -1,0 +1,96 @@
+"""The forecast of a run as a person reads it in a terminal."""
+
+from typing import Any
+
+from retclip.core.config import Config
+from retclip.search.forecast import RANKABLE_STEPS, Stage
+
+NAMES = {"phase1": "Phase 1", "phase2": "Phase 2", "confirm": "confirmations", "final": "finals"}
+MOST_CUTS = 6  # per stage
+FILES_PER_TRAINING = 15
+PICTURES_PER_SAMPLE = 2
+
+
+def plan_lines(
+    run: str,
+    counts: dict[str, int],
+    built: bool,
+    stages: list[Stage],
+    speed: dict[str, Any] | None,
+    seconds: float | None,
+) -> list[str]:
+    """The table of stages, what is cut, what to beware of, and the device time."""
+    splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
+    lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
+    lines.append(f"{'stage':<14}{'trainings':>9}{'steps each':>18}{'warm-up share':>16}{'samples shown':>16}")
+    for stage in stages:
+        lines.append(
+            f"{NAMES[stage.name]:<14}{stage.trainings:>9,}{_range(*stage.steps):>18}"
+            f"{_range(*(f'{100 * share:.0f} %' for share in stage.warmup)):>16}{stage.samples_shown:>16,.0f}"
+        )
+    lines += ["", *_notes(stages)]
+    total = sum(stage.samples_shown for stage in stages)
+    if seconds is None or speed is None:
+        lines.append(
+            f"device time: not known before find_lr has measured the speed; {total:,.0f} samples are shown in all, "
+            f"{total / 100 / 3600:.1f} h at 100 samples a second."
+        )
+    else:
+        lines.append(
+            f"device time: {seconds / 3600:.1f} h, at the {speed['samples_per_second']:.0f} samples a second that "
+            f"find_lr measured ({speed['device']})."
+        )
+    return lines
+
+
+def disk_lines(config: Config, counts: dict[str, int], trainings: int, free: dict[str, int | None]) -> list[str]:
+    """Bytes and files against what is free; models are left out, since their sizes are not known here."""
+    size = config["data"]["image_size"]
+    raw = sum(counts.values()) * PICTURES_PER_SAMPLE * size * size * 3
+    pictures = raw if config["data"]["image_encoding"] == "raw" else raw // 10
+    # once in the stores, once in the working store that makes a second build quick
+    wanted = {"bytes": 2 * pictures, "files": trainings * FILES_PER_TRAINING}
+    left = f"{(free['bytes'] or 0) / 1e9:.0f} GB"
+    if free["files"] is not None:
+        left += f" and {free['files']:,} files"
+    lines = [
+        f"disk: at most {wanted['bytes'] / 1e9:.1f} GB for pictures and {wanted['files']:,} files for trainings, "
+        f"besides checkpoints and final models; {left} are free."
+    ]
+    for what, amount in wanted.items():
+        available = free[what]
+        if available is not None and amount > available:
+            lines.append(f"warning: not enough {what} free for this run; move results/ with snakemake --directory.")
+    return lines
+
+
+def refuse_costly(config: Config, seconds: float | None) -> None:
+    """Raises ValueError where plan.max_device_hours is known to be exceeded."""
+    most = config.get("plan", {}).get("max_device_hours")
+    if most is not None and seconds is not None and seconds > most * 3600:
+        raise ValueError(
+            f"config: the run takes {seconds / 3600:.1f} device-hours, more than plan.max_device_hours = {most:g}; "
+            "lower phase2.trials or epochs, or raise the limit."
+        )
+
+
+def _notes(stages: list[Stage]) -> list[str]:
+    lines = []
+    for stage in stages:
+        name = NAMES[stage.name]
+        for cut, count in list(stage.cuts.items())[:MOST_CUTS]:
+            lines.append(f"cut: {name}, {count} of {stage.configurations} configurations: {cut}")
+        if len(stage.cuts) > MOST_CUTS:
+            lines.append(f"cut: {name}: {len(stage.cuts) - MOST_CUTS} more kinds of cuts")
+        if stage.equal:
+            lines.append(f"merged: {name}: {stage.equal} of {stage.configurations} become another one, and train once")
+        if stage.few_steps:
+            lines.append(
+                f"warning: {name}: {stage.few_steps} of {stage.configurations} configurations have fewer than "
+                f"{RANKABLE_STEPS} optimiser steps: too short to rank; raise {stage.name}.train_samples or epochs"
+            )
+    return [*lines, ""] if lines else []
+
+
+def _range(low: Any, high: Any) -> str:
+    return f"{low:,}" if low == high and not isinstance(low, str) else low if low == high else f"{low} to {high}"

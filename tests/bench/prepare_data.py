@@ -1,0 +1,140 @@
+"""What preparing the data costs: memory at 1,000 and at 100,000 patients, and speed beside upstream's two-step route.
+
+  make bench-data
+
+Memory: peak resident set of the largest process of build_lmdb. Speed: 1,200 px JPEG files, one core, both routes in turn
+in one run. Upstream's route is a stand-in written from its documentation: each file is opened and saved again, base64 of
+it goes into a TSV file, and a second program turns the TSV into LMDB entries of pickles. Its pictures still have to be
+decoded, at full size, whenever a training reads them.
+"""
+
+import argparse
+import base64
+import io
+import pickle
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import lmdb
+import numpy as np
+from PIL import Image, ImageFilter
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from running import ENVIRONMENT, REPOSITORY
+
+SIDE = 1200
+PHOTOGRAPHS = 120
+ROUNDS = 5
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--patients", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        print(f"{'patients':>10}{'seconds':>10}{'pictures/s':>12}{'peak MB of a process':>22}")
+        for patients in options.patients:
+            seconds, peak = _build_tiny(folder / f"tiny{patients}", patients)
+            print(f"{patients:>10,}{seconds:>10.0f}{patients / seconds:>12.0f}{peak:>22.0f}", flush=True)
+        ours, upstream = _compare(folder / "large")
+        ratio = [theirs / own for own, theirs in zip(ours, upstream, strict=True)]
+        print(f"\n{SIDE} px JPEG, one core: ours {PHOTOGRAPHS / statistics.median(ours):.1f} pictures a second, "
+              f"upstream's route {PHOTOGRAPHS / statistics.median(upstream):.1f}; "
+              f"{statistics.median(ratio):.1f} times as fast ({min(ratio):.1f} to {max(ratio):.1f} in {ROUNDS} rounds)")  # fmt: skip
+
+
+def _build_tiny(folder: Path, patients: int) -> tuple[float, float]:
+    """Wall seconds and the peak resident MB of build_lmdb on one tiny picture a patient."""
+    (folder / "images").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    rows = ["patient_id,image,eye,label,text"]
+    for index in range(patients):
+        path = folder / f"images/{index % 1000:03d}/{index}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(generator.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path, compress_level=0)
+        rows.append(f"P{index},{index % 1000:03d}/{index}.png,left,{'ab'[index % 2]},Report {index}.")
+    (folder / "table.csv").write_text("\n".join(rows) + "\n")
+    # a process of its own, since ru_maxrss is the largest of all children so far
+    code = (
+        "import resource, subprocess, sys; subprocess.run(sys.argv[1:], check=True);"
+        "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)"
+    )
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", code, *_command(folder, folder / "table.csv", 16, 2)], env=ENVIRONMENT,
+                          capture_output=True, text=True, check=True)  # fmt: skip
+    return time.monotonic() - started, int(done.stdout.split()[-1]) / 1024
+
+
+def _command(folder: Path, table: Path, size: int, threads: int) -> list[str]:
+    flags = {"source": "manifest", "manifest": table, "image-root": folder / "images", "image-size": size,
+             "image-encoding": "raw", "test-fraction": 0.2, "val-fraction": 0.1, "max-bad-fraction": 0, "seed": 1,
+             "near-duplicates": "ignore", "threads": threads, "work-dir": folder / "state",
+             "output-dir": folder / "data"}  # fmt: skip
+    pairs = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
+    return [sys.executable, str(REPOSITORY / "scripts/build_lmdb.py"), *pairs]
+
+
+def _compare(folder: Path) -> tuple[list[float], list[float]]:
+    """CPU seconds per round of our preparation and of upstream's, on the same photographs."""
+    (folder / "images").mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    y, x = np.mgrid[:SIDE, :SIDE]
+    disc = (np.hypot(x - SIDE / 2, y - SIDE / 2) < SIDE * 0.48)[..., None]
+    noise = Image.fromarray(generator.integers(60, 200, (SIDE, SIDE, 3), dtype=np.uint8))
+    pixels = np.asarray(noise.filter(ImageFilter.GaussianBlur(2)))
+    rows = ["patient_id,image,eye,label"]
+    for index in range(PHOTOGRAPHS):
+        Image.fromarray(np.roll(pixels, 9 * index, 0) * disc).save(folder / f"images/{index}.jpg", quality=90)
+        rows.append(f"P{index},{index}.jpg,left,{'ab'[index % 2]}")
+    (folder / "table.csv").write_text("\n".join(rows) + "\n")
+    ours, upstream = [], []
+    for number in range(ROUNDS):
+        ours.append(_cpu_seconds(lambda: _ours(folder, number)))
+        upstream.append(_cpu_seconds(lambda: _upstreams(folder)))
+    return ours, upstream
+
+
+def _ours(folder: Path, number: int) -> None:
+    """The preparation of every photograph, as build_lmdb does it, into a store."""
+    from retclip.data.pictures import Wanted, WorkingStore, prepare
+
+    wanted = [Wanted(f"P{index}/left", index, f"{index}.jpg") for index in range(PHOTOGRAPHS)]
+    store = WorkingStore(folder / f"work{number}.lmdb", 224, "raw", PHOTOGRAPHS)
+    prepare(wanted, folder / "images", store, 1)
+    store.close()
+
+
+def _upstreams(folder: Path) -> None:
+    table = folder / "train_imgs.tsv"
+    with table.open("w") as stream:
+        for index in range(PHOTOGRAPHS):
+            buffer = io.BytesIO()
+            with Image.open(folder / f"images/{index}.jpg") as image:
+                image.save(buffer, format=image.format)
+            encoded = base64.urlsafe_b64encode(buffer.getvalue()).decode()
+            stream.write(f"P{index}\t{encoded}\t{encoded}\n")
+    environment = lmdb.open(str(folder / "imgs"), map_size=1 << 33)
+    with table.open() as stream, environment.begin(write=True) as transaction:
+        for line in stream:
+            patient, left, right = line.rstrip("\n").split("\t")
+            transaction.put(patient.encode(), pickle.dumps((left, right)))
+    environment.close()
+
+
+def _cpu_seconds(work) -> float:
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    work()
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    return after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(REPOSITORY / "scripts"))
+    main()

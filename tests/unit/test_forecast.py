@@ -1,0 +1,73 @@
+"""The plan's arithmetic, against budgets worked out by hand, and what it refuses."""
+
+import pytest
+from running import merged
+
+from retclip.core.config import drop_nulls
+from retclip.core.table_counts import estimated_counts
+from retclip.search.forecast import device_seconds, forecast, refuse_meaningless
+from retclip.search.plan_text import plan_lines, refuse_costly
+
+GUIDE = {"train": 12_989 - 1_299, "val": 1_299, "test": 3_253}
+TRAININGS = {"phase1": 17, "phase2": 20, "confirm": 6, "final": 12}
+
+
+def test_the_guides_full_run():
+    config = drop_nulls(merged())
+    first, second, confirm, final = forecast(config, GUIDE, TRAININGS)
+    # 2,000 samples, 2 epochs: ceil(2000 / 128) * 2 = 32 and ceil(2000 / 64) * 2 = 64 steps
+    assert first.steps == (32, 64)
+    assert first.configurations == 17
+    # 11,690 samples, 10 epochs: 92 * 10 and 183 * 10 steps
+    assert second.steps == (920, 1830)
+    # its warm-up of 1,000 steps does not fit into 920: cut to 80 %
+    assert second.warmup[1] == pytest.approx(0.8)
+    assert any("warmup_steps 1000 becomes 736" in cut for cut in second.cuts)
+    assert confirm.steps == second.steps
+    assert final.samples_shown == pytest.approx(12 * 10 * (11_690 + 1_299 / 3))
+    assert device_seconds([final], 100) == pytest.approx(final.samples_shown / 100)
+
+
+def test_test_mode_is_too_short_to_rank():
+    config = drop_nulls(merged("test_mode"))
+    first, *_ = forecast(config, GUIDE, TRAININGS)
+    assert first.steps == (2, 4)
+    assert first.few_steps == first.configurations
+    # batch 128 of 100 samples is 100; warm-ups of 300 and 500 steps are cut alike: fewer different trainings
+    assert any("batch_size 128 becomes 100" in cut for cut in first.cuts)
+    assert first.equal > 0
+    lines = plan_lines("test", GUIDE, False, [first], None, None)
+    assert any("too short to rank" in line and "phase1.train_samples" in line for line in lines)
+    assert any(line.startswith("merged: Phase 1") for line in lines)
+    assert any("not known before find_lr" in line for line in lines)
+
+
+def test_device_hours_are_refused():
+    config = drop_nulls(merged())
+    config["plan"] = {"max_device_hours": 2}
+    refuse_costly(config, 7_000)
+    refuse_costly(config, None)
+    with pytest.raises(ValueError, match=r"2\.5 device-hours, more than plan\.max_device_hours = 2"):
+        refuse_costly(config, 9_000)
+
+
+def test_a_metric_that_the_labels_cannot_give():
+    with pytest.raises(ValueError, match=r"selection\.metric is zero_shot_accuracy, but the data has no labels"):
+        refuse_meaningless("zero_shot_accuracy", 0)
+    with pytest.raises(ValueError, match="one class"):
+        refuse_meaningless("zero_shot_accuracy", 1)
+    refuse_meaningless("image_to_text_recall_at_10", 0)
+    refuse_meaningless("zero_shot_accuracy", 2)
+
+
+def test_counts_without_reading_a_picture(tmp_path):
+    table = tmp_path / "table.csv"
+    rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{'ab'[i // 2 % 2]}" for i in range(200)]
+    table.write_text("\n".join(["patient_id,image,eye,label", *rows]))
+    data = {"source": "manifest", "manifest": str(table), "patient_id": "patient_id", "test_fraction": 0.2,
+            "val_fraction": 0.1}  # fmt: skip
+    assert estimated_counts(data) == {"splits": {"train": 72, "val": 8, "test": 20}, "labels": 2}
+    assert estimated_counts({**data, "source": "retclip_tsv"}) is None
+    table.write_text(table.read_text().replace("label\n", "split\n").replace(",a", ",train").replace(",b", ",test"))
+    counts = estimated_counts(data)
+    assert counts == {"splits": {"train": 45, "val": 5, "test": 50}, "labels": 0}
