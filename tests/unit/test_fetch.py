@@ -16,6 +16,7 @@ from retclip.core.files import read_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = "someone/tiny-bert"
+WEIGHTS = "pytorch_model.bin"
 
 
 def model_files() -> dict[str, bytes]:
@@ -43,6 +44,7 @@ def model_files() -> dict[str, bytes]:
 def hub():
     files = model_files()
     asked: list[str] = []
+    faults: list[str] = []  # the next answers for weights go wrong so
 
     class Hub(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -61,20 +63,43 @@ def hub():
                         {"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()
                     ]
                 else:
+                    siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
+                    for entry in siblings:
+                        if entry["rfilename"] == WEIGHTS:
+                            digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
+                            entry["lfs"] = {"sha256": digest, "size": entry["size"], "pointerSize": 130}
                     content = {"id": MODEL, "modelId": MODEL, "sha": COMMIT, "cardData": {"license": "mit"},
-                               "siblings": [{"rfilename": name} for name in files], "tags": [], "private": False,
-                               "downloads": 0}  # fmt: skip
+                               "siblings": siblings, "tags": [], "private": False, "downloads": 0}  # fmt: skip
                 self.send(200, json.dumps(content).encode(), "application/json", body)
+            elif name == WEIGHTS and body and faults:
+                self.go_wrong(faults.pop(0), files[WEIGHTS])
             elif name in files:
                 self.send(200, files[name], "application/octet-stream", body)
             else:
                 self.send(404, b'{"error": "not found"}', "application/json", body)
 
-        def send(self, code: int, content: bytes, kind: str, body: bool) -> None:
+        def go_wrong(self, fault: str, content: bytes) -> None:
+            if fault == "busy":
+                self.send(429, b"{}", "application/json", True)
+            elif fault == "other bytes":
+                self.send(200, content[:-64] + bytes(64), "application/octet-stream", True, content)
+            else:  # the line breaks after two thirds
+                self.send(200, content[: 2 * len(content) // 3], "application/octet-stream", True, content)
+                self.close_connection = True
+
+        def send(self, code: int, content: bytes, kind: str, body: bool, promised: bytes | None = None) -> None:
+            promised = content if promised is None else promised
+            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
+            if start and code == 200:
+                code, content, promised = 206, content[start:], promised[start:]
             self.send_response(code)
+            if code == 206:
+                self.send_header("Content-Range", f"bytes {start}-{start + len(content) - 1}/{start + len(content)}")
             self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(content)))
-            self.send_header("ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+            self.send_header("Content-Length", str(len(promised)))
+            self.send_header(
+                "ETag", f'"{hashlib.sha256(files[WEIGHTS] if promised in files[WEIGHTS] else promised).hexdigest()}"'
+            )
             self.send_header("X-Repo-Commit", COMMIT)
             if code == 404:
                 self.send_header("X-Error-Code", "RevisionNotFound")
@@ -87,7 +112,7 @@ def hub():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", asked, faults
     server.shutdown()
 
 
@@ -101,7 +126,7 @@ def fetch(address: str, cache, revision: str, output) -> subprocess.CompletedPro
 
 
 def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
-    address, asked = hub
+    address, asked, _ = hub
     done = fetch(address, tmp_path, "main", tmp_path / "encoder")
     assert done.returncode == 0, done.stderr
     source = read_json(tmp_path / "encoder/source.json")
@@ -113,11 +138,29 @@ def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
 
 
 def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
-    address, _ = hub
+    address, _, _ = hub
     done = fetch(address, tmp_path, "missing", tmp_path / "encoder")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: model.text_encoders.tiny: {MODEL} at missing cannot be downloaded")
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("fault", ["broken line", "busy", "other bytes"])
+def test_a_faulty_hub(hub, tmp_path, fault):
+    """The client tries again by itself, or the next run goes on; wrong bytes are never kept."""
+    address, _, faults = hub
+    faults[:] = [fault]
+    first = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    if fault == "other bytes":
+        assert first.returncode == 1
+        said = f"error: model.text_encoders.tiny: {WEIGHTS} of {MODEL} is not what the hub says"
+        assert first.stderr.splitlines()[-1].startswith(said)
+    if first.returncode:
+        assert "Traceback" not in first.stderr
+        assert not (tmp_path / "encoder/source.json").exists()
+    second = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    assert second.returncode == 0, second.stderr
+    assert (tmp_path / "encoder/model.safetensors").is_file()
 
 
 def test_no_network_is_one_sentence(tmp_path):

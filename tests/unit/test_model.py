@@ -10,9 +10,10 @@ from torch.nn import functional
 
 from retclip.core.files import write_json
 from retclip.ml import augment, loss, model, optim, vision
+from retclip.ml.assemble import build_model
 from retclip.ml.checkpoint import from_retclip, to_retclip
 from retclip.ml.export import export_model, load_exported
-from retclip.ml.fetch import fetch_text_encoder
+from retclip.ml.fetch import fetch_text_encoder, fetch_vision_weights
 from retclip.ml.text import load_text_encoder, load_tokenizer
 
 SIZES = {"layers": 2, "width": 64, "head_width": 64, "patch_size": 16, "embed_dim": 32}
@@ -272,7 +273,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     trial = {
         "id": "t",
         "text_encoder": "tiny",
-        "encoder": {"source": "x"},
+        "encoder": {"source": "x", "revision": "y"},
         "hyperparameters": {"context_length": 8, "learning_rate": 1e-3},
     }
     folder = tmp_path / "model"
@@ -297,3 +298,50 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     for found, known in zip(torch.load(folder / "out.pt"), wanted, strict=True):
         assert torch.allclose(found, known, atol=1e-5)
     assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))
+
+
+def start(fetched, weights, seed, from_checkpoint):
+    trial = {
+        "seed": seed,
+        "vision": SIZES,
+        "image_size": 32,
+        "text_encoder": "tiny",
+        "encoder": {"from_checkpoint": from_checkpoint},
+        "hyperparameters": {"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
+    }
+    return build_model(trial, fetched, weights).state_dict()
+
+
+def test_a_training_starts_from_a_whole_checkpoint(fetched, tmp_path):
+    net = build(fetched)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.01)
+    torch.save({"state_dict": {f"module.{name}": value for name, value in net.state_dict().items()}},
+               tmp_path / "retclip.pt")  # fmt: skip
+    fetch_vision_weights("sizes", str(tmp_path / "retclip.pt"), tmp_path / "whole.safetensors")
+    known = net.state_dict()
+    for from_checkpoint, expected in ((False, ("visual.", "global_", "left_", "right_")), (True, ("",))):
+        found = start(fetched, tmp_path / "whole.safetensors", 5, from_checkpoint)
+        for name, value in found.items():
+            if name.startswith(expected) and not name.startswith("logit_scale"):
+                assert torch.equal(value, known[name]), name
+        assert from_checkpoint or not torch.equal(found["text_projection.0.weight"], known["text_projection.0.weight"])
+
+
+def test_a_checkpoint_of_another_text_encoder_is_said(fetched, tmp_path):
+    net = build(fetched)
+    state = net.state_dict()
+    state["bert.embeddings.word_embeddings.weight"] = torch.zeros(7, 64)
+    torch.save(state, tmp_path / "other.pt")
+    fetch_vision_weights("sizes", str(tmp_path / "other.pt"), tmp_path / "other.safetensors")
+    start(fetched, tmp_path / "other.safetensors", 0, False)
+    with pytest.raises(
+        ValueError, match=r"word_embeddings\.weight is \(7, 64\), the model's is \(12, 64\); tiny must be"
+    ):
+        start(fetched, tmp_path / "other.safetensors", 0, True)
+    only_tower = {name: value for name, value in state.items() if name.startswith("visual.")}
+    torch.save(only_tower, tmp_path / "tower.pt")
+    fetch_vision_weights("sizes", str(tmp_path / "tower.pt"), tmp_path / "tower.safetensors")
+    with pytest.raises(ValueError, match=r"from_checkpoint is set, but model\.vision\.weights is no whole RET-CLIP"):
+        start(fetched, tmp_path / "tower.safetensors", 0, True)

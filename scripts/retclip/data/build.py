@@ -1,6 +1,7 @@
 """Builds the stores and sample tables of a run from a source, streaming, with bad pictures set aside."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -8,8 +9,9 @@ import numpy as np
 
 from retclip.core.files import canonical_json, sha256_of, write_json, write_parquet
 from retclip.core.logs import say
+from retclip.data.looks import Looks
 from retclip.data.near_duplicates import groups_of
-from retclip.data.pictures import Prepared, Wanted, WorkingStore, prepare
+from retclip.data.pictures import Wanted, WorkingStore, prepare
 from retclip.data.samples import COLUMNS, EXTRAS, SPLITS, Problems, fill_texts, text_columns
 from retclip.data.sources import Source, read_source
 from retclip.data.splits import assign_splits, cut_val_from_train
@@ -22,6 +24,19 @@ FORMAT_VERSION = 2
 SIDES = ("left", "right")
 UNITS = {"eye": ("left", "right"), "patient": ("patient",), "none": ()}
 NO_PATIENTS = "none"
+
+
+class Thumbnails(Sequence[bytes]):
+    """The thumbnails of some pictures, each read from the store when it is asked for."""
+
+    def __init__(self, store: WorkingStore, names: list[str]) -> None:
+        self._store, self._names = store, names
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._store.thumbnail(self._names[index])
 
 
 class Settings(NamedTuple):
@@ -56,16 +71,16 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         _refuse_many(problems, rows, settings.max_bad_fraction)
         frame = _without_bad_eyes(frame, pictures)
         if source.eye_images == "best":
-            frame = _sharpest(frame, pictures)
+            frame = _sharpest(frame, pictures, store)
         frame, from_labels = fill_texts(frame, settings.report_section)
-        groups = _groups(frame, pictures, settings)
+        groups = _groups(frame, pictures, store, settings)
         if settings.near_duplicates == "drop":
             frame = _first_of_each_group(frame, groups)
         frame["split"] = _splits(frame, groups, source, settings)
         _write(frame, pictures, groups, store, output_dir, settings)
-        fingerprint = _fingerprint(frame, pictures, output_dir, source, settings, from_labels)
+        fingerprint = _fingerprint(frame, pictures, store, output_dir, source, settings, from_labels)
         _refuse_useless(fingerprint)
-        store.keep_only({picture.name for picture in pictures.values()})
+        store.keep_only(set(pictures.values()))
     finally:
         store.close()
     problems.sort(key=lambda problem: problem["row"])
@@ -81,7 +96,7 @@ def _wanted(frame: "pd.DataFrame") -> list[Wanted]:
     ]
 
 
-def _without_bad_eyes(frame: "pd.DataFrame", pictures: dict[str, Prepared]) -> "pd.DataFrame":
+def _without_bad_eyes(frame: "pd.DataFrame", pictures: dict[str, str]) -> "pd.DataFrame":
     """A sample keeps the eye that can be read; without any it goes."""
     frame = frame.copy()
     has = {side: np.array([f"{name}/{side}" in pictures for name in frame["sample_id"]], dtype=bool) for side in SIDES}
@@ -99,7 +114,7 @@ def _without_bad_eyes(frame: "pd.DataFrame", pictures: dict[str, Prepared]) -> "
     return frame[eyes != "none"].reset_index(drop=True)
 
 
-def _sharpest(frame: "pd.DataFrame", pictures: dict[str, Prepared]) -> "pd.DataFrame":
+def _sharpest(frame: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore) -> "pd.DataFrame":
     """Of several samples of one name (NAME, NAME#2, ...), one with the sharpest picture of each eye.
 
     The pictures dictionary follows: the best picture is filed under the first sample's key.
@@ -115,7 +130,7 @@ def _sharpest(frame: "pd.DataFrame", pictures: dict[str, Prepared]) -> "pd.DataF
             there = [place for place, key in enumerate(keys) if key in pictures]
             if not there:
                 continue
-            best = max(there, key=lambda place: (pictures[keys[place]].looks.sharpness, -place))
+            best = max(there, key=lambda place: (store.note(pictures[keys[place]]).looks.sharpness, -place))
             origin = members.index[best]
             for column in (f"source_{side}", f"row_{side}", f"label_{side}", f"text_{side}"):
                 frame.loc[first, column] = frame.loc[origin, column]
@@ -130,12 +145,12 @@ def _sharpest(frame: "pd.DataFrame", pictures: dict[str, Prepared]) -> "pd.DataF
     return frame.loc[kept].reset_index(drop=True)
 
 
-def _groups(frame: "pd.DataFrame", pictures: dict[str, Prepared], settings: Settings) -> dict[str, int]:
+def _groups(frame: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore, settings: Settings) -> dict[str, int]:
     """Picture key -> number of the group of pictures of one eye; keys without a fellow are left out."""
     if settings.near_duplicates == "ignore":
         return {}
     keys = [key for key in _keys(frame) if key in pictures]
-    leaders = groups_of([pictures[key].looks.thumbnail for key in keys], settings.threads)
+    leaders = groups_of(Thumbnails(store, [pictures[key] for key in keys]), settings.threads)
     sizes = np.bincount(leaders, minlength=len(keys))
     return {key: int(leader) for key, leader in zip(keys, leaders, strict=True) if sizes[leader] > 1}
 
@@ -197,7 +212,7 @@ def _people(frame: "pd.DataFrame", groups: dict[str, int], source: Source, setti
 
 def _write(
     frame: "pd.DataFrame",
-    pictures: dict[str, Prepared],
+    pictures: dict[str, str],
     groups: dict[str, int],
     store: WorkingStore,
     output_dir: Path,
@@ -209,37 +224,41 @@ def _write(
     for split in SPLITS:
         part = table[table["split"] == split]
         keys = [key for key in _keys(part) if key in pictures]
-        contents = store.contents(pictures[key].name for key in keys)
+        contents = store.contents(pictures[key] for key in keys)
         path = output_dir / f"{split}.lmdb"
         write_store(path, zip(keys, contents, strict=True), len(keys), settings.image_size, settings.image_encoding)
         write_parquet(output_dir / f"samples_{split}.parquet", part)
         say(f"{split}: {len(part)} samples, {len(keys)} pictures")
     write_parquet(output_dir / "samples.parquet", table)
-    write_parquet(output_dir / "pictures.parquet", _picture_table(table, pictures, groups))
+    write_parquet(output_dir / "pictures.parquet", _picture_table(table, pictures, groups, store))
 
 
-def _picture_table(table: "pd.DataFrame", pictures: dict[str, Prepared], groups: dict[str, int]) -> "pd.DataFrame":
-    """One row a picture: sample_id, eye, its looks but the thumbnail, digest, and near_duplicates (-1: of none)."""
+def _picture_table(
+    table: "pd.DataFrame", pictures: dict[str, str], groups: dict[str, int], store: WorkingStore
+) -> "pd.DataFrame":
+    """One row a picture: sample_id, eye, its looks, digest, and near_duplicates (-1: of no group)."""
     import pandas as pd
 
-    rows = []
-    for name, eyes in zip(table["sample_id"], table["eyes"], strict=True):
-        for side in SIDES:
-            picture = pictures.get(f"{name}/{side}")
-            if picture is not None:
-                looks = picture.looks._asdict()
-                looks.pop("thumbnail")
-                group = groups.get(f"{name}/{side}", -1)
-                eye = "unknown" if eyes == "unknown" else side
-                rows.append(
-                    {"sample_id": name, "eye": eye, **looks, "digest": picture.digest, "near_duplicates": group}
-                )
-    return pd.DataFrame(rows)
+    eyes = dict(zip(table["sample_id"], table["eyes"], strict=True))
+    keys = [key for key in _keys(table) if key in pictures]
+    looks = np.empty((len(keys), len(Looks._fields)))
+    digests = []
+    for row, key in enumerate(keys):
+        note = store.note(pictures[key])
+        looks[row] = note.looks
+        digests.append(note.digest)
+    names = [key.rsplit("/", 1) for key in keys]
+    frame = pd.DataFrame(looks, columns=list(Looks._fields))
+    frame = frame.astype(dict.fromkeys(("width", "height", "file_bytes"), np.int64))
+    frame.insert(0, "sample_id", [name for name, _ in names])
+    frame.insert(1, "eye", ["unknown" if eyes[name] == "unknown" else side for name, side in names])
+    return frame.assign(digest=digests, near_duplicates=[groups.get(key, -1) for key in keys])
 
 
 def _fingerprint(
     frame: "pd.DataFrame",
-    pictures: dict[str, Prepared],
+    pictures: dict[str, str],
+    store: WorkingStore,
     output_dir: Path,
     source: Source,
     settings: Settings,
@@ -259,7 +278,7 @@ def _fingerprint(
             "samples": len(part),
             "images": int(part[["source_left", "source_right"]].ne("").sum().sum()),
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
-            "sha256": _content_hash(part, pictures),
+            "sha256": _content_hash(part, pictures, store),
             "per_class": {label: units.count(label) for label in sorted(single)},
         }
     fingerprint: dict[str, Any] = {
@@ -277,14 +296,15 @@ def _fingerprint(
     return {**fingerprint, "sha256": sha256_of({k: splits[k]["sha256"] for k in SPLITS})}
 
 
-def _content_hash(part: "pd.DataFrame", pictures: dict[str, Prepared]) -> str:
+def _content_hash(part: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore) -> str:
     """Of what a training can see of a split: ids, labels, texts and pixels, in the order of the ids."""
     unseen = ("source_left", "source_right", "row_left", "row_right", *EXTRAS)
     digest = hashlib.sha256()
-    for row in part.drop(columns=list(unseen)).to_dict("records"):
-        keys = [f"{row['sample_id']}/{side}" for side in SIDES]
-        pixels = [pictures[key].digest if key in pictures else "" for key in keys]
-        digest.update(canonical_json([*row.values(), *pixels]).encode())
+    seen = part.drop(columns=list(unseen))
+    for name, row in zip(part["sample_id"], seen.itertuples(index=False, name=None), strict=True):
+        names = [pictures.get(f"{name}/{side}") for side in SIDES]
+        pixels = [store.note(name).digest if name else "" for name in names]
+        digest.update(canonical_json([*row, *pixels]).encode())
     return digest.hexdigest()
 
 

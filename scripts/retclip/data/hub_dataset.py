@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.files import atomic, write_json
+from retclip.core.hub import fetch_snapshot, first_line, is_hub_id
 from retclip.core.logs import say
 
 PICTURES_PER_LINE = 2000
@@ -32,10 +33,10 @@ def fetch_dataset(source: str, revision: str, image_column: str, folder: Path) -
     """
     if Path(source).is_dir():
         origin, resolved, licence = Path(source), "local folder", None
-    elif source.startswith((".", "/", "~")) or not 1 <= source.count("/") <= 1:
-        raise ValueError(f"data.hub_dataset.source: {source!r} is neither a folder nor a hub id.")
+    elif is_hub_id(source):
+        origin, resolved, licence = fetch_snapshot("data.hub_dataset", "dataset", source, revision, DATA_FILES)
     else:
-        origin, resolved, licence = _download(source, revision)
+        raise ValueError(f"data.hub_dataset.source: {source!r} is neither a folder nor a hub id.")
     counts = {}
     for split, table in _splits(origin, image_column).items():
         place = folder / split
@@ -53,25 +54,6 @@ def fetch_dataset(source: str, revision: str, image_column: str, folder: Path) -
     return content
 
 
-def _download(source: str, revision: str) -> tuple[Path, str, str | None]:
-    """The snapshot's folder, its commit, and the licence that its card names."""
-    import huggingface_hub
-
-    try:
-        info = huggingface_hub.dataset_info(source, revision=revision)
-        folder = huggingface_hub.snapshot_download(
-            source, repo_type="dataset", revision=info.sha, allow_patterns=DATA_FILES
-        )
-    except Exception as error:  # the hub's client raises its own, the network's and the system's
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(
-            f"data.hub_dataset: {source} at {revision} cannot be downloaded ({line}); "
-            "run this where there is a network, or give a local folder."
-        ) from None
-    card = info.card_data.to_dict() if info.card_data else {}
-    return Path(folder), str(info.sha), card.get("license")
-
-
 def _splits(origin: Path, image_column: str) -> dict[str, Any]:
     """split -> its table, the pictures as the bytes that were stored."""
     import datasets
@@ -79,9 +61,8 @@ def _splits(origin: Path, image_column: str) -> dict[str, Any]:
     datasets.disable_progress_bars()
     try:
         tables = datasets.load_dataset(str(origin))
-    except Exception as error:  # as above
-        line = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"data.hub_dataset: no data set can be read from it ({line}).") from None
+    except Exception as error:  # it raises whatever its readers raise
+        raise ValueError(f"data.hub_dataset: no data set can be read from it ({first_line(error)}).") from None
     found = {}
     for split, table in tables.items():
         if not isinstance(table.features.get(image_column), datasets.Image):

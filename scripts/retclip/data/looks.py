@@ -22,7 +22,7 @@ class Looks(NamedTuple):
 
     border_*: mean of the outermost 2 % of the frame, 0 to 255. brightness, contrast: mean and standard
     deviation of the fundus. sharpness: mean gradient of the green channel over its brightness. disc_x: where
-    the brightest spot lies, from -1 (left) to 1 (right), 0 where none stands out. thumbnail: JPEG.
+    the brightest spot lies, from -1 (left) to 1 (right), 0 where none stands out.
     """
 
     width: int
@@ -35,11 +35,13 @@ class Looks(NamedTuple):
     contrast: float
     sharpness: float
     disc_x: float
-    thumbnail: bytes
 
 
-def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], file_bytes: int) -> Looks:
-    """whole: the photograph, perhaps at reduced scale; fundus: its square crop; original: its size in the file."""
+def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], file_bytes: int) -> tuple[Looks, bytes]:
+    """The looks, and a JPEG thumbnail of the green channel.
+
+    whole: the photograph, perhaps at reduced scale; fundus: its square crop; original: its size in the file.
+    """
     small = np.asarray(fundus.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0))
     green = small[..., 1].astype(np.float32)
     stream = io.BytesIO()
@@ -47,7 +49,7 @@ def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], 
     inside = green[_radius(THUMBNAIL) < 0.9]
     gradient = (np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()) / 2
     red, green_border, blue = (round(float(value), 2) for value in _border(whole))
-    return Looks(
+    looks = Looks(
         width=original[0],
         height=original[1],
         file_bytes=file_bytes,
@@ -58,8 +60,8 @@ def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], 
         contrast=round(float(inside.std()), 2),
         sharpness=round(float(gradient) / max(float(inside.mean()), 1.0), 4),
         disc_x=round(disc_side(small), 3),
-        thumbnail=stream.getvalue(),
     )
+    return looks, stream.getvalue()
 
 
 def disc_side(small: np.ndarray) -> float:

@@ -18,11 +18,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import lmdb
+import numpy as np
 
 from retclip.core.files import sha256_of
 from retclip.core.logs import say
 from retclip.data import source_retclip
-from retclip.data.images import read_fundus
+from retclip.data.images import Fundus, read_fundus
 from retclip.data.looks import Looks
 from retclip.data.samples import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode
@@ -31,6 +32,7 @@ from retclip.data.store import OVERHEAD_BYTES, encode
 PREPARATION = 1
 SAY_SECONDS = 10.0
 PICTURES_PER_TASK = 16
+EMPTY = np.empty(0, np.uint8)
 TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared pictures do not pile up
 
 
@@ -42,10 +44,9 @@ class Wanted(NamedTuple):
     location: str
 
 
-class Prepared(NamedTuple):
-    """A picture in the working store: its name there, the SHA-256 of its pixels, and how it looks."""
+class Note(NamedTuple):
+    """What is known of a prepared picture: the SHA-256 of its pixels, and how it looks."""
 
-    name: str
     digest: str
     looks: Looks
 
@@ -60,33 +61,44 @@ class WorkingStore:
         capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
         try:
             self._environment = lmdb.open(
-                str(path), subdir=False, lock=False, map_size=capacity, max_dbs=2, sync=False, meminit=False
+                str(path), subdir=False, lock=False, map_size=capacity, max_dbs=3, sync=False, meminit=False
             )
-            self._pixels, self._notes = (self._environment.open_db(name) for name in (b"pixels", b"notes"))
+            names = (b"pixels", b"notes", b"thumbnails")
+            self._pixels, self._notes, self._thumbnails = (self._environment.open_db(name) for name in names)
         except lmdb.Error as error:
             raise ValueError(f"{path}: cannot be opened ({error}); delete it and run again.") from None
 
-    def put(self, entries: Iterable[tuple[str, bytes, str, Looks]]) -> None:
-        """Adds (name, encoded pixels, digest, looks), all or none, on disk when it returns."""
+    def put(self, entries: Iterable[tuple[str, bytes, str, Fundus]]) -> None:
+        """Adds (name, encoded pixels, digest, fundus), all or none, on disk when it returns."""
         try:
             with self._environment.begin(write=True) as transaction:
-                for name, content, digest, looks in entries:
-                    note = {**looks._asdict(), "digest": digest, "thumbnail": looks.thumbnail.hex()}
+                for name, content, digest, fundus in entries:
+                    note = json.dumps([digest, *fundus.looks]).encode()
                     transaction.put(name.encode(), content, db=self._pixels)
-                    transaction.put(name.encode(), json.dumps(note).encode(), db=self._notes)
+                    transaction.put(name.encode(), fundus.thumbnail, db=self._thumbnails)
+                    transaction.put(name.encode(), note, db=self._notes)
             self._environment.sync(True)
         except lmdb.Error as error:
             raise ValueError(f"{self.path}: cannot be written ({error}); is the disk full?") from None
 
-    def note(self, name: str) -> Prepared | None:
-        """What is known of a picture; None where it has to be prepared."""
+    def __contains__(self, name: str) -> bool:
+        with self._environment.begin() as transaction:
+            return transaction.get(name.encode(), db=self._notes) is not None
+
+    def note(self, name: str) -> Note:
+        """What is known of a picture that is here."""
         with self._environment.begin() as transaction:
             value = transaction.get(name.encode(), db=self._notes)
-        if value is None:
-            return None
-        note = json.loads(value)
-        digest, thumbnail = note.pop("digest"), bytes.fromhex(note.pop("thumbnail"))
-        return Prepared(name, digest, Looks(**note, thumbnail=thumbnail))
+        assert value is not None, name
+        digest, *looks = json.loads(value)
+        return Note(digest, Looks(*looks))
+
+    def thumbnail(self, name: str) -> bytes:
+        """JPEG of a picture that is here; see near_duplicates."""
+        with self._environment.begin() as transaction:
+            value = transaction.get(name.encode(), db=self._thumbnails)
+        assert value is not None, name
+        return value
 
     def contents(self, names: Iterable[str]) -> Iterator[bytes]:
         """The encoded pixels of the names, in their order."""
@@ -102,8 +114,8 @@ class WorkingStore:
         with self._environment.begin(write=True) as transaction:
             stale = [key for key in transaction.cursor(db=self._notes).iternext(values=False) if key not in wanted]
             for key in stale:
-                transaction.delete(key, db=self._pixels)
-                transaction.delete(key, db=self._notes)
+                for database in (self._pixels, self._thumbnails, self._notes):
+                    transaction.delete(key, db=database)
 
     def close(self) -> None:
         self._environment.sync(True)
@@ -112,39 +124,38 @@ class WorkingStore:
 
 def prepare(
     wanted: list[Wanted], root: Path, store: WorkingStore, threads: int
-) -> tuple[dict[str, Prepared], list[dict[str, Any]]]:
-    """key -> its picture in the store, and {"row", "reason"} of those that cannot be read.
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """key -> name of its picture in the store, and {"row", "reason"} of those that cannot be read.
 
     Streams: at any time a few pictures per process are in memory. Raises ValueError where a process dies.
     """
-    names = {item.key: _name(root, item.location, store.size, store.encoding) for item in wanted}
-    found: dict[str, Prepared] = {}
+    found: dict[str, str] = {}
     missing: dict[str, list[Wanted]] = {}
     for item in wanted:
-        known = store.note(names[item.key])
-        if known is None:
-            missing.setdefault(names[item.key], []).append(item)
+        name = _name(root, item.location, store.size, store.encoding)
+        if name in store:
+            found[item.key] = name
         else:
-            found[item.key] = known
+            missing.setdefault(name, []).append(item)
     if found and missing:
         say(f"{len(found)} pictures are ready from before, {len(missing)} to prepare")
-    tasks = [(name, str(root), items[0].location, store.size, store.encoding) for name, items in missing.items()]
+    tasks = ((name, str(root), items[0].location, store.size, store.encoding) for name, items in missing.items())
     problems = []
     started = said = time.monotonic()
     done = 0
     for results in _in_processes(_prepare, tasks, threads):
-        store.put((name, content, digest, looks) for name, content, digest, looks, _ in results if looks is not None)
-        for name, _, digest, looks, reason in results:
+        store.put((name, content, digest, fundus) for name, content, digest, fundus, _ in results if fundus is not None)
+        for name, _, _, fundus, reason in results:
             for item in missing[name]:
-                if looks is None:
+                if fundus is None:
                     problems.append({"row": item.line, "reason": reason})
                 else:
-                    found[item.key] = Prepared(name, digest, looks)
+                    found[item.key] = name
         done += len(results)
         if time.monotonic() - said > SAY_SECONDS:
             said = time.monotonic()
-            left = (said - started) / done * (len(tasks) - done)
-            say(f"{done} of {len(tasks)} pictures, {done / (said - started):.0f} a second, {left:.0f} s to go")
+            left = (said - started) / done * (len(missing) - done)
+            say(f"{done} of {len(missing)} pictures, {done / (said - started):.0f} a second, {left:.0f} s to go")
     return found, problems
 
 
@@ -163,8 +174,8 @@ def open_picture(root: Path, location: str) -> bytes:
         raise ValueError(f"the image file cannot be read ({error.strerror})") from None
 
 
-def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, bytes, str, Looks | None, str]]:
-    results: list[tuple[str, bytes, str, Looks | None, str]] = []
+def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, bytes, str, Fundus | None, str]]:
+    results: list[tuple[str, bytes, str, Fundus | None, str]] = []
     for name, root, location, size, encoding in tasks:
         try:
             fundus = read_fundus(open_picture(Path(root), location), size)
@@ -172,22 +183,23 @@ def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, byt
             results.append((name, b"", "", None, str(error)))
             continue
         digest = hashlib.sha256(fundus.pixels.tobytes()).hexdigest()
-        results.append((name, encode(fundus.pixels, encoding), digest, fundus.looks, ""))
+        content = encode(fundus.pixels, encoding)
+        results.append((name, content, digest, fundus._replace(pixels=EMPTY), ""))
     return results
 
 
-def _in_processes(work: Any, tasks: list[Any], threads: int) -> Iterator[Any]:
+def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any]:
     """work(some tasks) in order, with few results waiting: a plain map would fill the memory with them."""
-    waiting = iter([tasks[start : start + PICTURES_PER_TASK] for start in range(0, len(tasks), PICTURES_PER_TASK)])
-    if threads == 1 or len(tasks) <= PICTURES_PER_TASK:
-        yield from map(work, waiting)
+    pieces = iter(lambda: list(islice(tasks, PICTURES_PER_TASK)), [])
+    if threads == 1:
+        yield from map(work, pieces)
         return
     with ProcessPoolExecutor(threads) as pool:
-        running = deque(pool.submit(work, piece) for piece in islice(waiting, threads * TASKS_AHEAD))
+        running = deque(pool.submit(work, piece) for piece in islice(pieces, threads * TASKS_AHEAD))
         try:
             while running:
                 yield running.popleft().result()
-                running.extend(pool.submit(work, piece) for piece in islice(waiting, 1))
+                running.extend(pool.submit(work, piece) for piece in islice(pieces, 1))
         except BrokenProcessPool:
             raise ValueError(
                 "a process that reads pictures was killed, most likely for want of memory; "
@@ -206,7 +218,7 @@ def _name(root: Path, location: str, size: int, encoding: str) -> str:
         made_of = [location, status.st_size, status.st_mtime_ns]
     except OSError:
         made_of = [location, None, None]
-    return sha256_of([*made_of, size, encoding, PREPARATION])
+    return sha256_of([*made_of, size, encoding, PREPARATION])[:32]
 
 
 @lru_cache(maxsize=4)

@@ -25,6 +25,7 @@ COLUMNS = (
 # What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training.
 EXTRAS = ("age", "sex", "site", "camera")
 LINES = ("row_left", "row_right")
+KNOWN = frozenset((*COLUMNS, *EXTRAS, *LINES))
 EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
 SPLITS = ("train", "val", "test")
 EYE_TEXT = "A fundus photograph of the {eye} eye showing {label}."
@@ -137,19 +138,19 @@ def _add(samples: dict[str, dict[str, str]], row: Row, root: str, eye_images: st
     place, copy = name, 1
     while place in samples and set(pictures) & set(samples[place]["eyes"].split()):
         earlier = samples[place]
-        if any(location == earlier[f"source_{_side(eye)}"] for eye, location in pictures.items()):
+        if any(location == earlier.get(f"source_{_side(eye)}") for eye, location in pictures.items()):
             raise ValueError(f"duplicate: this sample already has this {' and '.join(sorted(pictures))} picture")
         if eye_images == "first":
             return
         copy += 1
         place = f"{name}#{copy}"
-    fresh = {"sample_id": place, "patient_id": row.patient_id, "split": split}
-    sample = samples.setdefault(place, {**dict.fromkeys((*COLUMNS, *EXTRAS, *LINES), ""), **fresh})
+    # only what there is: a hundred thousand samples with every column would be a gigabyte
+    fresh = {"sample_id": place, "patient_id": row.patient_id, "split": split, "eyes": ""}
+    sample = samples.setdefault(place, fresh)
     for eye, location in pictures.items():
         sample[f"source_{_side(eye)}"], sample[f"row_{_side(eye)}"] = location, str(row.line)
         sample["eyes"] = f"{sample['eyes']} {eye}".strip()
-    for column, value in row.values.items():
-        sample[column] = value or sample.get(column, "")
+    sample.update({column: value for column, value in row.values.items() if value or column not in KNOWN})
 
 
 def _found(row: Row, root: str, problems: Problems) -> dict[str, str]:
@@ -190,10 +191,9 @@ def _side(eye: str) -> str:
 def _frame(samples: list[dict[str, str]]) -> "pd.DataFrame":
     import pandas as pd
 
-    names = dict.fromkeys((*COLUMNS, *EXTRAS, *LINES))
-    for sample in samples:
-        names.update(dict.fromkeys(sample))
-    frame = pd.DataFrame(samples, columns=list(names)).fillna("").astype(str)
+    further = dict.fromkeys(name for sample in samples for name in sample if name not in KNOWN)
+    columns = [*COLUMNS, *EXTRAS, *LINES, *further]
+    frame = pd.DataFrame({name: [sample.get(name, "") for sample in samples] for name in columns}, dtype=str)
     eyes = frame["eyes"].map(lambda text: set(text.split()))
     frame["eyes"] = ["both" if {"left", "right"} <= seen else next(iter(sorted(seen)), "unknown") for seen in eyes]
     if frame["label"].eq("").all() and len(frame):

@@ -68,7 +68,8 @@ def export_model(
     write_json(folder / "class_prompts.json", class_prompts)
     if hasattr(model.visual, "class_embedding"):
         torch.save({name: tensor.cpu() for name, tensor in to_retclip(model).items()}, folder / "retclip.pt")
-    (folder / "README.md").write_text(model_card(trial, vision, image_size, embed_dim), encoding="utf-8")
+    source = read_json(tokenizer_folder / "source.json")
+    (folder / "README.md").write_text(model_card(trial, vision, image_size, embed_dim, source), encoding="utf-8")
 
 
 def load_exported(folder: Path) -> RetClip:
@@ -81,13 +82,20 @@ def load_exported(folder: Path) -> RetClip:
     return model.eval()
 
 
-def model_card(trial: dict[str, Any], vision: dict[str, Any], image_size: int, embed_dim: int) -> str:
-    """README.md of an exported model; its code block runs as it stands, in the model's folder."""
+def model_card(
+    trial: dict[str, Any], vision: dict[str, Any], image_size: int, embed_dim: int, source: dict[str, Any]
+) -> str:
+    """README.md of an exported model; its code block runs as it stands, in the model's folder.
+
+    source: source.json of the text encoder's folder.
+    """
     hyperparameters = trial["hyperparameters"]
     rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
     return Template(CARD).substitute(
         name=trial["id"],
         encoder=f"{trial['text_encoder']} ({trial['encoder']['source']})",
+        revision=source.get("revision"),
+        licence=source.get("license") or "not stated",
         rows=rows,
         vision=_vision_code(vision, image_size, embed_dim),
         size=image_size,
@@ -126,7 +134,7 @@ def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
 
 CARD = """# RET-CLIP, trial $name
 
-Text encoder: $encoder. For research; not a medical device.
+Text encoder: $encoder, revision $revision, licence $licence. For research; not a medical device.
 
 | hyperparameter | value |
 |---|---|

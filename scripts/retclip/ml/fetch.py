@@ -5,7 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.files import atomic, file_sha256, read_json, write_json
+from retclip.core.hub import fetch_snapshot, first_line, is_hub_id
 from retclip.ml.text import TOKENIZER_FILES, load_text_encoder, load_tokenizer
+
+# Scripts of strangers are never fetched; of weights that are there twice only the newer form.
+MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", *TOKENIZER_FILES]
+SUPERSEDED = {"pytorch_model.bin": "model.safetensors"}
+# Parts of a RET-CLIP checkpoint besides the image tower, as they are called in the file of vision weights.
+WHOLE = "retclip."
 
 
 def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> dict[str, Any]:
@@ -16,10 +23,11 @@ def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> d
     local = Path(source)
     if local.is_dir():
         origin, resolved, licence = local, f"local folder {source}", None
-    elif source.startswith((".", "/", "~")) or not 1 <= source.count("/") <= 1:
-        raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
+    elif is_hub_id(source):
+        key = f"model.text_encoders.{name}"
+        origin, resolved, licence = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
     else:
-        origin, resolved, licence = _download(name, source, revision)
+        raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
     folder.mkdir(parents=True, exist_ok=True)
     _copy_model(origin, folder)
     _make_tokenizer(origin, folder)
@@ -40,7 +48,8 @@ def fetch_vision_weights(architecture: str, weights: str, output: Path) -> None:
     """Writes the image tower's state dict as safetensors.
 
     weights: an open_clip tag of `architecture`, a safetensors or torch file of the tower, or a RET-CLIP
-    checkpoint. Raises ValueError where it can be none of these.
+    checkpoint, whose heads and text tower are kept beside it under WHOLE. Raises ValueError where it can be
+    none of these.
     """
     from safetensors.torch import save_file
 
@@ -61,31 +70,11 @@ def fetch_vision_weights(architecture: str, weights: str, output: Path) -> None:
             state = open_clip.create_model(architecture, pretrained=weights).visual.state_dict()
         except Exception as error:  # as above
             raise ValueError(
-                f"model.vision.weights: {weights} of {architecture} cannot be downloaded ({_first_line(error)}); "
+                f"model.vision.weights: {weights} of {architecture} cannot be downloaded ({first_line(error)}); "
                 "run this where there is a network, or give a file."
             ) from None
     with atomic(output) as temporary:
         save_file({key: tensor.contiguous() for key, tensor in state.items()}, temporary)
-
-
-def _download(name: str, source: str, revision: str) -> tuple[Path, str, str | None]:
-    """The snapshot's folder, its commit, and the licence its card names."""
-    import huggingface_hub
-
-    try:
-        info = huggingface_hub.model_info(source, revision=revision)
-        files = {entry.rfilename for entry in info.siblings or []}
-        weights = "model.safetensors" if "model.safetensors" in files else "pytorch_model.bin"
-        folder = huggingface_hub.snapshot_download(
-            source, revision=info.sha, allow_patterns=["config.json", weights, *TOKENIZER_FILES]
-        )
-    except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
-        raise ValueError(
-            f"model.text_encoders.{name}: {source} at {revision} cannot be downloaded ({_first_line(error)}); "
-            "check the name, or run this where there is a network."
-        ) from None
-    card = info.card_data
-    return Path(folder), str(info.sha), getattr(card, "license", None) if card else None
 
 
 def _copy_model(origin: Path, folder: Path) -> None:
@@ -154,7 +143,7 @@ def _read(path: Path) -> dict[str, Any]:
             return load_file(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise ValueError(f"{path}: cannot be read as weights ({_first_line(error)}).") from None
+        raise ValueError(f"{path}: cannot be read as weights ({first_line(error)}).") from None
 
 
 def _tower(state: dict[str, Any], path: Path) -> dict[str, Any]:
@@ -165,11 +154,10 @@ def _tower(state: dict[str, Any], path: Path) -> dict[str, Any]:
 
     state = unwrapped(state)
     visual = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
-    found = visual or state
+    whole = {f"{WHOLE}{key}": value for key, value in state.items() if not key.startswith("visual.")}
+    # of a CLIP only the image tower is of use
+    is_retclip = any(key.startswith(f"{WHOLE}bert.") for key in whole)
+    found = {**visual, **(whole if is_retclip else {})} if visual else state
     if not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
         raise ValueError(f"{path}: holds no state dict of an image tower.")
     return found
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:120]

@@ -35,7 +35,7 @@ def state_key(trial: dict[str, Any], data: dict[str, str], encoder: dict[str, An
             "vision": trial["vision"],
             "image_size": trial["image_size"],
             "encoder": encoder,
-            "reading": [trial["encoder"]["texts"], trial["encoder"]["long_texts"]],
+            "reading": [trial["encoder"][name] for name in ("texts", "long_texts", "from_checkpoint")],
             "class_prompts": trial["class_prompts_sha256"],
             "early_stopping_metric": watched,
             "shuffled_texts": trial["shuffled_texts"],

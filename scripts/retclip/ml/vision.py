@@ -82,7 +82,8 @@ def _load(vision: nn.Module, path: Path, name: str) -> None:
     from open_clip.model import resize_pos_embed
     from safetensors.torch import load_file
 
-    state = {f"visual.{key}": tensor for key, tensor in load_file(path).items()}
+    tower = {key: tensor for key, tensor in load_file(path).items() if not key.startswith("retclip.")}
+    state = {f"visual.{key}": tensor for key, tensor in tower.items()}
     resize_pos_embed(state, torch.nn.ModuleDict({"visual": vision}))
     state = {key.removeprefix("visual."): tensor for key, tensor in state.items()}
     try:
