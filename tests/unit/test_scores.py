@@ -1,6 +1,7 @@
 """Scores against scikit-learn and against slow, obvious oracles."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
@@ -57,15 +58,33 @@ def test_bootstrap_equals_scoring_the_repeated_rows(metric):
         assert draw == pytest.approx(scores.zero_shot_scores(target[rows], values[rows])[metric])
 
 
+def table_of(target, values, patients, samples) -> pd.DataFrame:
+    table = pd.DataFrame({"sample_id": samples, "patient_id": patients, "target": target})
+    return table.assign(**{f"score_{k}": values[:, k] for k in range(values.shape[1])})
+
+
 def test_a_patient_comes_and_goes_with_both_eyes():
     """Doubling every patient's rows adds no information, so the standard error must not shrink."""
     target, values, _ = random_case(1, samples=200)
     patients = np.arange(200)
-    single = scores.standard_error("zero_shot_balanced_accuracy", target, values, patients)
-    doubled = scores.standard_error(
-        "zero_shot_balanced_accuracy", target.repeat(2), values.repeat(2, axis=0), patients.repeat(2)
-    )
-    assert doubled == pytest.approx(single, rel=0.02)
+    single = scores.standard_error("zero_shot_balanced_accuracy", table_of(target, values, patients, patients))
+    twice = table_of(target.repeat(2), values.repeat(2, axis=0), patients.repeat(2), patients.repeat(2))
+    assert scores.standard_error("zero_shot_balanced_accuracy", twice) == pytest.approx(single, rel=0.02)
+
+
+def test_rows_without_a_label_are_not_scored_but_ranked():
+    target, values, _ = random_case(1, samples=100)
+    names = np.arange(100)
+    labelled = table_of(target, values, names, names).assign(image_to_text_rank=1 + names % 4)
+    unlabelled = labelled.assign(sample_id=names + 100, patient_id=names + 100, target=-1)
+    both = pd.concat([labelled, unlabelled], ignore_index=True)
+    assert len(scores.unpack(both)[0]) == 100
+    draws = scores.draws_of("image_to_text_recall_at_1", both)
+    assert draws.mean() == pytest.approx(0.25, abs=0.01)
+    assert draws.std() == pytest.approx(np.sqrt(0.25 * 0.75 / 200), rel=0.1)  # the binomial formula
+    # two rows of one sample are one query
+    eyes = pd.concat([both, both], ignore_index=True)
+    assert scores.draws_of("image_to_text_recall_at_1", eyes).std() == pytest.approx(draws.std(), rel=1e-6)
 
 
 def test_levels_are_what_a_simulation_of_guessing_gives():

@@ -23,8 +23,12 @@ Scores = dict[str, float | None]
 
 
 def unpack(table: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Targets int64 [N], scores float64 [N, C] and patients [N] of a predictions table (parquet of a model)."""
+    """Targets int64 [N], scores float64 [N, C] and patients [N] of a predictions table (parquet of a model).
+
+    Only what is scored: rows with target -1 are there for their retrieval ranks.
+    """
     columns = [name for name in table.columns if name.startswith("score_")]
+    table = table[table["target"] >= 0]
     return (
         table["target"].to_numpy(dtype=np.int64),
         table[columns].to_numpy(dtype=np.float64),
@@ -87,18 +91,31 @@ def bootstrap(
     return resampled(metric, target, scores, counts[:, owner].astype(float))
 
 
-def standard_error(metric: str, target: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> float | None:
-    """Bootstrap standard error of `metric` over patients; None with fewer than two patients."""
-    if len(np.unique(patients)) < 2:
+def draws_of(metric: str, table: "pd.DataFrame", draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """`metric` of a predictions table in resamples of its patients, [draws]; see bootstrap.
+
+    Retrieval is resampled by query, over the candidates that were there: the ranks stay as they are.
+    """
+    if metric in ZERO_SHOT:
+        return bootstrap(metric, *unpack(table), draws=draws, seed=seed)
+    direction, k = metric.split("_recall_at_")
+    queries = table.drop_duplicates("sample_id")
+    hits = (queries[f"{direction}_rank"] <= int(k)).to_numpy(dtype=float)
+    units, owner = np.unique(queries["patient_id"].to_numpy(), return_inverse=True)
+    generator = np.random.default_rng(seed)
+    counts = generator.multinomial(len(units), np.full(len(units), 1 / max(len(units), 1)), size=draws)
+    weights = counts[:, owner]
+    return weights @ hits / weights.sum(1)
+
+
+def standard_error(metric: str, table: "pd.DataFrame") -> float | None:
+    """Bootstrap standard error of `metric` over the patients of a predictions table; None with fewer than two."""
+    scored = table[table["target"] >= 0] if metric in ZERO_SHOT else table
+    if scored["patient_id"].nunique() < 2:
         return None
-    values = bootstrap(metric, target, scores, patients)
+    values = draws_of(metric, table)
     values = values[np.isfinite(values)]
     return float(values.std(ddof=1)) if len(values) > 1 else None
-
-
-def proportion_error(value: float, count: int) -> float | None:
-    """Standard error of a share of `count` independent trials: the binomial formula."""
-    return float(np.sqrt(value * (1 - value) / count)) if count else None
 
 
 def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

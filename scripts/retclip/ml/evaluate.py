@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from retclip.core.scores import (
+    METRICS,
     RETRIEVAL,
     ZERO_SHOT,
     chance_levels,
     majority_levels,
-    proportion_error,
     standard_error,
     unpack,
     zero_shot_scores,
@@ -90,10 +90,12 @@ def class_features(
 ) -> dict[str, torch.Tensor]:
     """The mean of each class's prompt features, normalised again, [C, D] per unit's text head."""
     model.eval()
+    features: dict[str, torch.Tensor] = {}
+    if not classes:
+        return features
     prompts = [prompt for label in classes for prompt in class_prompts[label]]
     owner = torch.tensor([i for i, label in enumerate(classes) for _ in class_prompts[label]])
     ids, mask = tokenize(prompts, context_length)
-    features = {}
     for unit in ("left", "right", "patient"):
         encoded = model.encode_text(ids.to(device), mask.to(device), unit).float().cpu()
         sums = torch.zeros(len(classes), encoded.shape[1]).index_add_(0, owner, encoded)
@@ -104,10 +106,12 @@ def class_features(
 def predictions(split: Split, features: Features, class_texts: dict[str, torch.Tensor]) -> "pd.DataFrame":
     """One row per scored eye (or patient, where labels are per patient): cosine similarity to each class.
 
-    Columns: sample_id, patient_id, eye, target (class index), score_0 .. score_{C-1}.
+    Columns: sample_id, patient_id, eye, target (class index), score_0 .. score_{C-1}, and the sample's
+    image_to_text_rank and text_to_image_rank. Without any label, one row per sample with target -1.
     """
     import pandas as pd
 
+    ranks = {f"{name}_rank": values for name, values in retrieval_ranks(features, split.texts["patient"]).items()}
     tables = []
     for unit, target in split.targets.items():
         seen = target >= 0
@@ -119,15 +123,19 @@ def predictions(split: Split, features: Features, class_texts: dict[str, torch.T
         table["eye"] = unit
         table["target"] = target[rows]
         columns = [f"score_{i}" for i in range(len(split.classes))]
-        tables.append(pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1))
-    return pd.concat(tables, ignore_index=True) if tables else no_predictions(len(split.classes))
+        table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
+        tables.append(table.assign(**{name: values[rows] for name, values in ranks.items()}))
+    if tables:
+        return pd.concat(tables, ignore_index=True)
+    return split.frame[["sample_id", "patient_id"]].assign(eye="patient", target=-1, **ranks)
 
 
 def no_predictions(classes: int) -> "pd.DataFrame":
     """An empty table in the form of `predictions`: nothing is labelled, or the training broke."""
     import pandas as pd
 
-    names = ["sample_id", "patient_id", "eye", "target", *(f"score_{i}" for i in range(classes))]
+    ranks = ("image_to_text_rank", "text_to_image_rank")
+    names = ["sample_id", "patient_id", "eye", "target", *(f"score_{i}" for i in range(classes)), *ranks]
     return pd.DataFrame({name: [] for name in names})
 
 
@@ -183,10 +191,6 @@ def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -
     }
 
 
-def standard_errors(table: "pd.DataFrame", samples: int, val: dict[str, Any]) -> dict[str, Any]:
-    """Standard error per metric: a bootstrap over patients for zero-shot, the binomial formula for recalls."""
-    target, scores, patients = unpack(table)
-    return {
-        **{metric: standard_error(metric, target, scores, patients) for metric in ZERO_SHOT},
-        **{metric: proportion_error(val[metric], samples) for metric in RETRIEVAL},
-    }
+def standard_errors(table: "pd.DataFrame") -> dict[str, float | None]:
+    """Standard error per metric, by a bootstrap over patients."""
+    return {metric: standard_error(metric, table) for metric in METRICS}

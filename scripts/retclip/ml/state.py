@@ -16,7 +16,7 @@ from typing import Any
 from retclip.core.files import atomic, read_json, sha256_of, write_json
 from retclip.core.logs import say
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
 
 

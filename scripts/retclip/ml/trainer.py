@@ -248,7 +248,7 @@ class Trainer:
         val, table = self.latest
         return {
             **val,
-            "standard_error": standard_errors(table, len(self.val), val),
+            "standard_error": standard_errors(table),
         }, table
 
     def _resume(self) -> float | None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retclip.core.scores import ZERO_SHOT, bootstrap, unpack
+from retclip.core.scores import ZERO_SHOT, draws_of
 from retclip.report.inputs import Final
 
 INTERVAL = (0.025, 0.975)
@@ -26,8 +26,8 @@ class Estimate:
 
 
 def score(finals: list[Final], metric: str) -> Estimate:
-    """The mean of a zero-shot `metric` on test over trainings that differ in the seed alone."""
-    values = [final.evaluation["zero_shot"].get(metric, {}).get("value") for final in finals]
+    """The mean of `metric` on test over trainings that differ in the seed alone."""
+    values = [value_of(final, metric) for final in finals]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return Estimate(None)
@@ -42,9 +42,14 @@ def difference(first: list[Final], second: list[Final], metric: str) -> Estimate
     return _estimate(scores[0] - scores[1], _draws(first, metric) - _draws(second, metric))
 
 
+def value_of(final: Final, metric: str) -> float | None:
+    """The score on test of one training; None where the data cannot give it."""
+    part = "zero_shot" if metric in ZERO_SHOT else "retrieval"
+    return final.evaluation[part].get(metric, {}).get("value")
+
+
 def _draws(finals: list[Final], metric: str) -> np.ndarray:
-    assert metric in ZERO_SHOT, metric
-    return np.mean([bootstrap(metric, *unpack(final.predictions)) for final in finals], axis=0)
+    return np.mean([draws_of(metric, final.predictions) for final in finals], axis=0)
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:

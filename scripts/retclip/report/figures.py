@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.report.comparisons import score
+from retclip.report.comparisons import score, value_of
 from retclip.report.inputs import Final, RunFolder
 from retclip.report.wording import hyperparameter_name, metric_name, setting
 
@@ -237,7 +237,7 @@ def _test_bars(run: RunFolder, rows: list[tuple[str, list[Final], str]]) -> "Fig
         if estimate.low is not None and estimate.high is not None:
             low, high = max(0.0, estimate.value - estimate.low), max(0.0, estimate.high - estimate.value)
             axes.errorbar(estimate.value, position, xerr=[[low], [high]], color="black", capsize=3, linewidth=1.2)
-        seeds = [final.evaluation["zero_shot"][run.test_metric]["value"] for final in finals]
+        seeds = [value for final in finals if (value := value_of(final, run.test_metric)) is not None]
         if len(seeds) > 1:
             axes.scatter(seeds, [position] * len(seeds), color="white", edgecolor="black", s=16, zorder=3)
         axes.annotate(
@@ -262,9 +262,9 @@ def _confusion(final: Final) -> "Figure":
     import seaborn
 
     confusion = final.evaluation["confusion"]
-    matrix = np.array(confusion["matrix"], dtype=int).reshape(-1, len(confusion["classes"]))
-    if not len(matrix):
+    if not confusion["matrix"]:
         return _nothing("no test sample has a single label")
+    matrix = np.array(confusion["matrix"], dtype=int)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     side = 0.42 * len(matrix) + 2.2
     figure, axes = plt.subplots(figsize=(min(WIDTH, side + 1), side))

@@ -60,8 +60,10 @@ class RunFolder:
 
     @property
     def test_metric(self) -> str:
-        """The zero-shot metric that models are compared by on test: the one of the choice, where it is one."""
-        return self.metric if self.metric in ZERO_SHOT else "zero_shot_balanced_accuracy"
+        """What models are compared by on test: the metric of the choice where that is zero-shot, or where there
+        is nothing else because nothing is labelled."""
+        unlabelled = self.fingerprint["label_level"] == "none"
+        return self.metric if self.metric in ZERO_SHOT or unlabelled else "zero_shot_balanced_accuracy"
 
     def winners(self, encoder: str) -> list[Final]:
         """The winner's trainings with `encoder`, one per seed."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retclip.core.files import atomic
+from retclip.core.scores import ZERO_SHOT
 from retclip.report import tables, wording
 from retclip.report.comparisons import Estimate, difference, score
 from retclip.report.figures import FIGURES, use_style
@@ -74,15 +75,18 @@ def answer(run: RunFolder) -> list[str]:
     gain = difference(winners, baselines, metric)
     levels = run.finals[0].evaluation["levels"]
     counts = run.finals[0].evaluation["counts"]
+    patients = counts["scored_patients"] or counts["patients"]
+    kind = "zero-shot " if metric in ZERO_SHOT else ""
+    largest = levels["majority"].get(metric)
+    against = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
     trainings = [*run.finals, *(training for stage in run.searched.values() for training in stage)]
     seconds = sum(training.metrics["device_seconds"] for training in trainings)
     return [
-        f"On {counts['scored_patients']:,} test patients whom no choice has seen, the tuned recipe reaches a zero-shot "
+        f"On {patients:,} test patients whom no choice has seen, the tuned recipe reaches a {kind}"
         f"{wording.metric_name(metric)} of {_said(winner)}; the default config reaches {_said(baseline)}.",
         _gain(gain, run.decisions["best"]["id"] == "defaults"),
         _recipe(run),
-        f"Guessing would give {wording.score(levels['chance'].get(metric))}, and always naming the largest class "
-        f"{wording.score(levels['majority'].get(metric))}.",
+        f"Guessing would give {wording.score(levels['chance'].get(metric))}{against}.",
         _encoder(run),
         f"The search and the final models took {wording.count(len(trainings), 'training')} and "
         f"{wording.duration(seconds)} of device time.",

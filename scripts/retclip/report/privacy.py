@@ -10,6 +10,8 @@ PATHS = ("manifest", "test_manifest", "image_root")
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the places of the data, of local text encoders and of the prompts blanked."""
     data = {key: HIDDEN if key in PATHS and value else value for key, value in config["data"].items()}
+    if "class_map" in data:
+        data["class_map"] = Path(data["class_map"]).name
     encoders = {
         name: {**entry, "source": HIDDEN} if _is_local(entry["source"]) else entry
         for name, entry in config["model"]["text_encoders"].items()

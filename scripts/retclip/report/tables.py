@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.scores import RETRIEVAL, ZERO_SHOT
+from retclip.core.scores import METRICS, RETRIEVAL
 from retclip.report import wording
 from retclip.report.comparisons import Estimate, difference, score
 from retclip.report.figures import varied_hyperparameters
@@ -152,16 +152,19 @@ def recipe(run: RunFolder) -> Table:
 
 
 def winner_vs_default(run: RunFolder) -> Table:
-    """Every zero-shot metric on test: winner, default, and the paired difference."""
+    """Every metric on test that the data can give: winner, default, and the paired difference."""
     winners, baselines = run.winners(run.search_encoder), run.baselines()
     levels = run.finals[0].evaluation["levels"]
     rows = []
-    for metric in ZERO_SHOT:
+    for metric in METRICS:
+        winner = score(winners, metric)
+        if winner.value is None:
+            continue
         gain = difference(winners, baselines, metric)
         rows.append(
             [
                 wording.metric_name(metric),
-                _with_interval(score(winners, metric)),
+                _with_interval(winner),
                 _with_interval(score(baselines, metric)),
                 _with_interval(gain, wording.signed),
                 wording.score(levels["chance"].get(metric)),

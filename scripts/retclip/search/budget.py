@@ -8,6 +8,8 @@ from retclip.search.space import Values
 
 # A warm-up that never ends never reaches the learning rate that the trial is named after.
 MAX_WARMUP_SHARE = 0.8
+# Below this many optimiser steps, the order of trials is that of their random initial weights.
+RANKABLE_STEPS = 20
 
 
 def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict[str, Any]:

@@ -4,11 +4,9 @@ import itertools
 from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
-from retclip.search.budget import plan, planned_cost, same_training
+from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
 from retclip.search.space import Values, grid, near_best
 
-# Below so many optimiser steps, trials differ by chance more than by their values.
-RANKABLE_STEPS = 50
 # A forward pass alone, against a step with its backward pass.
 EVALUATION_SHARE = 1 / 3
 

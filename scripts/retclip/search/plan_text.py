@@ -3,7 +3,8 @@
 from typing import Any
 
 from retclip.core.config import Config
-from retclip.search.forecast import RANKABLE_STEPS, Stage
+from retclip.search.budget import RANKABLE_STEPS
+from retclip.search.forecast import Stage
 
 NAMES = {"phase1": "Phase 1", "phase2": "Phase 2", "confirm": "confirmations", "final": "finals"}
 MOST_CUTS = 6  # per stage

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.scores import ZERO_SHOT, bootstrap, unpack
-from retclip.search.budget import planned_cost, same_training
+from retclip.core.scores import draws_of
+from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
 from retclip.search.space import on_border
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 TIE_STANDARD_ERRORS = 1.0
 CHANCE_STANDARD_ERRORS = 2.0
-# Below this many optimiser steps, the order of trials is that of their random initial weights.
-RANKABLE_STEPS = 20
 RULE = (
     "the highest validation score; ties within one standard error (paired over patients) go to the lower "
     "planned cost, then to the better score"
@@ -31,7 +29,7 @@ RULE = (
 
 @dataclass
 class Run:
-    """One finished training: its metrics.json and, for zero-shot metrics, its val_predictions.parquet."""
+    """One finished training: its metrics.json and its val_predictions.parquet."""
 
     metrics: dict[str, Any]
     predictions: "pd.DataFrame"
@@ -44,10 +42,8 @@ class Run:
         return self.metrics["val"][metric]
 
     def draws(self, metric: str) -> np.ndarray | None:
-        """Bootstrap draws of the metric over validation patients; None where only a formula is known."""
-        if metric not in ZERO_SHOT or self.score(metric) is None:
-            return None
-        return bootstrap(metric, *unpack(self.predictions))
+        """Bootstrap draws of the metric over validation patients; None where the training has no score."""
+        return None if self.score(metric) is None else draws_of(metric, self.predictions)
 
 
 @dataclass
