@@ -170,6 +170,24 @@ def vision_weights():
     return [f"resources/vision/{sha256_of(MODEL['vision'])[:12]}.safetensors"]
 
 
+# --- the data: flags that only some sources know --------------------------------------------------------------
+
+IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
+
+
+def source_flags(wildcards, input):
+    """The flags of build_lmdb that only some sources know."""
+    patient = DATA["patient_id"]
+    flags = {
+        "--patient-id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
+        "--image-pattern": DATA.get("image_pattern", IMAGE_PATTERNS.get(DATA["source"])),
+        "--class-map": DATA["class_map"] if DATA["source"] == "odir" else None,
+        "--report-section": DATA.get("report_section"),
+        "--test-manifest": input.test_manifest or None,
+    }
+    return " ".join(f"{flag}={shlex.quote(value)}" for flag, value in flags.items() if value is not None)
+
+
 # --- what a job asks the cluster for ------------------------------------------------------------------------
 
 # max_mem_mb and max_runtime of the profile's default-resources: what the largest node and the partition allow

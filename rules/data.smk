@@ -10,20 +10,6 @@ elif "hub_dataset" in DATA:
 else:
     # upstream's formats hold their pictures themselves
     IMAGE_ROOT = DATA["manifest"] if DATA["source"].startswith("retclip") else DATA["image_root"]
-IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
-
-
-def source_flags(wildcards, input):
-    """The flags of build_lmdb that only some sources know."""
-    patient = DATA["patient_id"]
-    flags = {
-        "--patient-id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
-        "--image-pattern": DATA.get("image_pattern", IMAGE_PATTERNS.get(DATA["source"])),
-        "--class-map": DATA["class_map"] if DATA["source"] == "odir" else None,
-        "--report-section": DATA.get("report_section"),
-        "--test-manifest": input.test_manifest or None,
-    }
-    return " ".join(f"{flag}={shlex.quote(value)}" for flag, value in flags.items() if value is not None)
 
 
 if DATA["source"] == "demo":
