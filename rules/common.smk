@@ -11,8 +11,8 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from retclip.core.code import code_hash
 from retclip.core.config import check_config, configured_defaults
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
-from retclip.search import requests
-from retclip.search.space import grid, size
+from retclip.search import layout, requests
+from retclip.search.space import grid
 
 
 def stop(sentence):
@@ -51,13 +51,17 @@ wildcard_constraints:
     run=RUN,
     trial="[a-z0-9_]+(-[a-z0-9]+)?",
     encoder="|".join(MODEL["text_encoders"]),
+    bracket="[0-9]+",
+    rung="[0-9]+",
 
 
 # --- every job of the run, by id: counts follow from the config alone ---------------------------------------
 
 PHASE1 = {"baseline": {}, **grid(CONFIG["phase1"]["space"])}
-BRACKET = 0
-PHASE2 = {f"b{BRACKET}r0s{slot:02d}": slot for slot in range(CONFIG["phase2"]["trials"])}
+try:
+    PHASE2 = layout.slots(CONFIG["phase2"])
+except ValueError as error:
+    stop(error)
 FRESH_SEED = 1000  # confirmations start here above the base seed, so that no earlier training shares theirs
 CONFIRM = {
     f"c{rank}s{seed}": {"rank": rank, "seed": CONFIG["seed"] + FRESH_SEED + seed}
@@ -83,18 +87,21 @@ if CONFIG["controls"]["shuffled_texts"]:
         "seed": FINAL_SEEDS[0],
     }
 
-possible = size(CONFIG["phase2"]["space"])
-if possible is not None and possible < len(PHASE2):
-    stop(
-        f"config: phase2.space has {possible} distinct configurations, fewer than phase2.trials = {len(PHASE2)}; "
-        "widen the space or lower phase2.trials."
-    )
-
 
 # --- recipes: what the config says of one trial, as the JSON that plan_trial reads --------------------------
 
 
-def recipe(identifier, phase, stage, epochs, encoder=SEARCH_ENCODER, seed=None, values=None, shuffled=False):
+def recipe(
+    identifier,
+    phase,
+    stage,
+    epochs,
+    encoder=SEARCH_ENCODER,
+    seed=None,
+    values=None,
+    shuffled=False,
+    stop_epoch=None,
+):
     """All that plan_trial needs to know of the config. epochs: null where the trial's values say."""
     return canonical_json(
         {
@@ -115,6 +122,7 @@ def recipe(identifier, phase, stage, epochs, encoder=SEARCH_ENCODER, seed=None, 
             "train_samples": stage.get("train_samples"),
             "val_samples": stage.get("val_samples"),
             "epochs": epochs,
+            "stop_epoch": stop_epoch,
             "values": {**DEFAULTS, **(values or {})},
             "shuffled_texts": shuffled,
         }
@@ -124,6 +132,32 @@ def recipe(identifier, phase, stage, epochs, encoder=SEARCH_ENCODER, seed=None, 
 def stage_epochs(stage):
     """The stage's epochs per trial, or null where its space searches over them."""
     return None if "epochs" in stage.get("space", {}) else stage["epochs"]
+
+
+# --- Phase 2: a first rung takes its bracket's proposals, a later one what was promoted to it -----------------
+
+
+def phase2_metrics(trials):
+    return [f"results/{RUN}/phase2/{trial}/metrics.json" for trial in trials]
+
+
+def observed_metrics(bracket):
+    """What a bracket may learn from: all before it, and Phase 1 where that trained as much on as many samples."""
+    earlier = phase2_metrics(layout.before(PHASE2, bracket))
+    budgets = [
+        [CONFIG[stage].get(key) for key in ("train_samples", "epochs")] for stage in ("phase1", "phase2")
+    ]
+    if CONFIG["phase2"]["strategy"] in layout.LEARNING and budgets[0] == budgets[1]:
+        return [f"results/{RUN}/phase1/{trial}/metrics.json" for trial in PHASE1] + earlier
+    return earlier
+
+
+def phase2_source(wildcards):
+    """The file whose candidates the slots of a rung take."""
+    slot = PHASE2[wildcards.trial]
+    if slot.rung == 0:
+        return f"results/{RUN}/phase2/bracket-{slot.bracket}.json"
+    return f"results/{RUN}/phase2/promoted-b{slot.bracket}r{slot.rung}.json"
 
 
 # --- final trainings: the winner's values come from best.json, the baseline keeps the defaults ---------------

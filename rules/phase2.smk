@@ -1,9 +1,12 @@
-# phase1/best.json -> phase2/bracket-{b}.json -> phase2/{trial}/... -> phase2/leaderboard.csv -> phase2/best.json
+# phase1/best.json -> phase2/bracket-{b}.json -> phase2/{trial}/... (-> phase2/promoted-b{b}r{r}.json -> the next rung)
+#   -> phase2/leaderboard.csv -> phase2/best.json
 #   -> confirm/{trial}/... -> confirm/leaderboard.csv -> best.json
 
 
 localrules:
     propose_bracket,
+    promote_rung,
+    export_study,
     plan_phase2_trial,
     rank_phase2,
     select_phase2,
@@ -13,16 +16,18 @@ localrules:
 
 
 rule propose_bracket:
-    """Draws the configurations of one bracket around the best of Phase 1."""
+    """Draws the configurations of one bracket around the best of Phase 1, knowing what earlier brackets found."""
     input:
-        "results/{run}/phase1/best.json",
+        best="results/{run}/phase1/best.json",
+        observed=lambda wildcards: observed_metrics(int(wildcards.bracket)),
     output:
         "results/{run}/phase2/bracket-{bracket}.json",
     params:
         code=code_hash("propose_bracket"),
         space=canonical_json(CONFIG["phase2"]["space"]),
         strategy=CONFIG["phase2"]["strategy"],
-        slots=len(PHASE2),
+        metric=METRIC,
+        slots=lambda wildcards: len(layout.members(PHASE2, int(wildcards.bracket), 0)),
         # the same seed in every bracket would propose the same points again
         seed=lambda wildcards: CONFIG["seed"] + int(wildcards.bracket),
     log:
@@ -32,7 +37,9 @@ rule propose_bracket:
     shell:
         launch(
             "propose_bracket",
-            "--best {input}",
+            "--best {input.best}",
+            "--observed {input.observed}",
+            "--metric {params.metric}",
             "--space {params.space:q}",
             "--strategy {params.strategy}",
             "--slots {params.slots}",
@@ -41,21 +48,51 @@ rule propose_bracket:
         )
 
 
+rule promote_rung:
+    """The best of one rung, by validation: they go on from their saved state."""
+    input:
+        lambda wildcards: phase2_metrics(
+            layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung) - 1)
+        ),
+    output:
+        "results/{run}/phase2/promoted-b{bracket}r{rung}.json",
+    params:
+        code=code_hash("promote_rung"),
+        metric=METRIC,
+        slots=lambda wildcards: len(layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung))),
+    log:
+        "results/{run}/logs/promote_rung/b{bracket}r{rung}.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "promote_rung",
+            "--metrics {input}",
+            "--metric {params.metric}",
+            "--slots {params.slots}",
+            "--output {output}",
+        )
+
+
 rule plan_phase2_trial:
-    """One slot of a bracket, on all the data."""
+    """One slot of a rung, on all the data."""
     input:
         fingerprint="results/{run}/data/fingerprint.json",
         prompts=ancient(PROMPTS),
-        bracket=f"results/{{run}}/phase2/bracket-{BRACKET}.json",
+        candidates=phase2_source,
     output:
         "results/{run}/phase2/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
         prompts=file_sha256(PROMPTS),
         recipe=lambda wildcards: recipe(
-            wildcards.trial, "phase2", CONFIG["phase2"], epochs=stage_epochs(CONFIG["phase2"])
+            wildcards.trial,
+            "phase2",
+            CONFIG["phase2"],
+            epochs=stage_epochs(CONFIG["phase2"]),
+            stop_epoch=PHASE2[wildcards.trial].stop_epoch,
         ),
-        slot=lambda wildcards: PHASE2[wildcards.trial],
+        slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
         "results/{run}/logs/plan_phase2_trial/{trial}.log",
     conda:
@@ -64,7 +101,7 @@ rule plan_phase2_trial:
         launch(
             "plan_trial",
             *PLAN_FLAGS,
-            "--candidates {input.bracket}",
+            "--candidates {input.candidates}",
             "--slot {params.slot}",
         )
 
@@ -98,17 +135,44 @@ use rule rank_phase1 as rank_phase2 with:
         "results/{run}/logs/rank_phase2.log",
 
 
+rule export_study:
+    """Phase 2 as an Optuna journal, for optuna-dashboard; runs where it is asked for."""
+    input:
+        metrics=phase2_metrics(PHASE2),
+        bracket=f"results/{RUN}/phase2/bracket-0.json",
+    output:
+        f"results/{RUN}/phase2/optuna_journal.log",
+    params:
+        code=code_hash("export_study"),
+        metric=METRIC,
+        name=RUN,
+    log:
+        f"results/{RUN}/logs/export_study.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "export_study",
+            "--metrics {input.metrics}",
+            "--bracket {input.bracket}",
+            "--metric {params.metric}",
+            "--name {params.name}",
+            "--output {output}",
+        )
+
+
 rule select_phase2:
     """The best of Phase 2 by the fixed rule, with a warning where it lies on the border of the space."""
     input:
         leaderboard="results/{run}/phase2/leaderboard.csv",
-        bracket=f"results/{{run}}/phase2/bracket-{BRACKET}.json",
+        bracket="results/{run}/phase2/bracket-0.json",
     output:
         "results/{run}/phase2/best.json",
     params:
         code=code_hash("select_trial"),
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
+        stage="phase2",
     log:
         "results/{run}/logs/select_phase2.log",
     conda:
@@ -117,7 +181,7 @@ rule select_phase2:
         launch(
             "select_trial",
             "--leaderboard {input.leaderboard}",
-            "--stage phase2",
+            "--stage {params.stage}",
             "--metric {params.metric}",
             "--defaults {params.defaults:q}",
             "--bracket {input.bracket}",
@@ -197,8 +261,13 @@ use rule select_phase2 as select_best with:
         leaderboard=(
             "results/{run}/confirm/leaderboard.csv" if CONFIRM else "results/{run}/phase2/leaderboard.csv"
         ),
-        bracket=f"results/{{run}}/phase2/bracket-{BRACKET}.json",
+        bracket="results/{run}/phase2/bracket-0.json",
     output:
         "results/{run}/best.json",
+    params:
+        code=code_hash("select_trial"),
+        metric=METRIC,
+        defaults=canonical_json(DEFAULTS),
+        stage="confirm" if CONFIRM else "phase2",
     log:
         "results/{run}/logs/select_best.log",

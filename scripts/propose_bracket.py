@@ -1,4 +1,4 @@
-"""Draws the configurations of one bracket of Phase 2 around the best of Phase 1.
+"""Draws the configurations of one bracket of Phase 2 around the best of Phase 1, knowing the brackets before it.
 
 Writes bracket.json: `candidates`, one per slot. Trial k does not depend on how many trials follow.
 """
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retclip.core.files import read_json, write_json
 from retclip.core.logs import run_entry
-from retclip.search.proposals import propose
+from retclip.search.proposals import observations, propose
 from retclip.search.space import near_best
 
 
@@ -18,6 +18,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--best", type=Path, required=True, help="phase1/best.json")
     parser.add_argument("--space", type=json.loads, required=True, help="JSON: phase2.space of the config")
     parser.add_argument("--strategy", required=True, help="phase2.strategy of the config")
+    parser.add_argument("--observed", type=Path, nargs="*", default=[], help="metrics.json of what was trained so far")
+    parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--slots", type=int, required=True, help="how many configurations")
     parser.add_argument("--seed", type=int, required=True, help="of this bracket: base seed + bracket")
     parser.add_argument("--output", type=Path, required=True, help="bracket.json")
@@ -25,13 +27,15 @@ def main(arguments: list[str] | None = None) -> None:
 
     best = read_json(options.best)["hyperparameters"]
     space = near_best(options.space, best)
-    drawn = propose(space, best, options.slots, options.seed, options.strategy)
+    observed = observations([read_json(path) for path in options.observed], options.metric)
+    drawn = propose(space, best, options.slots, options.seed, options.strategy, observed)
     write_json(
         options.output,
         {
             "strategy": options.strategy,
             "seed": options.seed,
             "space": space,
+            "observed": len(observed),
             "candidates": [{"hyperparameters": values} for values in drawn],
         },
     )

@@ -29,7 +29,7 @@ def snakemake(directory: Path, *arguments: object, check: bool = True) -> subpro
 
 
 def planned_jobs(directory: Path, *arguments: object) -> dict[str, set[str]]:
-    """What a dry run would do: rule -> the values of its last wildcard ('' where there is none)."""
+    """What a dry run would do: rule -> the values of its wildcards but run ('' where there is none)."""
     output = snakemake(directory, "--dry-run", *arguments).stdout
     jobs: dict[str, set[str]] = {}
     rule = ""
@@ -42,7 +42,7 @@ def planned_jobs(directory: Path, *arguments: object) -> dict[str, set[str]]:
             values.pop("run", None)
             if values:
                 jobs[rule].discard("")
-                jobs[rule].add(next(iter(values.values())))
+                jobs[rule].add("-".join(values.values()))
     jobs.pop("all", None)
     return jobs
 

@@ -79,7 +79,7 @@ def test_phase1_waits_for_the_finder_only_where_it_asks_it(tmp_path):
         ("model: {search_encoder: bert}", "model.search_encoder is 'bert'"),
         (
             "phase2: {space: {weight_decay: [0.1], temperature: [0.07], warmup_steps: [500]}}",
-            "fewer than phase2.trials",
+            "fewer than the 20 that phase2.strategy random proposes",
         ),
     ],
 )
@@ -128,3 +128,20 @@ def test_the_plan_refuses_what_cannot_mean_anything(own_data):
     done = snakemake(own_data, "plan_run", "--quiet", "all", "--nolock", check=False)
     assert done.returncode
     assert "selection.metric is zero_shot_balanced_accuracy, but the data has no labels" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("overlay", "trainings", "others"),
+    [
+        ("{strategy: qmc}", 20, {"propose_bracket": 1}),
+        ("{strategy: tpe}", 20, {"propose_bracket": 5}),
+        ("{strategy: gp, trials: 10}", 10, {"propose_bracket": 3}),
+        ("{strategy: tpe_halving}", 40, {"propose_bracket": 4, "promote_rung": 8}),
+        ("{strategy: grid}", 90, {"propose_bracket": 1}),
+    ],
+)
+def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, trainings, others):
+    (tmp_path / "own.yaml").write_text(f"phase2: {overlay}\n")
+    found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml", tmp_path / "own.yaml"))
+    assert found["train_phase2_trial"] == found["plan_phase2_trial"] == trainings
+    assert {rule: found[rule] for rule in others} == others

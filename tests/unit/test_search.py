@@ -1,5 +1,7 @@
 """Grids, proposals, budgets and the choice: pure functions of the search floor."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,8 @@ import pytest
 from retclip.core.config import HYPERPARAMETERS
 from retclip.core.files import canonical_json
 from retclip.core.scores import METRICS, ZERO_SHOT
-from retclip.search import budget, proposals, selection, space
+from retclip.search import budget, layout, proposals, selection, space
+from retclip.search.promotion import promoted
 
 DEFAULTS = {
     "learning_rate": 1e-5,
@@ -90,7 +93,7 @@ def test_proposals_are_distinct_inside_and_do_not_change_when_more_follow(seed):
 def test_a_whole_finite_space_can_be_drawn_and_one_more_is_refused():
     tiny = {"weight_decay": [0.1, 0.2], "temperature": [0.05, 0.07]}
     assert len(proposals.propose(tiny, DEFAULTS, 4, 0, "random")) == 4
-    with pytest.raises(ValueError, match=r"only 4 distinct configurations for 5 trials"):
+    with pytest.raises(ValueError, match=r"only 4 new configurations for 5 trials"):
         proposals.propose(tiny, DEFAULTS, 5, 0, "random")
 
 
@@ -166,7 +169,8 @@ def run(identifier, score, error=0.01, patients=200, cost=1000, offset=0, **valu
         "standard_error": dict.fromkeys(METRICS, error),
         "levels": {"chance": dict.fromkeys(ZERO_SHOT, 0.5), "majority": {}},
     }
-    metrics = {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0}
+    metrics = {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0,
+               "steps": trial["budget"]["total_steps"]}  # fmt: skip
     return selection.Candidate(identifier, [selection.Run(metrics, table)])
 
 
@@ -260,3 +264,112 @@ def test_the_encoder_is_recommended_by_the_mean_over_seeds():
     decision = selection.recommend_encoder(finals, METRIC)
     assert decision["encoder"] == "b"
     assert decision["val_scores"]["a"] == pytest.approx(0.8)
+
+
+# --- strategies ------------------------------------------------------------------------------------------------
+
+STRATEGIES = ("random", "grid", "qmc", "tpe", "gp", "tpe_halving")
+LISTS = {"learning_rate": [1e-4, 3e-4, 1e-3, 3e-3], "batch_size": [32, 64, 128], "optimizer": ["adamw", "sgd"]}
+RANGES = {
+    "learning_rate": {"low": 1e-5, "high": 1e-2, "log": True},
+    "warmup_steps": {"low": 1, "high": 90, "int": True},
+}
+BASE = {"learning_rate": 1e-3, "batch_size": 64, "optimizer": "adamw", "warmup_steps": 10, "weight_decay": 0.1}
+
+
+def seen(count, allowed=LISTS):
+    """Observations of `count` random configurations; the higher the learning rate, the better; one diverged."""
+    drawn = proposals.propose(allowed, BASE, count, 0, "random")
+    scores = [values["learning_rate"] * 100 for values in drawn]
+    found = [proposals.Observation(values, {4: score}, True) for values, score in zip(drawn, scores, strict=True)]
+    return [*found[:-1], proposals.Observation(drawn[-1], {1: None}, True)]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("allowed", [LISTS, RANGES], ids=["lists", "ranges"])
+@pytest.mark.parametrize("observed", [0, 9], ids=["blind", "informed"])
+def test_every_strategy_proposes_new_points_of_the_space(strategy, allowed, observed):
+    if strategy == "grid" and allowed is RANGES:
+        return
+    known = seen(observed, allowed) if observed else []
+    few = proposals.propose(allowed, BASE, 3, 5, strategy, known)
+    more = proposals.propose(allowed, BASE, 6, 5, strategy, known)
+    assert more[:3] == few
+    every = [*(entry.values for entry in known), *more]
+    assert len({json.dumps(values, sort_keys=True) for values in every}) == len(every)
+    for values in more:
+        assert values["weight_decay"] == BASE["weight_decay"]
+        for name, span in allowed.items():
+            if isinstance(span, list):
+                assert values[name] in span
+                assert type(values[name]) is type(span[0])
+            else:
+                assert span["low"] <= values[name] <= span["high"]
+
+
+@pytest.mark.parametrize("strategy", ["tpe", "gp"])
+def test_what_was_seen_steers_the_proposals(strategy):
+    """After twenty trials that say "higher is better", proposals lie higher than random ones."""
+    known = seen(20, RANGES)
+    steered = proposals.propose(RANGES, BASE, 12, 1, strategy, known)
+    blind = proposals.propose(RANGES, BASE, 12, 1, "random")
+    assert np.median([v["learning_rate"] for v in steered]) > 1.5 * np.median([v["learning_rate"] for v in blind])
+
+
+def test_optuna_is_told_the_worst_score_of_what_diverged_and_the_curve_of_what_was_cut():
+    import optuna
+
+    values = [{**BASE, "learning_rate": rate} for rate in LISTS["learning_rate"]]
+    known = [
+        proposals.Observation(values[0], {2: 0.3, 4: 0.5}, True),
+        proposals.Observation(values[1], {2: 0.2}, False),
+        proposals.Observation(values[2], {1: None}, True),
+        proposals.Observation({**values[3], "batch_size": 999}, {4: 0.9}, True),  # no longer in the space
+    ]
+    told = proposals.optuna_trials(known, LISTS)
+    states = optuna.trial.TrialState
+    assert [trial.state for trial in told] == [states.COMPLETE, states.PRUNED, states.COMPLETE]
+    assert [trial.value for trial in told] == [0.5, 0.2, 0.2]
+    assert told[1].intermediate_values == {2: 0.2}
+
+
+def metrics(values, epochs, total, score, status="completed"):
+    trial = {"configured": values, "budget": {"total_steps": total * 10}}
+    return {"trial": trial, "status": status, "epochs": epochs, "steps": epochs * 10, "val": {"score": score}}
+
+
+def test_rungs_of_one_training_are_one_observation():
+    first, second = {"learning_rate": 1}, {"learning_rate": 2}
+    documents = [metrics(first, 2, 10, 0.2), metrics(second, 2, 10, 0.3), metrics(second, 10, 10, 0.6),
+                 metrics({"learning_rate": 3}, 1, 10, None, "diverged")]  # fmt: skip
+    found = proposals.observations(documents, "score")
+    assert [(entry.scores, entry.finished) for entry in found] == [
+        ({2: 0.2}, False),
+        ({2: 0.3, 10: 0.6}, True),
+        ({1: None}, True),
+    ]
+    assert promoted(documents[:2], "score", 1) == [second]
+    assert promoted([documents[3], documents[0]], "score", 2) == [first, {"learning_rate": 3}]
+
+
+def phase2(strategy, **changes):
+    return {"strategy": strategy, "trials": 10, "trials_per_round": 4, "brackets": 2, "space": LISTS,
+            "rungs": {"slots": [6, 3, 1], "epochs": [2, 5, 10]}, **changes}  # fmt: skip
+
+
+def test_the_layout_of_every_strategy():
+    shapes = {strategy: layout.slots(phase2(strategy)) for strategy in STRATEGIES}
+    assert list(shapes["random"])[:2] == ["b0r0s00", "b0r0s01"]
+    assert [len(shapes[strategy]) for strategy in STRATEGIES] == [10, 24, 10, 10, 10, 20]
+    assert layout.members(shapes["tpe"], 2, 0) == ["b2r0s00", "b2r0s01"]
+    assert layout.before(shapes["tpe"], 1) == ["b0r0s00", "b0r0s01", "b0r0s02", "b0r0s03"]
+    halving = shapes["tpe_halving"]
+    assert layout.members(halving, 1, 2) == ["b1r2s00"]
+    assert [halving[name].stop_epoch for name in ("b0r0s00", "b0r1s00", "b0r2s00")] == [2, 5, None]
+
+
+def test_a_layout_that_the_space_cannot_fill_is_refused():
+    with pytest.raises(ValueError, match="has 24 distinct configurations, fewer than the 40"):
+        layout.slots(phase2("random", trials=40))
+    with pytest.raises(ValueError, match=r"phase2\.strategy is grid, so phase2\.space must have lists"):
+        layout.slots(phase2("grid", space=RANGES))

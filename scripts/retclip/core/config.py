@@ -95,8 +95,24 @@ def _check_search(config: Config, origin: str) -> None:
             raise ValueError(f"{origin}: phase2.space.{name}: low must be below high.")
         if isinstance(values, dict) and values.get("log") and values["low"] <= 0:
             raise ValueError(f"{origin}: phase2.space.{name}: a log range must start above 0.")
+    _check_rungs(config["phase2"], origin)
     if config["confirm"]["top_k"] > config["phase2"]["trials"]:
         raise ValueError(f"{origin}: confirm.top_k is larger than phase2.trials.")
+
+
+def _check_rungs(phase2: dict[str, Any], origin: str) -> None:
+    slots, epochs = phase2["rungs"]["slots"], phase2["rungs"]["epochs"]
+    if phase2["strategy"] != "tpe_halving":
+        return
+    if len(slots) != len(epochs):
+        raise ValueError(f"{origin}: phase2.rungs: slots and epochs need as many entries as each other.")
+    if sorted(set(epochs)) != epochs or sorted(slots, reverse=True) != slots:
+        raise ValueError(f"{origin}: phase2.rungs: slots must fall, and epochs rise, from rung to rung.")
+    if epochs[-1] != phase2["epochs"] and "epochs" not in phase2["space"]:
+        raise ValueError(
+            f"{origin}: phase2.rungs.epochs ends with {epochs[-1]}, but phase2.epochs is {phase2['epochs']}; "
+            "the last rung ends with the schedule."
+        )
 
 
 # Columns that each form of table needs: one of each group.

@@ -212,7 +212,7 @@ class Trainer:
         if progress.best_epoch == 0 or (score is not None and score > (progress.best_score or -1.0)):
             progress.best_epoch, progress.best_score = progress.epoch, score
             save_checkpoint(self.folder.best_weights, {"model": self.model.state_dict()})
-        elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.budget["stop_epoch"]:
+        elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:
             say(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.files import read_json
+from retclip.core.files import canonical_json, read_json
 from retclip.core.scores import ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -64,6 +64,16 @@ class RunFolder:
         is nothing else because nothing is labelled."""
         unlabelled = self.fingerprint["label_level"] == "none"
         return self.metric if self.metric in ZERO_SHOT or unlabelled else "zero_shot_balanced_accuracy"
+
+    def paid(self, stage: str) -> list[Training]:
+        """A stage's trainings, each once: what stood still on a rung and went on is counted where it ended."""
+        longest: dict[str, Training] = {}
+        for training in self.searched[stage]:
+            trial = training.metrics["trial"]
+            key = canonical_json([trial["configured"], trial["seed"]])
+            if key not in longest or training.metrics["epochs"] > longest[key].metrics["epochs"]:
+                longest[key] = training
+        return list(longest.values())
 
     def winners(self, encoder: str) -> list[Final]:
         """The winner's trainings with `encoder`, one per seed."""

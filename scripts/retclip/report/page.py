@@ -79,7 +79,7 @@ def answer(run: RunFolder) -> list[str]:
     kind = "zero-shot " if metric in ZERO_SHOT else ""
     largest = levels["majority"].get(metric)
     against = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
-    trainings = [*run.finals, *(training for stage in run.searched.values() for training in stage)]
+    trainings = [*run.finals, *(training for stage in run.searched for training in run.paid(stage))]
     seconds = sum(training.metrics["device_seconds"] for training in trainings)
     return [
         f"On {patients:,} test patients whom no choice has seen, the tuned recipe reaches a {kind}"

@@ -235,7 +235,7 @@ def per_class(run: RunFolder) -> Table:
 
 def cost(run: RunFolder) -> Table:
     """Trainings per stage, and the device time that they used and lost."""
-    stages: dict[str, list[Any]] = {**run.searched, "final": run.finals}
+    stages: dict[str, list[Any]] = {**{stage: run.paid(stage) for stage in run.searched}, "final": run.finals}
     rows = []
     for stage, trainings in stages.items():
         rows.append([wording.STAGE_NAMES[stage], *_cost(trainings)])

@@ -16,7 +16,8 @@ def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict
     """The content of trial.json.
 
     recipe: id, phase, text_encoder, seed, vision, encoder, image_size, selection_metric, train_samples,
-    val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it).
+    val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it), and for a rung
+    stop_epoch, before which its schedule, laid out for all epochs, does not end.
     values: every hyperparameter as configured, in the units of a full run. counts: samples per split.
     Raises ValueError where no optimiser step is left.
     """
@@ -56,7 +57,7 @@ def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict
         "budget": {
             "train_samples": samples,
             "val_samples": min(recipe["val_samples"] or counts["val"], counts["val"]),
-            "stop_epoch": epochs,
+            "stop_epoch": min(recipe.get("stop_epoch") or epochs, epochs),
             "steps_per_epoch": steps_per_epoch,
             "total_steps": total_steps,
             "cuts": cuts,

@@ -1,6 +1,7 @@
 """What a run will cost and what its budgets cut, before it is paid for."""
 
 import itertools
+import operator
 from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
@@ -74,17 +75,28 @@ def _stage(name: str, trainings: int, values: list[Values], config: Config, coun
             sentence = f"{cut['key']} {cut['configured']} becomes {cut['used']}: {cut['reason']}"
             cuts[sentence] = cuts.get(sentence, 0) + 1
     different = len({same_training(trial) for trial in trials})
+    share = _share_trained(section) if name == "phase2" else 1.0
     return Stage(
         name=name,
         trainings=trainings,
         steps=(min(steps), max(steps)),
         warmup=(min(shares), max(shares)),
-        samples_shown=trainings * sum(shown) / len(shown),
+        samples_shown=share * trainings * sum(shown) / len(shown),
         cuts=cuts,
         equal=len(trials) - different if name == "phase1" else 0,
         few_steps=sum(count < RANKABLE_STEPS for count in steps) if name in ("phase1", "phase2") else 0,
         configurations=len(trials),
     )
+
+
+def _share_trained(phase2: dict[str, Any]) -> float:
+    """Of what all trainings would see at full length, what they see where rungs cut them short."""
+    if phase2["strategy"] != "tpe_halving":
+        return 1.0
+    slots, epochs = phase2["rungs"]["slots"], phase2["rungs"]["epochs"]
+    # a later rung goes on from the state of the one before
+    added = [end - begin for begin, end in zip([0, *epochs[:-1]], epochs, strict=True)]
+    return sum(map(operator.mul, slots, added)) / (sum(slots) * epochs[-1])
 
 
 def _recipe(config: Config, section: dict[str, Any], epochs: int | None) -> dict[str, Any]:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 TIE_STANDARD_ERRORS = 1.0
 CHANCE_STANDARD_ERRORS = 2.0
+# How the notes of a leaderboard begin that take a trial out of the choice.
+EQUAL, UNFINISHED = "equal to", "stopped on its rung after"
 RULE = (
     "the highest validation score; ties within one standard error (paired over patients) go to the lower "
     "planned cost, then to the better score"
@@ -64,6 +66,14 @@ class Candidate:
         return self.runs[0].trial["configured"]
 
     @property
+    def is_unfinished(self) -> bool:
+        """It stood still on a rung below the last: its score is that of a schedule cut short."""
+        return any(
+            run.metrics["status"] == "completed" and run.metrics["steps"] < run.trial["budget"]["total_steps"]
+            for run in self.runs
+        )
+
+    @property
     def cost(self) -> int:
         return planned_cost(self.runs[0].trial)
 
@@ -80,6 +90,7 @@ def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
         candidates,
         key=lambda c: (
             c.same_as is not None,
+            c.is_unfinished,
             c.score is None,
             -(c.score or 0.0),
             c.cost,
@@ -125,7 +136,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
 
     space: hyperparameter -> values that were tried, for the warning about a best value on the border.
     """
-    scored = board[board["metric"].notna() & ~board["note"].fillna("").str.startswith("equal to")]
+    scored = board[board["metric"].notna() & ~board["note"].fillna("").str.startswith((EQUAL, UNFINISHED))]
     warnings = []
     steps = board["steps"].min(), board["steps"].max()
     if steps[1] < RANKABLE_STEPS:
@@ -237,7 +248,9 @@ def _values_in_order(candidate: Candidate) -> str:
 
 def _note(candidate: Candidate) -> str:
     if candidate.same_as:
-        return f"equal to {candidate.same_as} after the budget's cuts"
+        return f"{EQUAL} {candidate.same_as} after the budget's cuts"
+    if candidate.is_unfinished:
+        return f"{UNFINISHED} {candidate.runs[0].metrics['epochs']} epochs"
     cuts = candidate.runs[0].trial["budget"]["cuts"]
     return "; ".join(f"{cut['key']} cut to {cut['used']}" for cut in cuts)
 

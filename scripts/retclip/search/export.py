@@ -1,0 +1,27 @@
+"""The whole of Phase 2 as one Optuna study on disk, for optuna-dashboard and for whoever wants to search on."""
+
+from pathlib import Path
+from typing import Any
+
+from retclip.core.files import atomic
+from retclip.search.proposals import observations, optuna_trials
+
+
+def export_study(documents: list[dict[str, Any]], space: dict[str, Any], metric: str, name: str, path: Path) -> int:
+    """Writes an Optuna journal to `path`; returns the number of its trials.
+
+    documents: metrics.json of every training. space: absolute, as in bracket.json. Lists of numbers stand as
+    their place in the sorted list, as the samplers see them.
+    """
+    import optuna
+    from optuna.storages.journal import JournalFileBackend
+
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = observations(documents, metric)
+    with atomic(path) as temporary:
+        storage = optuna.storages.JournalStorage(JournalFileBackend(str(temporary)))
+        study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
+        study.set_metric_names([metric])
+        trials = optuna_trials(found, space)
+        study.add_trials(trials)
+    return len(trials)

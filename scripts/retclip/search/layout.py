@@ -1,0 +1,70 @@
+"""Phase 2 as brackets of rungs of slots: one mechanism for every strategy, known before anything runs.
+
+A slot of the first rung takes a proposal of its bracket; slot k of a later rung goes on with the k-th best of the rung
+before. Random search is one bracket with one rung, TPE in rounds is several such, halving is brackets with rungs.
+"""
+
+import itertools
+from typing import Any, NamedTuple
+
+from retclip.search.space import size
+
+# Strategies that learn from what was tried, so they propose a few trials at a time.
+LEARNING = ("tpe", "gp", "tpe_halving")
+
+
+class Slot(NamedTuple):
+    """stop_epoch: after which the training stops for now; None where it runs to the end of its schedule."""
+
+    bracket: int
+    rung: int
+    slot: int
+    stop_epoch: int | None
+
+
+def slots(phase2: dict[str, Any]) -> dict[str, Slot]:
+    """id -> slot of every training, in the order of brackets and rungs.
+
+    phase2: that part of a checked config. Raises ValueError where the space cannot fill the slots.
+    """
+    strategy = phase2["strategy"]
+    possible = size(phase2["space"])
+    rungs: list[tuple[int, int | None]]
+    if strategy == "tpe_halving":
+        shape = phase2["rungs"]
+        # the last rung ends with the schedule, however long that is
+        ends = [*shape["epochs"][:-1], None]
+        rungs = list(zip(shape["slots"], ends, strict=True))
+        brackets = [rungs] * phase2["brackets"]
+    elif strategy in LEARNING:
+        per_round = phase2["trials_per_round"]
+        full, rest = divmod(phase2["trials"], per_round)
+        brackets = [[(count, None)] for count in [per_round] * full + [rest] * bool(rest)]
+    elif strategy == "grid":
+        if possible is None:
+            raise ValueError("config: phase2.strategy is grid, so phase2.space must have lists and no ranges.")
+        brackets = [[(possible, None)]]
+    else:
+        brackets = [[(phase2["trials"], None)]]
+    proposed = sum(rungs[0][0] for rungs in brackets)
+    if possible is not None and possible < proposed:
+        raise ValueError(
+            f"config: phase2.space has {possible} distinct configurations, fewer than the {proposed} that "
+            f"phase2.strategy {strategy} proposes; widen the space or lower the trials."
+        )
+    return {
+        f"b{bracket}r{rung}s{slot:02d}": Slot(bracket, rung, slot, stop_epoch)
+        for bracket, rungs in enumerate(brackets)
+        for rung, (count, stop_epoch) in enumerate(rungs)
+        for slot in range(count)
+    }
+
+
+def members(layout: dict[str, Slot], bracket: int, rung: int) -> list[str]:
+    """The ids of one rung, in the order of their slots."""
+    return [name for name, slot in layout.items() if (slot.bracket, slot.rung) == (bracket, rung)]
+
+
+def before(layout: dict[str, Slot], bracket: int) -> list[str]:
+    """The ids of all brackets before this one."""
+    return list(itertools.takewhile(lambda name: layout[name].bracket < bracket, layout))

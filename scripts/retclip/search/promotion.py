@@ -1,0 +1,17 @@
+"""Who of a rung goes on to the next: the best by validation, broken trainings last."""
+
+from typing import Any
+
+
+def promoted(documents: list[dict[str, Any]], metric: str, slots: int) -> list[dict[str, Any]]:
+    """The configured hyperparameters of the best `slots` of a rung's metrics.json, best first.
+
+    Ties keep the order of the rung, so that the same scores always promote the same trainings.
+    """
+    order = sorted(range(len(documents)), key=lambda index: (-_score(documents[index], metric), index))
+    return [documents[index]["trial"]["configured"] for index in order[:slots]]
+
+
+def _score(metrics: dict[str, Any], metric: str) -> float:
+    score = metrics["val"][metric]
+    return float("-inf") if score is None else score
