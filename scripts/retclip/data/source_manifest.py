@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from retclip.data.images import laterality
 from retclip.data.samples import EXTRAS, EYES, Problems, Row
-from retclip.data.tables import LINE, need, patient_of, read_table
+from retclip.data.tables import LINE, need, patient_of, read_table, rows_of
 
 if TYPE_CHECKING:
     from retclip.data.sources import Source
@@ -24,7 +24,7 @@ def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row
     by_eye = "image" in table.columns
     texts = [name for name in table.columns if name == "text" or name.startswith("text_")]
     carried = [*(name for name in ("split", *EXTRAS) if name in table.columns), *texts]
-    for cells in table.to_dict("records"):
+    for cells in rows_of(table):
         line = int(cells.pop(LINE))
         try:
             pictures = _pictures(cells, by_eye, source.image_root)

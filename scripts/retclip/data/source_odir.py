@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retclip.data.samples import Problems, Row
-from retclip.data.tables import LINE, need, read_table
+from retclip.data.tables import LINE, need, read_table, rows_of
 
 if TYPE_CHECKING:
     from retclip.data.sources import Source
@@ -27,7 +27,7 @@ def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row
     assert source.class_map is not None
     classes = read_class_map(source.class_map)
     _refuse_unknown_keywords(table, classes, source.class_map)
-    for cells in table.to_dict("records"):
+    for cells in rows_of(table):
         line = int(cells[LINE])
         patient = cells["patient_id"]
         pictures = {eye: source.image_pattern.format(patient_id=patient, eye=eye) for eye in ("left", "right")}

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retclip.data.samples import EXTRAS, Problems, Row
-from retclip.data.tables import LINE, need, patient_of, read_table
+from retclip.data.tables import LINE, need, patient_of, read_table, rows_of
 
 if TYPE_CHECKING:
     from retclip.data.sources import Source
@@ -23,7 +23,7 @@ def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row
     need(table_path, table, "prompt", "label")
     split = "test" if table_path == source.test_table else "train"
     endings: dict[str, dict[str, str]] = {}
-    for cells in table.to_dict("records"):
+    for cells in rows_of(table):
         line = int(cells[LINE])
         try:
             index = _index(cells["dataset_index"])

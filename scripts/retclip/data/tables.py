@@ -1,6 +1,7 @@
 """CSV tables as people have them: any separator, byte order marks, and who the patient of a row is."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,6 +48,13 @@ def read_table(path: Path) -> "pd.DataFrame":
     table = table.fillna("").apply(lambda column: column.str.strip())
     blank = table.eq("").all(axis=1)
     return table.assign(**{LINE: range(2, len(table) + 2)})[~blank]
+
+
+def rows_of(table: "pd.DataFrame") -> Iterator[dict[str, str]]:
+    """The rows one after the other: all at once, as dictionaries, they would take ten times the table's memory."""
+    names = list(table.columns)
+    for cells in table.itertuples(index=False, name=None):
+        yield dict(zip(names, cells, strict=True))
 
 
 def need(path: Path, table: "pd.DataFrame", *columns: str) -> None:
