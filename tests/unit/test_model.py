@@ -345,3 +345,21 @@ def test_a_checkpoint_of_another_text_encoder_is_said(fetched, tmp_path):
     fetch_vision_weights("sizes", str(tmp_path / "tower.pt"), tmp_path / "tower.safetensors")
     with pytest.raises(ValueError, match=r"from_checkpoint is set, but model\.vision\.weights is no whole RET-CLIP"):
         start(fetched, tmp_path / "tower.safetensors", 0, True)
+
+
+def test_masked_negatives_are_left_out():
+    """Against the slow definition: for each row, the softmax over its own pair and the rows of other classes."""
+    generator = torch.Generator().manual_seed(0)
+    images, texts = (functional.normalize(torch.randn(6, 5, generator=generator), dim=1) for _ in range(2))
+    codes = torch.tensor([0, 0, 1, -1, -1, 1])
+    total = 0.0
+    for queries, answers in ((images, texts), (texts, images)):
+        for row in range(6):
+            allowed = [k for k in range(6) if k == row or codes[k] != codes[row] or codes[k] < 0]
+            scores = torch.stack([7.0 * queries[row] @ answers[k] for k in allowed])
+            total += -torch.log_softmax(scores, 0)[allowed.index(row)] / 12
+    assert torch.allclose(loss.masked_loss(images, texts, torch.tensor(7.0), codes), total, atol=1e-6)
+    outputs = {name: value for image, text, scale in loss.PARTS.values()
+               for name, value in ((image, images), (text, texts), (scale, torch.tensor(7.0)))}  # fmt: skip
+    nobody = {unit: torch.full((6,), -1) for unit in loss.PARTS}
+    assert torch.allclose(loss.tripartite_loss(outputs, labels=nobody)["total"], loss.tripartite_loss(outputs)["total"])

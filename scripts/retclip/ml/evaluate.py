@@ -51,7 +51,8 @@ def embed(model: "RetClip", split: Split, device: torch.device, precision: str) 
         batch = split.batch(indices, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             outputs = forward(model, batch, augment=False)
-        loss_sum += tripartite_loss(outputs, *batch["present"].unbind(1))["total"].double().cpu() * len(indices)
+        left, right = batch["present"].unbind(1)
+        loss_sum += tripartite_loss(outputs, left, right)["total"].double().cpu() * len(indices)
         for name, value in outputs.items():
             if value.ndim == 2:
                 parts.setdefault(name, []).append(value.float().cpu())

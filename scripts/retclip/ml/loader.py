@@ -19,6 +19,7 @@ class Split:
 
     pictures come on demand; everything else is held in memory. N samples:
     present [N, 2] bool (left, right eye seen), targets {unit: int[N]} (class index, -1 = not scored),
+    label_codes {unit: int64[N]} (equal for equal labels, several joined included; -1: none),
     tokens {unit: (ids int64 [N, L], mask int64 [N, L])} for the patient and, where texts are per eye, for
     each eye.
     """
@@ -48,11 +49,13 @@ class Split:
         self.present = np.stack([np.isin(eyes, ("left", "both")), np.isin(eyes, ("right", "both"))], axis=1)
         self.keys = _keys(self.frame["sample_id"].tolist(), eyes)
         self.targets = _targets(self.frame, self.classes, fingerprint["label_level"])
+        self.label_codes = {unit: _codes(self.frame, unit) for unit in UNITS}
         self.texts = {unit: _texts(self.frame, unit, text_columns) for unit in TEXT_COLUMNS}
         if shuffle_texts:
             # the negative control: one permutation for all three texts, so that only the pairing is lost
             order = np.random.default_rng(seed).permutation(len(self.frame))
-            self.texts = {unit: [texts[i] for i in order] for unit, texts in self.texts.items()}
+            self.label_codes = {unit: _codes(self.frame, unit) for unit in UNITS}
+        self.texts = {unit: [texts[i] for i in order] for unit, texts in self.texts.items()}
         by_eye = fingerprint["text_level"] == "eye" if text_columns is None else len(text_columns) > 1
         units = UNITS if by_eye else ("patient",)
         self.tokens = {unit: tokenize(self.texts[unit], context_length) for unit in units}
@@ -110,6 +113,16 @@ def _keys(sample_ids: list[str], eyes: np.ndarray) -> list[tuple[str, str]]:
             only = right if seen == "right" else left
             keys.append((only, only))
     return keys
+
+
+def _codes(frame: Any, unit: str) -> np.ndarray:
+    """The unit's own label, or where it has none the patient's, as a number."""
+    import pandas as pd
+
+    own = frame["label" if unit == "patient" else f"label_{unit}"]
+    own = own.where(own.ne(""), frame["label"])
+    codes, _ = pd.factorize(own.where(own.ne(""), None))
+    return codes.astype(np.int64)
 
 
 def _texts(frame: Any, unit: str, text_columns: dict[str, str] | None) -> list[str]:

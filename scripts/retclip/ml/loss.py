@@ -16,21 +16,44 @@ def tripartite_loss(
     left_present: torch.Tensor | None = None,
     right_present: torch.Tensor | None = None,
     clip_loss: ClipLoss = SINGLE_PROCESS,
+    labels: dict[str, torch.Tensor] | None = None,
 ) -> dict[str, torch.Tensor]:
     """total = patient + left + right; each part is the mean of both cross-entropies, ln B at chance.
 
     outputs: of RetClip.forward. left_present, right_present [B] bool: a missing eye's row leaves its part;
-    fewer than two eyes left give a part of 0, since one pair has nothing to be told apart from.
+    fewer than two eyes left give a part of 0, since one pair has nothing to be told apart from. labels: unit ->
+    codes [B] (-1: none); pairs of equal codes are then no negatives of each other.
     """
     present = {"patient": None, "left": left_present, "right": right_present}
     parts = {}
     for part, (image, text, scale) in PARTS.items():
         rows = present[part]
         images, texts = outputs[image], outputs[text]
+        codes = None if labels is None else labels[part]
         if rows is not None and not bool(rows.all()):
             images, texts = images[rows], texts[rows]
-        if len(images) > 1:
+            codes = None if codes is None else codes[rows]
+        if len(images) > 1 and codes is not None:
+            parts[part] = masked_loss(images, texts, outputs[scale], codes)
+        elif len(images) > 1:
             parts[part] = clip_loss(images, texts, outputs[scale])
         else:  # a zero that every weight has a part in: several processes must all get a gradient
             parts[part] = (images.sum() + texts.sum() + outputs[scale]) * 0.0
     return {"total": parts["patient"] + parts["left"] + parts["right"], **parts}
+
+
+def masked_loss(
+    images: torch.Tensor, texts: torch.Tensor, logit_scale: torch.Tensor, codes: torch.Tensor
+) -> torch.Tensor:
+    """Symmetric InfoNCE of features [B, D] without the negatives that share the positive's code [B].
+
+    A fifth of the "negatives" of a batch show the same disease as the positive: telling them apart is no task of
+    an eye. Codes of -1 are nobody's.
+    """
+    logits = logit_scale * images @ texts.T
+    same = (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]
+    same.fill_diagonal_(False)
+    logits = logits.masked_fill(same, -torch.inf)
+    target = torch.arange(len(logits), device=logits.device)
+    entropy = torch.nn.functional.cross_entropy
+    return (entropy(logits, target) + entropy(logits.T, target)) / 2

@@ -76,7 +76,8 @@ def range_test(
     losses: list[float] = []
 
     def criterion(outputs: dict[str, torch.Tensor], present: torch.Tensor) -> torch.Tensor:
-        loss = tripartite_loss(outputs, *present.unbind(1))["total"]
+        left, right = present.unbind(1)
+        loss = tripartite_loss(outputs, left, right)["total"]
         losses.append(loss.item())
         return loss
 

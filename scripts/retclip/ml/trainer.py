@@ -170,7 +170,12 @@ class Trainer:
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             outputs = forward(self.parallel, batch, augment=self.hyperparameters["augment"])
         present = torch.from_numpy(self.train.present[indices]).to(self.device)
-        loss = tripartite_loss(distributed.gather(outputs), *present.unbind(1))["total"]
+        labels = None
+        if self.hyperparameters["same_class_negatives"] == "mask":
+            codes = self.train.label_codes.items()
+            labels = {unit: torch.from_numpy(code[indices]).to(self.device) for unit, code in codes}
+        left, right = present.unbind(1)
+        loss = tripartite_loss(distributed.gather(outputs), left, right, labels=labels)["total"]
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.hyperparameters["max_grad_norm"])

@@ -234,15 +234,25 @@ def per_class(run: RunFolder) -> Table:
 
 
 def cost(run: RunFolder) -> Table:
-    """Trainings per stage, and the device time that they used and lost."""
+    """Trainings per stage, and the device time that they used, saved and lost."""
     stages: dict[str, list[Any]] = {**{stage: run.paid(stage) for stage in run.searched}, "final": run.finals}
     rows = []
     for stage, trainings in stages.items():
         rows.append([wording.STAGE_NAMES[stage], *_cost(trainings)])
     everything = [training for trainings in stages.values() for training in trainings]
     rows.append(["all", *_cost(everything)])
-    heads = ["stage", "trainings", "device time", "lost in broken attempts", "devices", "samples per second", "failed"]
+    heads = ["stage", "trainings", "device time", "saved by stopping early", "lost in broken attempts", "devices",
+             "samples per second", "failed"]  # fmt: skip
     return Table(heads, rows, frozenset([len(rows) - 1]))
+
+
+def _saved(training: Any) -> float:
+    """Device seconds of the epochs that early stopping or a rung spared a training that went well."""
+    metrics = training.metrics
+    if metrics["status"] not in ("completed", "early_stopped") or not metrics["epochs"]:
+        return 0.0
+    spared = metrics["trial"]["hyperparameters"]["epochs"] - metrics["epochs"]
+    return metrics["device_seconds"] / metrics["epochs"] * max(0, spared)
 
 
 def _cost(trainings: list[Any]) -> list[str]:
@@ -251,6 +261,7 @@ def _cost(trainings: list[Any]) -> list[str]:
     return [
         str(len(trainings)),
         wording.duration(sum(t.metrics["device_seconds"] for t in trainings)),
+        wording.duration(sum(_saved(t) for t in trainings)),
         wording.duration(sum(t.metrics["lost_seconds"] for t in trainings)),
         ", ".join(sorted({t.metrics["device"] for t in trainings})),
         f"{speeds[len(speeds) // 2]:,.0f} (median)" if speeds else wording.NOTHING,
