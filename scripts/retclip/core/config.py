@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core import schemas
-from retclip.core.files import csv_separator
+from retclip.core.files import csv_separator, is_file
 
 Config = dict[str, Any]
 
@@ -40,12 +40,15 @@ def drop_nulls(value: Any) -> Any:
 def check_config(config: Config, origin: str = "config") -> Config:
     """The config without nulls. Raises ValueError with one sentence naming the first wrong key or path."""
     clean = drop_nulls(config)
-    schemas.check(clean, "config", origin)
-    _check_model(clean, origin)
-    _check_search(clean, origin)
-    _check_data(clean, origin)
-    if not Path(clean["evaluation"]["prompts"]).is_file():
-        raise ValueError(f"{origin}: evaluation.prompts is {clean['evaluation']['prompts']}: no such file.")
+    try:
+        schemas.check(clean, "config", origin)
+        _check_model(clean, origin)
+        _check_search(clean, origin)
+        _check_data(clean, origin)
+        if not is_file(clean["evaluation"]["prompts"]):
+            raise ValueError(f"{origin}: evaluation.prompts is {clean['evaluation']['prompts']}: no such file.")
+    except ValueError as error:  # a value may hold line breaks, a sentence may not
+        raise ValueError(" ".join(str(error).split())) from None
     return clean
 
 
@@ -155,7 +158,7 @@ def _check_data(config: Config, origin: str) -> None:
     by_path = source in ("manifest", "odir") or ("image_root" in data and source == "prompts")
     if by_path and not Path(data["image_root"]).is_dir():
         raise ValueError(f"{origin}: data.image_root is {data['image_root']}: no such folder.")
-    if source == "odir" and not Path(data["class_map"]).is_file():
+    if source == "odir" and not is_file(data["class_map"]):
         raise ValueError(f"{origin}: data.class_map is {data['class_map']}: no such file.")
 
 
@@ -179,7 +182,7 @@ def _check_table(data: dict[str, Any], path: Path, origin: str) -> None:
         if not path.is_dir():
             raise ValueError(f"{origin} is {path}: no such folder.")
         return
-    if not path.is_file():
+    if not is_file(path):
         raise ValueError(f"{origin} is {path}: no such file.")
     with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
         first = stream.readline()

@@ -50,6 +50,14 @@ def write_json(path: str | Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
+def is_file(path: str | Path) -> bool:
+    """Whether a file is there; a name that no file system can hold is none (Path.is_file raises for it)."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def csv_separator(header: str) -> str:
     """Spreadsheets of half of Europe write semicolons: whichever the first line has more of."""
     return ";" if header.count(";") > header.count(",") else ","

@@ -1,0 +1,189 @@
+"""Whatever is wrong in a config, a table or a result file ends in one sentence that says where. 500 cases of each kind
+in CI; RETCLIP_FUZZ=10000 for a night."""
+
+import copy
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from running import merged
+
+from retclip.core import schemas
+from retclip.core.config import check_config, drop_nulls
+from retclip.core.files import read_json
+from retclip.data.sources import Source, read_source
+from retclip.search import budget, layout
+
+CASES = int(os.environ.get("RETCLIP_FUZZ", "500"))
+fuzz = settings(
+    max_examples=CASES,
+    deadline=None,
+    derandomize=CASES == 500,  # the same cases in every CI; new ones at night
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 10**9),
+    st.floats(allow_nan=True, allow_infinity=True),
+    st.sampled_from(["", "1e-3", "off", "auto", "from_best", "no/such", "ä\n", "../..", "a" * 300, "keep", "cpu"]),
+    st.text(max_size=20),
+)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(st.text(max_size=8), inner, max_size=3)),
+    max_leaves=6,
+)
+
+
+def places(value: object, path: tuple = ()) -> list[tuple]:
+    """The paths of everything in a nested mapping."""
+    found = [path] if path else []
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            found += places(inner, (*path, key))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            found += places(inner, (*path, index))
+    return found
+
+
+def replaced(document: dict, path: tuple, value: object) -> dict:
+    document = copy.deepcopy(document)
+    *parents, last = path
+    at = document
+    for key in parents:
+        at = at[key]
+    at[last] = value
+    return document
+
+
+def sentence_of(work, *arguments) -> str | None:
+    """What `work` says is wrong, in one line; None where it finds nothing. Any other exception fails the test."""
+    try:
+        work(*arguments)
+    except ValueError as error:
+        said = str(error)
+    else:
+        return None
+    assert "\n" not in said.strip(), said
+    assert len(said) > 10, said
+    return said
+
+
+def checked(config: dict) -> None:
+    layout.slots(check_config(config)["phase2"])
+
+
+DEMO = merged("demo")
+DEMO["data"]["class_map"] = "config/odir_classes.yaml"
+
+
+@fuzz
+@given(st.sampled_from(places(DEMO)), VALUES)
+def test_config(path, value):
+    said = sentence_of(checked, replaced(DEMO, path, value))
+    assert said is None or said.startswith("config: ")
+
+
+@fuzz
+@given(
+    st.sampled_from(places(drop_nulls(DEMO))),
+    st.text(st.characters(codec="ascii", categories=["L"]), min_size=1, max_size=12),
+)
+def test_a_misspelt_key_is_named(path, name):
+    parent = DEMO
+    for key in path[:-1]:
+        parent = parent[key]
+    if not isinstance(parent, dict) or name in parent or path[:-1] in {("model", "text_encoders"), ()}:
+        return
+    config = copy.deepcopy(DEMO)
+    at = config
+    for key in path[:-1]:
+        at = at[key]
+    at[name] = at.pop(path[-1])
+    if at[name] is None:
+        return  # null deletes a key, known or not
+    said = sentence_of(checked, config)
+    assert said is not None
+    assert said.startswith("config: ")
+
+
+def a_trial() -> dict:
+    recipe = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {"architecture": "timm/x"},
+              "encoder": {"source": "x", "revision": None, "texts": None, "long_texts": "head",
+                          "from_checkpoint": False},
+              "image_size": 64, "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None,
+              "epochs": None, "class_prompts": {"a": ["a"], "b": ["b"]}, "shuffled_texts": False}  # fmt: skip
+    values = {"learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 2, "weight_decay": 0.1, "temperature": 0.1,
+              "learnable_temperature": True, "epochs": 2, "lr_scheduler": "cosine", "optimizer": "adamw",
+              "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
+              "context_length": 77, "patience": None, "precision": "auto"}  # fmt: skip
+    return budget.plan(recipe, values, {"train": 50, "val": 10, "test": 10})
+
+
+TRIAL = a_trial()
+
+
+@fuzz
+@given(
+    st.sampled_from([path for path in places(TRIAL) if path[0] not in ("vision", "class_prompts", "encoder")]), VALUES
+)
+def test_trial(path, value):
+    said = sentence_of(schemas.check, replaced(TRIAL, path, value), "trial", "trial.json")
+    assert said is None or said.startswith("trial.json: ")
+
+
+@fuzz
+@given(st.binary(max_size=200), st.integers(0, 5000))
+def test_json_files(tmp_path, noise, cut):
+    content = json.dumps(TRIAL).encode()
+    (tmp_path / "trial.json").write_bytes(content[:cut] + noise)
+    said = sentence_of(read_json, tmp_path / "trial.json")
+    assert said is None or "trial.json" in said
+
+
+CELLS = st.one_of(
+    st.sampled_from(["P1", "P2", "a.png", "gone.png", "../a.png", "left", "right", "OD", "up", "train", "test", "x|y", "",
+                     '"', "\t", "é", "1e5", "NaN", "=1+1"]),
+    st.text(max_size=12),
+)  # fmt: skip
+HEADS = st.lists(
+    st.sampled_from(["patient_id", "image", "eye", "label", "text", "split", "image_left", "sample_id", "age", "text_de"]),
+    min_size=1, max_size=7,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "a.png").write_bytes(b"anything")
+    return folder
+
+
+@fuzz
+@given(
+    HEADS,
+    st.lists(st.lists(CELLS, min_size=1, max_size=8), max_size=6),
+    st.sampled_from([",", ";", "\t"]),
+    st.booleans(),
+)
+def test_manifest(images, heads, rows, separator, quoted):
+    def cell(text: str) -> str:
+        return '"' + text.replace('"', '""') + '"' if quoted else text
+
+    table = images / "table.csv"
+    lines = [separator.join(heads), *(separator.join(cell(text) for text in row) for row in rows)]
+    table.write_text("\n".join(lines), encoding="utf-8", errors="replace")
+    source = Source("manifest", table, images)
+    said = sentence_of(read_source, source)
+    if said is not None:
+        assert "table.csv" in said
+        return
+    frame, problems = read_source(source)
+    assert set(frame["source_left"]) | set(frame["source_right"]) <= {"a.png", "./a.png", ""}
+    assert all(problem["row"] >= 2 and re.search(r"\w", problem["reason"]) for problem in problems)
