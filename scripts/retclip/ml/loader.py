@@ -54,8 +54,7 @@ class Split:
         if shuffle_texts:
             # the negative control: one permutation for all three texts, so that only the pairing is lost
             order = np.random.default_rng(seed).permutation(len(self.frame))
-            self.label_codes = {unit: _codes(self.frame, unit) for unit in UNITS}
-        self.texts = {unit: [texts[i] for i in order] for unit, texts in self.texts.items()}
+            self.texts = {unit: [texts[i] for i in order] for unit, texts in self.texts.items()}
         by_eye = fingerprint["text_level"] == "eye" if text_columns is None else len(text_columns) > 1
         units = UNITS if by_eye else ("patient",)
         self.tokens = {unit: tokenize(self.texts[unit], context_length) for unit in units}
