@@ -35,6 +35,7 @@ def test_null_deletes_a_key_at_every_depth():
         ("phase1.epoch", 3, r"phase1 has the unknown key 'epoch'; did you mean 'epochs'\?"),
         ("defaults.learning_rate", "1e-3", r"defaults\.learning_rate .*write 0\.001"),
         ("defaults.batch_size", 1.5, r"defaults\.batch_size"),
+        ("phase2.trials", 20.0, r"phase2\.trials is 20\.0; it must be an integer"),
         ("data.image_encoding", "png", r"data\.image_encoding is 'png'; it must be one of raw, jpeg"),
         ("data.image_encoding", False, r"data\.image_encoding is False"),
         ("model.search_encoder", "bert", r"model\.search_encoder is 'bert'.*pubmedbert"),

@@ -19,10 +19,16 @@ def check(value: Any, name: str, origin: str) -> None:
     """Raises ValueError with one sentence naming `origin` and the key if `value` breaks schema `name`."""
     import jsonschema
 
-    validator = jsonschema.Draft202012Validator(load(name))
+    kind = jsonschema.Draft202012Validator
+    if name == "config":
+        # to JSON 2.0 is an integer; to Python, which counts with it, it is not
+        checker = kind.TYPE_CHECKER.redefine("integer", lambda _, item: type(item) is int)
+        kind = jsonschema.validators.extend(kind, type_checker=checker)
+    validator = kind(load(name))
     error = jsonschema.exceptions.best_match(validator.iter_errors(value))
     if error is not None:
-        raise ValueError(f"{origin}: {_sentence(error)}")
+        # a key or a value may hold line breaks, a sentence may not
+        raise ValueError(" ".join(f"{origin}: {_sentence(error)}".split()))
 
 
 def _sentence(error: Any) -> str:
@@ -46,7 +52,8 @@ def _sentence(error: Any) -> str:
             hint = " YAML reads bare off, on, yes and no as true or false; put the word in quotes."
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
-        return f"{key} is {value!r}; it must be a {wanted}.{hint}"
+        article = "an" if wanted[0] in "aeio" else "a"
+        return f"{key} is {value!r}; it must be {article} {wanted}.{hint}"
     described = error.schema.get("description") if isinstance(error.schema, dict) else None
     explanation = f" ({' '.join(described.split())})" if described else ""
     return f"{key}: {error.message}{explanation}."
