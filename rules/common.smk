@@ -22,8 +22,11 @@ def stop(sentence):
 
 
 def in_repository(path):
-    """A path of the config, or the file of that name which the repository ships, wherever it is run."""
-    return path if Path(path).exists() else str(REPOSITORY / path)
+    """A path of the config, or the file of that name which the repository ships, wherever it is run.
+
+    What is no text is left for the schema to refuse.
+    """
+    return path if not isinstance(path, str) or Path(path).exists() else str(REPOSITORY / path)
 
 
 try:

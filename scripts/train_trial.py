@@ -9,6 +9,7 @@ training that is already complete there, for whichever trial, is only published 
 import argparse
 import sys
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -79,24 +80,17 @@ def _train(
     precision = choose_precision(hyperparameters["precision"], device)
     reading = trial["encoder"]
     tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
-    common = (fingerprint, tokenize, hyperparameters["context_length"])
-    train = Split(
+    read = partial(
+        Split,
         options.data_dir,
-        "train",
-        *common,
-        samples=budget["train_samples"],
-        seed=trial["seed"],
-        shuffle_texts=trial["shuffled_texts"],
-        text_columns=reading["texts"],
-    )
-    val = Split(
-        options.data_dir,
-        "val",
-        *common,
-        samples=budget["val_samples"],
+        fingerprint=fingerprint,
+        tokenize=tokenize,
+        context_length=hyperparameters["context_length"],
         seed=trial["seed"],
         text_columns=reading["texts"],
     )
+    train = read("train", samples=budget["train_samples"], shuffle_texts=trial["shuffled_texts"])
+    val = read("val", samples=budget["val_samples"])
     model = build_model(trial, options.encoder_dir, options.vision_weights)
     if distributed.rank() == 0:
         say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")

@@ -56,8 +56,8 @@ def fetch_snapshot(
 
 
 def is_hub_id(source: str) -> bool:
-    """name or owner/name; whatever starts otherwise, or goes deeper, is meant as a folder."""
-    return not source.startswith((".", "/", "~")) and source.count("/") <= 1
+    """owner/name; whatever starts otherwise, or is deeper or flatter, is meant as a folder."""
+    return not source.startswith((".", "/", "~")) and source.count("/") == 1
 
 
 def first_line(error: Exception) -> str:

@@ -46,7 +46,7 @@ def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], 
     green = small[..., 1].astype(np.float32)
     stream = io.BytesIO()
     Image.fromarray(small[..., 1]).save(stream, "JPEG", quality=90)
-    inside = green[_radius(THUMBNAIL) < 0.9]
+    inside = green[radius(THUMBNAIL) < 0.9]
     gradient = (np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()) / 2
     red, green_border, blue = (round(float(value), 2) for value in _border(whole))
     looks = Looks(
@@ -75,7 +75,7 @@ def disc_side(small: np.ndarray) -> float:
     lit = light > 20
     surround = _smooth(light * lit, 9) / np.maximum(_smooth(lit.astype(np.float32), 9), 1e-3)
     spot = _smooth((light - surround) * lit, 3)
-    distance = _radius(GRID)
+    distance = radius(GRID)
     height = np.abs((np.arange(GRID) + 0.5) / GRID * 2 - 1)[:, None]
     spot[(distance < DISC_NEAREST) | (distance > DISC_FARTHEST) | (height > DISC_HEIGHT)] = -np.inf
     column = int(spot.argmax()) % GRID
@@ -91,7 +91,7 @@ def _border(whole: Image.Image) -> np.ndarray:
                            frame[2:-2, :2].reshape(-1, 3), frame[2:-2, -2:].reshape(-1, 3)]).mean(0)  # fmt: skip
 
 
-def _radius(size: int) -> np.ndarray:
+def radius(size: int) -> np.ndarray:
     """Distance of each pixel from the middle, in half sides."""
     centre = (np.arange(size) + 0.5) / size * 2 - 1
     return np.hypot(centre[:, None], centre[None, :])

@@ -16,6 +16,8 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from retclip.data.looks import radius
+
 # Correlation at and above which two photographs show one eye, at FINE_SIDE pixels.
 SAME = 0.85
 # What the coarser stages have to reach; on the safe side, since only the last stage decides.
@@ -93,8 +95,8 @@ def _check(pairs: list[tuple[int, int]], thumbnails: Sequence[bytes] | dict[int,
 
 
 def _spectra(pixels: np.ndarray, side: int, views: list[tuple[float, bool]]) -> Spectra:
-    window = (_radius(side) < 0.75).astype(np.float32)
-    seen = _radius(side) < 0.93
+    window = (radius(side) < 0.75).astype(np.float32)
+    seen = radius(side) < 0.93
     plain = _vessels(_zoomed(pixels, 1.0, side, False), 0.7) * window
     plain = plain - window * plain.sum() / window.sum()
     pictures = np.array([_vessels(_zoomed(pixels, zoom, side, flip), 0.7) * seen for zoom, flip in views])
@@ -143,7 +145,7 @@ def _candidates(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
 
 def _signature(pixels: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
     """float [COARSE_SIDE**2] of length one: what is left of the picture without its slow shading."""
-    inside = _radius(COARSE_SIDE) < 0.85
+    inside = radius(COARSE_SIDE) < 0.85
     view = _vessels(_zoomed(pixels, zoom, COARSE_SIDE, flip), 0.5) * inside
     view = view - inside * view[inside].mean()
     return (view / (np.linalg.norm(view) + 1e-6)).ravel()
@@ -167,11 +169,6 @@ _blur = partial(gaussian_filter, truncate=3.0)
 
 def _pixels(thumbnail: bytes) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(thumbnail)))
-
-
-def _radius(size: int) -> np.ndarray:
-    centre = (np.arange(size) + 0.5) / size * 2 - 1
-    return np.hypot(centre[:, None], centre[None, :])
 
 
 def _root(leader: np.ndarray, index: int) -> int:

@@ -48,10 +48,8 @@ def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
     return sum(stage.samples_shown for stage in stages) / samples_per_second
 
 
-def refuse_meaningless(metric: str, labels: int | None) -> None:
+def refuse_meaningless(metric: str, labels: int) -> None:
     """Raises ValueError where the metric needs labels that the data does not have. labels: different ones."""
-    if labels is None:
-        return
     if metric.startswith("zero_shot") and labels == 0:
         raise ValueError(
             f"config: selection.metric is {metric}, but the data has no labels; choose a retrieval metric, "

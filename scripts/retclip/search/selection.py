@@ -43,10 +43,6 @@ class Run:
     def score(self, metric: str) -> float | None:
         return self.metrics["val"][metric]
 
-    def draws(self, metric: str) -> np.ndarray | None:
-        """Bootstrap draws of the metric over validation patients; None where the training has no score."""
-        return None if self.score(metric) is None else draws_of(metric, self.predictions)
-
 
 @dataclass
 class Candidate:
@@ -215,16 +211,10 @@ def _score(candidate: Candidate, metric: str) -> None:
     if any(score is None for score in scores):
         return
     candidate.score = float(np.mean([score for score in scores if score is not None]))
-    draws = [run.draws(metric) for run in candidate.runs]
-    if all(draw is not None for draw in draws):
-        candidate.draws = np.mean(np.stack([draw for draw in draws if draw is not None]), axis=0)
-        finite = candidate.draws[np.isfinite(candidate.draws)]
-        candidate.standard_error = float(finite.std(ddof=1)) if len(finite) > 1 else None
-    else:
-        errors = [run.metrics["val"]["standard_error"].get(metric) for run in candidate.runs]
-        if all(error is not None for error in errors):
-            # the same patients score every seed, so averaging seeds does not shrink this part
-            candidate.standard_error = float(np.mean(errors))
+    # the same patients score every seed, so averaging seeds does not shrink this part
+    candidate.draws = np.mean([draws_of(metric, run.predictions) for run in candidate.runs], axis=0)
+    finite = candidate.draws[np.isfinite(candidate.draws)]
+    candidate.standard_error = float(finite.std(ddof=1)) if len(finite) > 1 else None
     if len(scores) > 1:
         spread = float(np.std([score for score in scores if score is not None], ddof=1) / np.sqrt(len(scores)))
         candidate.standard_error = float(np.hypot(candidate.standard_error or 0.0, spread))
@@ -234,12 +224,11 @@ def _compare(candidate: Candidate, leader: Candidate) -> None:
     if candidate.score is None or leader.score is None:
         return
     candidate.difference = candidate.score - leader.score
-    if candidate.draws is not None and leader.draws is not None:
-        paired = candidate.draws - leader.draws
-        paired = paired[np.isfinite(paired)]
-        candidate.difference_se = float(paired.std(ddof=1)) if len(paired) > 1 else None
-    elif candidate.standard_error is not None and leader.standard_error is not None:
-        candidate.difference_se = float(np.hypot(candidate.standard_error, leader.standard_error))
+    assert candidate.draws is not None
+    assert leader.draws is not None
+    paired = candidate.draws - leader.draws
+    paired = paired[np.isfinite(paired)]
+    candidate.difference_se = float(paired.std(ddof=1)) if len(paired) > 1 else None
 
 
 def _values_in_order(candidate: Candidate) -> str:
