@@ -19,7 +19,8 @@ include: "rules/report.smk"
 
 onstart:
     print(
-        f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, {len(FINALS)} final trainings"
+        f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, "
+        f"{len(ENCODER_TRIALS) + len(FINALS)} final trainings"
     )
 
 

@@ -9,7 +9,7 @@ REPOSITORY = Path(workflow.basedir)
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code import code_hash
-from retclip.core.config import check_config, configured_defaults
+from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.search import layout, requests
 from retclip.search.space import grid
@@ -71,6 +71,16 @@ CONFIRM = {
     for rank in range(CONFIG["confirm"]["top_k"])
     for seed in range(CONFIG["confirm"]["seeds"])
 }
+TUNED = [
+    name for name in HYPERPARAMETERS if name in {**CONFIG["phase1"]["space"], **CONFIG["phase2"]["space"]}
+]
+FACTORS = CONFIG["final"]["learning_rate_factors"]
+ENCODER_TRIALS = {
+    f"{encoder}-x{position}": {"encoder": encoder, "factor": factor}
+    for encoder in MODEL["text_encoders"]
+    for position, factor in enumerate(FACTORS)
+    if FACTORS != [1.0]
+}
 FINAL_SEEDS = [CONFIG["seed"] + offset for offset in range(CONFIG["final"]["seeds"])]
 FINALS = {
     **{
@@ -89,6 +99,22 @@ if CONFIG["controls"]["shuffled_texts"]:
         "encoder": SEARCH_ENCODER,
         "seed": FINAL_SEEDS[0],
     }
+if CONFIG["ablation"]:
+    for name in TUNED:
+        FINALS[f"ablation_{name}-s{FINAL_SEEDS[0]}"] = {
+            "kind": "ablation",
+            "encoder": SEARCH_ENCODER,
+            "seed": FINAL_SEEDS[0],
+            "only": name,
+        }
+
+TRAININGS = {
+    "phase1": list(PHASE1),
+    "phase2": list(PHASE2),
+    "confirm": list(CONFIRM),
+    "encoders": list(ENCODER_TRIALS),
+    "final": list(FINALS),
+}
 
 
 # --- recipes: what the config says of one trial, as the JSON that plan_trial reads --------------------------
@@ -163,16 +189,29 @@ def phase2_source(wildcards):
     return f"results/{RUN}/phase2/promoted-b{slot.bracket}r{slot.rung}.json"
 
 
-# --- final trainings: the winner's values come from best.json, the baseline keeps the defaults ---------------
+# --- final trainings: the winner's values, those of them that an ablation swaps in, or the defaults -----------
+
+
+def winners_file(wildcards):
+    """Where the winner's values stand: each text encoder may have a learning rate of its own."""
+    entry = FINALS[wildcards.trial]
+    if ENCODER_TRIALS and entry["kind"] in ("winner", "control"):
+        return f"results/{RUN}/encoders/{entry['encoder']}/best.json"
+    return f"results/{RUN}/best.json"
 
 
 def plan_final_flags(wildcards, input):
-    return f"--candidates {input.best}" if FINALS[wildcards.trial]["kind"] != "baseline" else ""
+    entry = FINALS[wildcards.trial]
+    if entry["kind"] == "baseline":
+        return ""
+    only = f" --only {entry['only']}" if entry["kind"] == "ablation" else ""
+    return f"--candidates {input.best}{only}"
 
 
 def plan_final_recipe(wildcards):
     entry = FINALS[wildcards.trial]
-    searched = entry["kind"] != "baseline" and "epochs" in CONFIG["phase2"]["space"]
+    taken = {"baseline": [], "ablation": [entry.get("only")]}.get(entry["kind"], TUNED)
+    searched = "epochs" in taken and "epochs" in CONFIG["phase2"]["space"]
     return recipe(
         wildcards.trial,
         "final",
@@ -305,13 +344,12 @@ TRAINING_FLAGS = (
 
 
 def training_inputs(stage):
-    """The trial and the train and val splits; the audit has to be there, but never reruns a training."""
+    """The trial and the train and val splits. The audit is no input: it may change without retraining anything."""
     return {
         "trial": f"results/{{run}}/{stage}/{{trial}}/trial.json",
         "samples": expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val"]),
         "stores": expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
         "fingerprint": "results/{run}/data/fingerprint.json",
-        "audit": ancient("results/{run}/data/audit.json"),
     }
 
 

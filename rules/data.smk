@@ -123,6 +123,9 @@ rule audit_data:
         "results/{run}/logs/audit_data.log",
     benchmark:
         "results/{run}/benchmarks/audit_data.tsv"
+    # What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
+    # ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
+    priority: 100
     resources:
         mem_mb=asked("mem_mb", lambda input: 8000),
         runtime=asked("runtime", lambda input: 120),

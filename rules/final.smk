@@ -1,7 +1,11 @@
-# best.json -> final/{trial}/trial.json -> metrics.json, model/ -> evaluation.json; final/recommendation.json
+# best.json (-> encoders/{trial}/... -> encoders/{encoder}/leaderboard.csv -> encoders/{encoder}/best.json)
+#   -> final/{trial}/trial.json -> metrics.json, model/ -> evaluation.json; final/recommendation.json
 
 
 localrules:
+    plan_encoder_trial,
+    rank_encoder,
+    select_encoder,
     plan_final,
     recommend_encoder,
 
@@ -9,14 +13,100 @@ localrules:
 FINAL_TRIALS = "|".join(FINALS)
 
 
+rule plan_encoder_trial:
+    """The winner with one of the text encoders at a multiple of its learning rate."""
+    input:
+        fingerprint="results/{run}/data/fingerprint.json",
+        prompts=ancient(PROMPTS),
+        best="results/{run}/best.json",
+    output:
+        "results/{run}/encoders/{trial}/trial.json",
+    params:
+        code=code_hash("plan_trial"),
+        prompts=file_sha256(PROMPTS),
+        recipe=lambda wildcards: recipe(
+            wildcards.trial,
+            "encoders",
+            CONFIG["final"],
+            epochs=None if "epochs" in CONFIG["phase2"]["space"] else CONFIG["final"]["epochs"],
+            encoder=ENCODER_TRIALS[wildcards.trial]["encoder"],
+            seed=FINAL_SEEDS[0],
+        ),
+        factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial]["factor"],
+    log:
+        "results/{run}/logs/plan_encoder_trial/{trial}.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "plan_trial",
+            *PLAN_FLAGS,
+            "--candidates {input.best}",
+            "--learning-rate-factor {params.factor}",
+        )
+
+
+use rule train_phase1_trial as train_encoder_trial with:
+    input:
+        **training_inputs("encoders"),
+        encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial]["encoder"]),
+        vision=vision_weights(),
+    output:
+        metrics="results/{run}/encoders/{trial}/metrics.json",
+        history="results/{run}/encoders/{trial}/history.csv",
+        predictions="results/{run}/encoders/{trial}/val_predictions.parquet",
+    log:
+        "results/{run}/logs/train_encoder_trial/{trial}.log",
+    benchmark:
+        "results/{run}/benchmarks/train_encoder_trial/{trial}.tsv"
+
+
+def trials_of_encoder(encoder):
+    return [trial for trial, entry in ENCODER_TRIALS.items() if entry["encoder"] == encoder]
+
+
+use rule rank_phase1 as rank_encoder with:
+    input:
+        lambda wildcards: expand(
+            "results/{run}/encoders/{trial}/{file}",
+            run=RUN,
+            trial=trials_of_encoder(wildcards.encoder),
+            file=["metrics.json", "val_predictions.parquet"],
+        ),
+    output:
+        "results/{run}/encoders/{encoder}/leaderboard.csv",
+    params:
+        code=code_hash("rank_trials"),
+        candidates=lambda wildcards: candidate_flags(
+            "encoders", {trial: [trial] for trial in trials_of_encoder(wildcards.encoder)}
+        ),
+        metric=METRIC,
+    log:
+        "results/{run}/logs/rank_encoder/{encoder}.log",
+
+
+use rule select_phase1 as select_encoder with:
+    input:
+        "results/{run}/encoders/{encoder}/leaderboard.csv",
+    output:
+        "results/{run}/encoders/{encoder}/best.json",
+    params:
+        code=code_hash("select_trial"),
+        stage="encoders",
+        metric=METRIC,
+        defaults=canonical_json(DEFAULTS),
+    log:
+        "results/{run}/logs/select_encoder/{encoder}.log",
+
+
 rule plan_final:
-    """The winner with one of the text encoders, or the default config, at full budget."""
+    """The winner with one of the text encoders, the default config, or that with one value swapped in."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
         fingerprint="results/{run}/data/fingerprint.json",
         prompts=ancient(PROMPTS),
-        best="results/{run}/best.json",
+        best=winners_file,
     output:
         "results/{run}/final/{trial}/trial.json",
     params:

@@ -20,7 +20,6 @@ rule find_lr:
         samples="results/{run}/data/samples_train.parquet",
         store="results/{run}/data/train.lmdb",
         fingerprint="results/{run}/data/fingerprint.json",
-        audit=ancient("results/{run}/data/audit.json"),
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
     output:

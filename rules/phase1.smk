@@ -94,6 +94,7 @@ rule select_phase1:
         "results/{run}/phase1/best.json",
     params:
         code=code_hash("select_trial"),
+        stage="phase1",
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
     log:
@@ -104,7 +105,7 @@ rule select_phase1:
         launch(
             "select_trial",
             "--leaderboard {input}",
-            "--stage phase1",
+            "--stage {params.stage}",
             "--metric {params.metric}",
             "--defaults {params.defaults:q}",
             "--output {output}",

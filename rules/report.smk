@@ -32,10 +32,15 @@ rule build_report:
         decisions=expand("results/{{run}}/{file}", file=["phase1/best.json", "phase2/best.json", "best.json"]),
         searched=[
             f"results/{{run}}/{stage}/{trial}/{file}"
-            for stage, trials in {"phase1": PHASE1, "phase2": PHASE2, "confirm": CONFIRM}.items()
+            for stage, trials in TRAININGS.items()
+            if stage != "final"
             for trial in trials
             for file in ("metrics.json", "history.csv")
         ],
+        encoders=expand(
+            "results/{{run}}/encoders/{encoder}/leaderboard.csv",
+            encoder=MODEL["text_encoders"] if ENCODER_TRIALS else [],
+        ),
         finals=[
             f"results/{{run}}/final/{trial}/{file}"
             for trial in FINALS
@@ -44,6 +49,7 @@ rule build_report:
         recommendation="results/{run}/final/recommendation.json",
     output:
         page=report("results/{run}/report/index.html", category="Report"),
+        trials=report("results/{run}/report/trials.csv", category="Report"),
         figures=[
             report(
                 f"results/{{run}}/report/figures/{name}.svg", category=category, labels={"figure": caption}
@@ -56,6 +62,7 @@ rule build_report:
         templates=folder_digest(REPOSITORY / "scripts/retclip/report/templates"),
         private="--private" if CONFIG["privacy"]["private"] else "",
         config=canonical_json(CONFIG),
+        trainings=canonical_json(TRAININGS),
         folder=lambda wildcards: f"results/{wildcards.run}",
         figures=lambda wildcards, output: Path(output.figures[0]).parent,
     log:
@@ -69,8 +76,10 @@ rule build_report:
             "build_report",
             "--run-folder {params.folder}",
             "--config {params.config:q}",
+            "--trainings {params.trainings:q}",
             "{params.private}",
             "--output-page {output.page}",
+            "--output-trials {output.trials}",
             "--output-figures {params.figures}",
         )
 
@@ -83,9 +92,7 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         config=canonical_json(CONFIG),
-        trainings=canonical_json(
-            {"phase1": len(PHASE1), "phase2": len(PHASE2), "confirm": len(CONFIRM), "final": len(FINALS)}
-        ),
+        trainings=canonical_json({stage: len(trials) for stage, trials in TRAININGS.items()}),
         folder=f"results/{RUN}",
     log:
         f"results/{RUN}/logs/plan_run.log",

@@ -13,7 +13,7 @@ from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
-from retclip.search.space import resolve_auto
+from retclip.search.space import resolve_auto, times
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--lr-finder", type=Path, help="suggestion.json, where the grid is `auto`")
     parser.add_argument("--candidates", type=Path, help="JSON with `candidates`: best.json or a bracket")
     parser.add_argument("--slot", type=int, default=0, help="which of the candidates (from 0)")
+    parser.add_argument("--only", choices=HYPERPARAMETERS, help="the one value to take from the candidate")
+    parser.add_argument("--learning-rate-factor", type=float, default=1.0, help="multiplies it at last")
     parser.add_argument("--output", type=Path, required=True, help="trial.json")
     options = parser.parse_args(arguments)
 
@@ -34,8 +36,10 @@ def main(arguments: list[str] | None = None) -> None:
     if options.candidates:
         candidates = read_json(options.candidates)["candidates"]
         # a stage that decided for the defaults has no runner-up: its finalists are all the same training
-        values |= candidates[min(options.slot, len(candidates) - 1)]["hyperparameters"]
+        found = candidates[min(options.slot, len(candidates) - 1)]["hyperparameters"]
+        values |= {options.only: found[options.only]} if options.only else found
     values = {name: values[name] for name in HYPERPARAMETERS}
+    values["learning_rate"] = times(options.learning_rate_factor, values["learning_rate"])
     prompts = class_prompts(options.prompts, fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
     trial = plan({**recipe, "class_prompts": prompts}, values, counts)

@@ -32,7 +32,7 @@ def whole_run(confirmations: int, finals: int, **others: int) -> dict[str, int]:
 
 def test_the_demo(tmp_path):
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml"))
-    assert found == whole_run(2, 4, make_demo_data=1, make_demo_encoder=3)
+    assert found == whole_run(2, 10, make_demo_data=1, make_demo_encoder=3)
 
 
 def test_the_full_run(own_data):

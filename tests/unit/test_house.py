@@ -21,10 +21,16 @@ FLOORS = {
 NO_TORCH = ("core", "data", "search", "report")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "timm"}
 SHARED_VERBS = {
-    "plan_trial": {"plan_phase1_trial", "plan_phase2_trial", "plan_confirm_trial", "plan_final"},
-    "train_trial": {"train_phase1_trial", "train_phase2_trial", "train_confirm_trial", "train_final"},
-    "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm"},
-    "select_trial": {"select_phase1", "select_phase2", "select_best"},
+    "plan_trial": {"plan_phase1_trial", "plan_phase2_trial", "plan_confirm_trial", "plan_encoder_trial", "plan_final"},
+    "train_trial": {
+        "train_phase1_trial",
+        "train_phase2_trial",
+        "train_confirm_trial",
+        "train_encoder_trial",
+        "train_final",
+    },
+    "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm", "rank_encoder"},
+    "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
 }
 
 

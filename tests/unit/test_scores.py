@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
 
 from retclip.core import scores
+from retclip.report.comparisons import Estimate, holm
 
 
 def random_case(seed: int, samples: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -97,3 +98,10 @@ def test_levels_are_what_a_simulation_of_guessing_gives():
     majority = scores.majority_levels(target, 4)
     assert majority["zero_shot_accuracy"] == pytest.approx((target == 0).mean())
     assert majority["zero_shot_balanced_accuracy"] == pytest.approx(0.25)
+
+
+def test_holms_rule():
+    """The example of a textbook: at 5 %, .005 and .01 of .01, .04, .03, .005 stand."""
+    gaps = {name: Estimate(0.1, p_value=p) for name, p in {"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}.items()}
+    assert holm(gaps) == ["a", "d"]
+    assert holm({"a": Estimate(None), "b": Estimate(0.1, p_value=0.049)}) == ["b"]

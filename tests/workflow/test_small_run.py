@@ -67,6 +67,15 @@ def test_changing_a_value_of_the_grid_reruns_its_trials_and_what_follows(small_r
     assert set(jobs) == AFTER_PHASE1 | {"plan_phase1_trial", "train_phase1_trial"}
 
 
+def test_an_audit_that_runs_again_hides_no_other_change(small_run, small_config, tmp_path):
+    """Snakemake looks at no trigger downstream of a job that runs: the audit must stand aside of the trainings."""
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text("model: {text_encoders: {bert_base: null}}\nphase2: {strategy: qmc}\n")
+    jobs = planned_jobs(small_run, *small_config, overlay)
+    assert {"audit_data", "propose_bracket", "train_phase2_trial"} <= set(jobs)
+    assert not {"find_lr", "train_phase1_trial"} & set(jobs)
+
+
 def test_inserting_a_value_runs_the_new_trials_alone(small_run, small_config, tmp_path):
     """Phase 1's old trials stay; what follows is planned again, and trained again only where its plan changed."""
     copy = tmp_path / "run"
@@ -96,7 +105,10 @@ def test_the_page_holds_no_patient_where_it_is_private(results, tmp_path):
         config[key] = {**value, **config.get(key, {})} if isinstance(value, dict) else config.get(key, value)
     config["data"].update(manifest="/secret/place/table.csv", image_root="/secret/place")
     page = tmp_path / "index.html"
+    trainings = {stage: [path.parent.name for path in sorted((results / stage).glob("*/trial.json"))]
+                 for stage in ("phase1", "phase2", "confirm", "encoders", "final")}  # fmt: skip
     entry("build_report", "--run-folder", results, "--config", json.dumps(config), "--private",
+          "--trainings", json.dumps(trainings), "--output-trials", tmp_path / "trials.csv",
           "--output-page", page, "--output-figures", tmp_path / "figures")  # fmt: skip
     text = page.read_text()
     samples = pd.read_parquet(results / "data/samples.parquet")

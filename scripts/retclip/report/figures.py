@@ -95,8 +95,9 @@ def learning_curves(run: RunFolder) -> "Figure":
         for axes, column in ((left, "val_loss"), (right, run.metric)):
             if column in training.history:
                 axes.plot(training.history["epoch"], training.history[column], color=GREY, alpha=0.35, linewidth=0.7)
-    colours = dict(zip(dict.fromkeys(map(_final_name, run.finals)), seaborn.color_palette("colorblind"), strict=False))
-    for final in run.finals:
+    finals = [final for final in run.finals if final.kind != "ablation"]
+    colours = dict(zip(dict.fromkeys(map(_final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
+    for final in finals:
         name = _final_name(final)
         for axes, column in ((left, "val_loss"), (right, run.metric)):
             if column in final.history:

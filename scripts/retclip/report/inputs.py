@@ -1,5 +1,6 @@
 """What the report is made of: every stage's JSON, CSV and parquet, read from the folder of a run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGES = ("phase1", "phase2", "confirm")
+# How the id of a final training begins that is no winner's.
+KINDS = ("baseline", "control", "ablation")
 
 
 @dataclass
@@ -28,7 +31,8 @@ class Training:
 
 @dataclass
 class Final(Training):
-    """A final training with its evaluation on test. kind: winner, baseline or control (shuffled texts)."""
+    """A final training with its evaluation on test. kind: winner, baseline, control (shuffled texts), or
+    ablation (the default config with one of the winner's values)."""
 
     kind: str
     evaluation: dict[str, Any]
@@ -48,6 +52,7 @@ class RunFolder:
     curve: "pd.DataFrame"
     suggestion: dict[str, Any]
     boards: dict[str, "pd.DataFrame"]
+    encoder_boards: dict[str, "pd.DataFrame"]
     decisions: dict[str, dict[str, Any]]
     searched: dict[str, list[Training]]
     finals: list[Final]
@@ -65,15 +70,24 @@ class RunFolder:
         unlabelled = self.fingerprint["label_level"] == "none"
         return self.metric if self.metric in ZERO_SHOT or unlabelled else "zero_shot_balanced_accuracy"
 
-    def paid(self, stage: str) -> list[Training]:
-        """A stage's trainings, each once: what stood still on a rung and went on is counted where it ended."""
-        longest: dict[str, Training] = {}
-        for training in self.searched[stage]:
-            trial = training.metrics["trial"]
-            key = canonical_json([trial["configured"], trial["seed"]])
-            if key not in longest or training.metrics["epochs"] > longest[key].metrics["epochs"]:
-                longest[key] = training
-        return list(longest.values())
+    def trainings(self) -> dict[str, Sequence[Training]]:
+        """Stage -> all its trainings, in the order of the stages."""
+        return {**self.searched, "final": self.finals}
+
+    def paid(self) -> dict[str, list[Training]]:
+        """Stage -> its trainings, each once in the whole run: what stood still on a rung and went on, or what a
+        later stage asked for again, is counted where it ended."""
+        longest: dict[str, tuple[str, Training]] = {}
+        for stage, trainings in self.trainings().items():
+            for training in trainings:
+                budget = {key: training.trial["budget"][key] for key in ("train_samples", "val_samples", "total_steps")}
+                names = ("text_encoder", "hyperparameters", "seed", "shuffled_texts")
+                key = canonical_json([budget, *(training.trial[name] for name in names)])
+                if key not in longest or training.metrics["epochs"] >= longest[key][1].metrics["epochs"]:
+                    longest[key] = stage, training
+        return {
+            stage: [training for where, training in longest.values() if where == stage] for stage in self.trainings()
+        }
 
     def winners(self, encoder: str) -> list[Final]:
         """The winner's trainings with `encoder`, one per seed."""
@@ -82,6 +96,12 @@ class RunFolder:
     def baselines(self) -> list[Final]:
         """The default config's trainings, one per seed."""
         return [final for final in self.finals if final.kind == "baseline"]
+
+    def ablations(self) -> dict[str, Final]:
+        """Hyperparameter -> the default config's training with the winner's value of it alone."""
+        return {
+            final.id.removeprefix("ablation_").split("-")[0]: final for final in self.finals if final.kind == "ablation"
+        }
 
     @property
     def search_encoder(self) -> str:
@@ -95,26 +115,32 @@ class RunFolder:
         return sorted(names, key=lambda name: name != self.search_encoder)
 
 
-def read_run(folder: Path) -> RunFolder:
-    """Reads results/{run}. Raises FileNotFoundError, naming the file, where a stage has not been run."""
+def read_run(folder: Path, trainings: dict[str, list[str]]) -> RunFolder:
+    """Reads results/{run}. trainings: stage -> ids; what else lies there is left from an earlier config.
+
+    Raises FileNotFoundError, naming the file, where a stage has not been run.
+    """
     import pandas as pd
 
-    stages = [stage for stage in STAGES if (folder / stage / "leaderboard.csv").is_file() or stage != "confirm"]
+    stages = [stage for stage in STAGES if trainings[stage]]
+    encoders = sorted({name.split("-")[0] for name in trainings["encoders"]})
     return RunFolder(
         audit=read_json(folder / "data/audit.json"),
         fingerprint=read_json(folder / "data/fingerprint.json"),
         curve=pd.read_csv(folder / "find_lr/curve.csv"),
         suggestion=read_json(folder / "find_lr/suggestion.json"),
         boards={stage: pd.read_csv(folder / stage / "leaderboard.csv") for stage in stages},
+        encoder_boards={name: pd.read_csv(folder / "encoders" / name / "leaderboard.csv") for name in encoders},
         decisions={
             "phase1": read_json(folder / "phase1/best.json"),
             "phase2": read_json(folder / "phase2/best.json"),
             "best": read_json(folder / "best.json"),
         },
         searched={
-            stage: [_training(path) for path in sorted((folder / stage).glob("*/metrics.json"))] for stage in stages
+            stage: [_training(folder / stage / name / "metrics.json") for name in trainings[stage]]
+            for stage in [*stages, *(["encoders"] if encoders else [])]
         },
-        finals=[_final(path) for path in sorted((folder / "final").glob("*/evaluation.json"))],
+        finals=[_final(folder / "final" / name / "evaluation.json") for name in trainings["final"]],
         recommendation=read_json(folder / "final/recommendation.json"),
     )
 
@@ -133,12 +159,12 @@ def _final(evaluation: Path) -> Final:
     import pandas as pd
 
     training = _training(evaluation.with_name("metrics.json"))
-    kind = training.id.split("-")[0]
+    kind = training.id.split("-")[0].split("_")[0]
     return Final(
         training.id,
         training.metrics,
         training.history,
-        kind if kind in ("baseline", "control") else "winner",
+        kind if kind in KINDS else "winner",
         read_json(evaluation),
         pd.read_parquet(evaluation.with_name("predictions.parquet")),
     )

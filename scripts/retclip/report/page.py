@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from retclip.core.files import atomic
 from retclip.core.scores import ZERO_SHOT
 from retclip.report import tables, wording
-from retclip.report.comparisons import Estimate, difference, score
+from retclip.report.comparisons import Estimate, difference, holm, score
 from retclip.report.figures import FIGURES, use_style
 from retclip.report.inputs import RunFolder
 
@@ -79,7 +79,7 @@ def answer(run: RunFolder) -> list[str]:
     kind = "zero-shot " if metric in ZERO_SHOT else ""
     largest = levels["majority"].get(metric)
     against = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
-    trainings = [*run.finals, *(training for stage in run.searched for training in run.paid(stage))]
+    trainings = [training for stage in run.paid().values() for training in stage]
     seconds = sum(training.metrics["device_seconds"] for training in trainings)
     return [
         f"On {patients:,} test patients whom no choice has seen, the tuned recipe reaches a {kind}"
@@ -87,6 +87,7 @@ def answer(run: RunFolder) -> list[str]:
         _gain(gain, run.decisions["best"]["id"] == "defaults"),
         _recipe(run),
         f"Guessing would give {wording.score(levels['chance'].get(metric))}{against}.",
+        *_control(run),
         _encoder(run),
         f"The search and the final models took {wording.count(len(trainings), 'training')} and "
         f"{wording.duration(seconds)} of device time.",
@@ -165,6 +166,20 @@ def _gain(gain: Estimate, kept_defaults: bool) -> str:
     )
 
 
+def _control(run: RunFolder) -> list[str]:
+    """The winner beside the same recipe trained on shuffled texts, where that was asked for."""
+    controls = [final for final in run.finals if final.kind == "control"]
+    if not controls:
+        return []
+    gap = difference(run.winners(run.search_encoder), controls, run.test_metric)
+    learned = gap.is_real and (gap.value or 0.0) > 0
+    verdict = "so the texts taught it" if learned else "which does not differ: nothing was learned from the texts"
+    return [
+        "Trained on texts shuffled between patients, the same recipe scores "
+        f"{_said(score(controls, run.test_metric))}, {verdict}."
+    ]
+
+
 def _encoder(run: RunFolder) -> str:
     recommended = run.recommendation["encoder"]
     if recommended is None:
@@ -173,7 +188,7 @@ def _encoder(run: RunFolder) -> str:
     if not others:
         return f"The only text encoder is {recommended}."
     gaps = {name: difference(run.winners(name), run.winners(recommended), run.test_metric) for name in others}
-    real = [f"{name} ({wording.signed(gap.value)})" for name, gap in gaps.items() if gap.is_real]
+    real = [f"{name} ({wording.signed(gaps[name].value)})" for name in holm(gaps)]
     verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it for real"
     if not real:
         verdict = "on test, none of the others differs from it for sure"

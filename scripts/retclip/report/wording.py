@@ -16,7 +16,13 @@ METRIC_NAMES = {
         for k in (1, 5, 10)
     },
 }
-STAGE_NAMES = {"phase1": "Phase 1", "phase2": "Phase 2", "confirm": "Confirmation", "final": "Final"}
+STAGE_NAMES = {
+    "phase1": "Phase 1",
+    "phase2": "Phase 2",
+    "confirm": "Confirmation",
+    "encoders": "Text encoders",
+    "final": "Final",
+}
 HYPERPARAMETER_NAMES = {
     "learning_rate": "learning rate",
     "batch_size": "batch size",

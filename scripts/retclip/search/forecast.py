@@ -39,7 +39,7 @@ def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) 
         {**defaults, **_without_auto(point, defaults)} for point in ({}, *grid(config["phase1"]["space"]).values())
     ]
     second = _phase2_values(config["phase2"]["space"], first)
-    values = {"phase1": first, "phase2": second, "confirm": second, "final": [*second, defaults]}
+    values = {"phase1": first, "phase2": second, "confirm": second, "encoders": second, "final": [*second, defaults]}
     return [_stage(name, trainings[name], values[name], config, counts) for name in values if trainings.get(name)]
 
 
@@ -60,7 +60,8 @@ def refuse_meaningless(metric: str, labels: int) -> None:
 
 
 def _stage(name: str, trainings: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
-    section = {**config["phase2"], **config["confirm"]} if name == "confirm" else config[name]
+    sections = {"confirm": {**config["phase2"], **config["confirm"]}, "encoders": config["final"]}
+    section = sections[name] if name in sections else config[name]
     searched = "epochs" in section.get("space", {}) or (name != "phase1" and "epochs" in config["phase2"]["space"])
     trials = [plan(_recipe(config, section, None if searched else section["epochs"]), one, counts) for one in values]
     steps = [trial["budget"]["total_steps"] for trial in trials]

@@ -6,7 +6,13 @@ from retclip.core.config import Config
 from retclip.search.budget import RANKABLE_STEPS
 from retclip.search.forecast import Stage
 
-NAMES = {"phase1": "Phase 1", "phase2": "Phase 2", "confirm": "confirmations", "final": "finals"}
+NAMES = {
+    "phase1": "Phase 1",
+    "phase2": "Phase 2",
+    "confirm": "confirmations",
+    "encoders": "encoders",
+    "final": "finals",
+}
 MOST_CUTS = 6  # per stage
 FILES_PER_TRAINING = 15
 PICTURES_PER_SAMPLE = 2

@@ -45,6 +45,11 @@ def near_best(space: dict[str, Any], best: Values) -> dict[str, Any]:
     return {name: _absolute(name, space[name], best[name]) for name in HYPERPARAMETERS if name in space}
 
 
+def times(factor: float, value: float) -> float:
+    """The product in twelve digits, so that 1.4 * 1e-5 reads 1.4e-05 and not 1.4000000000000001e-05."""
+    return float(f"{factor * value:.12g}")
+
+
 def size(space: dict[str, Any]) -> int | None:
     """Number of distinct configurations in a Phase 2 space; None if a range makes it endless."""
     total = 1
@@ -72,8 +77,7 @@ def _absolute(name: str, values: Any, best: Any) -> Any:
     if values == "from_best":
         return [best]
     if isinstance(values, dict) and "times_best" in values:
-        # twelve digits, so that 1.4 * 1e-5 reads 1.4e-05 and not 1.4000000000000001e-05
-        scaled = [float(f"{factor * best:.12g}") for factor in values["times_best"]]
+        scaled = [times(factor, best) for factor in values["times_best"]]
         whole = [max(1, round(value)) for value in scaled] if name in INTEGERS else scaled
         return list(dict.fromkeys(whole))
     return values

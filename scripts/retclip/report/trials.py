@@ -1,0 +1,36 @@
+"""Every training of a run as one table, for whoever wants to look further than the page."""
+
+from pathlib import Path
+
+from retclip.core.config import HYPERPARAMETERS
+from retclip.core.files import write_csv
+from retclip.core.scores import METRICS
+from retclip.report.inputs import RunFolder
+
+
+def write_trials(run: RunFolder, path: Path) -> None:
+    """CSV, one row a training: stage, id, configured hyperparameters, validation scores, and what it took."""
+    import pandas as pd
+
+    rows = []
+    for stage, trainings in run.trainings().items():
+        for training in trainings:
+            metrics, trial = training.metrics, training.trial
+            rows.append(
+                {
+                    "stage": stage,
+                    "id": training.id,
+                    "status": metrics["status"],
+                    "text_encoder": trial["text_encoder"],
+                    "seed": trial["seed"],
+                    "shuffled_texts": trial["shuffled_texts"],
+                    **{name: trial["configured"][name] for name in HYPERPARAMETERS},
+                    "train_samples": trial["budget"]["train_samples"],
+                    "epochs_trained": metrics["epochs"],
+                    "steps": metrics["steps"],
+                    **{name: metrics["val"][name] for name in ("loss", *METRICS)},
+                    "device_seconds": metrics["device_seconds"],
+                    "wall_seconds": metrics["wall_seconds"],
+                }
+            )
+    write_csv(path, pd.DataFrame(rows))

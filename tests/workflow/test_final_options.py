@@ -1,0 +1,74 @@
+"""What a run may add to its finals: a budget for each text encoder, one-factor effects, the shuffled control."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from running import planned_jobs, snakemake
+
+pytestmark = pytest.mark.slow
+OPTIONS = """
+final: {learning_rate_factors: [0.5, 1.0]}
+ablation: true
+controls: {shuffled_texts: true}
+"""
+TUNED = ("learning_rate", "batch_size", "warmup_steps", "weight_decay", "temperature")
+METRIC = "zero_shot_balanced_accuracy"
+
+
+@pytest.fixture(scope="module")
+def results(small_run, small_config, tmp_path_factory):
+    """results/small of the small run with all of it switched on afterwards."""
+    folder = tmp_path_factory.mktemp("options")
+    shutil.copytree(small_run, folder / "run", symlinks=True)
+    (folder / "own.yaml").write_text(OPTIONS)
+    flags = [*small_config, folder / "own.yaml"]
+    jobs = planned_jobs(folder / "run", *flags)
+    assert not {"train_phase1_trial", "train_phase2_trial", "train_confirm_trial"} & set(jobs)
+    snakemake(folder / "run", *flags)
+    return folder / "run/results/small"
+
+
+def _read(path):
+    return json.loads(path.read_text())
+
+
+def test_each_encoder_takes_its_own_best_rate(results):
+    """By validation, among the multiples of the winner's; the final training has it."""
+    winner = _read(results / "best.json")["hyperparameters"]
+    for encoder in ("pubmedbert", "bert_base"):
+        tried = [_read(results / f"encoders/{encoder}-x{position}/metrics.json") for position in (0, 1)]
+        rates = [metrics["trial"]["configured"]["learning_rate"] for metrics in tried]
+        assert rates == pytest.approx([0.5 * winner["learning_rate"], winner["learning_rate"]])
+        best = _read(results / f"encoders/{encoder}/best.json")
+        if best["id"] != "defaults":
+            assert best["metric"] == max(metrics["val"][METRIC] for metrics in tried)
+        final = _read(results / f"final/{encoder}-s1/trial.json")
+        assert final["configured"] == best["hyperparameters"]
+
+
+def test_an_ablation_has_one_of_the_winners_values(results):
+    winner = _read(results / "best.json")["hyperparameters"]
+    default = _read(results / "final/baseline-s1/trial.json")["configured"]
+    for name in TUNED:
+        values = _read(results / f"final/ablation_{name}-s1/trial.json")["configured"]
+        assert values == {**default, name: winner[name]}
+
+
+def test_the_page_tells_of_all_of_it(results):
+    page = (results / "report/index.html").read_text()
+    assert "One value at a time" in page
+    assert "Learning rates that bert_base tried" in page
+    assert "Trained on texts shuffled between patients, the same recipe scores" in page
+
+
+def test_every_training_is_in_the_table(results):
+    trials = pd.read_csv(results / "report/trials.csv")
+    assert not trials.duplicated(["stage", "id"]).any()
+    assert trials["stage"].value_counts().to_dict() == {
+        "phase1": 3, "phase2": 2, "confirm": 1, "encoders": 4, "final": 9,
+    }  # fmt: skip
+    for _, row in trials.iterrows():
+        metrics = _read(results / row["stage"] / row["id"] / "metrics.json")
+        assert row[METRIC] == pytest.approx(metrics["val"][METRIC], nan_ok=True)
