@@ -200,6 +200,10 @@ def winners_file(wildcards):
     return f"results/{RUN}/best.json"
 
 
+def trials_of_encoder(encoder):
+    return [trial for trial, entry in ENCODER_TRIALS.items() if entry["encoder"] == encoder]
+
+
 def plan_final_flags(wildcards, input):
     entry = FINALS[wildcards.trial]
     if entry["kind"] == "baseline":

@@ -61,10 +61,6 @@ use rule train_phase1_trial as train_encoder_trial with:
         "results/{run}/benchmarks/train_encoder_trial/{trial}.tsv"
 
 
-def trials_of_encoder(encoder):
-    return [trial for trial, entry in ENCODER_TRIALS.items() if entry["encoder"] == encoder]
-
-
 use rule rank_phase1 as rank_encoder with:
     input:
         lambda wildcards: expand(
