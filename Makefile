@@ -30,8 +30,10 @@ demo: env  ## the whole pipeline on drawn photographs, minutes on 2 cores
 	$(SNAKEMAKE) $(DEMO)
 	@echo "the report: $(CURDIR)/results/demo/report/index.html"
 
+# a cluster of its own gets the machine for itself
 test: env  ## all tests
-	$(BIN)/python -m pytest -q tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore tests/slurm tests
+	$(BIN)/python -m pytest -q tests/slurm
 
 bench-slurm: env  ## what Slurm costs beside the work; as root, with Slurm's packages
 	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)

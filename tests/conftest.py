@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from running import REPOSITORY, entry, snakemake
+from running import REPOSITORY, entry, made_once, snakemake
 
 # the demo with so little of everything that the whole pipeline takes a minute
 SMALL = """
@@ -23,6 +23,13 @@ lr_finder: {num_iter: 20}
 """
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several processes (pytest -n 2), a file's tests stay in one of them, and so does whatever needs Slurm."""
+    for item in items:
+        folder, name = item.path.parent.name, item.path.stem
+        item.add_marker(pytest.mark.xdist_group(folder if folder == "slurm" else f"{folder}/{name}"))
+
+
 @pytest.fixture(scope="session")
 def small_config(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The flag and files of the small run."""
@@ -33,16 +40,17 @@ def small_config(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, small_config: list[str]) -> Path:
-    """The working directory of the small run, finished."""
-    directory = tmp_path_factory.mktemp("elsewhere")
-    snakemake(directory, *small_config)
-    return directory
+    """The working directory of the small run, finished. Whoever changes it copies it first."""
+    return made_once(tmp_path_factory.getbasetemp(), "small", lambda folder: snakemake(folder, *small_config))
 
 
 @pytest.fixture(scope="session")
 def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The demo's data at its real size: data/ as build_lmdb makes it, and encoder/, its pubmedbert."""
-    folder = tmp_path_factory.mktemp("demo")
+    return made_once(tmp_path_factory.getbasetemp(), "demo", _make_demo_data)
+
+
+def _make_demo_data(folder: Path) -> None:
     table, images = folder / "manifest.csv", folder / "images"
     entry("make_demo_data", "--patients", 1400, "--seed", 1, "--threads", 2, "--output-manifest", table,
           "--output-images", images)  # fmt: skip
@@ -51,7 +59,6 @@ def demo_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
           "--seed", 1, "--threads", 2, "--near-duplicates", "ignore", "--work-dir", folder / "state",
           "--output-dir", folder / "data")  # fmt: skip
     entry("make_demo_encoder", "--name", "pubmedbert", "--seed", 1, "--output", folder / "encoder")
-    return folder
 
 
 DEMO_VALUES = {

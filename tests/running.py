@@ -1,8 +1,10 @@
 """How tests run the real thing: entries as processes, snakemake on a small demo, manifests of real pictures."""
 
+import fcntl
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import yaml
@@ -26,6 +28,19 @@ def snakemake(directory: Path, *arguments: object, check: bool = True) -> subpro
     done = subprocess.run([*command, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
+
+
+def made_once(temporary: Path, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder `name` that `make` fills once for all processes of pytest-xdist. temporary: getbasetemp()."""
+    root = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary
+    folder, done = root / name, root / f"{name}.made"
+    with (root / f"{name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not done.exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            done.touch()
+    return folder
 
 
 def planned_jobs(directory: Path, *arguments: object) -> dict[str, set[str]]:
