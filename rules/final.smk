@@ -150,6 +150,11 @@ rule train_final:
         launch("train_trial", *TRAINING_FLAGS, "--export", processes=GPUS)
 
 
+ORDERED_CLASSES = " ".join(
+    ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
+    if "ordered_classes" in CONFIG["evaluation"]
+    else []
+)
 EVALUATION_BATCH = 64
 EVALUATION_RESOURCES = {
     **requested(
@@ -181,6 +186,7 @@ rule evaluate_final:
         code=code_hash("evaluate_final"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
+        ordered=ORDERED_CLASSES,
     log:
         "results/{run}/logs/evaluate_final/{trial}.log",
     benchmark:
@@ -197,6 +203,7 @@ rule evaluate_final:
             "--model-dir {input.model}",
             "--data-dir {params.data}",
             "--device {params.device}",
+            "{params.ordered}",
             "--output-evaluation {output.evaluation}",
             "--output-predictions {output.predictions}",
         )

@@ -3,9 +3,16 @@
 import numpy as np
 import pandas as pd
 import pytest
-from sklearn.metrics import balanced_accuracy_score, f1_score, roc_auc_score
+from sklearn.metrics import (
+    average_precision_score,
+    balanced_accuracy_score,
+    cohen_kappa_score,
+    f1_score,
+    roc_auc_score,
+)
 
-from retclip.core import scores
+from retclip.core import evaluation, schemas, scores
+from retclip.core.subgroups import groups_of
 from retclip.report.comparisons import Estimate, holm
 
 
@@ -105,3 +112,155 @@ def test_holms_rule():
     gaps = {name: Estimate(0.1, p_value=p) for name, p in {"a": 0.01, "b": 0.04, "c": 0.03, "d": 0.005}.items()}
     assert holm(gaps) == ["a", "d"]
     assert holm({"a": Estimate(None), "b": Estimate(0.1, p_value=0.049)}) == ["b"]
+
+
+# --- evaluation.json -----------------------------------------------------------------------------------------
+
+
+def evaluated(labels: list[str], values, patients=None, texts=None, extras=None, **options) -> dict:
+    """evaluation.json of units with these labels (classes a to d, joined by |), checked against its schema."""
+    classes, count = list("abcd"), len(labels)
+    patients = np.arange(count) if patients is None else patients
+    frame = pd.DataFrame({"sample_id": [f"s{i}" for i in range(count)], "patient_id": [f"p{i}" for i in patients]})
+    frame = frame.assign(**(extras or {}))
+    target = [classes.index(label) if label in classes else -1 for label in labels]
+    table = frame.assign(eye="patient", target=target, labels=labels, logit_scale=5.0)
+    for k in range(4):
+        table[f"score_{k}"] = table[f"template_{k}"] = values[:, k]
+    retrieval = evaluation.Retrieval(
+        {name: np.ones(count, int) for name in ("image_to_text", "text_to_image")},
+        frame["patient_id"].to_numpy(),
+        texts or [f"text {i}" for i in range(count)],
+    )
+    cuts = evaluation.choose_thresholds(table, classes)
+    options = {"texts_from_labels": False, **options}
+    document = evaluation.evaluation_document(table, frame, classes, retrieval, cuts, **options)
+    schemas.check(document, "evaluation", "evaluation.json")
+    return document
+
+
+def letters(target: np.ndarray) -> list[str]:
+    return ["abcd"[k] for k in target]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_each_class_against_the_rest(seed):
+    target, values, patients = random_case(seed)
+    for k, row in enumerate(evaluated(letters(target), values, patients)["per_class"]):
+        positive = target == k
+        assert row["auroc"] == pytest.approx(roc_auc_score(positive, values[:, k]))
+        assert row["auroc_low"] < row["auroc"] < row["auroc_high"]
+        assert row["average_precision"] == pytest.approx(average_precision_score(positive, values[:, k]))
+        assert row["patients"] == len(set(patients[positive]))
+        # by trying every threshold there is
+        sums = {cut: (values[positive, k] >= cut).mean() + (values[~positive, k] < cut).mean() for cut in values[:, k]}
+        assert row["sensitivity"] + row["specificity"] == pytest.approx(max(sums.values()))
+        assert row["sensitivity"] == pytest.approx((values[positive, k] >= row["threshold"]).mean())
+        assert row["sensitivity_low"] <= row["sensitivity"] <= row["sensitivity_high"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_calibration_error_is_that_of_a_loop_over_bins(seed):
+    target, values, _ = random_case(seed, samples=200)
+    found = evaluated(letters(target), values)["calibration"]
+    shares = np.exp(5 * values) / np.exp(5 * values).sum(1, keepdims=True)
+    confidence, right = shares.max(1), shares.argmax(1) == target
+    error = 0.0
+    for k, entry in enumerate(found["bins"]):
+        here = (confidence > k / 15) & (confidence <= (k + 1) / 15)
+        assert entry["count"] == here.sum()
+        if here.any():
+            assert entry["accuracy"] == pytest.approx(right[here].mean())
+            error += here.mean() * abs(confidence[here].mean() - right[here].mean())
+    assert found["expected_calibration_error"]["value"] == pytest.approx(error)
+
+
+def test_quadratic_kappa_is_scikit_learns_and_so_are_its_draws():
+    target, values, patients = random_case(4, samples=150)
+    values[np.arange(150), target] += 1.0
+    order = ["d", "b", "a", "e"]  # c is of no rank, and e of no unit
+    found = evaluated(letters(target), values, patients, ordered_classes=order)["quadratic_kappa"]
+    rows = np.flatnonzero(target != 2)
+    rank = {3: 0, 1: 1, 0: 2}
+    columns = [3, 1, 0]
+    true, named = np.array([rank[k] for k in target[rows]]), values[np.ix_(rows, columns)].argmax(1)
+    assert found["value"] == pytest.approx(cohen_kappa_score(true, named, weights="quadratic"))
+    weights = scores.resamples(np.array([f"p{i}" for i in patients]))
+    slow = [cohen_kappa_score(true, named, weights="quadratic", sample_weight=draw[rows]) for draw in weights]
+    assert [found["low"], found["high"]] == pytest.approx(np.quantile(slow, [0.025, 0.975]))
+    assert evaluated(letters(target), values)["quadratic_kappa"] is None
+
+
+def test_units_of_several_labels_are_scored_class_by_class():
+    target, values, _ = random_case(5, samples=80)
+    second = np.random.default_rng(9).integers(0, 4, 80)
+    labels = ["|".join(sorted({"abcd"[i], "abcd"[k]})) for i, k in zip(target, second, strict=True)]
+    found = evaluated([*labels, "", "z"], np.vstack([values, values[:2]]))
+    assert found["counts"]["scored"] == sum("|" not in label for label in labels)
+    found = found["multi_label"]
+    assert found["units"] == 80
+    member = np.array([[name in label for name in "abcd"] for label in labels])
+    assert found["macro_auroc"]["value"] == pytest.approx(roc_auc_score(member, values, average="macro"))
+    precision = average_precision_score(member, values, average="macro")
+    assert found["macro_average_precision"]["value"] == pytest.approx(precision)
+    assert found["macro_auroc"]["low"] < found["macro_auroc"]["value"] < found["macro_auroc"]["high"]
+    assert not [name for name in found if "accuracy" in name]
+    assert evaluated(letters(target), values)["multi_label"] is None
+
+
+@pytest.mark.parametrize("labels", [["a"] * 8, ["a"], ["a", "b"], ["a", "b", "b", ""], [""] * 3, ["a|b", "a", "z"]])
+@pytest.mark.parametrize("value", [0.5, np.nan])
+def test_degenerate_data_gives_what_it_can(labels, value):
+    """One class, one sample, missing classes, nothing labelled; every score tied, or none that is a number."""
+    found = evaluated(labels, np.full((len(labels), 4), value), ordered_classes=["a", "b"])
+    single = [label for label in labels if label in ("a", "b", "c", "d")]
+    if np.isnan(value):
+        assert "diverged" in found["failed"]
+        assert found["zero_shot"] == found["retrieval"] == {}
+        return
+    assert len(found["per_class"]) == 4
+    if single:
+        # tied scores name the first class, and order nothing
+        assert found["zero_shot"]["zero_shot_accuracy"]["value"] == single.count("a") / len(single)
+        area = found["zero_shot"]["zero_shot_macro_auroc"]["value"]
+        assert area == (0.5 if len(set(single)) > 1 else None)
+    else:
+        assert found["zero_shot"] == {}
+        assert found["calibration"] is None
+
+
+def test_texts_made_from_labels_are_not_retrieved():
+    target, values, _ = random_case(0)
+    found = evaluated(letters(target), values, texts_from_labels=True)
+    assert found["retrieval"] == {}
+    assert "made from the labels" in found["retrieval_omitted"]
+    assert not [name for name in found["levels"]["chance"] if "recall" in name]
+
+
+def test_subgroups_of_patients():
+    target, values, _ = random_case(0, samples=60)
+    ages = ["39", "", "abc", *["61.5"] * 30, *["45"] * 27]
+    found = evaluated(letters(target), values, extras={"age": ages, "sex": ["F", "M"] * 30, "camera": ["X"] * 60})
+    rows = {(row["variable"], row["group"]): row for row in found["subgroups"]}
+    assert set(rows) == {
+        ("age", "40 to 59"), ("age", "60 to 79"), ("age", "all smaller groups"), ("sex", "F"), ("sex", "M"),
+    }  # fmt: skip
+    assert rows["age", "60 to 79"]["patients"] == 30
+    assert rows["age", "all smaller groups"]["scores"] is None
+    women = np.arange(60) % 2 == 0
+    accuracy = (values[women].argmax(1) == target[women]).mean()
+    assert rows["sex", "F"]["scores"]["zero_shot_accuracy"]["value"] == pytest.approx(accuracy)
+    assert list(groups_of(pd.DataFrame({"sample_id": [], "patient_id": []}), 10)) == []
+
+
+def test_chance_of_retrieval_is_that_of_random_orders():
+    texts = ["x"] * 5 + ["y"] * 2 + [f"t{i}" for i in range(13)]
+    levels = scores.chance_recalls(texts)
+    generator = np.random.default_rng(0)
+    best = []
+    for _ in range(3000):
+        order = generator.permutation(20)
+        best.append([min(place for place, i in enumerate(order) if texts[i] == text) for text in texts])
+    for k in (1, 5, 10):
+        assert levels[f"image_to_text_recall_at_{k}"] == pytest.approx((np.array(best) < k).mean(), abs=0.01)
+    assert scores.chance_recalls(["a", "b"])["text_to_image_recall_at_5"] == 1.0

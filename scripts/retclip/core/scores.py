@@ -63,6 +63,22 @@ def chance_levels(target: np.ndarray, classes: int) -> Scores:
     }
 
 
+def chance_recalls(texts: list[str]) -> Scores:
+    """Recall at k of a random order, in expectation; samples of the same text are each other's right answers.
+
+    Of N answers in random order, g are right: the best of them is among the first k with probability
+    1 - C(N - g, k) / C(N, k).
+    """
+    _, group, sizes = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True, return_counts=True)
+    total, right = len(texts), sizes[group]
+    levels: Scores = {}
+    for metric in RETRIEVAL:
+        picked = np.arange(min(total, int(metric.rsplit("_", 1)[1])))
+        missed = ((total - right[:, None] - picked) / (total - picked)).clip(min=0).prod(1)
+        levels[metric] = float(1 - missed.mean())
+    return levels
+
+
 def majority_levels(target: np.ndarray, classes: int) -> Scores:
     """What always naming the most frequent class gives on these targets."""
     if len(target) == 0:
@@ -85,10 +101,16 @@ def bootstrap(
     A patient comes or goes with both eyes, since the eyes of one person are not independent. The same seed
     and patients give the same resamples, so the difference of two such arrays is a paired bootstrap.
     """
+    return resampled(metric, target, scores, resamples(patients, draws, seed))
+
+
+def resamples(patients: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndarray:
+    """How often each row counts in each of `draws` resamples of the patients, float64 [draws, N]."""
     units, owner = np.unique(patients, return_inverse=True)
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(units), np.full(len(units), 1 / max(len(units), 1)), size=draws)
-    return resampled(metric, target, scores, counts[:, owner].astype(float))
+    if len(units) == 0:
+        return np.zeros((draws, 0))
+    counts = np.random.default_rng(seed).multinomial(len(units), np.full(len(units), 1 / len(units)), size=draws)
+    return counts[:, owner].astype(float)
 
 
 def draws_of(metric: str, table: "pd.DataFrame", draws: int = 1000, seed: int = 0) -> np.ndarray:
@@ -101,10 +123,7 @@ def draws_of(metric: str, table: "pd.DataFrame", draws: int = 1000, seed: int = 
     direction, k = metric.split("_recall_at_")
     queries = table.drop_duplicates("sample_id")
     hits = (queries[f"{direction}_rank"] <= int(k)).to_numpy(dtype=float)
-    units, owner = np.unique(queries["patient_id"].to_numpy(), return_inverse=True)
-    generator = np.random.default_rng(seed)
-    counts = generator.multinomial(len(units), np.full(len(units), 1 / max(len(units), 1)), size=draws)
-    weights = counts[:, owner]
+    weights = resamples(queries["patient_id"].to_numpy(), draws, seed)
     return weights @ hits / weights.sum(1)
 
 
@@ -126,20 +145,27 @@ def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.n
     """
     with np.errstate(invalid="ignore", divide="ignore"):
         if metric in ("zero_shot_macro_auroc", "zero_shot_mean_average_precision"):
-            area = _aurocs if metric == "zero_shot_macro_auroc" else _average_precisions
+            area = aurocs if metric == "zero_shot_macro_auroc" else average_precisions
             classes = [area(target == c, scores[:, c], weights) for c in np.unique(target)]
-            return np.nanmean(classes, axis=0) if len(classes) > 1 else np.full(len(weights), np.nan)
+            return mean_of_known(classes) if len(classes) > 1 else np.full(len(weights), np.nan)
         member, guess = np.eye(scores.shape[1])[target], np.eye(scores.shape[1])[scores.argmax(1)]
         total, guessed, right = weights @ member, weights @ guess, weights @ (member * guess)
         if metric == "zero_shot_accuracy":
             return right.sum(1) / weights.sum(1)
         if metric == "zero_shot_balanced_accuracy":
-            return np.nanmean(right / total, axis=1)
+            return mean_of_known((right / total).T)
         f1 = np.where(total > 0, 2 * right / (total + guessed), np.nan)
         if metric == "zero_shot_macro_f1":
-            return np.nanmean(f1, axis=1)
+            return mean_of_known(f1.T)
         assert metric == "zero_shot_weighted_f1", metric
         return np.nansum(f1 * total, axis=1) / total.sum(1)
+
+
+def mean_of_known(draws: "np.ndarray | list[np.ndarray]") -> np.ndarray:
+    """The mean over classes of [C, draws]. A class that a draw has no unit of is NaN there, and is left out."""
+    known = np.isfinite(draws)
+    with np.errstate(invalid="ignore"):
+        return np.where(known, draws, 0.0).sum(0) / known.sum(0)
 
 
 def _by_score(
@@ -155,8 +181,11 @@ def _by_score(
     return sorted_weights * positive[order], sorted_weights * ~positive[order], last, higher
 
 
-def _aurocs(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The share of (positive, negative) pairs in the right order, a tie counting half."""
+def aurocs(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """AUROC of score [N] for positive bool [N] under every row of weights [draws, N], [draws].
+
+    The share of (positive, negative) pairs in the right order, a tie counting half.
+    """
     plus, minus, last, higher = _by_score(positive, score, weights)
     above = np.concatenate([np.zeros((len(weights), 1)), minus.cumsum(1)], axis=1)
     total = minus.sum(1, keepdims=True)
@@ -164,8 +193,8 @@ def _aurocs(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.
     return (plus * below).sum(1) / (plus.sum(1) * total[:, 0])
 
 
-def _average_precisions(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """The mean over positives of the precision at their score."""
+def average_precisions(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Average precision, likewise: the mean over positives of the precision at their score."""
     plus, minus, last, _ = _by_score(positive, score, weights)
     found = plus.cumsum(1)[:, last]
     precision = found / (found + minus.cumsum(1)[:, last])

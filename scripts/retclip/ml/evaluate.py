@@ -8,9 +8,9 @@ import torch
 
 from retclip.core.scores import (
     METRICS,
-    RETRIEVAL,
     ZERO_SHOT,
     chance_levels,
+    chance_recalls,
     majority_levels,
     standard_error,
     unpack,
@@ -143,7 +143,8 @@ def no_predictions(classes: int) -> "pd.DataFrame":
 def retrieval_ranks(features: Features, texts: list[str]) -> dict[str, np.ndarray]:
     """Rank (from 1) of the best right answer for every query, [N] per direction.
 
-    Samples with the same text are each other's right answers: no model could tell them apart.
+    Samples with the same text are each other's right answers: no model could tell them apart. A wrong answer
+    that is as near as the right one counts before it, or a model that says the same of all would be perfect.
     """
     _, group = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
     labels = torch.from_numpy(group)
@@ -161,7 +162,7 @@ def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -
         similarity = queries[chunk] @ answers.T
         right = labels[chunk, None] == labels[None, :]
         best = similarity.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True).values
-        ranks.append(1 + ((similarity > best) & ~right).sum(1))
+        ranks.append(1 + ((similarity >= best) & ~right).sum(1))
     return torch.cat(ranks).numpy()
 
 
@@ -179,14 +180,16 @@ def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -
     classes = len(split.classes)
     target, scores, _ = unpack(table)
     found = recalls(retrieval_ranks(features, split.texts["patient"]))
-    chance_recall = {name: min(1.0, int(name.rsplit("_", 1)[1]) / len(split)) for name in RETRIEVAL}
     labelled = len(target) > 0
     return {
         "loss": features.loss if np.isfinite(features.loss) else None,
         **(zero_shot_scores(target, scores) if labelled else dict.fromkeys(ZERO_SHOT)),
         **found,
         "levels": {
-            "chance": {**(chance_levels(target, classes) if labelled else {}), **chance_recall},
+            "chance": {
+                **(chance_levels(target, classes) if labelled else {}),
+                **chance_recalls(split.texts["patient"]),
+            },
             "majority": majority_levels(target, classes) if labelled else {},
         },
     }

@@ -1,153 +1,232 @@
-"""The final evaluation on test: every score with its interval, beside chance and the majority class."""
+"""A model on a split that no choice has seen: its table of predictions, and a linear probe of its features."""
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 
-from retclip.core.scores import (
-    RETRIEVAL,
-    ZERO_SHOT,
-    bootstrap,
-    unpack,
-    zero_shot_scores,
-)
-from retclip.ml.evaluate import Features, recalls, retrieval_ranks, validation_scores
+from retclip.core.evaluation import Probe, Retrieval, choose_thresholds, evaluation_document
+from retclip.core.prompts import TEMPLATES
+from retclip.ml.augment import to_model_input
+from retclip.ml.evaluate import EVALUATION_BATCH, Features, class_features, embed, predictions, retrieval_ranks
 from retclip.ml.loader import Split
+from retclip.ml.text import load_tokenizer
+from retclip.ml.trainer import choose_device, choose_precision
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from retclip.ml.model import RetClip
+
 # Strengths of the probe's L2 penalty; the one that is best on val is used.
 PROBE_C = (0.01, 0.1, 1.0, 10.0, 100.0)
-DRAWS = 1000
+# The solver has no randomness of its own: each seed leaves out another fifth of the training patients.
+PROBE_SEEDS = (0, 1, 2, 3, 4)
+LEFT_OUT = 0.2
+LABEL_COLUMNS = {"left": "label_left", "right": "label_right", "patient": "label"}
 
 
-def linear_probe(splits: dict[str, Split], features: dict[str, Features], seed: int) -> np.ndarray | None:
-    """Class probabilities [N, C] of a logistic regression on frozen image features, for the rows of
-    `predictions(test)`; None where fewer than two classes are labelled in train or val is unlabelled."""
+class Reader(NamedTuple):
+    """How a model reads: the words of its trial, the tokenizer of its encoder, the device."""
+
+    trial: dict[str, Any]
+    tokenize: Any
+    device: torch.device
+    precision: str
+
+    def split(self, data_dir: Path, name: str, fingerprint: dict[str, Any]) -> Split:
+        """One split of a data folder, with the texts that the model's encoder reads."""
+        length = self.trial["hyperparameters"]["context_length"]
+        columns = self.trial["encoder"]["texts"]
+        return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns)
+
+    def embed(self, model: "RetClip", split: Split) -> Features:
+        """Both towers over the split."""
+        return embed(model, split, self.device, self.precision)
+
+    def table(
+        self, model: "RetClip", split: Split, features: Features, prompts: dict[str, list[str]]
+    ) -> "pd.DataFrame":
+        """The split's table of predictions, as core.evaluation wants it, without a probe's columns."""
+        length = self.trial["hyperparameters"]["context_length"]
+        classes = split.classes
+        single = {name: [TEMPLATES[0].format(label=name)] for name in classes}
+        experts, templates = (
+            class_features(model, classes, words, self.tokenize, length, self.device) for words in (prompts, single)
+        )
+        return prediction_table(split, features, experts, templates, scales_of(model))
+
+
+def make_reader(trial: dict[str, Any], encoder_dir: Path, device: str) -> Reader:
+    """encoder_dir: the folder with the tokenizer; device: auto, cpu or cuda."""
+    chosen = choose_device(device)
+    tokenize = load_tokenizer(encoder_dir, trial["encoder"]["long_texts"])
+    return Reader(trial, tokenize, chosen, choose_precision(trial["hyperparameters"]["precision"], chosen))
+
+
+def scales_of(model: "RetClip") -> dict[str, float]:
+    """Unit -> the factor of its cosine similarities (1 / temperature)."""
+    scales = {"left": model.logit_scale_left, "right": model.logit_scale_right, "patient": model.logit_scale}
+    return {unit: float(scale.detach().exp()) for unit, scale in scales.items()}
+
+
+def prediction_table(
+    split: Split,
+    features: Features,
+    experts: dict[str, torch.Tensor],
+    templates: dict[str, torch.Tensor],
+    scales: dict[str, float],
+) -> "pd.DataFrame":
+    """`predictions` of the split, and rows with target -1 for its units of several labels; with further columns.
+
+    experts, templates: unit -> class text features [C, D], of the prompt ensemble and of one sentence a class.
+    """
+    import pandas as pd
+
+    table = predictions(split, features, experts)
+    if not split.targets:
+        return table.assign(labels="", logit_scale=scales["patient"])
+    ranks = {f"{name}_rank": values for name, values in retrieval_ranks(features, split.texts["patient"]).items()}
+    joined = []
+    for unit in split.targets:
+        rows = np.flatnonzero(split.frame[LABEL_COLUMNS[unit]].str.contains("|", regex=False) & seen(split, unit))
+        part = split.frame.loc[rows, ["sample_id", "patient_id"]].assign(eye=unit, target=-1)
+        scores = (features.image[unit][rows] @ experts[unit].T).numpy()
+        part[[f"score_{k}" for k in range(len(split.classes))]] = scores
+        joined.append(part.assign(**{name: values[rows] for name, values in ranks.items()}))
+    table = pd.concat([table, *(part for part in joined if len(part))], ignore_index=True)
+    row = pd.Series(range(len(split)), index=split.frame["sample_id"])[table["sample_id"]].to_numpy()
+    labels, similarity = np.full(len(table), "", dtype=object), np.zeros((len(table), len(split.classes)))
+    for unit in split.targets:
+        here = (table["eye"] == unit).to_numpy()
+        labels[here] = split.frame[LABEL_COLUMNS[unit]].to_numpy()[row[here]]
+        similarity[here] = (features.image[unit][row[here]] @ templates[unit].T).numpy()
+    columns = pd.DataFrame(similarity, columns=[f"template_{k}" for k in range(len(split.classes))])
+    return pd.concat([table, columns], axis=1).assign(labels=labels, logit_scale=table["eye"].map(scales))
+
+
+def linear_probe(
+    splits: dict[str, Split], inputs: dict[str, dict[str, np.ndarray]], table: "pd.DataFrame", features: str
+) -> tuple[Probe | None, "pd.DataFrame"]:
+    """A logistic regression on frozen image features, and `table` with its class probabilities, probe{seed}_{k}.
+
+    inputs: split (train, val and that of the table) -> unit -> features [N, D]. table: predictions of the split
+    `test`. features: their name. None where fewer than two classes are labelled in train, or val is unlabelled.
+    """
+    import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
 
-    data = {name: _labelled(split, features[name]) for name, split in splits.items()}
-    (x, y), (x_val, y_val), (x_test, _) = data["train"], data["val"], data["test"]
-    if len(np.unique(y)) < 2 or len(y_val) == 0 or len(x_test) == 0:
-        return None
-    # features are of unit length; without scaling them up the penalty would rule
-    scale = np.sqrt(x.shape[1])
-    best, best_score = None, -1.0
-    for strength in PROBE_C:
-        probe = LogisticRegression(C=strength, max_iter=500, class_weight="balanced", random_state=seed)
-        probe.fit(x * scale, y)
-        score = balanced_accuracy_score(y_val, probe.predict(x_val * scale))
-        if score > best_score:
-            best, best_score = probe, score
-    assert best is not None
-    scores = np.zeros((len(x_test), len(splits["train"].classes)))
-    scores[:, best.classes_] = best.predict_proba(x_test * scale)
-    return scores
+    x, y, patients = _labelled(splits["train"], inputs["train"])
+    x_val, y_val, _ = _labelled(splits["val"], inputs["val"])
+    finite = all(np.isfinite(values).all() for units in inputs.values() for values in units.values())
+    if len(np.unique(y)) < 2 or len(y_val) == 0 or not finite:
+        return None, table
+    # one scale for all columns: the penalty means the same whatever the features' length
+    scale = np.sqrt(x.shape[1] / np.square(x).sum(1).mean())
+
+    def fitted(strength: float, rows: np.ndarray) -> LogisticRegression:
+        return LogisticRegression(C=strength, max_iter=500, class_weight="balanced").fit(x[rows] * scale, y[rows])
+
+    everyone = np.arange(len(y))
+    found = [balanced_accuracy_score(y_val, fitted(c, everyone).predict(x_val * scale)) for c in PROBE_C]
+    strength = PROBE_C[int(np.argmax(found))]
+    test, classes = splits["test"], len(splits["train"].classes)
+    row = pd.Series(range(len(test)), index=test.frame["sample_id"])[table["sample_id"]].to_numpy()
+    columns: dict[str, np.ndarray] = {}
+    for seed in PROBE_SEEDS:
+        probe = fitted(strength, _without_a_fifth(y, patients, seed))
+        scores = np.zeros((len(table), classes))
+        for unit in test.targets:
+            here = (table["eye"] == unit).to_numpy()
+            if here.any():
+                scores[np.ix_(here, probe.classes_)] = probe.predict_proba(inputs["test"][unit][row[here]] * scale)
+        columns |= {f"probe{seed}_{k}": scores[:, k] for k in range(classes)}
+    table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
+    return Probe(features, strength, len(y), PROBE_SEEDS), table
 
 
-def evaluation_document(
-    test: Split, features: Features, table: "pd.DataFrame", probe: np.ndarray | None
-) -> dict[str, Any]:
-    """The content of evaluation.json."""
-    from sklearn.metrics import confusion_matrix
+def evaluate(
+    model: "RetClip",
+    reader: Reader,
+    data_dir: Path,
+    fingerprint: dict[str, Any],
+    ordered_classes: list[str] | None,
+    tower: bool = False,
+) -> tuple[dict[str, Any], "pd.DataFrame"]:
+    """evaluation.json and predictions.parquet of a model on the test split of the data it was trained on.
 
-    classes = test.classes
-    target, scores, patients = unpack(table)
-    ranks = retrieval_ranks(features, test.texts["patient"])
-    counts = {
-        "samples": len(test),
-        "patients": int(test.frame["patient_id"].nunique()),
-        "scored": len(target),
-        "scored_patients": len(np.unique(patients)),
+    tower: the probe sees the vision tower's own features, before RET-CLIP's heads.
+    """
+    splits = {name: reader.split(data_dir, name, fingerprint) for name in ("train", "val", "test")}
+    features = {name: reader.embed(model, split) for name, split in splits.items()}
+    prompts = reader.trial["class_prompts"]
+    val, table = (reader.table(model, splits[name], features[name], prompts) for name in ("val", "test"))
+    inputs = {
+        name: tower_features(model, splits[name], reader) if tower else as_arrays(features[name]) for name in splits
     }
-    return {
-        "zero_shot": _with_intervals(target, scores, patients),
-        "linear_probe": {} if probe is None else _with_intervals(target, probe, patients),
-        "retrieval": _retrieval_intervals(ranks, test.frame["patient_id"].to_numpy()),
-        "levels": validation_scores(test, features, table)["levels"],
-        "per_class": _per_class(target, scores, classes),
-        "confusion": {
-            "classes": classes,
-            "matrix": confusion_matrix(target, scores.argmax(1), labels=range(len(classes))).tolist()
-            if len(target)
-            else [],
-        },
-        "counts": counts,
-    }
-
-
-def _with_intervals(target: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> dict[str, Any]:
-    """95 % percentile intervals of a bootstrap over patients."""
-    if len(target) == 0:
-        return {}
-    document = {}
-    for metric, value in zero_shot_scores(target, scores).items():
-        document[metric] = _interval(value, bootstrap(metric, target, scores, patients, DRAWS))
-    return {metric: document[metric] for metric in ZERO_SHOT}
-
-
-def _retrieval_intervals(ranks: dict[str, np.ndarray], patients: np.ndarray) -> dict[str, Any]:
-    units, owner = np.unique(patients, return_inverse=True)
-    generator = np.random.default_rng(0)
-    counts = generator.multinomial(len(units), np.full(len(units), 1 / len(units)), size=DRAWS)
-    weights = counts[:, owner]
-    values = recalls(ranks)
-    document = {}
-    for metric in RETRIEVAL:
-        direction, k = metric.split("_recall_at_")
-        hits = ranks[direction] <= int(k)
-        document[metric] = _interval(values[metric], weights @ hits / weights.sum(1))
-    return document
-
-
-def _interval(value: float | None, draws: np.ndarray) -> dict[str, float | None]:
-    finite = draws[np.isfinite(draws)]
-    if value is None or len(finite) < 2:
-        return {"value": value, "low": None, "high": None, "standard_error": None}
-    low, high = np.quantile(finite, [0.025, 0.975])
-    error = float(finite.std(ddof=1))
-    return {"value": value, "low": float(low), "high": float(high), "standard_error": error}
-
-
-def _per_class(target: np.ndarray, scores: np.ndarray, classes: list[str]) -> list[dict[str, Any]]:
-    from sklearn.metrics import average_precision_score, precision_recall_fscore_support, roc_auc_score
-
-    if len(target) == 0:
-        return []
-    positions = range(len(classes))
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        target, scores.argmax(1), labels=list(positions), zero_division=0
+    probe, table = linear_probe(splits, inputs, table, "tower" if tower else "image")
+    document = evaluation_document(
+        table,
+        splits["test"].frame,
+        splits["test"].classes,
+        retrieval_of(splits["test"], features["test"]),
+        choose_thresholds(val, splits["test"].classes),
+        fingerprint["texts_from_labels"],
+        probe,
+        ordered_classes,
     )
-    rows = []
-    for i in positions:
-        positive = target == i
-        separable = 0 < positive.sum() < len(target)
-        rows.append(
-            {
-                "class": classes[i],
-                "count": int(positive.sum()),
-                "precision": float(precision[i]),
-                "recall": float(recall[i]) if positive.any() else None,
-                "f1": float(f1[i]) if positive.any() else None,
-                "auroc": float(roc_auc_score(positive, scores[:, i])) if separable else None,
-                "average_precision": float(average_precision_score(positive, scores[:, i])) if separable else None,
-            }
-        )
-    return rows
+    return document, table
 
 
-def _labelled(split: Split, features: Features) -> tuple[np.ndarray, np.ndarray]:
-    """Features [N, D] and class indices [N] of the scored units, in the row order of `predictions`."""
-    inputs, targets = [], []
-    for unit, target in split.targets.items():
-        seen = target >= 0
-        if unit != "patient":
-            seen &= split.present[:, ("left", "right").index(unit)]
-        rows = np.flatnonzero(seen)
-        inputs.append(features.image[unit][rows].numpy())
-        targets.append(target[rows])
-    if not inputs:
-        return np.zeros((0, 1)), np.zeros(0, dtype=np.int64)
-    return np.concatenate(inputs), np.concatenate(targets)
+def retrieval_of(split: Split, features: Features) -> Retrieval:
+    """What the retrieval scores of a split are made of."""
+    texts = split.texts["patient"]
+    return Retrieval(retrieval_ranks(features, texts), split.frame["patient_id"].to_numpy(), texts)
+
+
+def as_arrays(features: Features) -> dict[str, np.ndarray]:
+    """Unit -> image features [N, D]."""
+    return {unit: values.numpy() for unit, values in features.image.items()}
+
+
+@torch.inference_mode()
+def tower_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, np.ndarray]:
+    """Unit -> features of the vision tower alone: an eye's [N, D], a patient's both eyes' side by side [N, 2D]."""
+    left, right = [], []
+    for start in range(0, len(split), EVALUATION_BATCH):
+        indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
+        images = to_model_input(split.batch(indices, reader.device)["pictures"].flatten(0, 1), augment=False)
+        with torch.autocast(reader.device.type, dtype=torch.bfloat16, enabled=reader.precision == "bf16"):
+            eyes = model.encode_image(images).float().cpu().chunk(2)
+        left.append(eyes[0].numpy())
+        right.append(eyes[1].numpy())
+    sides = {"left": np.concatenate(left), "right": np.concatenate(right)}
+    return {**sides, "patient": np.concatenate([sides["left"], sides["right"]], axis=1)}
+
+
+def seen(split: Split, unit: str) -> np.ndarray:
+    """Whether each sample has the unit: an eye may be absent; bool [N]."""
+    return np.ones(len(split), dtype=bool) if unit == "patient" else split.present[:, ("left", "right").index(unit)]
+
+
+def _labelled(split: Split, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features [M, D], class indices [M] and patients [M] of the scored units."""
+    rows = {unit: np.flatnonzero((target >= 0) & seen(split, unit)) for unit, target in split.targets.items()}
+    if not rows:
+        return np.zeros((0, 1)), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=object)
+    patients = split.frame["patient_id"].to_numpy()
+    return (
+        np.concatenate([inputs[unit][places] for unit, places in rows.items()]),
+        np.concatenate([split.targets[unit][places] for unit, places in rows.items()]),
+        np.concatenate([patients[places] for places in rows.values()]),
+    )
+
+
+def _without_a_fifth(y: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:
+    """Rows of the patients that stay; all rows where too few classes would be left."""
+    people = np.unique(patients)
+    out = np.random.default_rng(seed).permutation(people)[: int(LEFT_OUT * len(people))]
+    rows = np.flatnonzero(~np.isin(patients, out))
+    return rows if len(np.unique(y[rows])) > 1 else np.arange(len(y))
