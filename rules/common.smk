@@ -10,7 +10,8 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code import code_hash
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
-from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.files import canonical_json, folder_digest, read_json, sha256_of
+from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
 from retclip.search.space import grid
 
@@ -33,6 +34,8 @@ try:
     config["evaluation"]["prompts"] = in_repository(config["evaluation"]["prompts"])
     config["data"]["class_map"] = in_repository(config["data"]["class_map"])
     CONFIG = check_config(config)
+    # of what the file says: a comment in it plans nothing anew
+    PROMPTS_HASH = prompts_hash(CONFIG["evaluation"]["prompts"])
 except ValueError as error:
     stop(error)
 
@@ -343,6 +346,8 @@ TRAINING_FLAGS = (
     "--state-dir results/{wildcards.run}/state",
     "--code {params.code}",
     "--device {params.device}",
+    # of no consequence for any result, and so no parameter of the rule
+    f"--kept-weights-gb {TRAINING['kept_weights_gb']}",
     "--output-dir {params.folder}",
 )
 

@@ -23,7 +23,7 @@ rule plan_encoder_trial:
         "results/{run}/encoders/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
-        prompts=file_sha256(PROMPTS),
+        prompts=PROMPTS_HASH,
         recipe=lambda wildcards: recipe(
             wildcards.trial,
             "encoders",
@@ -107,7 +107,7 @@ rule plan_final:
         "results/{run}/final/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
-        prompts=file_sha256(PROMPTS),
+        prompts=PROMPTS_HASH,
         recipe=plan_final_recipe,
         best=plan_final_flags,
     log:

@@ -21,7 +21,7 @@ rule plan_phase1_trial:
         "results/{run}/phase1/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
-        prompts=file_sha256(PROMPTS),
+        prompts=PROMPTS_HASH,
         recipe=lambda wildcards: recipe(
             wildcards.trial,
             "phase1",

@@ -84,7 +84,7 @@ rule plan_phase2_trial:
         "results/{run}/phase2/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
-        prompts=file_sha256(PROMPTS),
+        prompts=PROMPTS_HASH,
         recipe=lambda wildcards: recipe(
             wildcards.trial,
             "phase2",
@@ -199,7 +199,7 @@ rule plan_confirm_trial:
         "results/{run}/confirm/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
-        prompts=file_sha256(PROMPTS),
+        prompts=PROMPTS_HASH,
         recipe=lambda wildcards: recipe(
             wildcards.trial,
             "confirm",

@@ -8,6 +8,7 @@ from the pictures that are ready in --work-dir.
 import argparse
 from pathlib import Path
 
+from retclip.core.files import held
 from retclip.core.logs import run_entry
 from retclip.data.build import Settings, build
 from retclip.data.sources import READERS, Source
@@ -57,7 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.seed,
         options.threads,
     )
-    build(source, settings, options.output_dir, options.work_dir)
+    # a snakemake that was killed may have left a build behind that still writes
+    with held(options.work_dir / "build.lock", "another process builds this data; waiting for it"):
+        build(source, settings, options.output_dir, options.work_dir)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """Trains one trial as its trial.json says, resumably, and writes its metrics, history and predictions.
 
 The state under --state-dir outlives a killed job: started again, the training goes on where it was saved. A
-training that is already complete there, for whichever trial, is only published again, without torch.
+training that is already complete there, for whichever trial, is only published again, without torch; with other class
+prompts, or for want of the exported model, the weights that it kept are scored again, without a step.
 
   python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...   two GPUs, one training
 """
@@ -14,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core import slurm
-from retclip.core.files import read_json, write_csv, write_json, write_parquet
+from retclip.core.files import read_json, whole_folder, write_csv, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
 from retclip.ml import distributed
-from retclip.ml.state import StateFolder, state_key
+from retclip.ml.state import StateFolder, bound_weights, state_key
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--save-seconds", type=float, default=60, help="between two checkpoints (default: 60)")
+    parser.add_argument("--kept-weights-gb", type=float, default=50, help="of all finished trainings (default: 50)")
     parser.add_argument("--export", action="store_true", help="also write the trained model to OUTPUT_DIR/model")
     parser.add_argument("--output-dir", type=Path, required=True, help="for metrics.json and its companions")
     options = parser.parse_args(arguments)
@@ -42,17 +44,17 @@ def main(arguments: list[str] | None = None) -> None:
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     encoder = read_json(options.encoder_dir / "source.json")
     folder = StateFolder(options.state_dir, state_key(trial, data, encoder, options.code))
-    stop_epoch = trial["budget"]["stop_epoch"]
     first = distributed.rank() == 0
     with distributed.joined(), folder.locked() if first else nullcontext():
-        complete = distributed.from_first(folder.is_complete(stop_epoch, options.export))
+        complete = distributed.from_first(folder.is_complete(trial, options.export))
         told_to_stop = False
         if not complete:
             told_to_stop = _train(trial, fingerprint, data, folder, options)
         elif first:
             say(f"{trial['id']}: this training is already complete; publishing its results")
         if first:
-            folder.publish(stop_epoch, trial, options.output_dir, options.export)
+            folder.publish(trial, options.output_dir, options.export)
+            bound_weights(options.state_dir, options.kept_weights_gb)
     # the snakemake around this process was told, too, and calls the job failed: its next start publishes at once
     if first and told_to_stop and slurm.requeue():
         sys.exit(slurm.STOPPED)
@@ -65,12 +67,13 @@ def _train(
     folder: StateFolder,
     options: argparse.Namespace,
 ) -> bool:
-    """Trains and writes the results into the state folder; tells whether SIGTERM came too late to stop it."""
+    """Trains, or scores kept weights, and writes the results into the state folder; tells whether SIGTERM came too
+    late to stop it."""
     import pandas as pd
 
     from retclip.ml.assemble import build_model
-    from retclip.ml.export import export_model
     from retclip.ml.loader import Split
+    from retclip.ml.rescoring import keep_weights, restore_weights, score_again
     from retclip.ml.results import metrics_document
     from retclip.ml.text import load_tokenizer
     from retclip.ml.trainer import Trainer, choose_device, choose_precision
@@ -89,9 +92,18 @@ def _train(
         seed=trial["seed"],
         text_columns=reading["texts"],
     )
-    train = read("train", samples=budget["train_samples"], shuffle_texts=trial["shuffled_texts"])
     val = read("val", samples=budget["val_samples"])
     model = build_model(trial, options.encoder_dir, options.vision_weights)
+    kept = folder.kept_weights(budget["stop_epoch"])
+    scored = folder.scored(trial)
+    if distributed.from_first(scored is not None and restore_weights(model, kept)):
+        if distributed.rank() == 0:
+            assert scored is not None
+            say(f"{trial['id']}: these weights are trained already; scoring them with this trial's class prompts")
+            _write(trial, folder, model, options, *score_again(scored, trial, model, val, tokenize, device, precision))
+        return False
+
+    train = read("train", samples=budget["train_samples"], shuffle_texts=trial["shuffled_texts"])
     if distributed.rank() == 0:
         say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
@@ -99,28 +111,46 @@ def _train(
     if outcome is None:
         return trainer.told_to_stop
 
-    results = folder.results(budget["stop_epoch"])
-    results.mkdir(exist_ok=True)
-    if options.export:
-        export_model(
-            model,
-            results / "model",
-            vision=trial["vision"],
-            tokenizer_folder=options.encoder_dir,
-            image_size=trial["image_size"],
-            class_prompts=trial["class_prompts"],
-            trial=trial,
-        )
-    write_csv(results / "history.csv", pd.DataFrame(outcome.progress.history))
-    write_parquet(results / "val_predictions.parquet", outcome.predictions)
     document = metrics_document(trial, outcome, device, precision, len(train), data, options.code)
-    check(document, "metrics", "metrics.json")
-    write_json(results / "metrics.json", document)
+    keep_weights(model, kept)
+    _write(trial, folder, model, options, document, pd.DataFrame(outcome.progress.history), outcome.predictions)
     if outcome.progress.epoch >= hyperparameters["epochs"] or outcome.progress.status != "completed":
-        folder.drop_weights()
+        folder.drop_checkpoint()
     else:
         trainer.save()
     return trainer.told_to_stop
+
+
+def _write(
+    trial: dict[str, Any],
+    folder: StateFolder,
+    model: Any,
+    options: argparse.Namespace,
+    document: dict[str, Any],
+    history: Any,
+    predictions: Any,
+) -> None:
+    """The trial's results, whole or not there at all."""
+    from retclip.ml.export import export_model
+
+    results = folder.results(trial)
+    results.mkdir(exist_ok=True)
+    if options.export:
+        with whole_folder(results / "model") as temporary:
+            export_model(
+                model,
+                temporary,
+                vision=trial["vision"],
+                tokenizer_folder=options.encoder_dir,
+                image_size=trial["image_size"],
+                class_prompts=trial["class_prompts"],
+                trial=trial,
+            )
+    write_csv(results / "history.csv", history)
+    write_parquet(results / "val_predictions.parquet", predictions)
+    check(document, "metrics", "metrics.json")
+    write_json(results / "metrics.json", document)
+    folder.complete(trial)
 
 
 if __name__ == "__main__":

@@ -1,35 +1,81 @@
 """Files that are whole or absent: everything is written beside its place and renamed into it."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.core.logs import say
+
 if TYPE_CHECKING:
     import pandas as pd
 
 
+# A write that failed with less than this free has found the disk full, whatever its library calls that.
+FULL_BYTES = 1 << 20
+REFUSING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it onto `path` on success, removes it on any error."""
+    """Yields a temporary path beside `path`; renames it onto `path` on success, removes it on any error.
+
+    What a killed process left half-written is written over by the next one that makes the same file. Raises
+    ValueError where the disk is full or read-only.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
-    # mkstemp gives 0600; results are shared with the group as the user's umask says
-    umask = os.umask(0)
-    os.umask(umask)
-    temporary.chmod(0o666 & ~umask)
-    try:
-        yield temporary
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _said_of_disks(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary, lock = _temporary(target)
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+            os.close(lock)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Yields an empty folder beside `path`; on success it takes the place of `path` and all that was there.
+
+    Raises ValueError where the disk is full or read-only.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.partial")
+    with _said_of_disks(target):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            if target.exists():
+                shutil.rmtree(target)
+            temporary.replace(target)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def held(path: str | Path, waiting: str) -> Iterator[None]:
+    """Holds a lock file alone, on all machines of its file system; says `waiting` where another has it."""
+    path = Path(path)
+    with _said_of_disks(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        stream = path.open("a")
+    with stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say(waiting)
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def read_json(path: str | Path) -> Any:
@@ -104,3 +150,55 @@ def folder_digest(root: str | Path) -> str:
             status = os.stat(path, follow_symlinks=False)
             digest.update(f"{os.path.relpath(path, root)}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
     return digest.hexdigest()
+
+
+def _temporary(target: Path) -> tuple[Path, int]:
+    """Where to write first, and the descriptor that claims it: the same path each time, so that killed processes
+    leave one at most; and one of its own for a process that finds another at work on the same file."""
+    path = target.with_name(f".{target.name}.partial{target.suffix}")
+    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    if _claims(lock, path):
+        os.ftruncate(lock, 0)
+        return path, lock
+    os.close(lock)
+    path = target.with_name(f".{target.name}.{os.getpid()}.partial{target.suffix}")
+    return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+
+
+def _claims(descriptor: int, path: Path) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # its owner may have renamed it between our opening and our locking: then this is a finished file
+        return os.fstat(descriptor).st_ino == path.stat().st_ino
+    except OSError:
+        return False
+
+
+def _flush(path: Path) -> None:
+    """To the disk before the rename: after a power cut a file is the old one or the new one, never an empty one."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _said_of_disks(target: Path) -> Iterator[None]:
+    """Makes one sentence of what a full or read-only disk does to the many libraries that write files."""
+    try:
+        yield
+    except Exception as error:
+        number = error.errno if isinstance(error, OSError) else None
+        if number not in REFUSING and not (isinstance(error, OSError | RuntimeError) and _is_full(target)):
+            raise
+        why = os.strerror(number) if number in REFUSING else os.strerror(errno.ENOSPC)
+        raise ValueError(
+            f"{target}: cannot be written ({why}); make room or allow writing, then run again: finished work is kept."
+        ) from None
+
+
+def _is_full(target: Path) -> bool:
+    place = next(path for path in (target.parent, *target.absolute().parents) if path.exists())
+    system = os.statvfs(place)
+    return system.f_bavail * system.f_frsize < FULL_BYTES

@@ -1,7 +1,9 @@
 """Class prompts for zero-shot ensembles: from the user's file, or a template with a warning."""
 
 from pathlib import Path
+from typing import Any
 
+from retclip.core.files import sha256_of
 from retclip.core.logs import say
 
 TEMPLATES = ("A fundus photograph showing {label}.", "Findings are consistent with {label}.")
@@ -12,14 +14,7 @@ def class_prompts(path: str | Path, classes: list[str]) -> dict[str, list[str]]:
 
     Raises ValueError where the file is not a mapping of class names to lists of sentences.
     """
-    import yaml
-
-    try:
-        known = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from None
-    if not isinstance(known, dict):
-        raise ValueError(f"{path}: must map class names to lists of descriptions.")
+    known = _read(path)
     prompts = {}
     for label in classes:
         if label not in known:
@@ -31,3 +26,20 @@ def class_prompts(path: str | Path, classes: list[str]) -> dict[str, list[str]]:
             raise ValueError(f"{path}: the class {label!r} needs a list of at least one description.")
         prompts[label] = sentences
     return prompts
+
+
+def prompts_hash(path: str | Path) -> str:
+    """Hex digest of what the file says, whatever its comments and layout. Raises ValueError as class_prompts does."""
+    return sha256_of({str(label): repr(sentences) for label, sentences in _read(path).items()})
+
+
+def _read(path: str | Path) -> dict[Any, Any]:
+    import yaml
+
+    try:
+        known = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from None
+    if not isinstance(known, dict):
+        raise ValueError(f"{path}: must map class names to lists of descriptions.")
+    return known

@@ -26,7 +26,7 @@ from retclip.data import source_retclip
 from retclip.data.images import Fundus, read_fundus
 from retclip.data.looks import Looks
 from retclip.data.samples import CONTAINERS
-from retclip.data.store import OVERHEAD_BYTES, encode
+from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
 # Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
 PREPARATION = 1
@@ -55,9 +55,12 @@ class WorkingStore:
     """The prepared pictures of all splits, by what they were made of."""
 
     def __init__(self, path: Path, size: int, encoding: str, most: int) -> None:
-        """most: pictures it has to have room for. Raises ValueError where the file is there but is no LMDB."""
+        """most: pictures it has to have room for. A damaged file is made anew."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.size, self.encoding = path, size, encoding
+        if path.is_file() and not is_whole(path):
+            say(f"{path.name} is damaged; preparing all pictures anew")
+            path.unlink()
         capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
         try:
             self._environment = lmdb.open(

@@ -79,7 +79,10 @@ class Store:
         assert self._environment is not None
         with self._environment.begin(buffers=True) as transaction:
             for row, key in zip(batch, keys, strict=True):
-                value = transaction.get(key.encode())
+                try:
+                    value = transaction.get(key.encode())
+                except lmdb.Error as error:
+                    raise ValueError(f"{self.path}: is damaged ({error}); delete it and run again.") from None
                 if value is None:
                     raise KeyError(f"{self.path}: no picture {key}")
                 row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else _decode(bytes(value))
@@ -87,14 +90,27 @@ class Store:
 
     def _open(self) -> None:
         if self._environment is None or self._process != os.getpid():
-            self._environment = lmdb.open(
-                str(self.path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
-            )
-            self._process = os.getpid()
-            with self._environment.begin() as transaction:
-                meta = transaction.get(META)
-            assert meta is not None, self.path
-            self._meta = json.loads(meta)
+            try:
+                self._environment = lmdb.open(
+                    str(self.path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
+                )
+                self._process = os.getpid()
+                with self._environment.begin() as transaction:
+                    meta = transaction.get(META)
+                self._meta = json.loads(meta or "")
+            except (lmdb.Error, ValueError):
+                raise ValueError(f"{self.path}: is damaged; delete the file and run again to rebuild it.") from None
+
+
+def is_whole(path: Path) -> bool:
+    """Whether an LMDB file can be opened and has all the pages that it says it uses: a page that is missing would end
+    this process with a bus error."""
+    try:
+        with lmdb.open(str(path), subdir=False, readonly=True, lock=False) as environment:
+            pages = environment.info()["last_pgno"] + 1
+            return path.stat().st_size >= pages * environment.stat()["psize"]
+    except lmdb.Error:
+        return False
 
 
 def encode(picture: np.ndarray, encoding: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any
 
 from retclip.core import slurm
 from retclip.core.files import read_json, write_json
-from retclip.core.logs import seconds_since_start
+from retclip.core.logs import say, seconds_since_start
 
 BEAT_SECONDS = 10
 
@@ -22,7 +22,7 @@ class Attempts:
 
     def __init__(self, path: Path, writes: bool = True) -> None:
         self.path, self.writes = path, writes
-        self.entries: list[dict[str, Any]] = read_json(path) if path.is_file() else []
+        self.entries = _earlier(path) if path.is_file() else []
         self.earlier_seconds = sum(entry["seconds"] for entry in self.entries)
         self.entries.append({"job": slurm.job(), "seconds": 0.0})
         self.beat(at_once=True)
@@ -46,3 +46,12 @@ class Attempts:
         Their start-up, and whatever they did after their last checkpoint.
         """
         return max(0.0, self.earlier_seconds - saved_seconds)
+
+
+def _earlier(path: Path) -> list[dict[str, Any]]:
+    """What is on the list so far; a damaged list costs the account of earlier attempts, and no training."""
+    try:
+        return [{"job": entry["job"], "seconds": float(entry["seconds"])} for entry in read_json(path)]
+    except (ValueError, KeyError, TypeError):
+        say(f"{path.name} is damaged: earlier attempts are not counted")
+        return []

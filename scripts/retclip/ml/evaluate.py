@@ -104,6 +104,20 @@ def class_features(
     return features
 
 
+def evaluate(
+    trial: dict[str, Any], model: "RetClip", split: Split, tokenize: Any, device: torch.device, precision: str
+) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
+    """Scores and predictions on a split; None where finite but huge weights give features that are not finite."""
+    features = embed(model, split, device, precision)
+    context_length = trial["hyperparameters"]["context_length"]
+    texts = class_features(model, split.classes, trial["class_prompts"], tokenize, context_length, device)
+    known = (*features.image.values(), *features.text.values(), *texts.values())
+    if not all(torch.isfinite(feature).all() for feature in known):
+        return None
+    table = predictions(split, features, texts)
+    return validation_scores(split, features, table), table
+
+
 def predictions(split: Split, features: Features, class_texts: dict[str, torch.Tensor]) -> "pd.DataFrame":
     """One row per scored eye (or patient, where labels are per patient): cosine similarity to each class.
 

@@ -29,10 +29,8 @@ def export_model(
     class_prompts: dict[str, list[str]],
     trial: dict[str, Any],
 ) -> None:
-    """Writes `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
+    """Fills the empty `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
     class_prompts.json, README.md, and retclip.pt in upstream's layout where the tower is a ViT."""
-    if folder.exists():
-        shutil.rmtree(folder)
     (folder / "text").mkdir(parents=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(_part(state, "visual."), folder / "vision.safetensors")

@@ -1,11 +1,12 @@
 """The resumable state of one training, in results/{run}/state/{key}/, and its results once it is complete.
 
 The key is a hash of what determines the weights; who asks for the training (a phase, a slot, an id) is not
-part of it. So the same folder serves a killed job, a retry, the next rung, a trial that two phases share and
-a needless rerun. Importing this module does not import torch.
+part of it. So the same folder serves a killed job, a retry, the next rung, a trial that two phases share, other
+class prompts and a needless rerun. Importing this module does not import torch.
 """
 
 import fcntl
+import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -13,17 +14,20 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import atomic, read_json, sha256_of, write_json
+from retclip.core.files import atomic, file_sha256, held, read_json, sha256_of, whole_folder, write_json
 from retclip.core.logs import say
 
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
+SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
 
 
 def state_key(trial: dict[str, Any], data: dict[str, str], encoder: dict[str, Any], code: str) -> str:
-    """Hex digest of everything that determines the weights and the scores of a training.
+    """Hex digest of everything that determines the weights of a training.
 
-    data: content hash per split that training reads. encoder: source.json of the text encoder's folder.
+    The class prompts are part of it only where early stopping watches a score that they make: else the same weights
+    are scored with other prompts. data: content hash per split that training reads. encoder: source.json of the
+    text encoder's folder.
     """
     watched = trial["selection_metric"] if trial["hyperparameters"]["patience"] else None
     budget = trial["budget"]
@@ -36,7 +40,7 @@ def state_key(trial: dict[str, Any], data: dict[str, str], encoder: dict[str, An
             "image_size": trial["image_size"],
             "encoder": encoder,
             "reading": [trial["encoder"][name] for name in ("texts", "long_texts", "from_checkpoint")],
-            "class_prompts": trial["class_prompts_sha256"],
+            "class_prompts": trial["class_prompts_sha256"] if watched and watched.startswith("zero_shot") else None,
             "early_stopping_metric": watched,
             "shuffled_texts": trial["shuffled_texts"],
             "samples": [budget["train_samples"], budget["val_samples"]],
@@ -48,19 +52,24 @@ def state_key(trial: dict[str, Any], data: dict[str, str], encoder: dict[str, An
 
 
 class StateFolder:
-    """One training's folder: a lock, a checkpoint, and complete results per epoch at which it was stopped."""
+    """One training's folder: a lock, a checkpoint, and per epoch at which it was stopped the weights that were
+    scored, and complete results per set of class prompts."""
 
     def __init__(self, root: str | Path, key: str) -> None:
-        self.path = Path(root) / key
-        self.path.mkdir(parents=True, exist_ok=True)
+        self.root, self.key = Path(root), key
+        self.path = self.root / key
 
     @property
     def checkpoint(self) -> Path:
         return self.path / "checkpoint.pt"
 
-    @property
-    def best_weights(self) -> Path:
-        return self.path / "best.pt"
+    def best_weights(self, epoch: int) -> Path:
+        """The weights after the best epoch so far, under early stopping."""
+        return self.path / f"best-{epoch:03d}.pt"
+
+    def kept_weights(self, stop_epoch: int) -> Path:
+        """The weights that the results of stopping there were scored with."""
+        return self.path / f"weights-{stop_epoch:03d}.pt"
 
     @property
     def out_of_memory(self) -> Path:
@@ -74,67 +83,137 @@ class StateFolder:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Holds the folder alone: an orphaned trainer and its replacement must never both write."""
-        with (self.path / "lock").open("w") as stream:
-            try:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                say("another process trains exactly this; waiting for it")
-                fcntl.flock(stream, fcntl.LOCK_EX)
+        with held(self.path / "lock", "another process trains exactly this; waiting for it"):
+            for leftover in self.path.glob(".*"):  # of a process that was killed while it wrote
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             yield
 
-    def results(self, stop_epoch: int) -> Path:
-        """Where the results of stopping after `stop_epoch` epochs lie."""
-        return self.path / f"epoch-{stop_epoch:03d}"
+    def results(self, trial: dict[str, Any]) -> Path:
+        """Where the results of the trial's stopping epoch and class prompts lie."""
+        return self.path / f"epoch-{trial['budget']['stop_epoch']:03d}-{trial['class_prompts_sha256'][:8]}"
 
-    def is_complete(self, stop_epoch: int, with_model: bool) -> bool:
-        """metrics.json is written last, so its presence says that the rest is whole."""
-        folder = self.results(stop_epoch)
-        return (folder / "metrics.json").is_file() and (not with_model or (folder / "model").is_dir())
+    def complete(self, trial: dict[str, Any]) -> None:
+        """Seals the results, which are all written: what is not whole later on counts as not there."""
+        folder = self.results(trial)
+        write_json(folder / SEAL, {name: file_sha256(folder / name) for name in RESULTS})
 
-    def publish(self, stop_epoch: int, trial: dict[str, Any], folder: Path, with_model: bool) -> None:
+    def is_complete(self, trial: dict[str, Any], with_model: bool) -> bool:
+        """Whether there are results, just as they were written, and the model, which comes whole or not at all."""
+        folder = self.results(trial)
+        return _is_sealed(folder) and (not with_model or (folder / "model").is_dir())
+
+    def scored(self, trial: dict[str, Any]) -> Path | None:
+        """Results of the same weights with these class prompts, or else with others; None where there are none."""
+        folders = [self.results(trial), *sorted(self.path.glob(f"epoch-{trial['budget']['stop_epoch']:03d}-*"))]
+        return next(filter(_is_sealed, folders), None)
+
+    def publish(self, trial: dict[str, Any], folder: Path, with_model: bool) -> None:
         """Puts the results under the names that the workflow declared, metrics.json last."""
-        source = self.results(stop_epoch)
+        source = self.results(trial)
         folder.mkdir(parents=True, exist_ok=True)
         if with_model:
             _link_tree(source / "model", folder / "model")
         for name in RESULTS[1:]:
             with atomic(folder / name) as temporary:
                 shutil.copyfile(source / name, temporary)
-        write_json(folder / "metrics.json", {**read_json(source / "metrics.json"), "trial": trial})
+        # whoever trained it, these are now the results of the trial that asks
+        asked = {"trial": trial, "trial_sha256": trial["sha256"]}
+        write_json(folder / "metrics.json", {**read_json(source / "metrics.json"), **asked})
 
-    def drop_weights(self) -> None:
-        """Forgets the weights of a training that is over: a losing trial must not keep gigabytes."""
+    def drop_best(self, but: int) -> None:
+        """Forgets the weights of epochs that are no longer the best."""
+        for path in self.path.glob("best-*.pt"):
+            if path != self.best_weights(but):
+                path.unlink()
+
+    def drop_checkpoint(self) -> None:
+        """Forgets what a training that is over went on from; the weights that were scored are kept."""
         self.checkpoint.unlink(missing_ok=True)
-        self.best_weights.unlink(missing_ok=True)
+        self.drop_best(but=0)
+
+
+def bound_weights(root: Path, gigabytes: float) -> None:
+    """Drops weights under results/{run}/state until what finished trainings keep takes no more than that.
+
+    Those of the lowest validation score go first. Without its weights a training still has its results; it trains
+    again only where other class prompts or a later rung ask for it.
+    """
+    with held(root / "weights.lock", "another process looks after the weights; waiting for it"):
+        kept = {path: path.stat().st_size for path in root.glob("*/weights-*.pt")}
+        # a rung that ended keeps its checkpoint for the next one
+        kept |= {path: path.stat().st_size for path in root.glob("*/checkpoint.pt") if _is_at_rest(path.parent)}
+        excess = sum(kept.values()) - gigabytes * 1e9
+        if excess <= 0:
+            return
+        dropped = 0
+        for path in sorted(kept, key=lambda path: (_score(path.parent), path)):
+            if excess <= 0:
+                break
+            path.unlink(missing_ok=True)
+            excess -= kept[path]
+            dropped += 1
+        say(f"training.kept_weights_gb = {gigabytes:g}: dropped {dropped} files of weights, lowest scores first")
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes tensors and plain Python values, whole or not at all."""
+    """Writes tensors and plain Python values, whole or not at all, with the key of the training they belong to."""
     import torch
 
     with atomic(path) as temporary:
-        torch.save(content, temporary)
+        torch.save({**content, "key": path.parent.name}, temporary)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The saved content on the CPU; None, with a line saying so, if there is none or it is damaged."""
+    """The saved content on the CPU; None, with a line saying so, if it is damaged or of another training."""
     import torch
 
     if not path.is_file():
         return None
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged file; all mean: start afresh
-        say(f"the saved state {path.name} cannot be read ({type(error).__name__}); starting from the beginning")
-        return None
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        if content["key"] == path.parent.name:
+            return content
+        why = "belongs to another training"
+    except Exception as error:  # torch raises many kinds for a damaged file; all mean: do without
+        why = f"cannot be read ({type(error).__name__})"
+    say(f"the saved {path.name} {why}; doing without it")
+    return None
+
+
+def _is_sealed(folder: Path) -> bool:
+    try:
+        seal = read_json(folder / SEAL)
+        return all(file_sha256(folder / name) == seal[name] for name in RESULTS)
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_at_rest(folder: Path) -> bool:
+    """Whether it has results and no process is at work on it."""
+    if not any(folder.glob(f"epoch-*/{SEAL}")):
+        return False
+    with (folder / "lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _score(folder: Path) -> float:
+    """The best validation score of a training, by its own selection metric; below all others where it has none."""
+    scores = []
+    for path in filter(_is_sealed, folder.glob("epoch-*")):
+        metrics = read_json(path / "metrics.json")
+        scores.append(metrics["val"][metrics["trial"]["selection_metric"]])
+    return max((score for score in scores if score is not None), default=-math.inf)
 
 
 def _link_tree(source: Path, target: Path) -> None:
     """Copies a folder by hard links where the file system has them: final models are large."""
-    if target.exists():
-        shutil.rmtree(target)
-    try:
-        shutil.copytree(source, target, copy_function=os.link)
-    except OSError:
-        shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(source, target)
+    with whole_folder(target) as temporary:
+        try:
+            shutil.copytree(source, temporary, copy_function=os.link, dirs_exist_ok=True)
+        except OSError:
+            shutil.rmtree(temporary)
+            shutil.copytree(source, temporary)

@@ -23,15 +23,7 @@ from retclip.core.logs import say
 from retclip.core.scores import METRICS
 from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
-from retclip.ml.evaluate import (
-    class_features,
-    embed,
-    forward,
-    no_predictions,
-    predictions,
-    standard_errors,
-    validation_scores,
-)
+from retclip.ml.evaluate import evaluate, forward, no_predictions, standard_errors
 from retclip.ml.loader import Split, epoch_batches
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import build_optimizer, learning_rate_at, set_learning_rate
@@ -111,7 +103,9 @@ class Trainer:
         try:
             while self.progress.epoch < self.budget["stop_epoch"] and self.progress.status == "completed":
                 self._epoch()
-        except torch.OutOfMemoryError:
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
             say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
             if distributed.world_size() > 1:
                 # the other processes wait for this one for ever: all must die, and the next start knows why
@@ -216,27 +210,13 @@ class Trainer:
             return
         if progress.best_epoch == 0 or (score is not None and score > (progress.best_score or -1.0)):
             progress.best_epoch, progress.best_score = progress.epoch, score
-            save_checkpoint(self.folder.best_weights, {"model": self.model.state_dict()})
+            save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.state_dict()})
         elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:
             say(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
 
     def _evaluate(self) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
-        """Scores and predictions on val; None where finite but huge weights give features that are not finite."""
-        features = embed(self.model, self.val, self.device, self.precision)
-        texts = class_features(
-            self.model,
-            self.val.classes,
-            self.trial["class_prompts"],
-            self.tokenize,
-            self.hyperparameters["context_length"],
-            self.device,
-        )
-        known = (*features.image.values(), *features.text.values(), *texts.values())
-        if not all(torch.isfinite(feature).all() for feature in known):
-            return None
-        table = predictions(self.val, features, texts)
-        return validation_scores(self.val, features, table), table
+        return evaluate(self.trial, self.model, self.val, self.tokenize, self.device, self.precision)
 
     def _result(self) -> tuple[dict[str, Any], "pd.DataFrame"]:
         """Loads the chosen epoch's weights; scores them, unless that epoch was evaluated last."""
@@ -244,10 +224,16 @@ class Trainer:
         if progress.status in ("out_of_memory", "diverged"):
             # judged as such, not by the epochs before it broke
             return _no_scores(), no_predictions(len(self.val.classes))
-        if progress.best_epoch != progress.epoch or self.latest is None:
-            best = load_checkpoint(self.folder.best_weights) if self.hyperparameters["patience"] else None
-            if best is not None:
-                self.model.load_state_dict(best["model"])
+        if progress.best_epoch != progress.epoch:
+            best = load_checkpoint(self.folder.best_weights(progress.best_epoch))
+            if best is None:
+                raise ValueError(
+                    f"{self.folder.path}: the weights of the best epoch, {progress.best_epoch}, are lost; delete "
+                    "checkpoint.pt there and run again to train anew."
+                )
+            self.model.load_state_dict(best["model"])
+            self.latest = None
+        if self.latest is None:
             self.latest = self._evaluate()
         assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
@@ -261,9 +247,14 @@ class Trainer:
         saved = load_checkpoint(self.folder.checkpoint)
         if saved is None:
             return None
+        progress = Progress(**saved["progress"])
+        best = self.folder.best_weights(progress.best_epoch)
+        if self.hyperparameters["patience"] and progress.best_epoch and load_checkpoint(best) is None:
+            say(f"{best.name}, the best so far, is lost; starting from the beginning")
+            return None
         self.model.load_state_dict(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.progress = Progress(**saved["progress"])
+        self.progress = progress
         at = self.progress.epoch + self.progress.step_in_epoch / self.budget["steps_per_epoch"]
         say(f"resuming at epoch {at:.2f}")
         return at
@@ -287,6 +278,12 @@ class Trainer:
                 "progress": content,
             },
         )
+        self.folder.drop_best(but=self.progress.best_epoch)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a GPU's or the CPU's allocator had nothing left: torch has a class for the first alone."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
 
 
 def peak_memory_bytes(device: torch.device) -> int:

@@ -51,18 +51,20 @@ def plan_lines(
 
 
 def disk_lines(config: Config, counts: dict[str, int], trainings: int, free: dict[str, int | None]) -> list[str]:
-    """Bytes and files against what is free; models are left out, since their sizes are not known here."""
+    """Bytes and files against what is free; final models are left out, since their sizes are not known here."""
     size = config["data"]["image_size"]
     raw = sum(counts.values()) * PICTURES_PER_SAMPLE * size * size * 3
     pictures = raw if config["data"]["image_encoding"] == "raw" else raw // 10
     # once in the stores, once in the working store that makes a second build quick
-    wanted = {"bytes": 2 * pictures, "files": trainings * FILES_PER_TRAINING}
+    weights = config["training"]["kept_weights_gb"]
+    wanted = {"bytes": 2 * pictures + weights * 1e9, "files": trainings * FILES_PER_TRAINING}
     left = f"{(free['bytes'] or 0) / 1e9:.0f} GB"
     if free["files"] is not None:
         left += f" and {free['files']:,} files"
     lines = [
-        f"disk: at most {wanted['bytes'] / 1e9:.1f} GB for pictures and {wanted['files']:,} files for trainings, "
-        f"besides checkpoints and final models; {left} are free."
+        f"disk: at most {2 * pictures / 1e9:.1f} GB for pictures, {weights:g} GB for weights of finished trainings "
+        f"(training.kept_weights_gb) and {wanted['files']:,} files for trainings, besides final models and the "
+        f"checkpoints of trainings at work; {left} are free."
     ]
     for what, amount in wanted.items():
         available = free[what]
