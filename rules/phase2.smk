@@ -1,5 +1,5 @@
 # phase1/best.json -> phase2/bracket-{b}.json -> phase2/{trial}/... (-> phase2/promoted-b{b}r{r}.json -> the next rung)
-#   -> phase2/leaderboard.csv -> phase2/best.json
+#   -> phase2/leaderboard.csv -> phase2/best.json; phase2/importances.csv
 #   -> confirm/{trial}/... -> confirm/leaderboard.csv -> best.json
 
 
@@ -10,6 +10,7 @@ localrules:
     plan_phase2_trial,
     rank_phase2,
     select_phase2,
+    estimate_importances,
     plan_confirm_trial,
     rank_confirm,
     select_best,
@@ -133,6 +134,30 @@ use rule rank_phase1 as rank_phase2 with:
         metric=METRIC,
     log:
         "results/{run}/logs/rank_phase2.log",
+
+
+rule estimate_importances:
+    """How much each hyperparameter of the space mattered, with an interval."""
+    input:
+        "results/{run}/phase2/leaderboard.csv",
+    output:
+        "results/{run}/phase2/importances.csv",
+    params:
+        code=code_hash("estimate_importances"),
+        names=list(CONFIG["phase2"]["space"]),
+        seed=CONFIG["seed"],
+    log:
+        "results/{run}/logs/estimate_importances.log",
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "estimate_importances",
+            "--leaderboard {input}",
+            "--names {params.names}",
+            "--seed {params.seed}",
+            "--output {output}",
+        )
 
 
 rule export_study:

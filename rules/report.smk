@@ -47,6 +47,7 @@ rule build_report:
             for file in ("metrics.json", "history.csv", "evaluation.json", "predictions.parquet")
         ],
         recommendation="results/{run}/final/recommendation.json",
+        importances="results/{run}/phase2/importances.csv",
     output:
         page=report("results/{run}/report/index.html", category="Report"),
         trials=report("results/{run}/report/trials.csv", category="Report"),

@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     names = [name for name in options.defaults if board[name].nunique() > 1]
     tried = {name: board[name].drop_duplicates().tolist() for name in names}
     if options.bracket:
-        tried = {k: v for k, v in read_json(options.bracket)["space"].items() if isinstance(v, list)}
+        tried = read_json(options.bracket)["space"]
     decision = {"stage": options.stage, **select(board, options.metric, options.defaults, tried)}
     say(f"{options.stage}: {decision['id']}: {decision['reason']}")
     write_json(options.output, decision)

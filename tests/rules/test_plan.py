@@ -3,12 +3,14 @@
 import time
 
 import pytest
-from running import REPOSITORY, planned_jobs, snakemake
+import yaml
+from running import REPOSITORY, merged, planned_jobs, snakemake
 
 OVERLAYS = REPOSITORY / "config"
 SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
 ONCE = ("build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket", "rank_phase2",
-        "select_phase2", "rank_confirm", "select_best", "recommend_encoder", "build_report")  # fmt: skip
+        "select_phase2", "estimate_importances", "rank_confirm", "select_best", "recommend_encoder",
+        "build_report")  # fmt: skip
 
 
 @pytest.fixture
@@ -48,6 +50,8 @@ def test_test_mode(own_data):
 def test_the_wide_search(own_data):
     found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "wide.yaml"))
     assert found["train_phase2_trial"] == 40
+    tunable = yaml.safe_load((OVERLAYS / "schema/config.schema.yaml").read_text())["properties"]["phase2"]
+    assert merged("wide")["phase2"]["space"].keys() == tunable["properties"]["space"]["properties"].keys()
 
 
 def test_only_the_audit_and_the_final_evaluation_see_the_test_split(tmp_path):

@@ -10,6 +10,7 @@ from retclip.core.config import HYPERPARAMETERS
 from retclip.core.files import canonical_json
 from retclip.core.scores import METRICS, ZERO_SHOT
 from retclip.search import budget, layout, proposals, selection, space
+from retclip.search.importance import importances
 from retclip.search.promotion import promoted
 
 DEFAULTS = {
@@ -232,6 +233,9 @@ def test_a_best_value_on_the_border_is_said():
     _, best = decide(run("a", 0.9, learning_rate=1e-4), tried=tried)
     assert len(best["warnings"]) == 1
     assert best["warnings"][0].startswith("learning_rate = 0.0001 lies on the border")
+    tried = {"learning_rate": {"low": 1e-6, "high": 1.1e-4, "log": True}, "weight_decay": {"low": 0.0, "high": 0.4}}
+    _, best = decide(run("a", 0.9, learning_rate=1e-4), tried=tried)
+    assert [line.split()[0] for line in best["warnings"]] == ["learning_rate"]
 
 
 def test_trials_of_a_few_steps_cannot_rank():
@@ -373,3 +377,31 @@ def test_a_layout_that_the_space_cannot_fill_is_refused():
         layout.slots(phase2("random", trials=40))
     with pytest.raises(ValueError, match=r"phase2\.strategy is grid, so phase2\.space must have lists"):
         layout.slots(phase2("grid", space=RANGES))
+
+
+def board(trials, effect, seed=0):
+    """A leaderboard whose score follows the learning rate alone, as far as `effect` says; the rest is noise."""
+    drawn = proposals.propose(LISTS, BASE, trials, seed, "random")
+    noise = np.random.default_rng(seed).normal(size=trials)
+    scores = [effect * np.log(values["learning_rate"]) + error for values, error in zip(drawn, noise, strict=True)]
+    return pd.DataFrame(drawn).assign(metric=scores, note="")
+
+
+def test_importances_find_what_mattered_and_their_intervals_say_how_surely():
+    found = importances(board(20, effect=5), list(LISTS), draws=40)
+    assert found[0]["name"] == "learning_rate"
+    assert found[0]["low"] > 0.6
+    assert sum(entry["value"] for entry in found) == pytest.approx(1)
+    assert all(entry["low"] <= entry["value"] <= entry["high"] for entry in found)
+    unsure = importances(board(20, effect=0), list(LISTS), draws=40)
+    assert max(entry["high"] - entry["low"] for entry in unsure) > 0.4
+    assert found == importances(board(20, effect=5), list(LISTS), draws=40)
+
+
+def test_importances_of_too_few_trials_are_not_given():
+    few = board(12, effect=5)
+    few["note"] = [f"{selection.UNFINISHED} 2 epochs"] * 3 + [""] * 9
+    assert importances(few, list(LISTS), draws=2) == []
+    few["note"] = [f"{selection.UNFINISHED} 2 epochs"] * 2 + [""] * 10
+    few["metric"] = [*few["metric"][:-1], None]  # it diverged, and counts as the worst
+    assert len(importances(few, [*LISTS, "weight_decay"], draws=2)) == 3

@@ -127,10 +127,10 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
     return pd.DataFrame(rows)
 
 
-def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: dict[str, list[Any]]) -> dict[str, Any]:
+def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: dict[str, Any]) -> dict[str, Any]:
     """The content of best.json, decided on a leaderboard.
 
-    space: hyperparameter -> values that were tried, for the warning about a best value on the border.
+    space: hyperparameter -> values that were tried, or their range, for the warning about a best value on the border.
     """
     scored = board[board["metric"].notna() & ~board["note"].fillna("").str.startswith((EQUAL, UNFINISHED))]
     warnings = []

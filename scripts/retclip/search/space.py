@@ -1,6 +1,7 @@
 """What may be tried: grids of Phase 1, and the distributions of Phase 2 around a best configuration."""
 
 import itertools
+import math
 from typing import Any
 
 from retclip.core.config import HYPERPARAMETERS
@@ -11,6 +12,8 @@ Values = dict[str, Any]
 # Phase 1's `learning_rate: auto` is a grid of four around the learning-rate finder's suggestion.
 AUTO_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0)
 INTEGERS = ("batch_size", "warmup_steps", "epochs")
+# A best value in this outer share of its range says that better ones may lie beyond.
+BORDER = 0.05
 
 
 def grid(space: dict[str, Any]) -> dict[str, Values]:
@@ -64,13 +67,25 @@ def size(space: dict[str, Any]) -> int | None:
 
 
 def on_border(space: dict[str, Any], values: Values) -> list[str]:
-    """Hyperparameters whose value is the smallest or largest of three or more that were tried."""
+    """Hyperparameters whose value is the smallest or largest of three or more that were tried, or next to the end of
+    its range."""
     found = []
     for name, tried in space.items():
+        if isinstance(tried, dict):
+            if not BORDER <= _share(tried, values[name]) <= 1 - BORDER:
+                found.append(name)
+            continue
         numbers = [value for value in tried if isinstance(value, int | float) and not isinstance(value, bool)]
         if len(set(numbers)) >= 3 and values[name] in (min(numbers), max(numbers)):
             found.append(name)
     return found
+
+
+def _share(span: dict[str, Any], value: float) -> float:
+    """How far along the range {low, high, log} the value lies, from 0 to 1."""
+    scale = math.log if span.get("log") else float
+    low, high = scale(span["low"]), scale(span["high"])
+    return (scale(value) - low) / (high - low)
 
 
 def _absolute(name: str, values: Any, best: Any) -> Any:
