@@ -16,9 +16,9 @@ from retclip.core.scores import (
     unpack,
     zero_shot_scores,
 )
-from retclip.ml.augment import to_model_input
 from retclip.ml.loader import Split
 from retclip.ml.loss import tripartite_loss
+from retclip.ml.step import encode_batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,18 +45,18 @@ def embed(model: "RetClip", split: Split, device: torch.device, precision: str) 
     """Both towers over the whole split, without augmentation."""
     model.eval()
     parts: dict[str, list[torch.Tensor]] = {}
-    loss_sum = torch.zeros((), dtype=torch.float64)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
         batch = split.batch(indices, device)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            outputs = forward(model, batch, augment=False)
+            outputs = encode_batch(model, batch, augment=False)
         left, right = batch["present"].unbind(1)
-        loss_sum += tripartite_loss(outputs, left, right)["total"].double().cpu() * len(indices)
+        loss_sum += tripartite_loss(outputs, left, right)["total"].double() * len(indices)
         for name, value in outputs.items():
             if value.ndim == 2:
-                parts.setdefault(name, []).append(value.float().cpu())
-    joined = {name: torch.cat(values) for name, values in parts.items()}
+                parts.setdefault(name, []).append(value.float())
+    joined = {name: torch.cat(values).cpu() for name, values in parts.items()}
     return Features(
         image={
             "left": joined["left_features"],
@@ -70,14 +70,6 @@ def embed(model: "RetClip", split: Split, device: torch.device, precision: str) 
         },
         loss=float(loss_sum / len(split)),
     )
-
-
-def forward(model: Any, batch: dict[str, Any], augment: bool) -> dict[str, torch.Tensor]:
-    """One call of the model on a batch of Split.batch: the outputs of RetClip.forward."""
-    pictures = batch["pictures"]
-    images = to_model_input(pictures.flatten(0, 1), augment)
-    left, right = images.chunk(2)
-    return model(left, right, **batch["texts"])
 
 
 @torch.inference_mode()
@@ -97,8 +89,9 @@ def class_features(
     prompts = [prompt for label in classes for prompt in class_prompts[label]]
     owner = torch.tensor([i for i, label in enumerate(classes) for _ in class_prompts[label]])
     ids, mask = tokenize(prompts, context_length)
+    tokens = model.class_token(ids.to(device), mask.to(device))
     for unit in ("left", "right", "patient"):
-        encoded = model.encode_text(ids.to(device), mask.to(device), unit).float().cpu()
+        encoded = model.text_feature(tokens, unit).float().cpu()
         sums = torch.zeros(len(classes), encoded.shape[1]).index_add_(0, owner, encoded)
         features[unit] = torch.nn.functional.normalize(sums, dim=1)
     return features

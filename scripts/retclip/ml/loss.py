@@ -21,16 +21,18 @@ def tripartite_loss(
     """total = patient + left + right; each part is the mean of both cross-entropies, ln B at chance.
 
     outputs: of RetClip.forward. left_present, right_present [B] bool: a missing eye's row leaves its part;
-    fewer than two eyes left give a part of 0, since one pair has nothing to be told apart from. labels: unit ->
-    codes [B] (-1: none); pairs of equal codes are then no negatives of each other.
+    fewer than two eyes left give a part of 0, since one pair has nothing to be told apart from. They stay on the
+    CPU: asking a GPU how many rows are left would wait for it. labels: unit -> codes [B] (-1: none); pairs of
+    equal codes are then no negatives of each other.
     """
     present = {"patient": None, "left": left_present, "right": right_present}
     parts = {}
     for part, (image, text, scale) in PARTS.items():
-        rows = present[part]
+        seen = present[part]
         images, texts = outputs[image], outputs[text]
         codes = None if labels is None else labels[part]
-        if rows is not None and not bool(rows.all()):
+        if seen is not None and not bool(seen.all()):
+            rows = seen.nonzero().squeeze(1).to(images.device, non_blocking=True)
             images, texts = images[rows], texts[rows]
             codes = None if codes is None else codes[rows]
         if len(images) > 1 and codes is not None:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from retclip.ml.evaluate import forward
 from retclip.ml.loader import Split, epoch_batches
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import build_optimizer
+from retclip.ml.step import encode_batch
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +32,7 @@ class _Wrapped(torch.nn.Module):
         self.model.clamp_logit_scales()
         device = batch["pictures"].device.type
         with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            return forward(self.model, batch, self.augment)
+            return encode_batch(self.model, batch, self.augment)
 
 
 class _Batches:

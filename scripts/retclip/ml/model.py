@@ -13,7 +13,6 @@ from torch import nn
 from torch.nn import functional
 
 MAX_LOG_SCALE = math.log(100)
-UNITS = ("patient", "left", "right")
 
 
 class RetClip(nn.Module):
@@ -47,16 +46,19 @@ class RetClip(nn.Module):
         self, image_left: torch.Tensor, image_right: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """L2-normalised (patient, left, right) features [B, embed_dim]; both eyes in one call of the tower."""
-        left, right = self.visual(torch.cat([image_left, image_right])).chunk(2)
-        return (
-            functional.normalize(self.global_feature_mapping(torch.cat([left, right], dim=1)), dim=1),
-            functional.normalize(self.left_feature_mapping(left), dim=1),
-            functional.normalize(self.right_feature_mapping(right), dim=1),
-        )
+        return self._image_features(*self.visual(torch.cat([image_left, image_right])).chunk(2))
 
     def encode_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, unit: str) -> torch.Tensor:
         """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`."""
-        return functional.normalize(self._head(unit)(self._class_token(text_ids, attention_mask)), dim=1)
+        return self.text_feature(self.class_token(text_ids, attention_mask), unit)
+
+    def class_token(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """What the text tower makes of texts [B, L]: [B, hidden], before any head."""
+        return self.bert(input_ids=text_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
+
+    def text_feature(self, token: torch.Tensor, unit: str) -> torch.Tensor:
+        """L2-normalised feature [B, embed_dim] of class tokens [B, hidden] through the head of `unit`."""
+        return functional.normalize(self._head(unit)(token), dim=1)
 
     def forward(
         self,
@@ -75,21 +77,28 @@ class RetClip(nn.Module):
         Returns image_features, left_features, right_features, text_features, text_features_left,
         text_features_right, each [B, embed_dim] and L2-normalised, and the three logit scales.
         """
-        patient, left, right = self.encode_eyes(image_left, image_right)
-        token = self._class_token(text_ids, attention_mask)
-        texts = {"patient": token, "left": token, "right": token}
+        left, right = self.visual(torch.cat([image_left, image_right])).chunk(2)
+        token = self.class_token(text_ids, attention_mask)
+        tokens = {"patient": token, "left": token, "right": token}
         if text_ids_left is not None:
-            texts["left"] = self._class_token(text_ids_left, attention_mask_left)
+            tokens["left"] = self.class_token(text_ids_left, attention_mask_left)
         if text_ids_right is not None:
-            texts["right"] = self._class_token(text_ids_right, attention_mask_right)
-        features = {unit: functional.normalize(self._head(unit)(texts[unit]), dim=1) for unit in UNITS}
+            tokens["right"] = self.class_token(text_ids_right, attention_mask_right)
+        return self.outputs(left, right, tokens)
+
+    def outputs(
+        self, left: torch.Tensor, right: torch.Tensor, tokens: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """What `forward` returns, from what the towers made of the eyes [B, embed_dim] and of the texts of each
+        unit [B, hidden]."""
+        patient, left, right = self._image_features(left, right)
         return {
             "image_features": patient,
             "left_features": left,
             "right_features": right,
-            "text_features": features["patient"],
-            "text_features_left": features["left"],
-            "text_features_right": features["right"],
+            "text_features": self.text_feature(tokens["patient"], "patient"),
+            "text_features_left": self.text_feature(tokens["left"], "left"),
+            "text_features_right": self.text_feature(tokens["right"], "right"),
             "logit_scale": self.logit_scale.exp(),
             "logit_scale_left": self.logit_scale_left.exp(),
             "logit_scale_right": self.logit_scale_right.exp(),
@@ -117,8 +126,14 @@ class RetClip(nn.Module):
             tower.eval()
         return self
 
-    def _class_token(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        return self.bert(input_ids=text_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
+    def _image_features(
+        self, left: torch.Tensor, right: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        return (
+            functional.normalize(self.global_feature_mapping(torch.cat([left, right], dim=1)), dim=1),
+            functional.normalize(self.left_feature_mapping(left), dim=1),
+            functional.normalize(self.right_feature_mapping(right), dim=1),
+        )
 
     def _head(self, unit: str) -> nn.Module:
         heads = {

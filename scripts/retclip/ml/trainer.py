@@ -23,16 +23,21 @@ from retclip.core.logs import say
 from retclip.core.scores import METRICS
 from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
-from retclip.ml.evaluate import evaluate, forward, no_predictions, standard_errors
+from retclip.ml.evaluate import evaluate, no_predictions, standard_errors
 from retclip.ml.loader import Split, epoch_batches
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import build_optimizer, learning_rate_at, set_learning_rate
 from retclip.ml.state import StateFolder, load_checkpoint, save_checkpoint
+from retclip.ml.step import OnBatches, backward, has_batch_norm, prepare_device
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from retclip.ml.model import RetClip
+
+
+# Halving stops here: what does not hold four patients holds no training.
+SMALLEST_MICRO_BATCH = 4
 
 
 @dataclass
@@ -84,7 +89,10 @@ class Trainer:
         self.folder, self.save_seconds = folder, save_seconds
         self.first = distributed.rank() == 0
         self.attempts = Attempts(folder.attempts, writes=self.first)
-        self.parallel = distributed.parallel(self.model, self.hyperparameters["batch_size"], device)
+        prepare_device(device, precision)
+        self.train.hold(device)
+        self.micro_batch = self.hyperparameters["batch_size"] // distributed.world_size()
+        self.parallel = distributed.parallel(OnBatches(self.model), self.hyperparameters["batch_size"], device)
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.progress = Progress()
         self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
@@ -158,24 +166,51 @@ class Trainer:
 
     def _step(self, step: int, indices: Any) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
-        torch.manual_seed(self.trial["seed"] * 1_000_003 + step + (distributed.rank() << 40))
         set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
-        batch = self.train.batch(distributed.share(indices), self.device)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
-            outputs = forward(self.parallel, batch, augment=self.hyperparameters["augment"])
-        present = torch.from_numpy(self.train.present[indices]).to(self.device)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self._backward(step, indices)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.hyperparameters["max_grad_norm"])
+        self.optimizer.step()
+        self.model.clamp_logit_scales()
+        return loss.double()
+
+    def _backward(self, step: int, indices: Any) -> torch.Tensor:
+        """The gradients of one batch; where memory is short, again in smaller and smaller micro-batches."""
+        while True:
+            try:
+                return self._gradients(step, indices)
+            except torch.OutOfMemoryError:
+                # several processes would have to agree on it: they end, and the next start knows why
+                if distributed.world_size() > 1 or self.micro_batch <= SMALLEST_MICRO_BATCH:
+                    raise
+                if has_batch_norm(self.model):
+                    say("a tower with batch normalisation cannot be trained in parts of a batch")
+                    raise
+            # here, not above: until the exception is gone it holds on to the memory of the failed attempt
+            self.optimizer.zero_grad(set_to_none=True)
+            self.micro_batch = max(SMALLEST_MICRO_BATCH, math.ceil(self.micro_batch / 2))
+            say(f"the device's memory does not hold this batch: going on in micro-batches of {self.micro_batch}")
+
+    def _gradients(self, step: int, indices: Any) -> torch.Tensor:
+        left, right = torch.from_numpy(self.train.present[indices]).unbind(1)
         labels = None
         if self.hyperparameters["same_class_negatives"] == "mask":
             codes = self.train.label_codes.items()
             labels = {unit: torch.from_numpy(code[indices]).to(self.device) for unit, code in codes}
-        left, right = present.unbind(1)
-        loss = tripartite_loss(distributed.gather(outputs), left, right, labels=labels)["total"]
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.hyperparameters["max_grad_norm"])
-        self.optimizer.step()
-        self.model.clamp_logit_scales()
-        return loss.detach().double()
+
+        def encode(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+                found: dict[str, torch.Tensor] = self.parallel(batch, self.hyperparameters["augment"])
+            return found
+
+        def loss_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
+            return tripartite_loss(distributed.gather(outputs), left, right, labels=labels)["total"]
+
+        mine = distributed.share(indices)
+        parts = [mine[start : start + self.micro_batch] for start in range(0, len(mine), self.micro_batch)]
+        batches = [self.train.batch(part, self.device) for part in parts]
+        seed = self.trial["seed"] * 1_000_003 + step + (distributed.rank() << 40)
+        return backward(encode, batches, [seed + (position << 48) for position in range(len(parts))], loss_of)
 
     def _finish_epoch(self, train_loss: float) -> None:
         """Evaluates, writes the epoch's row of history, and decides whether to go on."""

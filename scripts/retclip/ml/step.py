@@ -1,0 +1,94 @@
+"""One optimiser step's forward and backward pass: each picture and text encoded once, whole or in micro-batches.
+
+Micro-batches are those of gradient caching (Gao et al. 2021, arXiv:2101.06983): the features of all of them come
+first, without what a backward pass needs; the loss of the whole batch gives the gradient of every feature; then
+each micro-batch is encoded once more and takes its features' gradients back through the model. Negatives, loss
+and gradients are those of the whole batch, at the memory of one micro-batch and a third forward pass.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from retclip.ml.augment import to_model_input
+
+if TYPE_CHECKING:
+    from retclip.ml.model import RetClip
+
+Outputs = dict[str, torch.Tensor]
+
+
+class OnBatches(torch.nn.Module):
+    """RetClip behind one call on a batch of Split.batch, for what wraps a module's call."""
+
+    def __init__(self, model: "RetClip") -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Any], augment: bool) -> Outputs:
+        return encode_batch(self.model, batch, augment)
+
+
+def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outputs:
+    """The outputs of RetClip.forward for a batch of Split.batch. Frozen towers run without a graph."""
+    left, right = model.visual(to_model_input(batch["pictures"], augment))[batch["eyes"]].unbind()
+    tokens = torch.cat([model.class_token(ids, mask) for ids, mask in batch["texts"]])
+    return model.outputs(left, right, {unit: tokens[rows] for unit, rows in batch["text_rows"].items()})
+
+
+def prepare_device(device: torch.device, precision: str) -> None:
+    """Lets a GPU use TF32 for what bf16 training leaves in fp32; asked for fp32, it keeps to it."""
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"
+        torch.backends.cudnn.allow_tf32 = precision == "bf16"
+
+
+def has_batch_norm(model: torch.nn.Module) -> bool:
+    """Whether a part of a batch, trained alone, would be normalised by statistics of its own."""
+    norms = (part for part in model.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm))
+    return any(norm.training for norm in norms)
+
+
+def backward(
+    encode: Callable[[dict[str, Any]], Outputs],
+    batches: list[dict[str, Any]],
+    seeds: list[int],
+    loss_of: Callable[[Outputs], torch.Tensor],
+) -> torch.Tensor:
+    """Adds the gradients of `loss_of` the whole batch's outputs to the model's; returns the loss, detached.
+
+    batches: the whole batch, or its micro-batches in order. seeds: of torch's generator before each of them is
+    encoded, so that both passes over a micro-batch drop out the same.
+    """
+    if len(batches) == 1:
+        torch.manual_seed(seeds[0])
+        loss = loss_of(encode(batches[0]))
+        loss.backward()
+        return loss.detach()
+
+    parts = []
+    with torch.no_grad():
+        for batch, seed in zip(batches, seeds, strict=True):
+            torch.manual_seed(seed)
+            parts.append(encode(batch))
+    # a scale is the same in every part
+    joined = {name: torch.cat([part[name] for part in parts]) if value.ndim else value
+              for name, value in parts[0].items()}  # fmt: skip
+    leaves = {name: value.detach().requires_grad_() for name, value in joined.items()}
+    loss = loss_of(leaves)
+    loss.backward()
+
+    start, last = 0, len(batches) - 1
+    for position, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):
+        torch.manual_seed(seed)
+        outputs = encode(batch)
+        end = start + len(outputs["image_features"])
+        given = {}
+        for name, value in outputs.items():
+            gradient = leaves[name].grad
+            if value.requires_grad and gradient is not None and (value.ndim or position == last):
+                given[name] = gradient[start:end] if value.ndim else gradient
+        torch.autograd.backward([outputs[name] for name in given], list(given.values()))
+        start = end
+    return loss.detach()

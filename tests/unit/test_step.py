@@ -1,0 +1,190 @@
+"""A step's shortcuts against the plain way: each picture and text once, micro-batches, too little memory."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from transformers import BertConfig, BertModel
+
+from retclip.data.store import write_store
+from retclip.ml import vision
+from retclip.ml.augment import to_model_input
+from retclip.ml.loader import Split
+from retclip.ml.loss import tripartite_loss
+from retclip.ml.model import RetClip
+from retclip.ml.state import StateFolder
+from retclip.ml.step import backward, encode_batch, has_batch_norm
+from retclip.ml.trainer import Trainer
+
+SIZE, WORDS, LONGEST = 32, 40, 20
+VIT = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "embed_dim": 32}
+EYES = ["both", "left", "both", "right", "both", "unknown", "left", "both"] * 4
+CPU = torch.device("cpu")
+
+
+def tokenize(texts, context_length):
+    """Ids as the text's own numbers; padded like a real tokenizer's."""
+    rows = [[int(word) for word in text.split()][:context_length] for text in texts]
+    length = max(map(len, rows))
+    ids = torch.tensor([row + [0] * (length - len(row)) for row in rows])
+    return ids, (torch.arange(length) < torch.tensor([len(row) for row in rows])[:, None]).long()
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    """32 samples with one or two eyes, whose texts are of every length and stand in several places."""
+    folder = tmp_path_factory.mktemp("data")
+    generator = np.random.default_rng(0)
+    texts = [" ".join(map(str, generator.integers(1, WORDS, generator.integers(3, LONGEST)))) for _ in EYES]
+    frame = pd.DataFrame({"sample_id": [f"s{i:02d}" for i in range(len(EYES))], "eyes": EYES, "text": texts})
+    frame["patient_id"] = frame["sample_id"]
+    frame["text_left"], frame["text_right"] = texts[1:] + texts[:1], texts
+    frame[["label", "label_left", "label_right"]] = "x"
+    frame.to_parquet(folder / "samples_train.parquet")
+    pictures = []
+    for sample, eyes in zip(frame["sample_id"], EYES, strict=True):
+        for side in {"both": ("left", "right"), "right": ("right",)}.get(eyes, ("left",)):
+            pictures.append((f"{sample}/{side}", generator.bytes(SIZE * SIZE * 3)))
+    write_store(folder / "train.lmdb", pictures, len(pictures), SIZE, "raw")
+    return folder
+
+
+@pytest.fixture(params=["eye", "patient"])
+def split(data_dir, request):
+    size = (data_dir / "train.lmdb").stat().st_size
+    fingerprint = {"classes": ["x"], "splits": {"train": {"lmdb_bytes": size}}, "label_level": "eye",
+                   "text_level": request.param}  # fmt: skip
+    made = Split(data_dir, "train", fingerprint, tokenize, LONGEST)
+    made.read = {unit: unit if request.param == "eye" else "patient" for unit in made.texts}
+    return made
+
+
+@pytest.fixture
+def net():
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    bert = BertModel(BertConfig(vocab_size=WORDS, **sizes, **dropout), add_pooling_layer=False)
+    return RetClip(vision.build_vision(VIT, SIZE)[0], bert, VIT["embed_dim"])
+
+
+def plain_outputs(net, split, indices):
+    """Every eye and every text one after the other, padded to the longest, by RetClip.forward."""
+    sides = [("left", "right") if eyes == "both" else ("right",) * 2 if eyes == "right" else ("left",) * 2
+             for eyes in np.array(EYES)[indices]]  # fmt: skip
+    names = split.frame["sample_id"].to_numpy()[indices]
+    images = [torch.stack([to_model_input(torch.from_numpy(split.store.get(f"{name}/{side[eye]}"))[None], False)[0]
+                           for name, side in zip(names, sides, strict=True)]) for eye in (0, 1)]  # fmt: skip
+    ids = {unit: tokenize([split.texts[split.read[unit]][i] for i in indices], LONGEST) for unit in split.texts}
+    return net(*images, *ids["patient"], text_ids_left=ids["left"][0], attention_mask_left=ids["left"][1],
+               text_ids_right=ids["right"][0], attention_mask_right=ids["right"][1])  # fmt: skip
+
+
+def gradients(net):
+    return {name: p.grad.clone() for name, p in net.named_parameters() if p.grad is not None}
+
+
+def test_a_batch_is_what_one_sample_after_the_other_is(split, net):
+    indices = np.random.default_rng(1).permutation(len(split))[:24]
+    batch = split.batch(indices, CPU)
+    assert len(batch["pictures"]) == sum(1 + (EYES[i] == "both") for i in indices)
+    present = torch.from_numpy(split.present[indices])
+    assert torch.equal(batch["present"], present)
+    loss = tripartite_loss(encode_batch(net, batch, augment=False), *present.unbind(1))
+    loss["total"].backward()
+    found = gradients(net)
+    net.zero_grad()
+    wanted = tripartite_loss(plain_outputs(net, split, indices), *present.unbind(1))
+    wanted["total"].backward()
+    for part, value in wanted.items():
+        torch.testing.assert_close(loss[part], value, rtol=1e-5, atol=1e-6)
+    for name, value in gradients(net).items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_short_texts_are_not_padded_to_the_longest(split):
+    chunks = split.batch(np.arange(len(split)), CPU)["texts"]
+    tokens = sum(ids.numel() for ids, _ in chunks)
+    assert tokens < 0.8 * sum(len(ids) for ids, _ in chunks) * max(ids.shape[1] for ids, _ in chunks)
+    assert all(mask.sum(1).max() == mask.shape[1] for _, mask in chunks)
+
+
+@pytest.mark.parametrize("parts", [2, 3, 8])
+def test_micro_batches_have_the_loss_and_gradients_of_the_whole(split, net, parts):
+    indices = np.random.default_rng(2).permutation(len(split))[:24]
+    left, right = torch.from_numpy(split.present[indices]).unbind(1)
+
+    def run(chunks):
+        net.zero_grad(set_to_none=True)
+        loss = backward(
+            lambda batch: encode_batch(net, batch, augment=False),
+            [split.batch(chunk, CPU) for chunk in chunks],
+            list(range(len(chunks))),
+            lambda outputs: tripartite_loss(outputs, left, right)["total"],
+        )
+        return loss, gradients(net)
+
+    whole, wanted = run([indices])
+    cached, found = run(np.array_split(indices, parts))
+    torch.testing.assert_close(cached, whole, rtol=1e-6, atol=1e-6)
+    assert found.keys() == wanted.keys()
+    for name, value in wanted.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+    assert wanted["logit_scale"] != 0
+
+
+class Small(torch.nn.Module):
+    """A device that holds the activations of so many pictures and no more."""
+
+    def __init__(self, tower, most):
+        super().__init__()
+        self.tower, self.most = tower, most
+
+    def forward(self, images):
+        if torch.is_grad_enabled() and len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.tower(images)
+
+
+HYPERPARAMETERS = {"learning_rate": 1e-3, "batch_size": 32, "warmup_steps": 0, "weight_decay": 0.1, "epochs": 1,
+                   "lr_scheduler": "constant", "optimizer": "adamw", "max_grad_norm": 1.0, "augment": False,
+                   "same_class_negatives": "keep", "patience": None, "context_length": LONGEST}  # fmt: skip
+
+
+def trainer_of(net, split, folder):
+    budget = {"stop_epoch": 1, "steps_per_epoch": 1, "total_steps": 1}
+    trial = {"id": "t", "seed": 1, "hyperparameters": HYPERPARAMETERS, "budget": budget, "class_prompts": {"x": ["1"]},
+             "selection_metric": "image_to_text_recall_at_10"}  # fmt: skip
+    return Trainer(trial, net, split, split, tokenize, CPU, "fp32", StateFolder(folder, "k"), 999)
+
+
+@pytest.mark.parametrize(("most", "status", "micro"), [(64, "completed", 32), (16, "completed", 8),
+                                                       (3, "out_of_memory", 4)])  # fmt: skip
+def test_a_batch_that_memory_does_not_hold_is_trained_in_parts(split, net, tmp_path, capsys, most, status, micro):
+    """The scores are those of a device that holds it; only where four patients are too many, it is a result."""
+    net.visual = Small(net.visual, most)
+    trainer = trainer_of(net, split, tmp_path)
+    outcome = trainer.run()
+    assert outcome.progress.status == status
+    assert trainer.micro_batch == micro
+    assert ("micro-batches of 16" in capsys.readouterr().err) == (most < 64)
+
+
+def test_scores_do_not_depend_on_micro_batches(split, net, tmp_path):
+    start = {name: value.clone() for name, value in net.state_dict().items()}
+    tower, losses = net.visual, []
+    for most in (64, 16):
+        net.visual = tower
+        net.load_state_dict(start)
+        net.visual = Small(tower, most)
+        losses.append(trainer_of(net, split, tmp_path / str(most)).run().progress.history[0]["val_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_batch_normalisation_is_never_trained_in_parts(split, net, tmp_path, capsys):
+    net.visual = Small(torch.nn.Sequential(net.visual, torch.nn.BatchNorm1d(VIT["embed_dim"])), 16)
+    assert has_batch_norm(net)
+    assert trainer_of(net, split, tmp_path).run().progress.status == "out_of_memory"
+    assert "batch normalisation cannot be trained in parts" in capsys.readouterr().err
+    net.freeze("vision")
+    assert not has_batch_norm(net.train())
