@@ -24,11 +24,11 @@ def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> 
     rate = hyperparameters["learning_rate"]
     match hyperparameters["optimizer"]:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON)
+            return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
         case "adam":
-            return torch.optim.Adam(groups, lr=rate, betas=BETAS, eps=EPSILON)
+            return torch.optim.Adam(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
         case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM)
+            return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM, fused=True)
     raise AssertionError(hyperparameters["optimizer"])
 
 
