@@ -60,6 +60,13 @@ plan: env  ## what a run would do and cost; CONFIG=my.yaml for yours
 	$(BIN)/snakemake -n --quiet $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
 	$(BIN)/snakemake plan_run --cores 1 --nolock --quiet all $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
 
+status: env  ## how far a run is; RUN=demo, at any time
+	@$(BIN)/python scripts/show_status.py --run-folder results/$(or $(RUN),demo)
+
+interim: env  ## the report of what has finished so far, in results/RUN/interim; RUN=demo, at any time
+	@$(BIN)/python scripts/build_report.py --interim --run-folder results/$(or $(RUN),demo) \
+	  --output-folder results/$(or $(RUN),demo)/interim
+
 fetch: env  ## all downloads, on the machine that has the net; CONFIG=my.yaml for yours
 	$(SNAKEMAKE) fetch $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
 
@@ -76,4 +83,4 @@ rulegraph: env  ## the picture of all rules, as Graphviz text
 clean:  ## remove results and state of the demo
 	rm -rf results/demo
 
-.PHONY: help env demo test bench-data bench-slurm lint lock reference plan fetch submit cancel rulegraph clean
+.PHONY: help env demo test bench-data bench-slurm lint lock reference plan status interim fetch submit cancel rulegraph clean

@@ -120,6 +120,16 @@ TRAININGS = {
 }
 
 
+def epochs_added(stage, trial):
+    """How many epochs a training adds: a later rung goes on where the one before it stood still."""
+    sections = {"confirm": {**CONFIG["phase2"], **CONFIG["confirm"]}, "encoders": CONFIG["final"]}
+    section = sections[stage] if stage in sections else CONFIG[stage]
+    if stage != "phase2" or CONFIG["phase2"]["strategy"] != "tpe_halving":
+        return section["epochs"]
+    rung, ends = PHASE2[trial].rung, CONFIG["phase2"]["rungs"]["epochs"]
+    return ends[rung] - (ends[rung - 1] if rung else 0)
+
+
 # --- recipes: what the config says of one trial, as the JSON that plan_trial reads --------------------------
 
 

@@ -1,27 +1,71 @@
-# Every stage's JSON, CSV and parquet -> report/index.html and its figures
+# run.json and every stage's JSON, CSV and parquet -> report/index.html and the files beside it
 # The config and what is known so far -> the plan, printed
 
 
 localrules:
+    record_run,
     build_report,
 
 
+rule record_run:
+    """The config and the trainings that follow from it, for whoever asks how far the run is."""
+    output:
+        "results/{run}/run.json",
+    params:
+        code=code_hash("record_run"),
+        config=canonical_json(CONFIG),
+        trainings=canonical_json(
+            {
+                stage: {trial: epochs_added(stage, trial) for trial in trials}
+                for stage, trials in TRAININGS.items()
+            }
+        ),
+    log:
+        "results/{run}/logs/record_run.log",
+    conda:
+        "../envs/report.yaml"
+    # first, since it is asked for while the others run
+    priority: 1
+    shell:
+        launch(
+            "record_run",
+            "--config {params.config:q}",
+            "--trainings {params.trainings:q}",
+            "--output {output}",
+        )
+
+
 FIGURES = {
+    "answer": (
+        "Result",
+        "The winner beside the default config and chance on test, and the gain with its interval.",
+    ),
     "class_counts": ("Data", "Labelled eyes or patients per class and split."),
-    "find_lr": ("Learning rate", "The range test: loss against learning rate."),
-    "rank_phase1": ("Search", "Phase 1: every trial of the grid with its standard error."),
-    "rank_phase2": ("Search", "Phase 2: every trial with its standard error."),
-    "learning_curves": ("Search", "Validation score per epoch."),
-    "winner_vs_default": ("Result", "The tuned winner beside the default config on test."),
+    "find_lr": ("Search", "The range test: loss against learning rate."),
+    "rank_phase1": ("Search", "Phase 1: the trials of the grid with their standard errors."),
+    "rank_phase2": ("Search", "Phase 2: the trials with their standard errors."),
+    "best_so_far": ("Search", "Phase 2: the best score so far, beside what random order would give."),
+    "parallel_coordinates": ("Search", "Phase 2: every trial as a line through its hyperparameters."),
+    **(
+        {"rung_cuts": ("Search", "Phase 2: validation curves, and where a rung cut them.")}
+        if CONFIG["phase2"]["strategy"] == "tpe_halving"
+        else {}
+    ),
+    "importances": ("Search", "Phase 2: how much of the scores' spread each hyperparameter explains."),
+    "learning_curves": ("Search", "Validation loss and score per epoch."),
+    "stability": ("Search", "How often each finalist wins when the validation patients are drawn again."),
     "encoders": ("Result", "The text encoders side by side on test, with chance."),
+    "per_class": ("Result", "Recall of each class on test, the winner and the default config."),
     "confusion_winner": ("Result", "Confusion matrix of the winner on test."),
     "confusion_baseline": ("Result", "Confusion matrix of the default config on test."),
+    "cost": ("Cost", "Device time of each stage, and how well it was used."),
 }
 
 
 rule build_report:
     """One self-contained page, and the same figures as files for snakemake --report."""
     input:
+        run="results/{run}/run.json",
         audit="results/{run}/data/audit.json",
         fingerprint="results/{run}/data/fingerprint.json",
         find_lr=multiext("results/{run}/find_lr/", "curve.csv", "suggestion.json"),
@@ -30,12 +74,13 @@ rule build_report:
             stage=["phase1", "phase2", *(["confirm"] if CONFIRM else [])],
         ),
         decisions=expand("results/{{run}}/{file}", file=["phase1/best.json", "phase2/best.json", "best.json"]),
+        bracket="results/{run}/phase2/bracket-0.json",
         searched=[
             f"results/{{run}}/{stage}/{trial}/{file}"
             for stage, trials in TRAININGS.items()
             if stage != "final"
             for trial in trials
-            for file in ("metrics.json", "history.csv")
+            for file in ("metrics.json", "history.csv", "val_predictions.parquet")
         ],
         encoders=expand(
             "results/{{run}}/encoders/{encoder}/leaderboard.csv",
@@ -49,23 +94,29 @@ rule build_report:
         recommendation="results/{run}/final/recommendation.json",
         importances="results/{run}/phase2/importances.csv",
     output:
-        page=report("results/{run}/report/index.html", category="Report"),
-        trials=report("results/{run}/report/trials.csv", category="Report"),
+        page=report("results/{run}/report/index.html", category="Report", caption="captions/page.rst"),
+        trials=report("results/{run}/report/trials.csv", category="Report", caption="captions/trials.rst"),
+        documents=[
+            f"results/{{run}}/report/{name}"
+            for name in ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
+        ],
+        tables=directory("results/{run}/report/tables"),
         figures=[
             report(
-                f"results/{{run}}/report/figures/{name}.svg", category=category, labels={"figure": caption}
+                f"results/{{run}}/report/figures/{name}.svg",
+                category=category,
+                caption=f"captions/{category.lower()}.rst",
+                labels={"figure": caption},
             )
             for name, (category, caption) in FIGURES.items()
         ],
+        pictures=[f"results/{{run}}/report/figures/{name}.png" for name in FIGURES],
     params:
         code=code_hash("build_report"),
         # a figure's style is no code, but it changes the page
         templates=folder_digest(REPOSITORY / "scripts/retclip/report/templates"),
-        private="--private" if CONFIG["privacy"]["private"] else "",
-        config=canonical_json(CONFIG),
-        trainings=canonical_json(TRAININGS),
         folder=lambda wildcards: f"results/{wildcards.run}",
-        figures=lambda wildcards, output: Path(output.figures[0]).parent,
+        report=lambda wildcards, output: Path(output.page).parent,
     log:
         "results/{run}/logs/build_report.log",
     benchmark:
@@ -76,12 +127,7 @@ rule build_report:
         launch(
             "build_report",
             "--run-folder {params.folder}",
-            "--config {params.config:q}",
-            "--trainings {params.trainings:q}",
-            "{params.private}",
-            "--output-page {output.page}",
-            "--output-trials {output.trials}",
-            "--output-figures {params.figures}",
+            "--output-folder {params.report}",
         )
 
 

@@ -1,36 +1,27 @@
-"""Writes the report of a run: one self-contained page, and its figures as files.
+"""Writes the report of a run: one self-contained page, and beside it every figure, table and number as a file.
 
-Reads what the stages wrote; chooses nothing. The page holds aggregates alone: no picture, text, id or path of a
-patient. With --private the paths that the config names are left out, too.
+Reads what the stages wrote; chooses nothing. Without privacy.private: false in the run's config, it holds aggregates
+alone: no picture, text, id or path of a patient. With --interim it is made of what has finished so far.
 """
 
 import argparse
-import json
 from pathlib import Path
 
 from retclip.core.logs import run_entry, say
 from retclip.report.inputs import read_run
 from retclip.report.page import build_report
-from retclip.report.privacy import without_paths
-from retclip.report.trials import write_trials
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--run-folder", type=Path, required=True, help="results/{run}")
-    parser.add_argument("--config", type=json.loads, required=True, help="the run's config, as JSON")
-    parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> ids of its trainings")
-    parser.add_argument("--private", action="store_true", help="leave out the paths that the config names")
-    parser.add_argument("--output-page", type=Path, required=True, help="index.html")
-    parser.add_argument("--output-trials", type=Path, required=True, help="CSV, one row a training")
-    parser.add_argument("--output-figures", type=Path, required=True, help="folder for {figure}.svg")
+    parser.add_argument("--run-folder", type=Path, required=True, help="results/{run}, with its run.json")
+    parser.add_argument("--interim", action="store_true", help="the run goes on: leave out what is not there yet")
+    parser.add_argument("--output-folder", type=Path, required=True, help="gets index.html, figures/, tables/, ...")
     options = parser.parse_args(arguments)
 
-    run = read_run(options.run_folder, options.trainings)
-    config = without_paths(options.config) if options.private else options.config
-    write_trials(run, options.output_trials)
-    build_report(run, config, options.output_page, options.output_figures)
-    say(f"the report: {options.output_page.resolve()}")
+    run = read_run(options.run_folder, options.interim)
+    build_report(run, options.output_folder)
+    say(f"the report: {(options.output_folder / 'index.html').resolve()}")
 
 
 if __name__ == "__main__":

@@ -8,8 +8,8 @@ from running import REPOSITORY, merged, planned_jobs, snakemake
 
 OVERLAYS = REPOSITORY / "config"
 SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
-ONCE = ("build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket", "rank_phase2",
-        "select_phase2", "estimate_importances", "rank_confirm", "select_best", "recommend_encoder",
+ONCE = ("record_run", "build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket",
+        "rank_phase2", "select_phase2", "estimate_importances", "rank_confirm", "select_best", "recommend_encoder",
         "build_report")  # fmt: skip
 
 

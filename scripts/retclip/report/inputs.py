@@ -1,10 +1,15 @@
-"""What the report is made of: every stage's JSON, CSV and parquet, read from the folder of a run."""
+"""What the report is made of: every stage's JSON, CSV and parquet, read from the folder of a run.
+
+While a run goes on, stages lack: what has not been written is None, an empty table or an empty list, and the page
+leaves out what needs it.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.core.config import HYPERPARAMETERS, Config
 from retclip.core.files import canonical_json, read_json
 from retclip.core.scores import ZERO_SHOT
 
@@ -23,6 +28,7 @@ class Training:
     id: str
     metrics: dict[str, Any]
     history: "pd.DataFrame"
+    folder: Path
 
     @property
     def trial(self) -> dict[str, Any]:
@@ -45,30 +51,53 @@ class Final(Training):
 
 @dataclass
 class RunFolder:
-    """A whole run, read."""
+    """A whole run, or as much of it as there is, read.
 
-    audit: dict[str, Any]
-    fingerprint: dict[str, Any]
-    curve: "pd.DataFrame"
-    suggestion: dict[str, Any]
+    planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
+    fingerprint, suggestion, bracket, recommendation (JSON) and curve, importances (tables): None where they lack.
+    """
+
+    config: Config
+    planned: dict[str, dict[str, int]]
+    interim: bool
+    audit: Any
+    fingerprint: Any
+    curve: Any
+    suggestion: Any
     boards: dict[str, "pd.DataFrame"]
     encoder_boards: dict[str, "pd.DataFrame"]
     decisions: dict[str, dict[str, Any]]
+    bracket: Any
+    importances: Any
     searched: dict[str, list[Training]]
     finals: list[Final]
-    recommendation: dict[str, Any]
+    recommendation: Any
 
     @property
     def metric(self) -> str:
         """The one metric that every choice of this run was made by."""
-        return self.decisions["best"]["metric_name"]
+        return self.config["selection"]["metric"]
 
     @property
     def test_metric(self) -> str:
         """What models are compared by on test: the metric of the choice where that is zero-shot, or where there
         is nothing else because nothing is labelled."""
-        unlabelled = self.fingerprint["label_level"] == "none"
+        unlabelled = self.fingerprint is not None and self.fingerprint["label_level"] == "none"
         return self.metric if self.metric in ZERO_SHOT or unlabelled else "zero_shot_balanced_accuracy"
+
+    @property
+    def is_decided(self) -> bool:
+        """A recipe was chosen, and it and the default config were opened on test."""
+        return "best" in self.decisions and bool(self.baselines()) and bool(self.winners(self.search_encoder))
+
+    def chance(self, metric: str) -> float | None:
+        """What guessing gives: on test where that was opened, before on validation."""
+        if self.finals:
+            return self.finals[0].evaluation["levels"]["chance"].get(metric)
+        for trainings in self.searched.values():
+            for training in trainings:
+                return training.metrics["val"]["levels"]["chance"].get(metric)
+        return None
 
     def trainings(self) -> dict[str, Sequence[Training]]:
         """Stage -> all its trainings, in the order of the stages."""
@@ -106,43 +135,94 @@ class RunFolder:
     @property
     def search_encoder(self) -> str:
         """The text encoder that the search tuned with; the baseline is trained with it, too."""
-        return self.baselines()[0].encoder
+        return self.config["model"]["search_encoder"]
 
     @property
     def encoders(self) -> list[str]:
-        """All text encoders, the search's first."""
+        """All text encoders that final trainings have, the search's first."""
         names = dict.fromkeys(final.encoder for final in self.finals if final.kind == "winner")
         return sorted(names, key=lambda name: name != self.search_encoder)
 
 
-def read_run(folder: Path, trainings: dict[str, list[str]]) -> RunFolder:
-    """Reads results/{run}. trainings: stage -> ids; what else lies there is left from an earlier config.
+def read_run(folder: Path, interim: bool = False) -> RunFolder:
+    """Reads results/{run}. What else lies there than run.json lists is left from an earlier config.
 
-    Raises FileNotFoundError, naming the file, where a stage has not been run.
+    Raises ValueError, naming the file, where a stage has not been run; unless interim, where it is left out.
     """
     import pandas as pd
 
-    stages = [stage for stage in STAGES if trainings[stage]]
-    encoders = sorted({name.split("-")[0] for name in trainings["encoders"]})
+    record = read_json(folder / "run.json")
+    planned = record["trainings"]
+    stages = [stage for stage in STAGES if planned[stage]]
+    encoders = sorted({name.split("-")[0] for name in planned["encoders"]})
+
+    def document(name: str) -> Any:
+        return None if interim and not (folder / name).is_file() else read_json(folder / name)
+
+    def table(name: str) -> "pd.DataFrame | None":
+        return None if interim and not (folder / name).is_file() else pd.read_csv(folder / name)
+
+    def finished(stage: str, file: str) -> list[Path]:
+        paths = [folder / stage / name / file for name in planned[stage]]
+        return [path for path in paths if path.is_file()] if interim else paths
+
+    searched = {
+        stage: [_training(path) for path in finished(stage, "metrics.json")]
+        for stage in [*stages, *(["encoders"] if encoders else [])]
+    }
+    decisions = {name: document(f"{name}/best.json".removeprefix("best/")) for name in ("phase1", "phase2", "best")}
+    boards = {stage: table(f"{stage}/leaderboard.csv") for stage in stages}
+    metric = record["config"]["selection"]["metric"]
+    for stage, board in boards.items():
+        if board is None and searched[stage]:
+            boards[stage] = provisional_board(searched[stage], metric)
+    importances = folder / "phase2/importances.csv"
     return RunFolder(
-        audit=read_json(folder / "data/audit.json"),
-        fingerprint=read_json(folder / "data/fingerprint.json"),
-        curve=pd.read_csv(folder / "find_lr/curve.csv"),
-        suggestion=read_json(folder / "find_lr/suggestion.json"),
-        boards={stage: pd.read_csv(folder / stage / "leaderboard.csv") for stage in stages},
-        encoder_boards={name: pd.read_csv(folder / "encoders" / name / "leaderboard.csv") for name in encoders},
-        decisions={
-            "phase1": read_json(folder / "phase1/best.json"),
-            "phase2": read_json(folder / "phase2/best.json"),
-            "best": read_json(folder / "best.json"),
-        },
-        searched={
-            stage: [_training(folder / stage / name / "metrics.json") for name in trainings[stage]]
-            for stage in [*stages, *(["encoders"] if encoders else [])]
-        },
-        finals=[_final(folder / "final" / name / "evaluation.json") for name in trainings["final"]],
-        recommendation=read_json(folder / "final/recommendation.json"),
+        config=record["config"],
+        planned=planned,
+        interim=interim,
+        audit=document("data/audit.json"),
+        fingerprint=document("data/fingerprint.json"),
+        curve=table("find_lr/curve.csv"),
+        suggestion=document("find_lr/suggestion.json"),
+        boards=_known(boards),
+        encoder_boards=_known({name: table(f"encoders/{name}/leaderboard.csv") for name in encoders}),
+        decisions=_known(decisions),
+        bracket=document("phase2/bracket-0.json"),
+        importances=pd.read_csv(importances) if importances.is_file() else None,
+        searched=searched,
+        finals=[_final(path) for path in finished("final", "evaluation.json")],
+        recommendation=document("final/recommendation.json"),
     )
+
+
+def provisional_board(trainings: list[Training], metric: str) -> "pd.DataFrame":
+    """What a leaderboard says, of the trainings that have finished: by score, with nothing compared or chosen."""
+    import pandas as pd
+
+    rows = [
+        {
+            "id": training.id,
+            "status": training.metrics["status"],
+            **{name: training.trial["configured"][name] for name in HYPERPARAMETERS},
+            "metric": training.metrics["val"][metric],
+            "standard_error": training.metrics["val"]["standard_error"].get(metric),
+            "difference": float("nan"),
+            "difference_se": float("nan"),
+            "epochs_trained": training.metrics["epochs"],
+            "device_seconds": training.metrics["device_seconds"],
+            "note": "",
+        }
+        for training in trainings
+    ]
+    board = pd.DataFrame(rows).sort_values("metric", ascending=False, na_position="last", ignore_index=True)
+    board[["metric", "standard_error"]] = board[["metric", "standard_error"]].astype(float)
+    board.insert(0, "rank", range(1, len(board) + 1))
+    return board
+
+
+def _known(entries: dict[str, Any]) -> dict[str, Any]:
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def _training(metrics: Path) -> Training:
@@ -152,7 +232,7 @@ def _training(metrics: Path) -> Training:
         history = pd.read_csv(metrics.with_name("history.csv"))
     except pd.errors.EmptyDataError:  # it diverged before its first evaluation
         history = pd.DataFrame({"epoch": []})
-    return Training(metrics.parent.name, read_json(metrics), history)
+    return Training(metrics.parent.name, read_json(metrics), history, metrics.parent)
 
 
 def _final(evaluation: Path) -> Final:
@@ -164,6 +244,7 @@ def _final(evaluation: Path) -> Final:
         training.id,
         training.metrics,
         training.history,
+        training.folder,
         kind if kind in KINDS else "winner",
         read_json(evaluation),
         pd.read_parquet(evaluation.with_name("predictions.parquet")),

@@ -1,0 +1,24 @@
+"""Writes down what a run is, before anything of it has finished: its config, and the trainings that follow from it.
+
+The report reads it, and while the run goes on `make status` and `make interim` do, which ask Snakemake nothing.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from retclip.core.files import write_json
+from retclip.core.logs import run_entry
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--config", type=json.loads, required=True, help="JSON: the checked config")
+    parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> id -> epochs it adds")
+    parser.add_argument("--output", type=Path, required=True, help="run.json")
+    options = parser.parse_args(arguments)
+    write_json(options.output, {"config": options.config, "trainings": options.trainings})
+
+
+if __name__ == "__main__":
+    run_entry(main)

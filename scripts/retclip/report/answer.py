@@ -1,0 +1,166 @@
+"""The answer in one paragraph, and the numbers to be seen first."""
+
+from typing import NamedTuple
+
+from retclip.core.scores import ZERO_SHOT
+from retclip.report import tables_search, wording
+from retclip.report.comparisons import Estimate, difference, holm, score
+from retclip.report.inputs import Final, RunFolder
+
+
+class Verdict(NamedTuple):
+    """What a run may claim. learned: the winner told the classes apart on test better than guessing, and better than
+    the control on shuffled texts where there is one. reason: why not, as a clause."""
+
+    learned: bool
+    reason: str
+
+
+def verdict(run: RunFolder) -> Verdict:
+    """Whether anything was learned from the texts; only zero-shot and retrieval scores can tell."""
+    winners = run.winners(run.search_encoder)
+    reached, chance = score(winners, run.test_metric), run.chance(run.test_metric)
+    if reached.value is None:
+        return Verdict(False, "the winner has no score on test")
+    if chance is not None and (reached.low is None or reached.low <= chance):
+        return Verdict(False, f"the winner's interval on test reaches down to chance ({wording.score(chance)})")
+    controls = [final for final in run.finals if final.kind == "control"]
+    if controls:
+        gap = difference(winners, controls, run.test_metric)
+        if not (gap.is_real and (gap.value or 0.0) > 0):
+            return Verdict(False, "the same recipe trained on texts shuffled between patients scores no worse")
+    return Verdict(True, "")
+
+
+def answer(run: RunFolder) -> list[str]:
+    """The result in sentences: the gain, the recipe, what it is measured against, the text encoder, the cost."""
+    metric = run.test_metric
+    winners, baselines = run.winners(run.search_encoder), run.baselines()
+    winner, baseline = score(winners, metric), score(baselines, metric)
+    counts = run.finals[0].evaluation["counts"]
+    patients = counts["scored_patients"] or counts["patients"]
+    kind = "zero-shot " if metric in ZERO_SHOT else ""
+    first = (
+        f"On {patients:,} test patients whom no choice has seen, the tuned recipe reaches a {kind}"
+        f"{wording.metric_name(metric)} of {_said(winner)}; the default config reaches {_said(baseline)}."
+    )
+    learned, reason = verdict(run)
+    if not learned:
+        return [
+            f"Nothing was learned that is better than chance: {reason}.",
+            first,
+            _against(run),
+            *_control(run),
+            *_probe(run, winners),
+            "So this run recommends neither a recipe nor a text encoder; look first at whether each text belongs to "
+            "its pictures.",
+            _cost(run),
+        ]
+    gain = difference(winners, baselines, metric)
+    return [
+        first,
+        _gain(gain, run.decisions["best"]["id"] == "defaults"),
+        _recipe(run),
+        _against(run),
+        *_control(run),
+        _encoder(run),
+        _cost(run),
+    ]
+
+
+def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
+    """(what, number, how sure) of the numbers to be seen first."""
+    metric = run.test_metric
+    winners, baselines = run.winners(run.search_encoder), run.baselines()
+    rows = (
+        ("tuned winner", score(winners, metric), wording.score),
+        ("default config", score(baselines, metric), wording.score),
+        ("gain by tuning", difference(winners, baselines, metric), wording.signed),
+    )
+    return [(name, write(value.value), wording.interval(value.low, value.high)) for name, value, write in rows]
+
+
+def _against(run: RunFolder) -> str:
+    levels = run.finals[0].evaluation["levels"]
+    largest = levels["majority"].get(run.test_metric)
+    always = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
+    return f"Guessing would give {wording.score(levels['chance'].get(run.test_metric))}{always}."
+
+
+def _cost(run: RunFolder) -> str:
+    trainings = [training for stage in run.paid().values() for training in stage]
+    seconds = sum(training.metrics["device_seconds"] for training in trainings)
+    return (
+        f"The search and the final models took {wording.count(len(trainings), 'training')} and "
+        f"{wording.duration(seconds)} of device time."
+    )
+
+
+def _probe(run: RunFolder, winners: list[Final]) -> list[str]:
+    """Why the linear probe is no consolation: it reads the pictures alone."""
+    values = [final.evaluation["linear_probe"].get(run.test_metric, {}).get("value") for final in winners]
+    known = [value for value in values if value is not None]
+    if not known:
+        return []
+    return [
+        f"The linear probe's {wording.score(sum(known) / len(known))} is no sign of the contrary: it is trained on the "
+        "labels, and would look as well if every text belonged to another patient."
+    ]
+
+
+def _recipe(run: RunFolder) -> str:
+    """What tuning changed, as values."""
+    table = tables_search.recipe(run)
+    rows = [table.rows[position] for position in sorted(table.marked)]
+    changed = [f"{name} {value} (default {default})" for name, value, default in rows]
+    return f"The recipe: {', '.join(changed)}." if changed else "The recipe is the default config."
+
+
+def _gain(gain: Estimate, kept_defaults: bool) -> str:
+    if kept_defaults:
+        return (
+            "No trial beat chance by two standard errors, so the default config was kept: "
+            "this run has nothing to recommend."
+        )
+    if gain.value is None:
+        return "The two cannot be compared: one of them has no score."
+    verdict = "a real difference" if gain.is_real else "not distinguishable from no difference at all"
+    return (
+        f"Tuning changed the score by {wording.signed(gain.value)} (95 % interval "
+        f"{wording.interval(gain.low, gain.high)}, paired over patients): {verdict}."
+    )
+
+
+def _control(run: RunFolder) -> list[str]:
+    """The winner beside the same recipe trained on shuffled texts, where that was asked for."""
+    controls = [final for final in run.finals if final.kind == "control"]
+    if not controls:
+        return []
+    gap = difference(run.winners(run.search_encoder), controls, run.test_metric)
+    learned = gap.is_real and (gap.value or 0.0) > 0
+    verdict = "so the texts taught it" if learned else "which does not differ: nothing was learned from the texts"
+    return [
+        "Trained on texts shuffled between patients, the same recipe scores "
+        f"{_said(score(controls, run.test_metric))}, {verdict}."
+    ]
+
+
+def _encoder(run: RunFolder) -> str:
+    recommended = run.recommendation["encoder"]
+    if recommended is None:
+        return "No text encoder can be recommended: no final training ended with a score."
+    others = [name for name in run.encoders if name != recommended]
+    if not others:
+        return f"The only text encoder is {recommended}."
+    gaps = {name: difference(run.winners(name), run.winners(recommended), run.test_metric) for name in others}
+    real = [f"{name} ({wording.signed(gaps[name].value)})" for name in holm(gaps)]
+    verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it for real"
+    if not real:
+        verdict = "on test, none of the others differs from it for sure"
+    return f"By validation, the text encoder to take is {recommended}; {verdict}."
+
+
+def _said(estimate: Estimate) -> str:
+    if estimate.low is None:
+        return wording.score(estimate.value)
+    return f"{wording.score(estimate.value)} (95 % interval {wording.interval(estimate.low, estimate.high)})"

@@ -1,0 +1,77 @@
+"""What a reader has to know before believing: warnings of every stage, and what data of this size cannot tell."""
+
+from retclip.core.scores import ZERO_SHOT
+from retclip.report import wording
+from retclip.report.comparisons import difference, score
+from retclip.report.inputs import RunFolder
+
+# A recall from fewer cases moves by a tenth or more with one of them.
+FEW_CASES = 10
+# A true difference of so many standard errors is found at the 5 % level in 80 % of studies: 1.96 + 0.84.
+DETECTABLE = 2.8
+
+
+def warnings(run: RunFolder) -> list[str]:
+    """From the choice of each stage, then from the controls, then from the audit."""
+    found = [
+        f"{wording.STAGE_NAMES[stage]}: {warning}"
+        for stage in ("phase1", "phase2")
+        for warning in run.decisions.get(stage, {}).get("warnings", [])
+    ]
+    final = run.decisions.get("best", {}).get("warnings", [])
+    found += [warning for warning in final if not any(warning in line for line in found)]
+    for control in (final for final in run.finals if final.kind == "control"):
+        estimate = score([control], run.test_metric)
+        chance = control.evaluation["levels"]["chance"].get(run.test_metric)
+        if estimate.low is not None and chance is not None and not estimate.low <= chance <= (estimate.high or 1.0):
+            found.append(
+                f"The control with shuffled texts scores {wording.score(estimate.value)} "
+                f"({wording.interval(estimate.low, estimate.high)}), not chance: look for a leak."
+            )
+    return [*found, *(run.audit["warnings"] if run.audit else [])]
+
+
+def limits(run: RunFolder) -> list[str]:
+    """What the test split's size lets one conclude, and what it does not."""
+    metric = run.test_metric
+    winners, baselines = run.winners(run.search_encoder), run.baselines()
+    counts = run.finals[0].evaluation["counts"]
+    patients = counts["scored_patients"] or counts["patients"]
+    everyone = sum(split["patients"] for split in run.audit["splits"].values())
+    reached, gain = score(winners, metric), difference(winners, baselines, metric)
+    said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored."]
+    if reached.low is not None and reached.high is not None:
+        width = reached.high - reached.low
+        said.append(
+            f"Can be said: the winner's {wording.metric_name(metric)} lies between {wording.score(reached.low)} and "
+            f"{wording.score(reached.high)} (95 %), which is {wording.score(width)} wide."
+        )
+    if gain.standard_error:
+        smallest = DETECTABLE * gain.standard_error
+        said.append(
+            f"Cannot be said: whether a gain smaller than about {wording.score(smallest)} is there. With so many "
+            "patients, four of five studies would find a true gain of that size, and fewer a smaller one."
+        )
+    if metric in ZERO_SHOT:
+        said += _few_cases(run)
+    if len(winners) == 1:
+        said.append("Cannot be said: how much another seed of the final training would change; there is one.")
+    return said
+
+
+def _few_cases(run: RunFolder) -> list[str]:
+    rows = run.winners(run.search_encoder)[0].evaluation["per_class"]
+    absent = [row["class"] for row in rows if row["count"] == 0]
+    few = [f"{row['class']} ({row['count']})" for row in rows if 0 < row["count"] < FEW_CASES]
+    said = []
+    if few:
+        said.append(
+            f"Cannot be said: anything about {'this class' if len(few) == 1 else 'these classes'} alone, which "
+            f"{'has' if len(few) == 1 else 'have'} fewer than {FEW_CASES} test samples, so that one more or less moves "
+            f"the recall by a tenth or more: {', '.join(few)}."
+        )
+    if absent:
+        said.append(f"Cannot be said: anything about {', '.join(absent)}; the test split has none.")
+    if not few and not absent:
+        said.append(f"Every class has at least {min(row['count'] for row in rows)} test samples.")
+    return said

@@ -1,0 +1,20 @@
+"""A table of the report: rows of cells that a person reads, ready for the template and for a CSV file."""
+
+from typing import Any, NamedTuple
+
+from retclip.report import wording
+from retclip.report.comparisons import Estimate
+
+
+class Table(NamedTuple):
+    """Column heads and rows of text; the rows at `marked` are set off. The first column names the row."""
+
+    heads: list[str]
+    rows: list[list[str]]
+    marked: frozenset[int] = frozenset()
+
+
+def with_interval(estimate: Estimate, write: Any = wording.score) -> str:
+    if estimate.low is None:
+        return write(estimate.value)
+    return f"{write(estimate.value)} ({wording.interval(estimate.low, estimate.high)})"

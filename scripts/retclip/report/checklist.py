@@ -1,0 +1,37 @@
+"""Which items of TRIPOD+AI and CLAIM this run answers, and where on the page; the rest is the authors' to write."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from retclip.report.inputs import RunFolder
+
+ITEMS = Path(__file__).parent / "templates/checklist.yaml"
+AUTHORS = "not in the data of a run: for the authors to write"
+
+
+class Item(NamedTuple):
+    """where: the numbers in both statements. anchor: a section of the page, None where the run cannot answer."""
+
+    where: str
+    item: str
+    answer: str
+    anchor: str | None
+
+
+def checklist(run: RunFolder) -> list[Item]:
+    """Every item with this run's answer."""
+    import yaml
+
+    config = run.config
+    shuffled = config["controls"]["shuffled_texts"]
+    words = {
+        "counts": "counts alone, since the run is private" if config["privacy"]["private"] else "counts",
+        "control": "control on shuffled texts" if shuffled else "no control on shuffled texts",
+        "seeds": config["final"]["seeds"],
+        "external": ", ".join(config["evaluation"].get("external_tests", {})) or "none was configured",
+    }
+    entries = yaml.safe_load(ITEMS.read_text(encoding="utf-8"))
+    return [
+        Item(where, item, AUTHORS if answer is None else answer.format(**words), anchor)
+        for where, item, answer, anchor in entries
+    ]

@@ -1,0 +1,108 @@
+"""How sure the choice is: whether other patients, seeds or luck would have chosen another trial."""
+
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from retclip.core.scores import draws_of
+from retclip.report.inputs import RunFolder, Training
+
+# So many of the best are resampled; whoever is further behind wins no resample.
+CONTENDERS = 8
+BAND = (0.05, 0.5, 0.95)
+ORDERS = 2000
+
+
+class Reference(NamedTuple):
+    """quantiles: [3, trials] of the best so far (see BAND); label: what was drawn at random."""
+
+    quantiles: np.ndarray
+    label: str
+
+
+def best_so_far(scores: list[float | None]) -> np.ndarray:
+    """The running maximum [N]; NaN until the first score."""
+    values = np.array([np.nan if score is None else score for score in scores], dtype=float)
+    return np.fmax.accumulate(values)
+
+
+def random_reference(run: RunFolder) -> Reference | None:
+    """Where the best so far of random trials would run, [3, trials].
+
+    Where every trial was drawn without looking at earlier ones, in the band lie the orders in which they might have
+    come. Where the search learned, its first round alone is random: so many trials are drawn from that with
+    replacement, which cannot exceed the best of it.
+    """
+    trials = run.searched["phase2"]
+    scores = np.array([_number(trial.metrics["val"][run.metric]) for trial in trials])
+    generator = np.random.default_rng(0)
+    if run.config["phase2"]["strategy"] in ("random", "qmc", "grid"):
+        pool, label = scores, "random orders of the same trials, 90 %"
+        drawn = np.array([generator.permutation(pool) for _ in range(ORDERS)])
+    else:
+        first = np.array([trial.id.startswith("b0r0") for trial in trials])
+        pool, label = scores[first], f"random trials, drawn from the first {first.sum()}, 90 %"
+        drawn = generator.choice(pool, (ORDERS, len(scores))) if len(pool) else np.zeros((0, 0))
+    if np.isfinite(pool).sum() < 2:
+        return None
+    reached = np.fmax.accumulate(drawn, axis=1)
+    return Reference(np.nanquantile(np.nan_to_num(reached, nan=np.nanmin(pool)), BAND, axis=0), label)
+
+
+def winning_shares(run: RunFolder, stage: str) -> dict[str, float]:
+    """Candidate -> the share of resamples of the validation patients in which it scores best; best first.
+
+    Empty with fewer than two candidates that have scores.
+    """
+    candidates = candidates_of(run, stage)
+    if len(candidates) < 2:
+        return {}
+    draws = np.array(
+        [np.mean([_draws(run.metric, one.folder) for one in members], axis=0) for members in candidates.values()]
+    )
+    draws = draws[:, np.isfinite(draws).all(axis=0)]
+    if not draws.size:
+        return {}
+    wins = np.bincount(draws.argmax(axis=0), minlength=len(draws)) / draws.shape[1]
+    return dict(zip(candidates, wins.tolist(), strict=True))
+
+
+def candidates_of(run: RunFolder, stage: str) -> dict[str, list[Training]]:
+    """The best of a leaderboard that may be chosen -> their trainings: one, or one per fresh seed."""
+    if stage not in run.boards or (stage not in run.decisions and stage != "confirm"):
+        return {}
+    board = run.boards[stage]
+    notes = board["note"].fillna("")
+    able = board[board["metric"].notna() & ~notes.str.startswith(("equal to", "stopped on"))].head(CONTENDERS)
+    trainings = {training.id: training for training in run.searched[stage]}
+    members = {
+        name: [t for key, t in trainings.items() if key == name or (stage == "confirm" and key.startswith(f"{name}s"))]
+        for name in able["id"]
+    }
+    return {name: found for name, found in members.items() if found}
+
+
+def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
+    """Fresh seed -> the finalist that it alone would have chosen."""
+    finalists = candidates_of(run, "confirm")
+    best: dict[int, tuple[float, str]] = {}
+    for name, trainings in finalists.items():
+        for training in trainings:
+            score = training.metrics["val"][run.metric]
+            seed = training.trial["seed"]
+            if score is not None and score > best.get(seed, (-np.inf, ""))[0]:
+                best[seed] = score, name
+    return {seed: name for seed, (_, name) in sorted(best.items())}
+
+
+@lru_cache(maxsize=64)
+def _draws(metric: str, folder: Path) -> np.ndarray:
+    import pandas as pd
+
+    return draws_of(metric, pd.read_parquet(folder / "val_predictions.parquet"))
+
+
+def _number(score: float | None) -> float:
+    return np.nan if score is None else score
