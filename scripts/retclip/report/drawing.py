@@ -62,6 +62,11 @@ def level_line(axes: "Axes", level: float | None, label: str = "chance", vertica
         draw(level, color=colour, linestyle=style, linewidth=1.2, label=label)
 
 
+def plain_ticks(axes: "Axes") -> None:
+    """0.001 in place of a formula on a logarithmic axis, since no text here is read as a formula."""
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+
+
 def whiskers(axes: "Axes", position: float, value: float, low: float | None, high: float | None, **style) -> None:
     """A point with its interval, lying."""
     if low is not None and high is not None:

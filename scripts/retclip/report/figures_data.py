@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retclip.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, nothing, subplots
+from retclip.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, nothing, plain_ticks, subplots
 from retclip.report.inputs import RunFolder
 from retclip.report.wording import setting
 
@@ -47,5 +47,6 @@ def find_lr(run: RunFolder) -> "Figure":
         chosen = run.decisions["best"]["hyperparameters"]["learning_rate"]
         axes.axvline(chosen, color=GREEN, linestyle=":", label=f"chosen by the search {setting(chosen)}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    plain_ticks(axes)
     axes.legend()
     return figure

@@ -159,7 +159,7 @@ def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]]) -> None:
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(gaps)), [label for label, _ in gaps])
     axes.set_ylim(-0.6, len(gaps) - 0.4)
-    axes.set_xlabel("difference, 95 % interval")
+    axes.set_xlabel("difference (95 %)")
     axes.grid(axis="y", visible=False)
 
 

@@ -1,12 +1,12 @@
 """Figures of the search: rankings, the best so far, trials as lines, rungs, curves, and how sure the choice is."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retclip.core.config import HYPERPARAMETERS
 from retclip.core.files import canonical_json
-from retclip.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, WIDTH, level_line, nothing, subplots
+from retclip.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, WIDTH, level_line, nothing, plain_ticks, subplots
 from retclip.report.inputs import Final, RunFolder, Training
 from retclip.report.stability import best_so_far as best_so_far_of
 from retclip.report.stability import random_reference, winning_shares
@@ -49,6 +49,7 @@ def best_so_far(run: RunFolder) -> "Figure":
     axes.scatter(places, [np.nan if s is None else s for s in scores], color=BLUE, alpha=0.6, s=18, label="trial")
     axes.step(places, found, where="post", color=GREEN, linewidth=2, label="best so far")
     level_line(axes, run.chance(run.metric))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.set(xlabel="trials of Phase 2, in the order of their proposal", ylabel=f"validation {metric_name(run.metric)}")
     axes.legend(loc="best")
     return figure
@@ -57,7 +58,7 @@ def best_so_far(run: RunFolder) -> "Figure":
 def parallel_coordinates(run: RunFolder) -> "Figure":
     """Every trial of Phase 2 as a line through its hyperparameters, coloured by its score."""
     import matplotlib.pyplot as plt
-    from matplotlib.colors import Normalize
+    from matplotlib.patheffects import withStroke
 
     board = run.boards["phase2"]
     board = board[board["metric"].notna()].sort_values("metric")
@@ -75,21 +76,20 @@ def parallel_coordinates(run: RunFolder) -> "Figure":
         best = row == len(board) - 1
         axes.plot(range(len(heights)), heights, color=colours((score - low) / span),
                   alpha=1.0 if best else 0.6, linewidth=2.6 if best else 1.0)  # fmt: skip
+    beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "fontsize": 8, "va": "center",
+                              "path_effects": [withStroke(linewidth=3, foreground="white")]}  # fmt: skip
     for position, column in enumerate(columns):
         for place, label in column.ticks:
             axes.annotate(
                 label, (position, place), xytext=(5, 0), textcoords="offset points", fontsize=7.5, va="center"
             )
     for place, value in ((0.0, low), (1.0, high)):
-        axes.annotate(f"{value:.3f}", (len(columns), place), xytext=(5, 0), textcoords="offset points", fontsize=7.5,
-                      va="center")  # fmt: skip
+        axes.annotate(f"{value:.3f}", (len(columns), place), **beside)
     axes.set_xticks(range(len(columns) + 1), [*map(hyperparameter_name, names), "score"], fontsize=8)
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(columns) + 0.4)
     axes.grid(axis="x", visible=True)
     axes.spines["left"].set_visible(False)
-    scale = plt.cm.ScalarMappable(Normalize(low, high), colours)
-    figure.colorbar(scale, ax=axes, label=f"validation {metric_name(run.metric)}", aspect=30, pad=0.02)
     return figure
 
 
@@ -263,6 +263,7 @@ def _slice(axes: "Axes", run: RunFolder, board: "pd.DataFrame", name: str, chose
     values = board[name]
     if name in LOGARITHMIC:
         axes.set_xscale("log")
+        plain_ticks(axes)
     if values.nunique() <= 6:
         ticks = sorted(values.dropna().unique())
         axes.set_xticks(ticks, [setting(value) for value in ticks])
