@@ -121,7 +121,9 @@ def rung_cuts(run: RunFolder) -> "Figure":
 
 def importances(run: RunFolder) -> "Figure":
     """How much of the scores' spread each hyperparameter explains, with 95 % intervals."""
-    table = run.importances.sort_values("value")
+    table = run.importances.dropna(subset=["value"]).sort_values("value")
+    if table.empty:
+        return nothing("too few trials of Phase 2 to tell")
     figure, axes = subplots(height=0.4 * len(table) + 1.0)
     for position, (_, row) in enumerate(table.iterrows()):
         axes.barh(position, row["value"], color=BLUE, height=0.6)
