@@ -1,4 +1,5 @@
 # What every stage shares: the checked config, the ids of all jobs, recipes, code hashes and launch(). No rules.
+import json
 import os
 import re
 import shlex
@@ -263,6 +264,48 @@ def vision_weights():
     return [f"resources/vision/{sha256_of(MODEL['vision'])[:12]}.safetensors"]
 
 
+# --- frozen towers: what they make of the data is computed once, and shared by all trials ---------------------
+
+FROZEN = {"none": [], "vision": ["vision"], "text": ["text"], "both": ["vision", "text"]}[MODEL["freeze"]]
+# augmented pictures are new in every step, and random weights are others for every seed
+CACHES_VISION = "vision" in FROZEN and not TRAINING["augment"] and bool(vision_weights())
+CACHES_TEXT = "text" in FROZEN
+
+
+def vision_features():
+    return [f"results/{RUN}/features/vision.safetensors"] if CACHES_VISION else []
+
+
+def text_features(encoder):
+    return [f"results/{RUN}/features/text-{encoder}.safetensors"] if CACHES_TEXT else []
+
+
+def features_recipe(encoder):
+    """Of trial.json, what both towers need; nothing that differs between trials."""
+    entry = json.loads(recipe("", "", {}, epochs=None, encoder=encoder))
+    return canonical_json(
+        {
+            **{name: entry[name] for name in ("text_encoder", "encoder", "vision", "image_size")},
+            "seed": 0,
+            "hyperparameters": {
+                "freeze": "both",
+                "temperature": 1.0,
+                "learnable_temperature": False,
+                "context_length": MODEL["context_length"],
+                "precision": TRAINING["precision"],
+            },
+        }
+    )
+
+
+def features_flags(input):
+    given = {
+        "--vision-features": input.get("vision_features"),
+        "--text-features": input.get("text_features"),
+    }
+    return " ".join(f"{flag} {shlex.quote(str(path))}" for flag, path in given.items() if path)
+
+
 # --- the data: flags that only some sources know --------------------------------------------------------------
 
 IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
@@ -353,6 +396,7 @@ TRAINING_FLAGS = (
     "--data-dir {params.data}",
     "--encoder-dir {input.encoder:q}",
     "{params.vision}",
+    "{params.features}",
     "--state-dir results/{wildcards.run}/state",
     "--code {params.code}",
     "--device {params.device}",
@@ -362,13 +406,18 @@ TRAINING_FLAGS = (
 )
 
 
-def training_inputs(stage):
-    """The trial and the train and val splits. The audit is no input: it may change without retraining anything."""
+def training_inputs(stage, encoder_of=lambda wildcards: SEARCH_ENCODER):
+    """The trial, the train and val splits, and what frozen towers made of them (encoder_of: wildcards -> name).
+
+    The audit is no input: it may change without retraining anything.
+    """
     return {
         "trial": f"results/{{run}}/{stage}/{{trial}}/trial.json",
         "samples": expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val"]),
         "stores": expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
         "fingerprint": "results/{run}/data/fingerprint.json",
+        "vision_features": vision_features(),
+        "text_features": lambda wildcards: text_features(encoder_of(wildcards)),
     }
 
 
@@ -377,6 +426,7 @@ def training_params():
         "code": code_hash("train_trial"),
         "data": lambda wildcards, input: Path(input.fingerprint).parent,
         "vision": lambda wildcards, input: vision_flag(input),
+        "features": lambda wildcards, input: features_flags(input),
         "folder": lambda wildcards, input: Path(input.trial).parent,
         "device": TRAINING["device"],
     }

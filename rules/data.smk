@@ -1,5 +1,6 @@
 # Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
 # Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
+# A frozen tower and the data -> features/vision.safetensors, features/text-{encoder}.safetensors
 
 # What build_lmdb reads: the user's table and pictures, or what the demo draws, or what the hub has.
 MANIFEST = f"results/{RUN}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
@@ -258,3 +259,60 @@ rule fetch:
         IMAGE_ROOT if "hub_dataset" in DATA else [],
         [encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
         vision_weights(),
+
+
+if CACHES_VISION or CACHES_TEXT:
+
+    def cached_encoder(wildcards):
+        return wildcards.tower.removeprefix("text-") if wildcards.tower != "vision" else SEARCH_ENCODER
+
+    rule cache_features:
+        """A frozen tower over train and val, once for all trials."""
+        input:
+            samples=expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val"]),
+            stores=expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
+            fingerprint="results/{run}/data/fingerprint.json",
+            encoder=lambda wildcards: encoder_dir(cached_encoder(wildcards)),
+            vision=vision_weights(),
+        output:
+            "results/{run}/features/{tower}.safetensors",
+        wildcard_constraints:
+            tower="vision|" + "|".join(f"text-{encoder}" for encoder in MODEL["text_encoders"]),
+        params:
+            code=code_hash("cache_features"),
+            recipe=lambda wildcards: features_recipe(cached_encoder(wildcards)),
+            tower=lambda wildcards: wildcards.tower.split("-")[0],
+            data=lambda wildcards, input: Path(input.fingerprint).parent,
+            vision=lambda wildcards, input: vision_flag(input),
+            device=TRAINING["device"],
+        log:
+            "results/{run}/logs/cache_features/{tower}.log",
+        benchmark:
+            "results/{run}/benchmarks/cache_features/{tower}.tsv"
+        threads: 1
+        resources:
+            **{
+                **requested(
+                    lambda input: {
+                        "mem_mb": requests.memory_mb(64, DATA["image_size"], GPUS),
+                        "runtime": requests.runtime_minutes(
+                            sum(split["samples"] for split in planned(input.fingerprint)["splits"].values()),
+                            GPUS,
+                        ),
+                    }
+                ),
+                "gpu": min(1, GPUS),
+            },
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "cache_features",
+                "--recipe {params.recipe:q}",
+                "--tower {params.tower}",
+                "--data-dir {params.data}",
+                "--encoder-dir {input.encoder:q}",
+                "{params.vision}",
+                "--device {params.device}",
+                "--output {output}",
+            )

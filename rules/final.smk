@@ -48,7 +48,7 @@ rule plan_encoder_trial:
 
 use rule train_phase1_trial as train_encoder_trial with:
     input:
-        **training_inputs("encoders"),
+        **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial]["encoder"]),
         encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial]["encoder"]),
         vision=vision_weights(),
     output:
@@ -127,7 +127,7 @@ rule train_final:
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
-        **training_inputs("final"),
+        **training_inputs("final", lambda wildcards: FINALS[wildcards.trial]["encoder"]),
         encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial]["encoder"]),
         vision=vision_weights(),
     output:

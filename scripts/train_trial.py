@@ -28,6 +28,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
     parser.add_argument("--vision-weights", type=Path, help="initial weights of the image tower")
+    parser.add_argument("--vision-features", type=Path, help="of a frozen image tower, by cache_features")
+    parser.add_argument("--text-features", type=Path, help="of a frozen text tower, by cache_features")
     parser.add_argument("--state-dir", type=Path, required=True, help="results/{run}/state")
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -72,6 +74,7 @@ def _train(
     import pandas as pd
 
     from retclip.ml.assemble import build_model
+    from retclip.ml.frozen import features_key, read_features, serves
     from retclip.ml.loader import Split
     from retclip.ml.rescoring import keep_weights, restore_weights, score_again
     from retclip.ml.results import metrics_document
@@ -82,6 +85,11 @@ def _train(
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     reading = trial["encoder"]
+    encoder = read_json(options.encoder_dir / "source.json")
+    frozen: dict[str, Any] = {}
+    for tower, path in (("vision", options.vision_features), ("text", options.text_features)):
+        if path and serves(tower, hyperparameters):
+            frozen |= read_features(path, features_key(tower, trial, data, encoder, precision))
     tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
     read = partial(
         Split,
@@ -91,6 +99,7 @@ def _train(
         context_length=hyperparameters["context_length"],
         seed=trial["seed"],
         text_columns=reading["texts"],
+        frozen=frozen,
     )
     val = read("val", samples=budget["val_samples"])
     model = build_model(trial, options.encoder_dir, options.vision_weights)

@@ -9,6 +9,7 @@ from transformers import BertConfig, BertModel
 from retclip.data.store import write_store
 from retclip.ml import vision
 from retclip.ml.augment import to_model_input
+from retclip.ml.frozen import eye_features, serves, text_tokens
 from retclip.ml.loader import Split
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.model import RetClip
@@ -55,6 +56,7 @@ def split(data_dir, request):
     fingerprint = {"classes": ["x"], "splits": {"train": {"lmdb_bytes": size}}, "label_level": "eye",
                    "text_level": request.param}  # fmt: skip
     made = Split(data_dir, "train", fingerprint, tokenize, LONGEST)
+    made.fingerprint = fingerprint
     made.read = {unit: unit if request.param == "eye" else "patient" for unit in made.texts}
     return made
 
@@ -188,3 +190,30 @@ def test_batch_normalisation_is_never_trained_in_parts(split, net, tmp_path, cap
     assert "batch normalisation cannot be trained in parts" in capsys.readouterr().err
     net.freeze("vision")
     assert not has_batch_norm(net.train())
+
+
+@pytest.mark.parametrize(
+    ("freeze", "augment", "served"),
+    [
+        ("both", False, {"vision", "text"}),
+        ("both", True, {"text"}),
+        ("vision", False, {"vision"}),
+        ("none", False, set()),
+    ],
+)
+def test_only_what_a_trial_freezes_is_read_from_features(freeze, augment, served):
+    values = {"freeze": freeze, "augment": augment}
+    assert {tower for tower in ("vision", "text") if serves(tower, values)} == served
+
+
+def test_frozen_features_stand_for_their_towers_in_a_subset_with_shuffled_texts(split, net, data_dir):
+    frozen = {"train.eyes": eye_features(net, split, CPU, "fp32"),
+              "train.texts": text_tokens(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
+    made = [Split(data_dir, "train", split.fingerprint, tokenize, LONGEST, samples=20, seed=4, shuffle_texts=True,
+                  frozen=given) for given in ({}, frozen)]  # fmt: skip
+    made[0].store = split.store  # lmdb opens a file once in a process
+    indices = np.random.default_rng(5).permutation(len(made[0]))
+    plain, cached = (encode_batch(net.eval(), one.batch(indices, CPU), augment=False) for one in made)
+    assert len(indices) == 20
+    for name, value in plain.items():
+        torch.testing.assert_close(cached[name], value, rtol=1e-4, atol=1e-5)

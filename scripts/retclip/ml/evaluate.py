@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -89,12 +90,25 @@ def class_features(
     prompts = [prompt for label in classes for prompt in class_prompts[label]]
     owner = torch.tensor([i for i, label in enumerate(classes) for _ in class_prompts[label]])
     ids, mask = tokenize(prompts, context_length)
-    tokens = model.class_token(ids.to(device), mask.to(device))
+    tokens = _prompt_tokens(model, ids.to(device), mask.to(device))
     for unit in ("left", "right", "patient"):
         encoded = model.text_feature(tokens, unit).float().cpu()
         sums = torch.zeros(len(classes), encoded.shape[1]).index_add_(0, owner, encoded)
         features[unit] = torch.nn.functional.normalize(sums, dim=1)
     return features
+
+
+# What a frozen text tower made of the class prompts: the same after every epoch.
+_frozen_tokens: WeakKeyDictionary["RetClip", tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
+
+
+def _prompt_tokens(model: "RetClip", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    if not model.is_frozen(model.bert):
+        return model.class_token(ids, mask)
+    known = _frozen_tokens.get(model)
+    if known is None or not torch.equal(known[0], ids):
+        known = _frozen_tokens[model] = ids, model.class_token(ids, mask)
+    return known[1]
 
 
 def evaluate(

@@ -41,39 +41,58 @@ class Split:
         seed: int = 0,
         shuffle_texts: bool = False,
         text_columns: dict[str, str] | None = None,
+        frozen: dict[str, torch.Tensor] | None = None,
     ) -> None:
-        """text_columns: unit -> column, for an encoder that reads other texts than TEXT_COLUMNS."""
+        """text_columns: unit -> column, for an encoder that reads other texts than TEXT_COLUMNS. frozen: what
+        retclip.ml.frozen.read_features gives; towers that it knows are then not needed for this split."""
         import pandas as pd
 
         frame = pd.read_parquet(Path(data_dir) / f"samples_{name}.parquet")
+        eyes = frame["eyes"].to_numpy()
+        keys, eye_rows = _pictures(frame["sample_id"].tolist(), eyes)
+        texts = {unit: np.asarray(_texts(frame, unit, text_columns), dtype=object) for unit in TEXT_COLUMNS}
+        self.different_texts, places = np.unique(np.stack(list(texts.values())), return_inverse=True)
+        text_rows = dict(zip(texts, places.reshape(len(texts), -1), strict=True))
+        chosen = np.arange(len(frame))
         if samples is not None and samples < len(frame):
-            frame = frame.iloc[np.sort(stratified_subset(frame, samples, seed))]
-        self.frame = frame.reset_index(drop=True)
+            chosen = np.sort(stratified_subset(frame, samples, seed))
+        self.frame = frame.iloc[chosen].reset_index(drop=True)
         self.classes: list[str] = fingerprint["classes"]
         self.store = Store(Path(data_dir) / f"{name}.lmdb", fingerprint["splits"][name]["lmdb_bytes"])
-        eyes = self.frame["eyes"].to_numpy()
-        self.present = np.stack([np.isin(eyes, ("left", "both")), np.isin(eyes, ("right", "both"))], axis=1)
-        self.picture_keys, self._eye_rows = _pictures(self.frame["sample_id"].tolist(), eyes)
-        self._held: torch.Tensor | None = None
+        self.present = np.stack([np.isin(eyes, ("left", "both")), np.isin(eyes, ("right", "both"))], axis=1)[chosen]
         self.targets = _targets(self.frame, self.classes, fingerprint["label_level"])
         self.label_codes = {unit: _codes(self.frame, unit) for unit in UNITS}
-        self.texts = {unit: _texts(self.frame, unit, text_columns) for unit in TEXT_COLUMNS}
-        if shuffle_texts:
-            # the negative control: one permutation for all three texts, so that only the pairing is lost
-            order = np.random.default_rng(seed).permutation(len(self.frame))
-            self.texts = {unit: [texts[i] for i in order] for unit, texts in self.texts.items()}
+        # the negative control: one permutation for all three texts, so that only the pairing is lost
+        read = np.random.default_rng(seed).permutation(chosen) if shuffle_texts else chosen
+        self.texts = {unit: column[read].tolist() for unit, column in texts.items()}
         by_eye = fingerprint["text_level"] == "eye" if text_columns is None else len(text_columns) > 1
-        different, self._text_rows = _different_texts(self.texts, self.present, by_eye)
-        self._ids, mask = tokenize(different, context_length)
-        self._lengths = mask.sum(1).numpy()
+        text_rows = _read_rows({unit: rows[read] for unit, rows in text_rows.items()}, self.present, by_eye)
+
+        frozen = frozen or {}
+        used, rows = np.unique(eye_rows[chosen], return_inverse=True)
+        self.picture_keys, self._eye_rows = [keys[i] for i in used], rows.reshape(-1, 2)
+        self._eye_features = frozen[f"{name}.eyes"][used] if f"{name}.eyes" in frozen else None
+        self._held: torch.Tensor | None = None
+        used, rows = np.unique(np.stack(list(text_rows.values())), return_inverse=True)
+        self._text_rows = dict(zip(text_rows, rows.reshape(len(text_rows), -1), strict=True))
+        self._tokens = frozen[f"{name}.texts"][used] if f"{name}.texts" in frozen else None
+        if self._tokens is None:
+            self._ids, mask = tokenize(self.different_texts[used].tolist(), context_length)
+            self._lengths = mask.sum(1).numpy()
 
     def __len__(self) -> int:
         return len(self.frame)
 
     def hold(self, device: torch.device) -> None:
-        """Keeps the pictures on the GPU from now on, where they take less than a share of what is free there."""
+        """Keeps on a GPU what frozen towers made of this split, and the pictures where they take less than a share
+        of what is free there. On a CPU the store lies in memory already, as far as that reaches."""
         if device.type != "cuda":
-            return  # the store lies in the system's memory already, as far as that reaches
+            return
+        if self._tokens is not None:
+            self._tokens = self._tokens.to(device)
+        if self._eye_features is not None:
+            self._eye_features = self._eye_features.to(device)
+            return
         first = self.store.get_many(self.picture_keys[:1])[0]
         if first.nbytes * len(self.picture_keys) < HELD_SHARE * torch.cuda.mem_get_info(device)[0]:
             self._held = self._all_pictures(device)
@@ -82,20 +101,28 @@ class Split:
         """The samples at `indices` [B] on `device`; each picture and each text stands there once.
 
         pictures uint8 [M, S, S, 3] and eyes int64 [2, B], the rows there of the left and the right eye (an absent
-        eye shows the other one); texts, chunks of similar length [(ids [C, L], mask [C, L])], and text_rows
-        {unit: int64 [B]}, the rows in their concatenation. present bool [B, 2] stays on the CPU.
+        eye shows the other one), or eye_features [2, B, D] of a frozen tower; texts, chunks of similar length
+        [(ids [C, L], mask [C, L])], and text_rows {unit: int64 [B]}, the rows in their concatenation, or tokens
+        {unit: [B, H]} of a frozen tower. present bool [B, 2] stays on the CPU.
         """
-        shown, eyes = np.unique(self._eye_rows[indices], return_inverse=True)
-        texts, text_rows = self._text_batch(indices)
-        return {
-            "pictures": self._pictures_at(shown, device),
-            "eyes": _sent(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device),
-            "present": torch.from_numpy(self.present[indices]),
-            "texts": [(_sent(ids, device), _sent(mask, device)) for ids, mask in texts],
-            "text_rows": {unit: _sent(rows, device) for unit, rows in text_rows.items()},
-        }
+        batch: dict[str, Any] = {"present": torch.from_numpy(self.present[indices])}
+        if self._eye_features is not None:
+            batch["eye_features"] = _rows_of(self._eye_features, self._eye_rows[indices].T, device)
+        else:
+            shown, eyes = np.unique(self._eye_rows[indices], return_inverse=True)
+            batch["pictures"] = self.pictures_at(shown, device)
+            batch["eyes"] = _sent(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device)
+        if self._tokens is not None:
+            batch["tokens"] = {unit: _rows_of(self._tokens, rows[indices], device)
+                               for unit, rows in self._text_rows.items()}  # fmt: skip
+        else:
+            texts, text_rows = self._text_batch(indices)
+            batch["texts"] = [(_sent(ids, device), _sent(mask, device)) for ids, mask in texts]
+            batch["text_rows"] = {unit: _sent(rows, device) for unit, rows in text_rows.items()}
+        return batch
 
-    def _pictures_at(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    def pictures_at(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        """uint8 [len(rows), S, S, 3]: the pictures of picture_keys at `rows`, on `device`."""
         if self._held is not None:
             return self._held[_sent(torch.from_numpy(rows), device)]
         return _sent(torch.from_numpy(self.store.get_many([self.picture_keys[i] for i in rows])), device)
@@ -140,7 +167,9 @@ def epoch_batches(samples: int, batch_size: int, seed: int, epoch: int) -> Itera
 
 def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """On `device`; a GPU takes it from pinned memory, while it still computes what came before."""
-    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
+    if tensor.device == device or device.type != "cuda":
+        return tensor
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _pictures(sample_ids: list[str], eyes: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -154,20 +183,18 @@ def _pictures(sample_ids: list[str], eyes: np.ndarray) -> tuple[list[str], np.nd
     return keys, rows
 
 
-def _different_texts(
-    texts: dict[str, list[str]], present: np.ndarray, by_eye: bool
-) -> tuple[list[str], dict[str, np.ndarray]]:
-    """All different texts, and {unit: [N]} the place of each sample's among them.
+def _read_rows(rows: dict[str, np.ndarray], present: np.ndarray, by_eye: bool) -> dict[str, np.ndarray]:
+    """{unit: [N]}, which text each unit reads; the text of an absent eye is nobody's, since its loss is masked: the
+    patient's stands in."""
+    patient = rows["patient"]
+    if not by_eye:
+        return {"patient": patient, "left": patient, "right": patient}
+    eyes = {unit: np.where(present[:, column], rows[unit], patient) for column, unit in enumerate(("left", "right"))}
+    return {"patient": patient, **eyes}
 
-    The text of an absent eye is nobody's, since its loss is masked: the patient's stands in.
-    """
-    patient = np.asarray(texts["patient"], dtype=object)
-    read = {"patient": patient, "left": patient, "right": patient}
-    if by_eye:
-        for column, unit in enumerate(("left", "right")):
-            read[unit] = np.where(present[:, column], np.asarray(texts[unit], dtype=object), patient)
-    different, places = np.unique(np.stack(list(read.values())), return_inverse=True)
-    return different.tolist(), dict(zip(read, places.reshape(3, -1), strict=True))
+
+def _rows_of(table: torch.Tensor, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    return _sent(table[_sent(torch.from_numpy(rows), table.device)], device)
 
 
 def _codes(frame: Any, unit: str) -> np.ndarray:

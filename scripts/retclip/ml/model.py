@@ -119,6 +119,20 @@ class RetClip(nn.Module):
             tower.requires_grad_(False)
             tower.eval()
 
+    def is_frozen(self, tower: nn.Module) -> bool:
+        """Whether `freeze` froze this tower of the model."""
+        return any(tower is frozen for frozen in self._frozen)
+
+    def trained_state(self) -> dict[str, torch.Tensor]:
+        """The state dict without what is frozen, which comes back with the untrained model."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: value for name, value in self.state_dict().items() if name not in frozen}
+
+    def load_trained_state(self, state: dict[str, torch.Tensor]) -> None:
+        """Takes over a `trained_state` of the same trial."""
+        assert state.keys() == self.trained_state().keys()
+        self.load_state_dict(state, strict=False)
+
     def train(self, mode: bool = True) -> "RetClip":
         """Training mode for all but the frozen towers, whose dropout and statistics stay fixed."""
         super().train(mode)

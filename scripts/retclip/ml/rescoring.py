@@ -21,7 +21,7 @@ BROKEN = ("diverged", "out_of_memory")
 
 def keep_weights(model: "RetClip", path: Path) -> None:
     """Saves what training may have changed: a frozen tower comes back with the untrained model."""
-    save_checkpoint(path, {"model": {name: model.state_dict()[name] for name in _trained(model)}})
+    save_checkpoint(path, {"model": model.trained_state()})
 
 
 def restore_weights(model: "RetClip", path: Path) -> bool:
@@ -29,8 +29,7 @@ def restore_weights(model: "RetClip", path: Path) -> bool:
     kept = load_checkpoint(path)
     if kept is None:
         return False
-    assert set(kept["model"]) == _trained(model), path
-    model.load_state_dict(kept["model"], strict=False)
+    model.load_trained_state(kept["model"])
     return True
 
 
@@ -65,8 +64,3 @@ def score_again(
     for name in names:
         history.loc[history["epoch"] == metrics["best_epoch"], name] = val_scores[name]
     return {**metrics, "val": {**val_scores, "standard_error": standard_errors(table)}}, history, table
-
-
-def _trained(model: "RetClip") -> set[str]:
-    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
-    return set(model.state_dict()) - frozen

@@ -31,8 +31,14 @@ class OnBatches(torch.nn.Module):
 
 
 def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outputs:
-    """The outputs of RetClip.forward for a batch of Split.batch. Frozen towers run without a graph."""
-    left, right = model.visual(to_model_input(batch["pictures"], augment))[batch["eyes"]].unbind()
+    """The outputs of RetClip.forward for a batch of Split.batch. Frozen towers run without a graph, and not at all
+    where the batch holds what they would make of it."""
+    if "eye_features" in batch:
+        left, right = batch["eye_features"].unbind()
+    else:
+        left, right = model.visual(to_model_input(batch["pictures"], augment))[batch["eyes"]].unbind()
+    if "tokens" in batch:
+        return model.outputs(left, right, batch["tokens"])
     tokens = torch.cat([model.class_token(ids, mask) for ids, mask in batch["texts"]])
     return model.outputs(left, right, {unit: tokens[rows] for unit, rows in batch["text_rows"].items()})
 

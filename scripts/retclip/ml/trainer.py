@@ -90,7 +90,8 @@ class Trainer:
         self.first = distributed.rank() == 0
         self.attempts = Attempts(folder.attempts, writes=self.first)
         prepare_device(device, precision)
-        self.train.hold(device)
+        for split in (train, val):
+            split.hold(device)
         self.micro_batch = self.hyperparameters["batch_size"] // distributed.world_size()
         self.parallel = distributed.parallel(OnBatches(self.model), self.hyperparameters["batch_size"], device)
         self.optimizer = build_optimizer(model, self.hyperparameters)
@@ -245,7 +246,7 @@ class Trainer:
             return
         if progress.best_epoch == 0 or (score is not None and score > (progress.best_score or -1.0)):
             progress.best_epoch, progress.best_score = progress.epoch, score
-            save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.state_dict()})
+            save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.trained_state()})
         elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:
             say(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
@@ -266,7 +267,7 @@ class Trainer:
                     f"{self.folder.path}: the weights of the best epoch, {progress.best_epoch}, are lost; delete "
                     "checkpoint.pt there and run again to train anew."
                 )
-            self.model.load_state_dict(best["model"])
+            self.model.load_trained_state(best["model"])
             self.latest = None
         if self.latest is None:
             self.latest = self._evaluate()
@@ -287,7 +288,7 @@ class Trainer:
         if self.hyperparameters["patience"] and progress.best_epoch and load_checkpoint(best) is None:
             say(f"{best.name}, the best so far, is lost; starting from the beginning")
             return None
-        self.model.load_state_dict(saved["model"])
+        self.model.load_trained_state(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.progress = progress
         at = self.progress.epoch + self.progress.step_in_epoch / self.budget["steps_per_epoch"]
@@ -308,7 +309,7 @@ class Trainer:
         save_checkpoint(
             self.folder.checkpoint,
             {
-                "model": self.model.state_dict(),
+                "model": self.model.trained_state(),
                 "optimizer": self.optimizer.state_dict(),
                 "progress": content,
             },

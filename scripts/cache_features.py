@@ -1,0 +1,55 @@
+"""Runs one frozen tower over train and val once, so that no trial has to: features per picture, or per text.
+
+Only frozen towers are cached, and the image tower only without augmentation and with given initial weights; trials
+then train heads and temperatures in seconds. Test is not read.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+from retclip.core.files import read_json
+from retclip.core.logs import run_entry, say
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument(
+        "--recipe", type=json.loads, required=True, help="JSON: the parts of trial.json that both towers need"
+    )
+    parser.add_argument("--tower", choices=("vision", "text"), required=True, help="which of the two")
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
+    parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
+    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image tower")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--output", type=Path, required=True, help="safetensors file")
+    options = parser.parse_args(arguments)
+
+    from retclip.ml.assemble import build_model
+    from retclip.ml.frozen import eye_features, features_key, text_tokens, write_features
+    from retclip.ml.loader import Split
+    from retclip.ml.text import load_tokenizer
+    from retclip.ml.trainer import choose_device, choose_precision
+
+    trial, fingerprint = options.recipe, read_json(options.data_dir / "fingerprint.json")
+    hyperparameters, reading = trial["hyperparameters"], trial["encoder"]
+    device = choose_device(options.device)
+    precision = choose_precision(hyperparameters["precision"], device)
+    tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
+    model = build_model(trial, options.encoder_dir, options.vision_weights).to(device).eval()
+    length = hyperparameters["context_length"]
+    features = {}
+    for name in ("train", "val"):
+        split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading["texts"])
+        if options.tower == "vision":
+            features[f"{name}.eyes"] = eye_features(model, split, device, precision)
+        else:
+            features[f"{name}.texts"] = text_tokens(model, split, tokenize, length, device, precision)
+        say(f"{options.tower} tower: {len(split)} {name} samples on {device} in {precision}")
+    data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
+    encoder = read_json(options.encoder_dir / "source.json")
+    write_features(options.output, features, features_key(options.tower, trial, data, encoder, precision))
+
+
+if __name__ == "__main__":
+    run_entry(main)

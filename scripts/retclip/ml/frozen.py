@@ -1,0 +1,90 @@
+"""What frozen towers make of every picture and text, computed once: trials then train heads and scales alone."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from retclip.core.files import atomic, sha256_of
+from retclip.ml.augment import to_model_input
+from retclip.ml.loader import Split
+from retclip.ml.text import Tokenize
+
+if TYPE_CHECKING:
+    from retclip.ml.model import RetClip
+
+AT_ONCE = 64
+
+
+def serves(tower: str, hyperparameters: dict[str, Any]) -> bool:
+    """Whether a trial may read features of `tower` (vision or text) instead of running it: a search may vary what
+    is frozen, and augmented pictures are new in every step."""
+    frozen = hyperparameters["freeze"] in (tower, "both")
+    return frozen and not (tower == "vision" and hyperparameters["augment"])
+
+
+def features_key(
+    tower: str, trial: dict[str, Any], data: dict[str, str], encoder: dict[str, Any], precision: str
+) -> str:
+    """Hex digest of everything that features of `tower` (vision or text) depend on.
+
+    data: content hash per split. encoder: source.json of the text encoder's folder.
+    """
+    content: dict[str, Any] = {"tower": tower, "data": data, "precision": precision}
+    if tower == "vision":
+        content |= {"vision": trial["vision"], "image_size": trial["image_size"]}
+    else:
+        reading = [trial["encoder"][name] for name in ("texts", "long_texts", "from_checkpoint")]
+        weights = trial["vision"].get("weights") if trial["encoder"]["from_checkpoint"] else None
+        content |= {"encoder": encoder, "reading": reading, "weights": weights,
+                    "context_length": trial["hyperparameters"]["context_length"]}  # fmt: skip
+    return sha256_of(content)
+
+
+@torch.inference_mode()
+def eye_features(model: "RetClip", split: Split, device: torch.device, precision: str) -> torch.Tensor:
+    """[P, embed_dim], the image tower's raw features of all pictures of a whole split, in their order."""
+    parts = []
+    for start in range(0, len(split.picture_keys), AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, len(split.picture_keys)))
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            parts.append(model.visual(to_model_input(split.pictures_at(rows, device), augment=False)).float())
+    return torch.cat(parts).cpu()
+
+
+@torch.inference_mode()
+def text_tokens(
+    model: "RetClip", split: Split, tokenize: Tokenize, context_length: int, device: torch.device, precision: str
+) -> torch.Tensor:
+    """[T, hidden], the text tower's class tokens of all different texts of a whole split, in their order."""
+    ids, mask = tokenize(split.different_texts.tolist(), context_length)
+    lengths = mask.sum(1)
+    found = torch.empty(len(ids), model.bert.config.hidden_size)
+    for rows in lengths.argsort().split(AT_ONCE):
+        longest = int(lengths[rows].max())
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+            token = model.class_token(ids[rows, :longest].to(device), mask[rows, :longest].to(device))
+        found[rows] = token.float().cpu()
+    return found
+
+
+def write_features(path: Path, features: dict[str, torch.Tensor], key: str) -> None:
+    """features: {split}.eyes and {split}.texts -> tensor."""
+    from safetensors.torch import save_file
+
+    with atomic(path) as temporary:
+        save_file(features, temporary, metadata={"key": key})
+
+
+def read_features(path: Path, key: str) -> dict[str, torch.Tensor]:
+    """What write_features wrote. Raises ValueError where it was made of other data, or by another tower."""
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as stream:
+        if (stream.metadata() or {}).get("key") != key:
+            raise ValueError(
+                f"{path}: these features are of other data, another tower or another precision than this trial's; "
+                "delete the file and run again."
+            )
+        return {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118, it is no dict
