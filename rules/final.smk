@@ -1,5 +1,6 @@
 # best.json (-> encoders/{trial}/... -> encoders/{encoder}/leaderboard.csv -> encoders/{encoder}/best.json)
 #   -> final/{trial}/trial.json -> metrics.json, model/ -> evaluation.json; final/recommendation.json
+# the search encoder's winner -> final/{trial}/looks.npz; its initial weights -> final/initial-s{seed}/evaluation.json
 
 
 localrules:
@@ -150,6 +151,9 @@ rule train_final:
         launch("train_trial", *TRAINING_FLAGS, "--export", processes=GPUS)
 
 
+# the winner whose looks are shown, and the reference that it started from
+SHOWN = f"{SEARCH_ENCODER}-s{FINAL_SEEDS[0]}"
+INITIAL = f"initial-s{FINAL_SEEDS[0]}"
 ORDERED_CLASSES = " ".join(
     ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
     if "ordered_classes" in CONFIG["evaluation"]
@@ -206,6 +210,85 @@ rule evaluate_final:
             "{params.ordered}",
             "--output-evaluation {output.evaluation}",
             "--output-predictions {output.predictions}",
+        )
+
+
+rule evaluate_initial:
+    """The same scores of the untouched initial weights, with a probe of the vision tower alone: what training adds."""
+    input:
+        trial=f"results/{{run}}/final/{SHOWN}/trial.json",
+        encoder=encoder_dir(SEARCH_ENCODER),
+        vision=vision_weights(),
+        samples=rules.evaluate_final.input.samples,
+        stores=rules.evaluate_final.input.stores,
+        fingerprint="results/{run}/data/fingerprint.json",
+    output:
+        evaluation=f"results/{{run}}/final/{INITIAL}/evaluation.json",
+        predictions=f"results/{{run}}/final/{INITIAL}/predictions.parquet",
+    params:
+        code=code_hash("evaluate_initial"),
+        data=lambda wildcards, input: Path(input.fingerprint).parent,
+        device=TRAINING["device"],
+        ordered=ORDERED_CLASSES,
+        vision=lambda wildcards, input: vision_flag(input),
+    log:
+        "results/{run}/logs/evaluate_initial.log",
+    benchmark:
+        "results/{run}/benchmarks/evaluate_initial.tsv"
+    threads: 1
+    resources:
+        **EVALUATION_RESOURCES,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "evaluate_initial",
+            "--trial {input.trial}",
+            "--encoder-dir {input.encoder:q}",
+            "{params.vision}",
+            "--data-dir {params.data}",
+            "--device {params.device}",
+            "{params.ordered}",
+            "--output-evaluation {output.evaluation}",
+            "--output-predictions {output.predictions}",
+        )
+
+
+rule collect_looks:
+    """Examples of what the winner says of the test split, with occlusion maps, and a map of its features."""
+    input:
+        trial=f"results/{{run}}/final/{SHOWN}/trial.json",
+        model=f"results/{{run}}/final/{SHOWN}/model",
+        predictions=f"results/{{run}}/final/{SHOWN}/predictions.parquet",
+        samples="results/{run}/data/samples_test.parquet",
+        store="results/{run}/data/test.lmdb",
+        fingerprint="results/{run}/data/fingerprint.json",
+    output:
+        f"results/{{run}}/final/{SHOWN}/looks.npz",
+    params:
+        code=code_hash("collect_looks"),
+        data=lambda wildcards, input: Path(input.fingerprint).parent,
+        device=TRAINING["device"],
+        private="--private" if CONFIG["privacy"]["private"] else "",
+    log:
+        "results/{run}/logs/collect_looks.log",
+    benchmark:
+        "results/{run}/benchmarks/collect_looks.tsv"
+    threads: 1
+    resources:
+        **EVALUATION_RESOURCES,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "collect_looks",
+            "--trial {input.trial}",
+            "--model-dir {input.model}",
+            "--predictions {input.predictions}",
+            "--data-dir {params.data}",
+            "--device {params.device}",
+            "{params.private}",
+            "--output {output}",
         )
 
 

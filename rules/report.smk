@@ -93,6 +93,8 @@ rule build_report:
         ],
         recommendation="results/{run}/final/recommendation.json",
         importances="results/{run}/phase2/importances.csv",
+        initial=rules.evaluate_initial.output,
+        looks=rules.collect_looks.output,
     output:
         page=report("results/{run}/report/index.html", category="Report", caption="captions/page.rst"),
         trials=report("results/{run}/report/trials.csv", category="Report", caption="captions/trials.rst"),

@@ -9,7 +9,8 @@ from running import REPOSITORY, merged, planned_jobs, snakemake
 OVERLAYS = REPOSITORY / "config"
 SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
 ONCE = ("record_run", "build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket",
-        "rank_phase2", "select_phase2", "estimate_importances", "rank_confirm", "select_best", "recommend_encoder",
+        "rank_phase2", "select_phase2", "estimate_importances", "rank_confirm", "select_best", "evaluate_initial",
+        "collect_looks", "recommend_encoder",
         "build_report")  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def test_the_wide_search(own_data):
     assert merged("wide")["phase2"]["space"].keys() == tunable["properties"]["space"]["properties"].keys()
 
 
-def test_only_the_audit_and_the_final_evaluation_see_the_test_split(tmp_path):
+def test_only_the_audit_and_the_final_evaluations_see_the_test_split(tmp_path):
     output = snakemake(tmp_path, "--dry-run", "--configfile", OVERLAYS / "demo.yaml").stdout
     readers, rule = set(), ""
     for line in output.splitlines():
@@ -62,7 +63,7 @@ def test_only_the_audit_and_the_final_evaluation_see_the_test_split(tmp_path):
             rule = line.split()[1].rstrip(":")
         elif line.startswith("    input:") and any(name in line for name in ("test.lmdb", "_test.", "samples.parquet")):
             readers.add(rule)
-    assert readers == {"audit_data", "evaluate_final"}
+    assert readers == {"audit_data", "evaluate_final", "evaluate_initial", "collect_looks"}
 
 
 def test_phase1_waits_for_the_finder_only_where_it_asks_it(tmp_path):

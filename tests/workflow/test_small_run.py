@@ -15,8 +15,8 @@ from retclip.core.files import sha256_of
 pytestmark = pytest.mark.slow
 AFTER_PHASE1 = {"rank_phase1", "select_phase1", "propose_bracket", "plan_phase2_trial", "train_phase2_trial",
                 "rank_phase2", "select_phase2", "plan_confirm_trial", "train_confirm_trial", "rank_confirm",
-                "select_best", "plan_final", "train_final", "evaluate_final", "recommend_encoder",
-                "record_run", "build_report"}  # fmt: skip
+                "select_best", "plan_final", "train_final", "evaluate_final", "evaluate_initial", "collect_looks",
+                "recommend_encoder", "record_run", "build_report"}  # fmt: skip
 
 
 @pytest.fixture
@@ -34,7 +34,8 @@ def test_every_file_of_the_contract_is_there(results):
                  "find_lr/curve.csv", "find_lr/suggestion.json", "phase1/leaderboard.csv", "phase1/best.json",
                  "phase1/baseline/metrics.json", "phase2/b0r0s00/trial.json", "phase2/leaderboard.csv", "best.json",
                  "final/pubmedbert-s1/model/README.md", "final/baseline-s1/evaluation.json",
-                 "final/recommendation.json", "run.json", "report/index.html", "report/results.json",
+                 "final/recommendation.json", "final/initial-s1/evaluation.json", "final/pubmedbert-s1/looks.npz",
+                 "run.json", "report/index.html", "report/results.json",
                  "report/figures/answer.png", "report/tables/trials.csv", "report/methods.md"):  # fmt: skip
         assert (results / name).is_file(), name
     assert len(pd.read_csv(results / "phase1/leaderboard.csv")) == 3
@@ -44,6 +45,8 @@ def test_every_file_of_the_contract_is_there(results):
         assert trial["sha256"] == sha256_of({key: value for key, value in trial.items() if key != "sha256"})
     for path in results.glob("*/*/metrics.json"):
         schemas.check(json.loads(path.read_text()), "metrics", str(path))
+    for path in results.glob("final/*/evaluation.json"):
+        schemas.check(json.loads(path.read_text()), "evaluation", str(path))
 
 
 def test_nothing_is_written_beside_the_results(small_run):
@@ -55,9 +58,11 @@ def test_a_second_run_is_idle(small_run, small_config):
 
 
 def test_another_figure_style_reruns_the_report_alone(small_run, small_config, tmp_path):
-    """Settings of the report are no part of a training."""
+    """Settings of the report are no part of a training. A private one has no pictures, so that looks are made anew."""
     (tmp_path / "private.yaml").write_text("privacy: {private: true}\n")
-    assert set(planned_jobs(small_run, *small_config, tmp_path / "private.yaml")) == {"record_run", "build_report"}
+    assert set(planned_jobs(small_run, *small_config, tmp_path / "private.yaml")) == {
+        "record_run", "build_report", "collect_looks",
+    }  # fmt: skip
 
 
 def test_changing_a_value_of_the_grid_reruns_its_trials_and_what_follows(small_run, small_config, tmp_path):

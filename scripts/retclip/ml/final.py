@@ -117,20 +117,21 @@ def linear_probe(
     import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
+    from sklearn.preprocessing import StandardScaler
 
     x, y, patients = _labelled(splits["train"], inputs["train"])
     x_val, y_val, _ = _labelled(splits["val"], inputs["val"])
     finite = all(np.isfinite(values).all() for units in inputs.values() for values in units.values())
     if len(np.unique(y)) < 2 or len(y_val) == 0 or not finite:
         return None, table
-    # one scale for all columns: the penalty means the same whatever the features' length
-    scale = np.sqrt(x.shape[1] / np.square(x).sum(1).mean())
+    scaler = StandardScaler().fit(x)  # or the penalty would weigh features by their size
+    x, x_val = scaler.transform(x), scaler.transform(x_val)
 
     def fitted(strength: float, rows: np.ndarray) -> LogisticRegression:
-        return LogisticRegression(C=strength, max_iter=500, class_weight="balanced").fit(x[rows] * scale, y[rows])
+        return LogisticRegression(C=strength, max_iter=2000, class_weight="balanced").fit(x[rows], y[rows])
 
     everyone = np.arange(len(y))
-    found = [balanced_accuracy_score(y_val, fitted(c, everyone).predict(x_val * scale)) for c in PROBE_C]
+    found = [balanced_accuracy_score(y_val, fitted(c, everyone).predict(x_val)) for c in PROBE_C]
     strength = PROBE_C[int(np.argmax(found))]
     test, classes = splits["test"], len(splits["train"].classes)
     row = pd.Series(range(len(test)), index=test.frame["sample_id"])[table["sample_id"]].to_numpy()
@@ -141,7 +142,9 @@ def linear_probe(
         for unit in test.targets:
             here = (table["eye"] == unit).to_numpy()
             if here.any():
-                scores[np.ix_(here, probe.classes_)] = probe.predict_proba(inputs["test"][unit][row[here]] * scale)
+                scores[np.ix_(here, probe.classes_)] = probe.predict_proba(
+                    scaler.transform(inputs["test"][unit][row[here]])
+                )
         columns |= {f"probe{seed}_{k}": scores[:, k] for k in range(classes)}
     table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
     return Probe(features, strength, len(y), PROBE_SEEDS), table

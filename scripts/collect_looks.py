@@ -1,0 +1,51 @@
+"""Collects what a report shows of a final model: examples with their nearest prompts, occlusion maps, an embedding.
+
+Small pictures of the test split, drawn at random; nothing is chosen by them. With --private, none. The arrays of
+looks.npz are described in retclip/core/model_looks.py.
+"""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.files import read_json
+from retclip.core.logs import run_entry, say
+from retclip.core.model_looks import write_looks
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trial", type=Path, required=True, help="trial.json of the final training")
+    parser.add_argument("--model-dir", type=Path, required=True, help="the exported model")
+    parser.add_argument("--predictions", type=Path, required=True, help="predictions.parquet of the same model")
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--private", action="store_true", help="no pictures, only the embedding")
+    parser.add_argument("--output", type=Path, required=True, help="looks.npz")
+    options = parser.parse_args(arguments)
+
+    import pandas as pd
+
+    from retclip.ml.export import load_exported
+    from retclip.ml.final import make_reader
+    from retclip.ml.looks import collect_looks
+
+    trial = read_json(options.trial)
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    reader = make_reader(trial, options.model_dir / "text", options.device)
+    model = load_exported(options.model_dir).to(reader.device)
+    split = reader.split(options.data_dir, "test", fingerprint)
+    looks = collect_looks(
+        model,
+        reader,
+        split,
+        reader.embed(model, split),
+        pd.read_parquet(options.predictions),
+        fingerprint["splits"]["train"]["per_class"],
+        options.private,
+    )
+    write_looks(options.output, looks)
+    say(f"{trial['id']}: {len(looks.eye)} examples, {len(looks.embedding)} patients in the embedding")
+
+
+if __name__ == "__main__":
+    run_entry(main)
