@@ -23,13 +23,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from retclip.ml.export import load_exported
-    from retclip.ml.final import evaluate, make_reader
+    from retclip.ml.final import evaluate_on_test, make_reader
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     reader = make_reader(trial, options.model_dir / "text", options.device)
     model = load_exported(options.model_dir).to(reader.device)
-    document, table = evaluate(model, reader, options.data_dir, fingerprint, options.ordered_classes)
+    document, table = evaluate_on_test(model, reader, options.data_dir, fingerprint, options.ordered_classes)
     check(document, "evaluation", "evaluation.json")
     say(f"{trial['id']}: {document['counts']['samples']} test samples scored")
     write_parquet(options.output_predictions, table)

@@ -25,13 +25,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from retclip.ml.assemble import build_model
-    from retclip.ml.final import evaluate, make_reader
+    from retclip.ml.final import evaluate_on_test, make_reader
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     reader = make_reader(trial, options.encoder_dir, options.device)
     model = build_model(trial, options.encoder_dir, options.vision_weights).to(reader.device)
-    document, table = evaluate(model, reader, options.data_dir, fingerprint, options.ordered_classes, tower=True)
+    document, table = evaluate_on_test(
+        model, reader, options.data_dir, fingerprint, options.ordered_classes, tower=True
+    )
     check(document, "evaluation", "evaluation.json")
     say(f"initial weights of {trial['id']}: {document['counts']['samples']} test samples scored")
     write_parquet(options.output_predictions, table)

@@ -150,7 +150,7 @@ def linear_probe(
     return Probe(features, strength, len(y), PROBE_SEEDS), table
 
 
-def evaluate(
+def evaluate_on_test(
     model: "RetClip",
     reader: Reader,
     data_dir: Path,
