@@ -154,6 +154,8 @@ def _write(
                 image_size=trial["image_size"],
                 class_prompts=trial["class_prompts"],
                 trial=trial,
+                data=read_json(options.data_dir / "fingerprint.json"),
+                val=document["val"],
             )
     write_csv(results / "history.csv", history)
     write_parquet(results / "val_predictions.parquet", predictions)

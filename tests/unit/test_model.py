@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional
 
 from retclip.core.files import write_json
+from retclip.core.scores import METRICS
 from retclip.ml import augment, loss, model, optim, vision
 from retclip.ml.assemble import build_model
 from retclip.ml.checkpoint import from_retclip, to_retclip
@@ -263,6 +264,14 @@ def test_an_incomplete_folder_is_said(tmp_path):
         fetch_text_encoder("x", str(tmp_path / "gone"), "main", tmp_path / "out")
 
 
+SPLIT = {"patients": 10, "per_class": {"a": 1}}
+DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye", "classes": ["a"], "sha256": "0" * 64,
+        "splits": {"train": {"patients": 90, "per_class": {"a": 7}}, "val": SPLIT, "test": SPLIT}}  # fmt: skip
+LEVEL = {"zero_shot_balanced_accuracy": 0.5}
+VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {"chance": LEVEL, "majority": LEVEL},
+       "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
+
+
 @pytest.mark.parametrize("tower", [SIZES, {"architecture": "ViT-S-32-alt"}, {"architecture": "timm/test_vit"}])
 def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     """The card's own code, in a process that knows nothing of this project, gives the model's features."""
@@ -273,12 +282,12 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     trial = {
         "id": "t",
         "text_encoder": "tiny",
-        "encoder": {"source": "x", "revision": "y"},
+        "encoder": {"source": "x", "revision": "y", "long_texts": "head"},
         "hyperparameters": {"context_length": 8, "learning_rate": 1e-3},
     }
     folder = tmp_path / "model"
     export_model(net, folder, vision=tower, tokenizer_folder=fetched, image_size=size,
-                 class_prompts={"a": ["a"]}, trial=trial)  # fmt: skip
+                 class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
     left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         mean, std = torch.tensor(augment.MEAN).view(3, 1, 1), torch.tensor(augment.STD).view(3, 1, 1)
@@ -287,7 +296,12 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
         again = load_exported(folder).encode_eyes((left - mean) / std, (right - mean) / std)[0]
     assert torch.allclose(again, wanted[0], atol=1e-6)
     torch.save({"left": left, "right": right}, folder / "in.pt")
-    code = (folder / "README.md").read_text().split("```python\n")[1].split("```")[0]
+    card = (folder / "README.md").read_text()
+    assert "| zero shot balanced accuracy | 0.600 | 0.050 | 0.500 | 0.500 |" in card
+    assert (
+        "90 patients to train on and 10 to validate; texts reports; labels per eye, in the training split a (7)" in card
+    )
+    code = card.split("```python\n")[1].split("```")[0]
     code += (
         "\nimages = torch.load('in.pt')\ntexts = ['normal fundus', 'a disc with drusen']\n"
         "torch.save([encode_patient(images['left'], images['right']), encode_text(texts)], 'out.pt')\n"

@@ -85,7 +85,7 @@ class Store:
                     raise ValueError(f"{self.path}: is damaged ({error}); delete it and run again.") from None
                 if value is None:
                     raise KeyError(f"{self.path}: no picture {key}")
-                row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else _decode(bytes(value))
+                row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else decode(bytes(value))
         return batch
 
     def _open(self) -> None:
@@ -124,7 +124,8 @@ def encode(picture: np.ndarray, encoding: str) -> bytes:
     return stream.getvalue()
 
 
-def _decode(value: bytes) -> np.ndarray:
+def decode(value: bytes) -> np.ndarray:
+    """uint8 [S, S, 3] of a JPEG that `encode` made."""
     from PIL import Image
 
     return np.asarray(Image.open(io.BytesIO(value)))

@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from retclip.core.files import read_json, write_json
+from retclip.core.scores import METRICS
 from retclip.ml.augment import MEAN, STD
 from retclip.ml.checkpoint import to_retclip
 from retclip.ml.model import RetClip
@@ -28,9 +29,14 @@ def export_model(
     image_size: int,
     class_prompts: dict[str, list[str]],
     trial: dict[str, Any],
+    data: dict[str, Any],
+    val: dict[str, Any],
 ) -> None:
     """Fills the empty `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
-    class_prompts.json, README.md, and retclip.pt in upstream's layout where the tower is a ViT."""
+    class_prompts.json, README.md, and retclip.pt in upstream's layout where the tower is a ViT.
+
+    data: fingerprint.json. val: the validation scores of metrics.json, for the card.
+    """
     (folder / "text").mkdir(parents=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(_part(state, "visual."), folder / "vision.safetensors")
@@ -60,14 +66,17 @@ def export_model(
             "mean": MEAN,
             "std": STD,
             "single_eye": "the patient's feature takes the one eye twice",
+            "image_encoding": data["image_encoding"],
             "context_length": trial["hyperparameters"]["context_length"],
+            "long_texts": trial["encoder"]["long_texts"],
         },
     )
     write_json(folder / "class_prompts.json", class_prompts)
     if hasattr(model.visual, "class_embedding"):
         torch.save({name: tensor.cpu() for name, tensor in to_retclip(model).items()}, folder / "retclip.pt")
     source = read_json(tokenizer_folder / "source.json")
-    (folder / "README.md").write_text(model_card(trial, vision, image_size, embed_dim, source), encoding="utf-8")
+    card = model_card(trial, vision, image_size, embed_dim, source, data, val)
+    (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_exported(folder: Path) -> RetClip:
@@ -81,11 +90,17 @@ def load_exported(folder: Path) -> RetClip:
 
 
 def model_card(
-    trial: dict[str, Any], vision: dict[str, Any], image_size: int, embed_dim: int, source: dict[str, Any]
+    trial: dict[str, Any],
+    vision: dict[str, Any],
+    image_size: int,
+    embed_dim: int,
+    source: dict[str, Any],
+    data: dict[str, Any],
+    val: dict[str, Any],
 ) -> str:
     """README.md of an exported model; its code block runs as it stands, in the model's folder.
 
-    source: source.json of the text encoder's folder.
+    source: source.json of the text encoder's folder. data, val: see export_model.
     """
     hyperparameters = trial["hyperparameters"]
     rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
@@ -94,12 +109,41 @@ def model_card(
         encoder=f"{trial['text_encoder']} ({trial['encoder']['source']})",
         revision=source.get("revision"),
         licence=source.get("license") or "not stated",
+        weights=Path(vision["weights"]).name if vision.get("weights") else "none (random)",
         rows=rows,
+        scores=_score_rows(val),
+        data=_data_sentence(data),
         vision=_vision_code(vision, image_size, embed_dim),
         size=image_size,
         mean=MEAN,
         std=STD,
         context_length=hyperparameters["context_length"],
+    )
+
+
+def _score_rows(val: dict[str, Any]) -> str:
+    """A row per validation score that is known: its value, standard error, chance and majority level."""
+
+    def shown(value: float | None) -> str:
+        return "" if value is None else f"{value:.3f}"
+
+    levels = val["levels"]
+    rows = [
+        [name.replace("_", " "), shown(val[name]), shown(val["standard_error"].get(name)),
+         shown(levels["chance"].get(name)), shown(levels["majority"].get(name))]
+        for name in METRICS if val[name] is not None
+    ]  # fmt: skip
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows or [["none: the training did not end", "", "", "", ""]])
+
+
+def _data_sentence(data: dict[str, Any]) -> str:
+    train, val = (data["splits"][name] for name in ("train", "val"))
+    kind = "made from the labels" if data["texts_from_labels"] else "reports"
+    labels = {"none": "no labels"}.get(data["label_level"], f"labels per {data['label_level']}")
+    classes = ", ".join(f"{name} ({train['per_class'].get(name, 0):,})" for name in data["classes"])
+    return (
+        f"{train['patients']:,} patients to train on and {val['patients']:,} to validate; texts {kind}; {labels}"
+        f"{f', in the training split {classes}' if classes else ''}. Content hash {data['sha256'][:16]}."
     )
 
 
@@ -132,13 +176,37 @@ def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
 
 CARD = """# RET-CLIP, trial $name
 
-Text encoder: $encoder, revision $revision, licence $licence. For research; not a medical device.
+For research; not a medical device.
 
-| hyperparameter | value |
-|---|---|
-$rows
+Text encoder: $encoder, revision $revision, licence $licence. Initial weights of the image tower: $weights; they have a
+licence of their own. Neither allows more than its own terms do.
 
-Pictures are cropped to the fundus, padded to a square and resized to $size px before this code sees them.
+## Scores on validation
+
+The recipe was chosen by validation scores, which flatter it a little. The test scores, with intervals, are in
+evaluation.json beside this folder.
+
+| score | value | standard error | chance | largest class |
+|---|---|---|---|---|
+$scores
+
+## Data
+
+$data
+
+## Limits
+
+- Scored on patients of one data set. On other cameras, clinics, ages and stages of disease it may do worse; score it
+  there first (`evaluation.external_tests`).
+- It names one of the classes that it is asked about, whatever the picture shows, a photograph of no eye included.
+- Its probabilities are shared among those classes and are not calibrated to how often a disease occurs.
+- It sees $size px, so that signs of a few pixels in the original photograph are lost.
+
+## Use
+
+`scripts/predict.py --model-dir THIS_FOLDER --output found.csv PICTURES` crops, resizes and scores photographs. In plain
+open_clip and transformers, pictures are cropped to the fundus, padded to a square and resized to $size px before this
+code sees them:
 
 ```python
 import torch
@@ -169,4 +237,8 @@ def encode_text(sentences):
 ```
 
 The left and right views use `left_feature_mapping` with `text_projection_left`, and their right twins.
+
+| hyperparameter | value |
+|---|---|
+$rows
 """

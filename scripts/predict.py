@@ -1,0 +1,56 @@
+"""Scores new photographs with an exported final model; writes one CSV row per eye of known side and per patient.
+
+Pictures are turned upright, cropped, resized and read as in training, so that a picture of the test split gets the
+score that predictions.parquet has. A score is the cosine similarity to a class's prompts; a probability is shared among
+the named classes alone: one of them is always likeliest, whatever the picture shows. Not a medical device.
+
+    predict.py --model-dir results/demo/final/pubmedbert-s1/model --output found.csv left.jpg photographs/
+    predict.py --model-dir MODEL --table patients.csv --image-root photographs --output found.csv
+"""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.files import write_csv
+from retclip.core.logs import run_entry, say
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("pictures", type=Path, nargs="*", help="files, and folders of files, of whichever eye")
+    parser.add_argument("--model-dir", type=Path, required=True, help="results/{run}/final/{trial}/model")
+    parser.add_argument("--table", type=Path, help="CSV: image_left, image_right (or left, right), or image")
+    parser.add_argument("--image-root", type=Path, help="of the table's paths (default: the table's folder)")
+    parser.add_argument("--classes", type=Path, help="names, one a line, or YAML as config/prompts.yaml")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="(default: auto)")
+    parser.add_argument("--batch-size", type=int, default=64, help="patients at a time (default: 64)")
+    parser.add_argument("--threads", type=int, default=2, help="that read pictures (default: 2)")
+    parser.add_argument("--output", type=Path, required=True, help="CSV")
+    options = parser.parse_args(arguments)
+    if bool(options.pictures) == (options.table is not None):
+        raise ValueError("name pictures, or a --table of them, and not both.")
+    for name in ("batch_size", "threads"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}: give 1 or more.")
+    if not (options.model_dir / "model.json").is_file():
+        raise ValueError(f"{options.model_dir}: has no model.json, so it is no exported model.")
+
+    from retclip.ml.prediction import Predictor, cases_of_paths, cases_of_table
+    from retclip.ml.trainer import choose_device, choose_precision
+
+    if options.table:
+        cases = cases_of_table(options.table, options.image_root or options.table.parent)
+    else:
+        cases = cases_of_paths(options.pictures)
+    device = choose_device(options.device)
+    precision = choose_precision(options.precision, device)
+    predictor = Predictor(options.model_dir, device, precision, options.classes)
+    found = predictor.predict(cases, options.batch_size, options.threads)
+    write_csv(options.output, found)
+    unread = int(found["problem"].ne("").sum())
+    say(f"{len(cases) - unread} of {len(cases)} cases scored: {options.output}")
+
+
+if __name__ == "__main__":
+    run_entry(main)
