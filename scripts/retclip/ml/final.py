@@ -200,11 +200,12 @@ def tower_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, 
     left, right = [], []
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
-        images = to_model_input(split.batch(indices, reader.device)["pictures"].flatten(0, 1), augment=False)
+        batch = split.batch(indices, reader.device)
+        images = to_model_input(batch["pictures"], augment=False)
         with torch.autocast(reader.device.type, dtype=torch.bfloat16, enabled=reader.precision == "bf16"):
-            eyes = model.encode_image(images).float().cpu().chunk(2)
-        left.append(eyes[0].numpy())
-        right.append(eyes[1].numpy())
+            found = model.encode_image(images).float()
+        left.append(found[batch["eyes"][0]].cpu().numpy())
+        right.append(found[batch["eyes"][1]].cpu().numpy())
     sides = {"left": np.concatenate(left), "right": np.concatenate(right)}
     return {**sides, "patient": np.concatenate([sides["left"], sides["right"]], axis=1)}
 

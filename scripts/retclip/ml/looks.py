@@ -49,7 +49,7 @@ def collect_looks(
     """
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
     views = 1 if "patient" not in split.targets else 2
-    size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["pictures"].shape[2]
+    size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["pictures"].shape[1]
     small = min(size, LARGEST_PICTURE)
     prompts = encode_prompts(model, reader, split.classes)
     scales = scales_of(model)
@@ -116,8 +116,8 @@ def encode_prompts(model: "RetClip", reader: Reader, classes: list[str]) -> Prom
     if not sentences:
         return Prompts([], owner, {})
     ids, mask = reader.tokenize(sentences, reader.trial["hyperparameters"]["context_length"])
-    ids, mask = ids.to(reader.device), mask.to(reader.device)
-    units = {unit: model.encode_text(ids, mask, unit).float().cpu() for unit in (*SIDES, "patient")}
+    tokens = model.class_token(ids.to(reader.device), mask.to(reader.device))
+    units = {unit: model.text_feature(tokens, unit).float().cpu() for unit in (*SIDES, "patient")}
     return Prompts(sentences, owner, units)
 
 
@@ -193,7 +193,8 @@ def shrink(picture: np.ndarray, size: int) -> np.ndarray:
 
 def _views(split: Split, row: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """The pictures [V, S, S, 3] that a unit is judged by, and which of them are its own."""
-    both = split.batch(np.array([row]), torch.device("cpu"))["pictures"][:, 0].numpy()
+    batch = split.batch(np.array([row]), torch.device("cpu"))
+    both = batch["pictures"][batch["eyes"][:, 0]].numpy()
     if unit == "patient":
         own = split.present[row]
         # a picture of unknown side is kept as the left one
