@@ -56,6 +56,7 @@ FIGURES = {
     "stability": ("Search", "How often each finalist wins when the validation patients are drawn again."),
     "encoders": ("Result", "The text encoders side by side on test, with chance."),
     "per_class": ("Result", "Recall of each class on test, the winner and the default config."),
+    "calibration": ("Result", "How often the likeliest class is right, by how sure the model is."),
     "confusion_winner": ("Result", "Confusion matrix of the winner on test."),
     "confusion_baseline": ("Result", "Confusion matrix of the default config on test."),
     "cost": ("Cost", "Device time of each stage, and how well it was used."),

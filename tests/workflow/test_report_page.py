@@ -9,6 +9,7 @@ import socket
 import subprocess
 import threading
 
+import numpy as np
 import pandas as pd
 import pytest
 from running import entry
@@ -269,3 +270,111 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
     done = chromium(tmp_path, "--dump-dom", f"file://{with_script(page, script, tmp_path)}")
     assert not errors(done)
     assert "<title>0 run</title>" in done.stdout
+
+
+def first_paragraph(page) -> str:
+    return html.unescape(re.search(r'<p class="lead[^>]*>(.*?)</p>', page.read_text(), re.DOTALL)[1])
+
+
+def balanced_accuracy(table: pd.DataFrame) -> float:
+    """Slowly: the mean over the classes that are there of the share named rightly."""
+    scores = table[[name for name in table if name.startswith("score_")]].to_numpy()
+    right = scores.argmax(axis=1) == table["target"].to_numpy()
+    return float(pd.Series(right).groupby(table["target"].to_numpy()).mean().mean())
+
+
+def resampled(tables: list[pd.DataFrame], value) -> tuple[float, float]:
+    """95 % interval of `value(tables)` over patients, drawn by other means than the report's."""
+    generator = np.random.default_rng(7)
+    rows = tables[0].groupby("patient_id").indices
+    patients = list(rows)
+    draws = []
+    for _ in range(400):
+        picked = np.concatenate([rows[patients[i]] for i in generator.integers(0, len(patients), len(patients))])
+        draws.append(value([table.iloc[picked] for table in tables]))
+    return tuple(np.quantile(draws, [0.025, 0.975]))
+
+
+def test_the_first_paragraph_is_true(copied):
+    """Its numbers follow from predictions.parquet. The small run learns nothing, so the winner is made to name most
+    eyes rightly, as a model would that has learned."""
+    tables = {}
+    for kind, share in (("pubmedbert", 0.8), ("baseline", 0.3)):
+        folder = copied / f"final/{kind}-s1"
+        table = pd.read_parquet(folder / "predictions.parquet")
+        columns = [name for name in table if name.startswith("score_")]
+        generator = np.random.default_rng(3)
+        right = generator.random(len(table)) < share
+        named = np.where(right, table["target"], generator.integers(0, len(columns), len(table)))
+        table[columns] = np.eye(len(columns))[named]
+        table.to_parquet(folder / "predictions.parquet")
+        evaluation = json.loads((folder / "evaluation.json").read_text())
+        evaluation["zero_shot"]["zero_shot_balanced_accuracy"]["value"] = balanced_accuracy(table)
+        (folder / "evaluation.json").write_text(json.dumps(evaluation))
+        tables[kind] = table
+    best = json.loads((copied / "best.json").read_text())
+    (copied / "best.json").write_text(json.dumps({**best, "id": "c0"}))
+    said = first_paragraph(report_of(copied))
+    number = r"([+−]?\d\.\d{3})"
+    reaches = re.search(
+        rf"On (\d+) test patients .*? reaches a zero-shot balanced accuracy of {number} "
+        rf"\(95 % interval {number} to {number}\); the default config reaches {number}",
+        said,
+    )
+    winner, default = tables["pubmedbert"], tables["baseline"]
+    assert int(reaches[1]) == winner["patient_id"].nunique()
+    assert float(reaches[2]) == pytest.approx(balanced_accuracy(winner), abs=5e-4)
+    assert float(reaches[5]) == pytest.approx(balanced_accuracy(default), abs=5e-4)
+    low, high = resampled([winner], lambda pair: balanced_accuracy(pair[0]))
+    assert (float(reaches[3]), float(reaches[4])) == pytest.approx((low, high), abs=0.03)
+    gain = re.search(rf"Tuning changed the score by {number} \(95 % interval {number} to {number}", said)
+    difference = balanced_accuracy(winner) - balanced_accuracy(default)
+    assert float(gain[1]) == pytest.approx(difference, abs=1e-3)
+    low, high = resampled([winner, default], lambda pair: balanced_accuracy(pair[0]) - balanced_accuracy(pair[1]))
+    assert (float(gain[2]), float(gain[3])) == pytest.approx((low, high), abs=0.05)
+    assert "a real difference" in said
+    assert "Guessing would give 0.100" in said
+
+
+def test_the_small_run_claims_nothing(page):
+    """After one to three steps nothing is learned, and the page says so first of all."""
+    said = first_paragraph(page)
+    assert said.startswith("Nothing was learned that is better than chance")
+    assert "recommends neither a recipe nor a text encoder" in said
+
+
+def test_an_interim_page_holds_what_has_finished_and_touches_nothing(copied):
+    for name in ("best.json", "phase2/best.json", "phase2/leaderboard.csv", "phase2/importances.csv"):
+        (copied / name).unlink()
+    for name in ("phase2/b0r0s01", "confirm", "final"):
+        shutil.rmtree(copied / name)
+    before = {path: path.stat().st_mtime_ns for path in copied.rglob("*")}
+    entry("build_report", "--run-folder", copied, "--interim", "--output-folder", copied / "interim")
+    assert {path: path.stat().st_mtime_ns for path in before if path != copied} == {
+        path: stamp for path, stamp in before.items() if path != copied
+    }
+    text = re.sub(PLOTTING_SCRIPT, "", (copied / "interim/index.html").read_text(), flags=re.DOTALL)
+    assert "Interim: this run has not ended" in text
+    assert "1 training of Phase 2, 1 training of Confirmation, 3 trainings of Final" in text
+    assert "At the pace so far" in text
+    assert "b0r0s00" in text
+    assert 'id="gain"' not in text
+    reader = Reader(text)
+    assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)
+    status = entry("show_status", "--run-folder", copied).stdout.splitlines()
+    assert len(status) <= 10
+    assert status[0] == "run small: 4 of 9 trainings have finished"
+    assert any("Phase 2" in line and "1 of 2" in line and "to go" in line for line in status)
+    whole = entry("build_report", "--run-folder", copied, "--output-folder", copied / "whole", check=False)
+    assert whole.returncode
+    assert "phase2/b0r0s01/metrics.json: this file does not exist" in whole.stderr
+    assert "Traceback" not in whole.stderr
+
+
+def test_it_prints_to_a_clean_pdf(page, tmp_path):
+    paper = tmp_path / "page.pdf"
+    done = chromium(tmp_path, "--no-pdf-header-footer", f"--print-to-pdf={paper}", f"file://{page}")
+    assert not errors(done)
+    content = paper.read_bytes()
+    assert content.startswith(b"%PDF")
+    assert 4 < len(re.findall(rb"/Type\s*/Page\b", content)) < 40

@@ -100,6 +100,12 @@ FIGURES = {
         figures_result.per_class, "Recall of each class on test, the winner with {encoder} and the default config.",
         _decided,
     ),
+    "calibration": Drawing(
+        figures_result.calibration,
+        "Confidence and truth on test: below the diagonal, a model is less often right than it is sure. Larger points "
+        "have more samples.",
+        _decided,
+    ),
     "confusion_winner": Drawing(
         figures_result.confusion_winner,
         "The winner: rows are true classes, cells are counts, shades are shares of the row.",

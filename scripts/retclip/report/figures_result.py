@@ -78,6 +78,34 @@ def per_class(run: RunFolder) -> "Figure":
     return figure
 
 
+def calibration(run: RunFolder) -> "Figure":
+    """How often the likeliest class is right, by how sure the model is; the diagonal is honest."""
+    figure, axes = subplots(height=3.6)
+    drawn = False
+    models = (("tuned winner", run.winners(run.search_encoder)[0], BLUE), ("default config", run.baselines()[0], GREY))
+    for name, final, colour in models:
+        bins = [one for one in (final.evaluation["calibration"] or {"bins": []})["bins"] if one["count"]]
+        if not bins:
+            continue
+        drawn = True
+        error = final.evaluation["calibration"]["expected_calibration_error"]["value"]
+        confidence, accuracy = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
+        axes.plot(confidence, accuracy, color=colour, linewidth=1.5, label=f"{name}, expected error {error:.3f}")
+        axes.scatter(confidence, accuracy, color=colour, s=[18 + 160 * one["count"] / _units(bins) for one in bins])
+    if not drawn:
+        return nothing("no test sample is labelled")
+    axes.plot([0, 1], [0, 1], color="black", linestyle=":", linewidth=1)
+    axes.set(
+        xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="confidence in the likeliest class", ylabel="share that is right"
+    )
+    axes.legend(loc="upper left")
+    return figure
+
+
+def _units(bins: list[dict]) -> int:
+    return sum(one["count"] for one in bins)
+
+
 def confusion_winner(run: RunFolder) -> "Figure":
     """Confusion matrix on test of the winner with the text encoder that the search used."""
     return _confusion(run.winners(run.search_encoder)[0])

@@ -164,7 +164,9 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
 
     def finished(stage: str, file: str) -> list[Path]:
         paths = [folder / stage / name / file for name in planned[stage]]
-        return [path for path in paths if path.is_file()] if interim else paths
+        # of a training that ends just now, one file may be there before the other
+        whole = [path for path in paths if path.is_file() and path.with_name("history.csv").is_file()]
+        return whole if interim else paths
 
     searched = {
         stage: [_training(path) for path in finished(stage, "metrics.json")]
@@ -228,11 +230,12 @@ def _known(entries: dict[str, Any]) -> dict[str, Any]:
 def _training(metrics: Path) -> Training:
     import pandas as pd
 
+    document = read_json(metrics)
     try:
         history = pd.read_csv(metrics.with_name("history.csv"))
     except pd.errors.EmptyDataError:  # it diverged before its first evaluation
         history = pd.DataFrame({"epoch": []})
-    return Training(metrics.parent.name, read_json(metrics), history, metrics.parent)
+    return Training(metrics.parent.name, document, history, metrics.parent)
 
 
 def _final(evaluation: Path) -> Final:

@@ -65,8 +65,13 @@ def winning_shares(run: RunFolder, stage: str) -> dict[str, float]:
     draws = draws[:, np.isfinite(draws).all(axis=0)]
     if not draws.size:
         return {}
-    wins = np.bincount(draws.argmax(axis=0), minlength=len(draws)) / draws.shape[1]
-    return dict(zip(candidates, wins.tolist(), strict=True))
+    return dict(zip(candidates, shares_of_wins(draws).tolist(), strict=True))
+
+
+def shares_of_wins(draws: np.ndarray) -> np.ndarray:
+    """Of draws [candidates, draws], the share that each candidate wins [candidates]; who ties shares the win."""
+    best = draws == draws.max(axis=0)
+    return (best / best.sum(axis=0)).mean(axis=1)
 
 
 def candidates_of(run: RunFolder, stage: str) -> dict[str, list[Training]]:

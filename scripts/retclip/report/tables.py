@@ -51,9 +51,15 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
                 tables_result.winner_vs_default(run),
             ),
             "per_class": Captioned(
-                f"The winner with {run.search_encoder}, per class on test", tables_result.per_class(run)
+                f"The winner with {run.search_encoder}, per class on test; sensitivity and specificity at "
+                "the threshold that is best on validation",
+                tables_result.per_class(run),
             ),
+            "other_views": Captioned("The same models seen otherwise, on test", tables_result.other_views(run)),
         }
+        groups = tables_result.subgroups(run)
+        if groups.rows:
+            found["subgroups"] = Captioned("The winner in groups of test patients", groups)
         if run.ablations():
             found["one_factor"] = Captioned(
                 "One value at a time: the default config with one of the winner's values, against the default config",

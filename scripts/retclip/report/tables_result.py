@@ -1,9 +1,11 @@
 """Tables of the result on test: the winner and the default config, single values, text encoders, classes."""
 
+from typing import Any
+
 from retclip.core.scores import METRICS, RETRIEVAL
 from retclip.report import wording
 from retclip.report.cells import Table, with_interval
-from retclip.report.comparisons import difference, holm, score
+from retclip.report.comparisons import Estimate, difference, holm, score
 from retclip.report.inputs import Final, RunFolder
 
 # Of the RET-CLIP tuning guide, which gives no source for them; None: all values together.
@@ -100,30 +102,85 @@ def encoders(run: RunFolder) -> Table:
 
 
 def per_class(run: RunFolder) -> Table:
-    """Per class on test: winner's and default's recall and AUROC."""
+    """Per class on test: how it is named, how it is told from the rest, and the default config's recall."""
     winner, baseline = run.winners(run.search_encoder)[0], run.baselines()[0]
     rows = []
     for ours, theirs in zip(winner.evaluation["per_class"], baseline.evaluation["per_class"], strict=True):
-        keys = ("precision", "recall", "f1", "auroc", "average_precision")
         rows.append(
             [
                 ours["class"],
                 f"{ours['count']:,}",
-                *(wording.score(ours[key]) for key in keys),
+                f"{ours['patients']:,}",
+                *(wording.score(ours[key]) for key in ("precision", "recall", "f1")),
                 wording.score(theirs["recall"]),
+                _of(ours, "auroc"),
+                wording.score(ours["average_precision"]),
+                _of(ours, "sensitivity"),
+                _of(ours, "specificity"),
             ]
         )
     heads = [
         "class",
         "test samples",
+        "patients",
         "precision",
         "recall",
         "F1",
+        "default's recall",
         "AUROC",
         "average precision",
-        "default's recall",
+        "sensitivity",
+        "specificity",
     ]
     return Table(heads, rows)
+
+
+def other_views(run: RunFolder) -> Table:
+    """The winner and the default config seen otherwise: one template, the probe, calibration, ranks, several labels."""
+    columns = [run.winners(run.search_encoder)[0].evaluation, run.baselines()[0].evaluation]
+    metric = run.test_metric
+    name = wording.metric_name(metric)
+    views = [
+        (f"{name} by one template a class", [one["zero_shot_single_template"].get(metric) for one in columns]),
+        (f"{name} of a linear probe", [one["linear_probe"].get(metric) for one in columns]),
+        (
+            "expected calibration error",
+            [(one["calibration"] or {}).get("expected_calibration_error") for one in columns],
+        ),
+        ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in columns]),
+        *(
+            (f"{label}, all labels", [(one["multi_label"] or {}).get(key) for one in columns])
+            for key, label in (("macro_auroc", "macro AUROC"), ("macro_average_precision", "mean average precision"))
+        ),
+    ]
+    rows = [[label, *(_estimated(value) for value in values)] for label, values in views if any(values)]
+    return Table(["seen otherwise", "winner", "default"], rows)
+
+
+def subgroups(run: RunFolder) -> Table:
+    """The winner's score in groups of test patients; groups of few patients have none."""
+    metric = run.test_metric
+    rows = [
+        [
+            f"{entry['variable']}: {entry['group']}",
+            f"{entry['patients']:,}",
+            f"{entry['units']:,}",
+            "too few patients" if entry["scores"] is None else _estimated(entry["scores"].get(metric)),
+        ]
+        for entry in run.winners(run.search_encoder)[0].evaluation["subgroups"]
+    ]
+    return Table(["group", "patients", "samples", wording.metric_name(metric)], rows)
+
+
+def _of(row: dict[str, Any], key: str) -> str:
+    """A value of a class with its interval."""
+    return with_interval(Estimate(row[key], row[f"{key}_low"], row[f"{key}_high"]))
+
+
+def _estimated(document: dict[str, Any] | None) -> str:
+    if document is None:
+        return wording.NOTHING
+    return with_interval(Estimate(document["value"], document["low"], document["high"]))
 
 
 def _mean(finals: list[Final], part: str, metric: str) -> float | None:

@@ -1,0 +1,52 @@
+"""Small parts of the report, each against what a person would work out by hand."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from running import REPOSITORY
+
+from retclip.report import stability, wording
+
+
+def test_the_report_never_loads_torch():
+    """Optuna and Plotly are loaded, which must not bring it along."""
+    code = (
+        "import sys; sys.path.insert(0, 'scripts')\n"
+        "from retclip.report import interactive, page\n"
+        "interactive.plotting_script()\n"
+        "import optuna.visualization\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY).returncode == 0
+
+
+def test_who_ties_shares_the_win():
+    draws = np.array([[0.5, 0.5, 0.9, 0.1], [0.5, 0.4, 0.2, 0.3], [0.1, 0.1, 0.1, 0.3]])
+    assert stability.shares_of_wins(draws) == pytest.approx([0.625, 0.25, 0.125])
+
+
+def test_the_best_so_far_passes_over_what_diverged():
+    found = stability.best_so_far([None, 0.2, 0.1, None, 0.4])
+    assert np.isnan(found[0])
+    assert found[1:].tolist() == [0.2, 0.2, 0.2, 0.4]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(None, "\N{EM DASH}"), (float("nan"), "\N{EM DASH}"), (-0.0214, "\N{MINUS SIGN}0.021"), (1, "1.000")],
+)
+def test_a_score_is_said_in_three_decimals(value, said):
+    assert wording.score(value) == said
+
+
+def test_figures_of_the_rule_are_those_that_are_drawn():
+    """Snakemake's own report lists the figures with their captions, so the rule names them; both lists agree."""
+    import re
+
+    from retclip.report.figures import FIGURES
+
+    rule = (REPOSITORY / "rules/report.smk").read_text()
+    block = rule[rule.index("FIGURES = {") : rule.index("rule build_report")]
+    assert set(re.findall(r'"(\w+)": \(\s*"(?:Result|Data|Search|Cost)"', block)) == set(FIGURES)
