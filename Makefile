@@ -35,6 +35,11 @@ test: env  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore tests/slurm tests
 	$(BIN)/python -m pytest -q tests/slurm
 
+# kill, break and damage more often than the tests of every day do, and a night's worth of fuzz
+test-reliability: env  ## reruns, faults, fuzz and size, with a table of what was injected and survived
+	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
+	  tests/reliability tests/unit/test_fuzz.py
+
 bench-slurm: env  ## what Slurm costs beside the work; as root, with Slurm's packages
 	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)
 
@@ -80,7 +85,12 @@ cancel:  ## the Slurm jobs that a killed snakemake left behind in this folder
 rulegraph: env  ## the picture of all rules, as Graphviz text
 	$(BIN)/snakemake --rulegraph $(DEMO)
 
-clean:  ## remove results and state of the demo
-	rm -rf results/demo
+reproduce: env  ## a finished run once more from its recorded config, compared; RUN=demo
+	$(BIN)/python scripts/reproduce_run.py --run-folder results/$(or $(RUN),demo) \
+	  --output-dir results/$(or $(RUN),demo)-again --cores $(CORES)
 
-.PHONY: help env demo test bench-data bench-slurm lint lock reference plan status interim fetch submit cancel rulegraph clean
+clean:  ## remove results, state and reproduction of a run; RUN=demo
+	rm -rf "results/$(or $(RUN),demo)" "results/$(or $(RUN),demo)-again"
+
+.PHONY: help env demo test bench-data bench-slurm lint lock reference plan status interim fetch submit cancel rulegraph \
+  test-reliability reproduce clean

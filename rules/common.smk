@@ -366,12 +366,15 @@ def launch(entry, *flags, processes=1, shown=False):
     """The shell command of a rule: scripts/{entry}.py with one flag a line, its output in the rule's log (and,
     where it is shown, before the user's eyes).
 
-    The interpreter's path stays out of the rule's text, so that a moved environment reruns nothing. Several
-    processes, one for each GPU, are torchrun's.
+    Snakemake fills in {PYTHON} and {SCRIPTS} when it runs the rule: the rule's text, whose change would rerun it, is the
+    same in a moved clone or environment. Several processes, one for each GPU, are torchrun's.
     """
-    script = f"{shlex.quote(str(REPOSITORY / 'scripts' / entry))}.py"
     torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes} " if processes > 1 else ""
-    return " ".join([f"{PYTHON} {torchrun}{script}", *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
+    command = f"{{PYTHON:q}} {torchrun}{{SCRIPTS:q}}/{entry}.py"
+    return " ".join([command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
+
+
+SCRIPTS = REPOSITORY / "scripts"
 
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake
@@ -400,8 +403,8 @@ TRAINING_FLAGS = (
     "--state-dir results/{wildcards.run}/state",
     "--code {params.code}",
     "--device {params.device}",
-    # of no consequence for any result, and so no parameter of the rule
-    f"--kept-weights-gb {TRAINING['kept_weights_gb']}",
+    # of no consequence for any result, and so no parameter of the rule and no part of its text
+    "--kept-weights-gb {TRAINING[kept_weights_gb]}",
     "--output-dir {params.folder}",
 )
 
@@ -433,8 +436,13 @@ def training_params():
 
 
 def candidate_flags(stage, candidates):
-    """--candidate ID FOLDER... for rank_trials. candidates: id -> ids of its trainings."""
-    return " ".join(
-        f"--candidate {name} " + " ".join(f"results/{RUN}/{stage}/{trial}" for trial in trials)
-        for name, trials in candidates.items()
-    )
+    """What rank_trials reads. candidates: id -> ids of its trainings.
+
+    In few words, since a command of more than 128 KiB cannot be started, and there may be thousands of trials.
+    """
+    # the order of a grid's values is none of its results
+    words = [
+        name if trials == [name] else f"{name}={','.join(trials)}"
+        for name, trials in sorted(candidates.items())
+    ]
+    return f"--stage-dir results/{RUN}/{stage} --candidates {' '.join(words)}"

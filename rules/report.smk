@@ -144,6 +144,7 @@ rule plan_run:
         config=canonical_json(CONFIG),
         trainings=canonical_json({stage: len(trials) for stage, trials in TRAININGS.items()}),
         folder=f"results/{RUN}",
+        code=code_hash("train_trial"),
     log:
         f"results/{RUN}/logs/plan_run.log",
     conda:
@@ -154,5 +155,6 @@ rule plan_run:
             "--config {params.config:q}",
             "--trainings {params.trainings:q}",
             "--results-dir {params.folder}",
+            "--code {params.code}",
             shown=True,
         )

@@ -9,12 +9,20 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from retclip.core.files import read_json
 from retclip.core.logs import run_entry
 from retclip.core.table_counts import estimated_counts
+from retclip.search.budget import same_training
 from retclip.search.forecast import device_seconds, forecast, refuse_meaningless
-from retclip.search.plan_text import disk_lines, plan_lines, refuse_costly
+from retclip.search.plan_text import disk_lines, plan_lines, refuse_costly, upgrade_lines
+
+
+def finished_trainings(results_dir: Path) -> list[dict[str, Any]]:
+    """metrics.json of every finished training; one that two stages share is there once."""
+    found = (read_json(path) for path in sorted(results_dir.glob("*/*/metrics.json")))
+    return list({same_training(metrics["trial"]): metrics for metrics in found}.values())
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,6 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--config", type=json.loads, required=True, help="JSON: the checked config")
     parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> number of trainings")
     parser.add_argument("--results-dir", type=Path, required=True, help="results/{run}; may not exist yet")
+    parser.add_argument("--code", required=True, help="hash of the training code")
     options = parser.parse_args(arguments)
     config = options.config
 
@@ -45,7 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
-    print("\n".join(disk_lines(config, counts, sum(options.trainings.values()), free)))
+    lines = disk_lines(config, counts, sum(options.trainings.values()), free)
+    print("\n".join([*lines, *upgrade_lines(finished_trainings(options.results_dir), options.code)]))
     refuse_costly(config, seconds)
 
 

@@ -1,7 +1,7 @@
 """Ranks the finished trials of a stage on the validation data and writes its leaderboard.csv.
 
-Give one --candidate per configuration: its id and the folder of each training (several where it was trained
-with several seeds; their scores are averaged).
+A candidate is a configuration: ID where its training bears the same name, or ID=TRAINING,TRAINING where it was trained
+with several seeds, whose scores are averaged.
 """
 
 import argparse
@@ -14,14 +14,15 @@ from retclip.search.selection import Candidate, Run, leaderboard, rank
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--candidate", nargs="+", action="append", required=True, metavar="ID FOLDER")
+    parser.add_argument("--stage-dir", type=Path, required=True, help="where each training has its folder")
+    parser.add_argument("--candidates", nargs="+", required=True, metavar="ID[=TRAINING,...]")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--output", type=Path, required=True, help="leaderboard.csv")
     options = parser.parse_args(arguments)
 
     candidates = [
-        Candidate(identifier, [_read_run(Path(folder)) for folder in folders])
-        for identifier, *folders in options.candidate
+        Candidate(name, [_read_run(options.stage_dir / training) for training in (trainings or name).split(",")])
+        for name, _, trainings in (candidate.partition("=") for candidate in options.candidates)
     ]
     write_csv(options.output, leaderboard(rank(candidates, options.metric), options.metric))
 

@@ -21,9 +21,11 @@ def entry(name: str, *arguments: object, check: bool = True) -> subprocess.Compl
     return done
 
 
-def snakemake(directory: Path, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+def snakemake(
+    directory: Path, *arguments: object, check: bool = True, repository: Path = REPOSITORY
+) -> subprocess.CompletedProcess[str]:
     """Runs the Snakefile with `directory` as working directory, as a person would."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(repository / "Snakefile")]
     command += ["--directory", str(directory), "--cores", "2", "--rerun-incomplete", "--show-failed-logs"]
     done = subprocess.run([*command, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
@@ -43,9 +45,9 @@ def made_once(temporary: Path, name: str, make: Callable[[Path], object]) -> Pat
     return folder
 
 
-def planned_jobs(directory: Path, *arguments: object) -> dict[str, set[str]]:
+def planned_jobs(directory: Path, *arguments: object, repository: Path = REPOSITORY) -> dict[str, set[str]]:
     """What a dry run would do: rule -> the values of its wildcards but run ('' where there is none)."""
-    output = snakemake(directory, "--dry-run", *arguments).stdout
+    output = snakemake(directory, "--dry-run", *arguments, repository=repository).stdout
     jobs: dict[str, set[str]] = {}
     rule = ""
     for line in output.splitlines():

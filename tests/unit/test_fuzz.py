@@ -62,8 +62,21 @@ def replaced(document: dict, path: tuple, value: object) -> dict:
     return document
 
 
+checked_cases = 0
+
+
+@pytest.fixture(autouse=True)
+def counted(record_property, request):
+    """How many cases a test checked, for the table that make test-reliability prints."""
+    before = checked_cases
+    yield
+    record_property("fuzz", (request.node.name, checked_cases - before))
+
+
 def sentence_of(work, *arguments) -> str | None:
     """What `work` says is wrong, in one line; None where it finds nothing. Any other exception fails the test."""
+    global checked_cases
+    checked_cases += 1
     try:
         work(*arguments)
     except ValueError as error:
@@ -136,6 +149,34 @@ TRIAL = a_trial()
 def test_trial(path, value):
     said = sentence_of(schemas.check, replaced(TRIAL, path, value), "trial", "trial.json")
     assert said is None or said.startswith("trial.json: ")
+
+
+METRICS = {
+    **dict.fromkeys(("train_loss", "samples_per_second", "utilization", "resumed_from", "job", "commit"), None),
+    **dict.fromkeys(("best_epoch", "epochs", "steps", "train_samples", "peak_memory_bytes", "attempts"), 1),
+    **dict.fromkeys(("wall_seconds", "device_seconds", "lost_seconds"), 1.5),
+    "trial": TRIAL,
+    "trial_sha256": TRIAL["sha256"],
+    "status": "completed",
+    "device": "cpu",
+    "precision": "fp32",
+    "versions": {},
+    "machine": {},
+    "code": "0",
+    "data": {"train": "0", "val": "0"},
+    "val": {"loss": 1.0, "zero_shot_accuracy": 0.5, "levels": {}, "standard_error": {}},
+}
+
+
+def test_metrics_are_right_to_begin_with():
+    schemas.check(METRICS, "metrics", "metrics.json")
+
+
+@fuzz
+@given(st.sampled_from([path for path in places(METRICS) if path[0] != "trial"]), VALUES)
+def test_metrics(path, value):
+    said = sentence_of(schemas.check, replaced(METRICS, path, value), "metrics", "metrics.json")
+    assert said is None or said.startswith("metrics.json: ")
 
 
 @fuzz

@@ -19,16 +19,22 @@ def check(value: Any, name: str, origin: str) -> None:
     """Raises ValueError with one sentence naming `origin` and the key if `value` breaks schema `name`."""
     import jsonschema
 
+    error = jsonschema.exceptions.best_match(_validator(name).iter_errors(value))
+    if error is not None:
+        # a key or a value may hold line breaks, a sentence may not
+        raise ValueError(" ".join(f"{origin}: {_sentence(error)}".split()))
+
+
+@cache
+def _validator(name: str) -> Any:
+    import jsonschema
+
     kind = jsonschema.Draft202012Validator
     if name == "config":
         # to JSON 2.0 is an integer; to Python, which counts with it, it is not
         checker = kind.TYPE_CHECKER.redefine("integer", lambda _, item: type(item) is int)
         kind = jsonschema.validators.extend(kind, type_checker=checker)
-    validator = kind(load(name))
-    error = jsonschema.exceptions.best_match(validator.iter_errors(value))
-    if error is not None:
-        # a key or a value may hold line breaks, a sentence may not
-        raise ValueError(" ".join(f"{origin}: {_sentence(error)}".split()))
+    return kind(load(name))
 
 
 def _sentence(error: Any) -> str:

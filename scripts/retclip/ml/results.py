@@ -1,11 +1,13 @@
 """What metrics.json says of a training: its scores, what it cost, and what it ran on."""
 
+import os
 import platform
 from importlib.metadata import version
 from typing import Any
 
 import torch
 
+from retclip.core.commit import commit
 from retclip.ml.distributed import world_size
 from retclip.ml.trainer import Outcome, peak_memory_bytes
 
@@ -43,6 +45,8 @@ def metrics_document(
         "precision": precision,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "code": code,
+        "commit": commit(),
+        "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
         "data": data,
         "attempts": outcome.attempts,
         "lost_seconds": outcome.lost_seconds * world_size(),

@@ -73,6 +73,18 @@ def disk_lines(config: Config, counts: dict[str, int], trainings: int, free: dic
     return lines
 
 
+def upgrade_lines(finished: list[dict[str, Any]], code: str) -> list[str]:
+    """What the code that is here now would train again. finished: metrics.json of trainings. code: its hash."""
+    older = [metrics for metrics in finished if metrics["code"] != code]
+    if not older:
+        return []
+    hours = sum(metrics["device_seconds"] for metrics in older) / 3600
+    return [
+        f"upgrade: {len(older)} of {len(finished)} finished trainings are of other training code, and train again: "
+        f"{hours:.2g} device-hours. To keep them, see 'After an upgrade' in config/README.md."
+    ]
+
+
 def refuse_costly(config: Config, seconds: float | None) -> None:
     """Raises ValueError where plan.max_device_hours is known to be exceeded."""
     most = config.get("plan", {}).get("max_device_hours")

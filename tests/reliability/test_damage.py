@@ -1,0 +1,313 @@
+"""Damaged files, a full or read-only disk, losses that are no numbers, no memory, no net: recovery or one sentence."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from reliability.faults import (
+    MOMENTS,
+    assert_same,
+    break_loss,
+    content,
+    copy_of,
+    die_at_rename,
+    run_out_of_memory,
+    without_outputs,
+)
+
+pytestmark = pytest.mark.slow
+ALWAYS = ["--save-seconds", "0"]
+
+
+def truncate(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def zero(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def empty(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+def flip(path: Path) -> None:
+    """One byte in the middle, as a failing disk does."""
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    path.write_bytes(content)
+
+
+def behead(path: Path) -> None:
+    with path.open("r+b") as stream:
+        stream.write(b"\xff" * 8192)
+
+
+DAMAGES = [truncate, zero, empty, flip]
+
+
+def one_sentence(said: str) -> str:
+    """What an entry that failed ends with."""
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: "), said
+    assert "Traceback" not in said, said
+    return last
+
+
+@pytest.fixture(scope="module")
+def torn(jobs, small_run, entries, tmp_path_factory) -> Path:
+    """A run whose training train_final was killed and left a checkpoint behind."""
+    name, flags = jobs["train_final"]
+    folder = copy_of(small_run, tmp_path_factory.mktemp("torn") / "run")
+    without_outputs("train_final", flags, folder)
+    code, said = entries.run(name, [*flags, *ALWAYS], folder, (die_at_rename, (4, True)))
+    assert code == -signal.SIGKILL, said
+    assert len(list(folder.glob("results/small/state/*/checkpoint.pt"))) == 1
+    return folder
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["checkpoint.pt", "attempts.json"])
+def test_damaged_state(file, damage, torn, jobs, small_run, entries, injected, tmp_path):
+    name, flags = jobs["train_final"]
+    with injected(f"{damage.__name__}", f"a training's {file}"):
+        folder = copy_of(torn, tmp_path / "run")
+        (path,) = folder.glob(f"results/small/state/*/{file}")
+        damage(path)
+        code, said = entries.run(name, flags, folder)
+        assert code == 0, said
+        assert f"{file} " in said
+        assert "resuming" not in said or file == "attempts.json"
+        assert_same(flags, folder, small_run)
+
+
+def of_another_trial(path: Path) -> None:
+    import torch
+
+    saved = torch.load(path, weights_only=True)
+    torch.save({**saved, "key": "0" * 64}, path)
+
+
+def of_another_version(path: Path) -> None:
+    import torch
+
+    saved = torch.load(path, weights_only=True)
+    del saved["key"]
+    torch.save(saved, path)
+
+
+@pytest.mark.parametrize("change", [of_another_trial, of_another_version])
+def test_a_checkpoint_that_is_not_ours(change, torn, jobs, small_run, entries, injected, tmp_path):
+    name, flags = jobs["train_final"]
+    with injected("state " + change.__name__.replace("_", " "), "a training"):
+        folder = copy_of(torn, tmp_path / "run")
+        (path,) = folder.glob("results/small/state/*/checkpoint.pt")
+        change(path)
+        code, said = entries.run(name, flags, folder)
+        assert code == 0, said
+        assert "doing without it" in said
+        assert_same(flags, folder, small_run)
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("file", ["metrics.json", "history.csv", "val_predictions.parquet", "complete.json"])
+def test_damaged_results_in_the_state(file, damage, jobs, small_run, entries, injected, tmp_path):
+    """They are made again from the weights that were kept, or by training where those are damaged as well."""
+    name, flags = jobs["train_phase1_trial"]
+    with injected(damage.__name__, f"a training's results, {file}"):
+        folder = copy_of(small_run, tmp_path / "run")
+        shutil.rmtree(folder / "results/small/state")
+        assert entries.run(name, flags, folder)[0] == 0
+        for path in folder.glob(f"results/small/state/*/epoch-*/{file}"):
+            damage(path)
+        if damage is truncate:
+            for path in folder.glob("results/small/state/*/weights-*.pt"):
+                damage(path)
+        code, said = entries.run(name, flags, folder)
+        assert code == 0, said
+        assert "already complete" not in said
+        assert_same(flags, folder, small_run)
+
+
+def test_lost_weights_of_the_best_epoch(jobs, small_run, entries, injected, tmp_path):
+    """Under early stopping the best epoch's weights are a file of their own."""
+    name, flags = jobs["train_phase1_trial"]
+    folder = copy_of(small_run, tmp_path / "whole")
+    trial = folder / flags[flags.index("--trial") + 1]
+    plan = json.loads(trial.read_text())
+    plan["hyperparameters"].update(patience=2, epochs=4)
+    plan["budget"].update(stop_epoch=4, total_steps=4 * plan["budget"]["steps_per_epoch"])
+    trial.write_text(json.dumps(plan))
+    shutil.rmtree(folder / "results/small/state")
+    ready = copy_of(folder, tmp_path / "ready")
+    assert entries.run(name, flags, folder)[0] == 0
+    steps = plan["budget"]["steps_per_epoch"]
+    for damage in (Path.unlink, *DAMAGES):
+        with injected("lost or damaged", "weights of the best epoch"):
+            run = copy_of(ready, tmp_path / damage.__name__)
+            # attempts, a checkpoint a step, and the best weights after the first epoch
+            code, said = entries.run(name, [*flags, *ALWAYS], run, (die_at_rename, (2 * steps + 2, True)))
+            assert code == -signal.SIGKILL, said
+            (best,) = run.glob("results/small/state/*/best-*.pt")
+            damage(best)
+            code, said = entries.run(name, flags, run)
+            assert code == 0, said
+            assert "starting from the beginning" in said
+            assert_same(flags, run, folder)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, behead])
+def test_damaged_store(damage, jobs, small_run, entries, injected, tmp_path):
+    """A training refuses it in one sentence, and a build mends it."""
+    name, flags = jobs["train_phase1_trial"]
+    with injected(damage.__name__, "LMDB of a split"):
+        folder = copy_of(small_run, tmp_path / "run")
+        shutil.rmtree(folder / "results/small/state")
+        damage(folder / "results/small/data/train.lmdb")
+        code, said = entries.run(name, flags, folder)
+        assert code == 1, said
+        assert "train.lmdb" in one_sentence(said)
+        build, build_flags = jobs["build_lmdb"]
+        assert entries.run(build, build_flags, folder)[0] == 0
+        code, said = entries.run(name, flags, folder)
+        assert code == 0, said
+        assert_same(flags, folder, small_run)
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, behead])
+def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_path):
+    name, flags = jobs["build_lmdb"]
+    with injected(damage.__name__, "LMDB that a build goes on from"):
+        folder = copy_of(small_run, tmp_path / "run")
+        damage(folder / "results/small/state/pictures.lmdb")
+        code, said = entries.run(name, flags, folder)
+        assert code == 0, said
+        assert "is damaged; preparing all pictures anew" in said
+        assert_same(flags, folder, small_run)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_a_result(value, jobs, small_run, entries, injected, tmp_path):
+    name, flags = jobs["train_phase1_trial"]
+    for number in range(MOMENTS):
+        with injected(f"the loss is {value}", "a training"):
+            folder = copy_of(small_run, tmp_path / f"run-{number}")
+            shutil.rmtree(folder / "results/small/state")
+            step = random.Random(number).randint(1, 2)
+            code, said = entries.run(name, flags, folder, (break_loss, (step, value)))
+            assert code == 0, said
+            metrics = folder / flags[flags.index("--output-dir") + 1] / "metrics.json"
+            broken = json.loads(metrics.read_text())
+            assert broken["status"] == "diverged"
+            assert broken["val"]["zero_shot_balanced_accuracy"] is None
+            assert entries.run(name, flags, folder)[0] == 0
+            assert content(metrics) == {k: v for k, v in broken.items() if k in content(metrics)}
+
+
+@pytest.mark.parametrize("of_gpu", [True, False], ids=["gpu", "cpu"])
+def test_out_of_memory_is_a_result(of_gpu, jobs, small_run, entries, injected, tmp_path):
+    name, flags = jobs["train_phase1_trial"]
+    with injected("the allocator has no memory", "a training"):
+        folder = copy_of(small_run, tmp_path / "run")
+        shutil.rmtree(folder / "results/small/state")
+        code, said = entries.run(name, flags, folder, (run_out_of_memory, (2, of_gpu)))
+        assert code == 0, said
+        metrics = json.loads((folder / flags[flags.index("--output-dir") + 1] / "metrics.json").read_text())
+        assert metrics["status"] == "out_of_memory"
+
+
+def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
+    """One of the processes that read pictures is killed, as the kernel does where memory is short."""
+    name, flags = jobs["build_lmdb"]
+    with injected("a worker is killed", "build_lmdb"):
+        folder = copy_of(small_run, tmp_path / "run")
+        without_outputs("build_lmdb", flags, folder)
+        (folder / "results/small/state/pictures.lmdb").unlink()
+        (folder / "output").write_text("")
+        process = entries.start(name, flags, folder)
+        children: list[str] = []
+        while process.is_alive() and not children:
+            path = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            children = path.read_text().split() if path.exists() else []
+        assert children
+        os.kill(int(children[0]), signal.SIGKILL)
+        process.join()
+        said = (folder / "output").read_text()
+        assert process.exitcode == 1, said
+        assert "a process that reads pictures was killed" in one_sentence(said)
+        code, said = entries.run(name, flags, folder)
+        assert code == 0, said
+        assert_same(flags, folder, small_run)
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Callable[..., None]]:
+    """A disk of its own of 96 MB, at tmp_path/disk; disk("-o", "remount,ro") changes it."""
+    place = tmp_path / "disk"
+    place.mkdir()
+
+    def mount(*options: str) -> None:
+        done = subprocess.run(["mount", "-t", "tmpfs", *options, "tmpfs", str(place)], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no disk of its own can be mounted here: {done.stderr.strip()}")
+
+    mount("-o", "size=96m")
+    try:
+        yield mount
+    finally:
+        subprocess.run(["umount", "-l", str(place)], check=False)
+
+
+WRITERS = ["make_demo_data", "build_lmdb", "train_final", "evaluate_final", "build_report"]
+
+
+@pytest.mark.parametrize("rule", WRITERS)
+def test_a_full_disk(rule, jobs, small_run, entries, injected, disk, tmp_path):
+    """Room for some of what it writes, and then no more."""
+    name, flags = jobs[rule]
+    moments = random.Random(rule)
+    for number in range(MOMENTS + 1):
+        with injected("disk full", name):
+            folder = copy_of(small_run, tmp_path / f"disk/run-{number}")
+            without_outputs(rule, flags, folder)
+            if rule == "build_lmdb":
+                (folder / "results/small/state/pictures.lmdb").unlink()
+            free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+            needed = sum(path.stat().st_size for path in small_run.rglob("*") if str(name) and path.is_file()) // 40
+            filler = tmp_path / "disk/filler"
+            with filler.open("wb") as stream:
+                os.posix_fallocate(stream.fileno(), 0, free - 8192 - int(moments.random() * needed * (number > 0)))
+            # its output must not need the disk
+            (folder / "output").unlink(missing_ok=True)
+            (folder / "output").symlink_to(tmp_path / "output")
+            code, said = entries.run(name, flags, folder)
+            filler.unlink()
+            if code:
+                assert "No space left on device" in one_sentence(said) or "disk full" in said
+            code, said = entries.run(name, flags, folder)
+            assert code == 0, said
+            assert_same(flags, folder, small_run)
+            shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("rule", WRITERS)
+def test_results_made_read_only(rule, jobs, small_run, entries, injected, disk, tmp_path):
+    name, flags = jobs[rule]
+    with injected("results read-only", name):
+        folder = copy_of(small_run, tmp_path / "disk/run")
+        without_outputs(rule, flags, folder)
+        (folder / "output").symlink_to(tmp_path / "output")
+        disk("-o", "remount,ro")
+        code, said = entries.run(name, flags, folder)
+        assert code == 1, said
+        assert "Read-only file system" in one_sentence(said)
+        disk("-o", "remount,rw,size=96m")
+        code, said = entries.run(name, flags, folder)
+        assert code == 0, said
+        assert_same(flags, folder, small_run)
