@@ -20,6 +20,8 @@ FLOORS = {
 }
 NO_TORCH = ("core", "data", "search", "report")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "timm"}
+# What a person starts beside a run.
+WITHOUT_A_RULE = {"reproduce_run"}
 SHARED_VERBS = {
     "plan_trial": {"plan_phase1_trial", "plan_phase2_trial", "plan_confirm_trial", "plan_encoder_trial", "plan_final"},
     "train_trial": {

@@ -1,0 +1,54 @@
+"""A finished run again, from what it recorded of itself."""
+
+import json
+
+import pytest
+import yaml
+from reliability.faults import MOMENTS
+from running import REPOSITORY, entry, merged
+
+from retclip.core.config import check_config
+from retclip.core.recorded import compared_scores, overlay_of
+
+BASE = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+
+
+def laid_over(base: dict, overlay: dict) -> dict:
+    """As Snakemake merges config files."""
+    return {**base, **{
+        key: laid_over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in overlay.items()
+    }}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [("demo",), ("demo", "wide")])
+def test_a_recorded_config_gives_itself_again(names):
+    """Keys that an overlay had deleted stay deleted."""
+    checked = check_config(merged(*names))
+    checked["data"]["class_map"] = str(REPOSITORY / checked["data"]["class_map"])  # as the Snakefile finds it
+    again = check_config(laid_over(BASE, overlay_of(checked, BASE)))
+    assert again == checked
+
+
+def test_a_score_that_differs_is_named(small_run, tmp_path):
+    results = small_run / "results/small"
+    equal, different = compared_scores(results, results)
+    assert equal == 12
+    assert different == []
+    for path in results.glob("*/*/*.json"):
+        (tmp_path / path.relative_to(results)).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path.relative_to(results)).write_bytes(path.read_bytes())
+    (tmp_path / "phase1/baseline/metrics.json").unlink()
+    path = tmp_path / "final/baseline-s1/metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "train_loss": 0.0}))
+    equal, different = compared_scores(results, tmp_path)
+    assert equal == 10
+    assert different == ["final/baseline-s1/metrics.json: train_loss", "phase1/baseline/metrics.json is missing"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MOMENTS == 1, reason="a whole run once more: make test-reliability")
+def test_a_run_is_reproduced(small_run, tmp_path):
+    done = entry("reproduce_run", "--run-folder", small_run / "results/small", "--output-dir", tmp_path / "again",
+                 "--cores", 2)  # fmt: skip
+    assert "12 of 12 files of scores are equal" in done.stdout
