@@ -88,20 +88,31 @@ def make_encoder(name: str, seed: int, folder: Path) -> None:
 def _train_tokenizer(sentences: list[str], cased: bool) -> Any:
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
-    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    def with_model(model: Any) -> Any:
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=not cased)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return tokenizer
+
     letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
     capitals = [letter.upper() for letter in letters] if cased else []
+    # with every letter at hand, a word never seen falls to pieces, not to [UNK]
+    alphabet = [*letters, *capitals, *"0123456789.,;:-/()"]
+    # Letters within a word would be numbered as they are met, which is by chance; pairs that are equally frequent are
+    # merged in the order of those numbers, so that each training would end with another vocabulary.
+    inner = [f"##{letter}" for letter in alphabet]
     trainer = trainers.WordPieceTrainer(
         vocab_size=VOCABULARY,
-        special_tokens=SPECIAL,
-        # with every letter at hand, a word never seen falls to pieces, not to [UNK]
-        initial_alphabet=[*letters, *capitals, *"0123456789.,;:-/()"],
+        special_tokens=[*SPECIAL, *inner],
+        initial_alphabet=alphabet,
         show_progress=False,
     )
     pieces = [*sentences, *(f"{a}{b}" for a in letters for b in letters)]
-    tokenizer.train_from_iterator(pieces, trainer)
+    training = with_model(models.WordPiece(unk_token="[UNK]"))
+    training.train_from_iterator(pieces, trainer)
+    # the letters were special for the training alone
+    tokenizer = with_model(models.WordPiece(training.get_vocab(), unk_token="[UNK]"))
+    tokenizer.add_special_tokens(SPECIAL)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         special_tokens=[("[CLS]", SPECIAL.index("[CLS]")), ("[SEP]", SPECIAL.index("[SEP]"))],
