@@ -6,6 +6,7 @@ import random
 import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from reliability.faults import (
     run_out_of_memory,
     without_outputs,
 )
+from running import ENVIRONMENT, REPOSITORY
 
 pytestmark = pytest.mark.slow
 ALWAYS = ["--save-seconds", "0"]
@@ -311,3 +313,14 @@ def test_results_made_read_only(rule, jobs, small_run, entries, injected, disk, 
         code, said = entries.run(name, flags, folder)
         assert code == 0, said
         assert_same(flags, folder, small_run)
+
+
+def test_the_hub_is_not_there(injected, tmp_path):
+    with injected("the hub does not answer", "fetch_text_encoder"):
+        command = [sys.executable, str(REPOSITORY / "scripts/fetch_text_encoder.py"), "--name", "x"]
+        command += ["--source", "a/bert", "--revision", "main", "--output", str(tmp_path / "encoder")]
+        nowhere = {**ENVIRONMENT, "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_OFFLINE": ""}
+        done = subprocess.run(command, env=nowhere, capture_output=True, text=True)
+        assert done.returncode == 1
+        assert "run this where there is a network" in one_sentence(done.stderr)
+        assert list(tmp_path.iterdir()) == []

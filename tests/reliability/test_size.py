@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from reliability.faults import MOMENTS
 from running import planned_jobs, snakemake
 
 from retclip.core.files import write_json, write_parquet
@@ -50,6 +51,7 @@ def stand_in(folder: Path, like: Path) -> None:
     shutil.copyfile(like / "history.csv", folder / "history.csv")
 
 
+@pytest.mark.skipif(MOMENTS == 1, reason="minutes: make test-reliability")
 def test_two_thousand_trials(small_run, small_config, tmp_path, capsys):
     run = tmp_path / "run"
     shutil.copytree(small_run, run, symlinks=True)
