@@ -11,7 +11,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code import code_hash
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
-from retclip.core.files import canonical_json, folder_digest, read_json, sha256_of
+from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
 from retclip.search.space import grid
@@ -31,21 +31,32 @@ def in_repository(path):
     return path if not isinstance(path, str) or Path(path).exists() else str(REPOSITORY / path)
 
 
+# Rules know these two files by their content, and results by the names in the config: a moved clone reruns nothing.
+PROMPTS, CLASS_MAP = in_repository(config["evaluation"]["prompts"]), in_repository(
+    config["data"]["class_map"]
+)
 try:
-    config["evaluation"]["prompts"] = in_repository(config["evaluation"]["prompts"])
-    config["data"]["class_map"] = in_repository(config["data"]["class_map"])
-    CONFIG = check_config(config)
+    CONFIG = check_config(
+        {
+            **config,
+            "evaluation": {**config["evaluation"], "prompts": PROMPTS},
+            "data": {**config["data"], "class_map": CLASS_MAP},
+        }
+    )
     # of what the file says: a comment in it plans nothing anew
-    PROMPTS_HASH = prompts_hash(CONFIG["evaluation"]["prompts"])
+    PROMPTS_HASH = prompts_hash(PROMPTS)
 except ValueError as error:
     stop(error)
+
+CONFIG["evaluation"]["prompts"] = config["evaluation"]["prompts"]
+if "class_map" in CONFIG["data"]:
+    CONFIG["data"]["class_map"] = config["data"]["class_map"]
 
 RUN = CONFIG["run"]
 DATA = CONFIG["data"]
 MODEL = CONFIG["model"]
 TRAINING = CONFIG["training"]
 METRIC = CONFIG["selection"]["metric"]
-PROMPTS = CONFIG["evaluation"]["prompts"]
 DEFAULTS = configured_defaults(CONFIG)
 SEARCH_ENCODER = MODEL["search_encoder"]
 # what each training asks for; the profiles `local` and `slurm` say how many there are
@@ -317,7 +328,6 @@ def source_flags(wildcards, input):
     flags = {
         "--patient-id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
         "--image-pattern": DATA.get("image_pattern", IMAGE_PATTERNS.get(DATA["source"])),
-        "--class-map": DATA["class_map"] if DATA["source"] == "odir" else None,
         "--report-section": DATA.get("report_section"),
         "--test-manifest": input.test_manifest or None,
     }
@@ -389,7 +399,7 @@ def vision_flag(input):
 PLAN_FLAGS = (
     "--recipe {params.recipe:q}",
     "--fingerprint {input.fingerprint}",
-    "--prompts {input.prompts:q}",
+    "--prompts {PROMPTS:q}",
     "--output {output}",
 )
 

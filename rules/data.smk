@@ -48,7 +48,6 @@ rule build_lmdb:
         manifest=MANIFEST,
         test_manifest=DATA.get("test_manifest", []),
         images=IMAGE_ROOT if "hub_dataset" in DATA else [],
-        class_map=DATA["class_map"] if DATA["source"] == "odir" else [],
     output:
         pictures="results/{run}/data/pictures.parquet",
         samples=multiext(
@@ -63,6 +62,7 @@ rule build_lmdb:
         image_root=IMAGE_ROOT,
         source=DATA["source"],
         source_flags=source_flags,
+        class_map=file_sha256(CLASS_MAP) if DATA["source"] == "odir" else "",
         eye_images=DATA["eye_images"],
         near_duplicates=DATA["near_duplicates"],
         image_size=DATA["image_size"],
@@ -90,6 +90,7 @@ rule build_lmdb:
             "--manifest {input.manifest:q}",
             "--image-root {params.image_root:q}",
             "{params.source_flags}",
+            "--class-map {CLASS_MAP:q}" if DATA["source"] == "odir" else "",
             "--eye-images {params.eye_images}",
             "--near-duplicates {params.near_duplicates}",
             "--image-size {params.image_size}",

@@ -18,7 +18,6 @@ rule plan_encoder_trial:
     """The winner with one of the text encoders at a multiple of its learning rate."""
     input:
         fingerprint="results/{run}/data/fingerprint.json",
-        prompts=ancient(PROMPTS),
         best="results/{run}/best.json",
     output:
         "results/{run}/encoders/{trial}/trial.json",
@@ -102,7 +101,6 @@ rule plan_final:
         trial=FINAL_TRIALS,
     input:
         fingerprint="results/{run}/data/fingerprint.json",
-        prompts=ancient(PROMPTS),
         best=winners_file,
     output:
         "results/{run}/final/{trial}/trial.json",

@@ -14,7 +14,6 @@ rule plan_phase1_trial:
     """One point of the grid, or the default config, at Phase 1's budget."""
     input:
         fingerprint="results/{run}/data/fingerprint.json",
-        prompts=ancient(PROMPTS),
         # an explicit grid does not wait for the finder, and is not rerun by it
         suggestion="results/{run}/find_lr/suggestion.json" if AUTO_GRID else [],
     output:

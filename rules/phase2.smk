@@ -79,7 +79,6 @@ rule plan_phase2_trial:
     """One slot of a rung, on all the data."""
     input:
         fingerprint="results/{run}/data/fingerprint.json",
-        prompts=ancient(PROMPTS),
         candidates=phase2_source,
     output:
         "results/{run}/phase2/{trial}/trial.json",
@@ -218,7 +217,6 @@ rule plan_confirm_trial:
     """One of Phase 2's best once more, with a fresh seed."""
     input:
         fingerprint="results/{run}/data/fingerprint.json",
-        prompts=ancient(PROMPTS),
         best="results/{run}/phase2/best.json",
     output:
         "results/{run}/confirm/{trial}/trial.json",

@@ -26,7 +26,7 @@ WAIT_SECONDS = 300
 MOMENTS = int(os.environ.get("RETCLIP_FAULTS", "1"))
 # what a clock or an accident, and no seed, decides
 TIMES = {"wall_seconds", "device_seconds", "samples_per_second", "peak_memory_bytes", "attempts", "lost_seconds",
-         "resumed_from"}  # fmt: skip
+         "resumed_from", "commit"}  # fmt: skip
 TRAINED = ("train_phase1_trial", "train_final")
 Fault = tuple[Callable[..., None], tuple[Any, ...]]
 

@@ -18,7 +18,8 @@ from running import REPOSITORY, planned_jobs, snakemake
 pytestmark = pytest.mark.slow
 
 RANKING1 = {"rank_phase1", "select_phase1"}
-PHASE2 = {"propose_bracket", "plan_phase2_trial", "train_phase2_trial", "rank_phase2", "select_phase2"}
+PHASE2 = {"propose_bracket", "plan_phase2_trial", "train_phase2_trial", "rank_phase2", "select_phase2",
+          "estimate_importances"}  # fmt: skip
 CONFIRM = {"plan_confirm_trial", "train_confirm_trial", "rank_confirm", "select_best"}
 FINAL = {"plan_final", "train_final", "evaluate_final", "recommend_encoder"}
 AFTER_PHASE1 = RANKING1 | PHASE2 | CONFIRM | FINAL | {"build_report"}
@@ -264,8 +265,8 @@ def test_after_an_upgrade_the_plan_says_what_it_costs_and_results_can_be_kept(si
     run = tmp_path / "run"
     shutil.copytree(site.run, run, symlinks=True)
     site.edit("scripts/retclip/ml/trainer.py", append("\nSPEED = 2\n"))
-    plan = ("plan_run", "--quiet", "all", "--nolock")
-    said = snakemake(run, *site.config, *plan, repository=site.repository).stdout
+    flags = ("--quiet", "all", "--nolock")
+    said = snakemake(run, "plan_run", *flags, *site.config, repository=site.repository).stdout
     match = re.search(r"upgrade: (\d+) of (\d+) finished trainings are of other .* ([0-9.e-]+) device-hours", said)
     assert match, said
     assert match[1] == match[2]
