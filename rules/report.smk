@@ -118,7 +118,10 @@ rule build_report:
         code=code_hash("build_report"),
         # a figure's style is no code, but it changes the page
         templates=sha256_of(
-            [file_sha256(path) for path in sorted(REPOSITORY.glob("scripts/retclip/report/templates/*"))]
+            [
+                file_sha256(path)
+                for path in sorted(REPOSITORY.glob("scripts/retclip/report/templates/**/*.*"))
+            ]
         ),
         folder=lambda wildcards: f"results/{wildcards.run}",
         report=lambda wildcards, output: Path(output.page).parent,

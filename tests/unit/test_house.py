@@ -20,8 +20,6 @@ FLOORS = {
 }
 NO_TORCH = ("core", "data", "search", "report")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "timm"}
-# What a person starts beside a run.
-WITHOUT_A_RULE = {"reproduce_run"}
 SHARED_VERBS = {
     "plan_trial": {"plan_phase1_trial", "plan_phase2_trial", "plan_confirm_trial", "plan_encoder_trial", "plan_final"},
     "train_trial": {
@@ -35,7 +33,7 @@ SHARED_VERBS = {
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
 }
 # What a person starts beside a run.
-WITHOUT_A_RULE = {"predict", "show_status"}
+WITHOUT_A_RULE = {"predict", "reproduce_run", "show_status"}
 
 
 def imported(path: Path) -> set[str]:
