@@ -23,6 +23,8 @@ from reliability.faults import (
 )
 from running import ENVIRONMENT, REPOSITORY
 
+from retclip.ml.state import load_checkpoint, save_checkpoint
+
 pytestmark = pytest.mark.slow
 ALWAYS = ["--save-seconds", "0"]
 
@@ -90,18 +92,18 @@ def test_damaged_state(file, damage, torn, jobs, small_run, entries, injected, t
 
 
 def of_another_trial(path: Path) -> None:
-    import torch
-
-    saved = torch.load(path, weights_only=True)
-    torch.save({**saved, "key": "0" * 64}, path)
+    """Whole, and with tensors of the right shapes."""
+    other = path.parent.with_name("0" * 64) / path.name
+    save_checkpoint(other, load_checkpoint(path))
+    shutil.move(other, path)
 
 
 def of_another_version(path: Path) -> None:
+    """As the first versions wrote it: tensors, and nothing that says whose."""
     import torch
 
-    saved = torch.load(path, weights_only=True)
-    del saved["key"]
-    torch.save(saved, path)
+    saved = load_checkpoint(path)
+    torch.save({key: saved[key] for key in ("model", "optimizer", "progress")}, path)
 
 
 @pytest.mark.parametrize("change", [of_another_trial, of_another_version])

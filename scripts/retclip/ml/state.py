@@ -6,6 +6,8 @@ class prompts and a needless rerun. Importing this module does not import torch.
 """
 
 import fcntl
+import hashlib
+import io
 import math
 import os
 import shutil
@@ -19,6 +21,7 @@ from retclip.core.logs import say
 
 FORMAT_VERSION = 4
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
+DIGEST_BYTES = 32
 SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
 
 
@@ -156,11 +159,16 @@ def bound_weights(root: Path, gigabytes: float) -> None:
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes tensors and plain Python values, whole or not at all, with the key of the training they belong to."""
+    """Writes tensors and plain Python values, whole or not at all, with the key of the training they belong to, and
+    the SHA-256 of all that as the file's end: torch.load takes a wrong byte among the weights for a weight."""
     import torch
 
     with atomic(path) as temporary:
         torch.save({**content, "key": path.parent.name}, temporary)
+        with temporary.open("r+b") as stream:
+            digest = hashlib.file_digest(stream, "sha256").digest()
+            stream.seek(0, os.SEEK_END)
+            stream.write(digest)
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
@@ -169,15 +177,16 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
 
     if not path.is_file():
         return None
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if content["key"] == path.parent.name:
-            return content
-        why = "belongs to another training"
-    except Exception as error:  # torch raises many kinds for a damaged file; all mean: do without
-        why = f"cannot be read ({type(error).__name__})"
-    say(f"the saved {path.name} {why}; doing without it")
-    return None
+    whole = path.read_bytes()
+    body, digest = memoryview(whole)[:-DIGEST_BYTES], whole[-DIGEST_BYTES:]
+    if hashlib.sha256(body).digest() != digest:
+        say(f"the saved {path.name} is damaged; doing without it")
+        return None
+    content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
+    if content["key"] != path.parent.name:
+        say(f"the saved {path.name} belongs to another training; doing without it")
+        return None
+    return content
 
 
 def _is_sealed(folder: Path) -> bool:
