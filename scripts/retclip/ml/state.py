@@ -87,7 +87,7 @@ class StateFolder:
     def locked(self) -> Iterator[None]:
         """Holds the folder alone: an orphaned trainer and its replacement must never both write."""
         with held(self.path / "lock", "another process trains exactly this; waiting for it"):
-            for leftover in self.path.glob(".*"):  # of a process that was killed while it wrote
+            for leftover in self.path.glob(".*.partial*"):  # of a process that was killed while it wrote
                 shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
             yield
 
