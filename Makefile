@@ -75,6 +75,9 @@ interim: env  ## the report of what has finished so far, in results/RUN/interim;
 fetch: env  ## all downloads, on the machine that has the net; CONFIG=my.yaml for yours
 	$(SNAKEMAKE) fetch $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
 
+wandb-sweep: env  ## a W&B sweep file over the guide's five hyperparameters; CONFIG=my.yaml for yours
+	$(SNAKEMAKE) sweep --configfile $(if $(CONFIG),$(CONFIG),config/demo.yaml config/wide.yaml)
+
 submit: env  ## a run whose snakemake is itself a job of Slurm's, from the folder that gets results/; CONFIG=my.yaml
 	mkdir -p results/slurm_logs
 	PATH="$(BIN):$$PATH" sbatch slurm/controller.sh $(CURDIR) $(if $(CONFIG),--configfile $(CONFIG),$(DEMO))
@@ -92,5 +95,5 @@ reproduce: env  ## a finished run once more from its recorded config, compared; 
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	rm -rf "results/$(or $(RUN),demo)" "results/$(or $(RUN),demo)-again"
 
-.PHONY: help env demo test bench-data bench-slurm lint lock reference plan status interim fetch submit cancel rulegraph \
-  test-reliability reproduce clean
+.PHONY: help env demo test bench-data bench-slurm lint lock reference plan status interim fetch \
+  wandb-sweep submit cancel rulegraph test-reliability reproduce clean

@@ -15,6 +15,7 @@ include: "rules/phase1.smk"
 include: "rules/phase2.smk"
 include: "rules/final.smk"
 include: "rules/report.smk"
+include: "rules/tracking.smk"
 
 
 onstart:
@@ -39,3 +40,4 @@ rule all:
     input:
         # all that the report consists of: snakemake looks for missing files among those that are asked for alone
         expand(rules.build_report.output, run=RUN),
+        TRACKED,

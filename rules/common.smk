@@ -252,6 +252,38 @@ def plan_final_recipe(wildcards):
     )
 
 
+# --- a W&B sweep: what a trial of it needs to know of the run -------------------------------------------------
+
+
+def relative_space():
+    """Does the space of Phase 2 mean multiples of Phase 1's best?"""
+    return any(
+        values == "from_best" or "times_best" in values for values in CONFIG["phase2"]["space"].values()
+    )
+
+
+def sweep_setup(wildcards, input):
+    """The JSON that wandb_trial reads, its paths relative to the working directory."""
+    values = recipe("sweep", "phase2", CONFIG["phase2"], epochs=stage_epochs(CONFIG["phase2"]))
+    return canonical_json(
+        {
+            "recipe": json.loads(values),
+            "prompts": str(PROMPTS),
+            "data_dir": str(Path(input.fingerprint).parent),
+            "encoder_dir": str(input.encoder),
+            "vision_weights": str(input.vision) if input.get("vision") else None,
+            "state_dir": f"results/{RUN}/state",
+            "folder": f"results/{RUN}/sweep",
+            "code": code_hash("train_trial"),
+            "device": TRAINING["device"],
+            "kept_weights_gb": TRAINING["kept_weights_gb"],
+            "project": CONFIG["tracking"]["project"],
+            "group": RUN,
+            "interpreter": PYTHON,
+        }
+    )
+
+
 # --- towers from elsewhere: one folder or file per source and revision, shared by all runs ------------------
 
 

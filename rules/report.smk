@@ -13,7 +13,8 @@ rule record_run:
         "results/{run}/run.json",
     params:
         code=code_hash("record_run"),
-        config=canonical_json(CONFIG),
+        # tracking is no part of the answer: turned on, it must rerun nothing
+        config=canonical_json({key: value for key, value in CONFIG.items() if key != "tracking"}),
         trainings=canonical_json(
             {
                 stage: {trial: epochs_added(stage, trial) for trial in trials}

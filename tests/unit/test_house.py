@@ -33,7 +33,7 @@ SHARED_VERBS = {
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
 }
 # What a person starts beside a run.
-WITHOUT_A_RULE = {"predict", "reproduce_run", "show_status"}
+WITHOUT_A_RULE = {"predict", "reproduce_run", "show_status", "wandb_trial"}
 
 
 def imported(path: Path) -> set[str]:

@@ -12,6 +12,7 @@ from retclip.core.scores import METRICS, ZERO_SHOT
 from retclip.search import budget, layout, proposals, selection, space
 from retclip.search.importance import importances
 from retclip.search.promotion import promoted
+from retclip.search.wandb_sweep import sweep
 
 DEFAULTS = {
     "learning_rate": 1e-5,
@@ -405,3 +406,19 @@ def test_importances_of_too_few_trials_are_not_given():
     few["note"] = [f"{selection.UNFINISHED} 2 epochs"] * 2 + [""] * 10
     few["metric"] = [*few["metric"][:-1], None]  # it diverged, and counts as the worst
     assert len(importances(few, [*LISTS, "weight_decay"], draws=2)) == 3
+
+
+def test_a_sweep_has_the_guides_five_hyperparameters_as_the_space_has_them():
+    wide = {"learning_rate": {"low": 1e-6, "high": 1e-4, "log": True}, "batch_size": "from_best",
+            "warmup_steps": {"low": 100, "high": 1000, "int": True}, "temperature": {"times_best": [0.5, 1.0]},
+            "optimizer": ["adamw", "sgd"]}  # fmt: skip
+    content = sweep(wide, DEFAULTS, METRIC, "full", "retclip-tune", ["${env}", "${args}"], "wandb_trial.py")
+    assert content["method"] == "bayes"
+    assert content["metric"] == {"name": METRIC, "goal": "maximize"}
+    assert content["parameters"] == {
+        "learning_rate": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-4},
+        "batch_size": {"values": [128]},
+        "warmup_steps": {"distribution": "int_uniform", "min": 100, "max": 1000},
+        "temperature": {"values": [0.035, 0.07]},
+        "weight_decay": {"value": 0.2},
+    }

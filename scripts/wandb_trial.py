@@ -1,0 +1,80 @@
+"""One trial of a W&B sweep, called by `wandb agent`: plans it, trains it, and logs it to the agent's run.
+
+  wandb_trial.py --setup results/demo/sweep/setup.json --learning_rate=0.001 --batch_size=32 --warmup_steps=10 ...
+
+It is a trial like any other of the run: the same data, cuts, state (a trial that was stopped goes on) and files, in
+results/{run}/sweep/{run id}. One process on one device: start one agent for each GPU.
+"""
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+from retclip.core.config import HYPERPARAMETERS
+from retclip.core.files import read_json, sha256_of, write_json
+from retclip.core.logs import run_entry, say
+from retclip.core.prompts import class_prompts
+from retclip.core.schemas import check
+from retclip.search.budget import plan
+from retclip.search.wandb_runs import Place, log_run
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--setup", type=read_json, required=True, help="JSON that make wandb-sweep wrote")
+    for name in HYPERPARAMETERS:
+        parser.add_argument(f"--{name}", help="as configured, in the units of a full run")
+    options = parser.parse_args(arguments)
+
+    setup, base = options.setup, options.setup["recipe"]["values"]
+    given = {name: getattr(options, name) for name in HYPERPARAMETERS if getattr(options, name) is not None}
+    values = {**base, **{name: _read(name, text, base[name]) for name, text in given.items()}}
+    run_id = os.environ.get("WANDB_RUN_ID")
+    folder = Path(setup["folder"]) / (run_id or sha256_of(values)[:8])
+    trial = _plan(setup, values, folder.name)
+    write_json(folder / "trial.json", trial)
+
+    import train_trial
+
+    vision = ["--vision-weights", setup["vision_weights"]] if setup["vision_weights"] else []
+    train_trial.main(["--trial", str(folder / "trial.json"), "--data-dir", setup["data_dir"], "--encoder-dir",
+                      setup["encoder_dir"], *vision, "--state-dir", setup["state_dir"], "--code", setup["code"],
+                      "--device", setup["device"], "--kept-weights-gb", str(setup["kept_weights_gb"]), "--output-dir",
+                      str(folder)])  # fmt: skip
+
+    import pandas as pd
+
+    metrics, files = read_json(folder / "metrics.json"), [folder / "metrics.json", folder / "history.csv"]
+    history = pd.read_csv(files[1]) if files[1].stat().st_size > 1 else pd.DataFrame()
+    place = Place(None, Path(setup["folder"]), setup["project"], setup["group"], folder.name, None)
+    outcome = log_run(place, metrics, history, files)
+    write_json(folder / "tracking.json", outcome)
+    score = metrics["val"][trial["selection_metric"]]
+    say(f"{folder.name}: {metrics['status']}, {trial['selection_metric']} {score}; W&B: {outcome['mode']}")
+
+
+def _plan(setup: dict[str, Any], values: dict[str, Any], identifier: str) -> dict[str, Any]:
+    """trial.json of the values, checked."""
+    fingerprint = read_json(Path(setup["data_dir"]) / "fingerprint.json")
+    prompts = class_prompts(Path(setup["prompts"]), fingerprint["classes"])
+    counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
+    trial = plan({**setup["recipe"], "id": f"sweep-{identifier}", "class_prompts": prompts}, values, counts)
+    check(trial, "trial", f"sweep {identifier}")
+    return trial
+
+
+def _read(name: str, text: str, like: Any) -> Any:
+    """A flag's text as a value of the kind that the base has; W&B writes 64.0 where it drew from a range."""
+    if isinstance(like, bool):
+        return text.lower() == "true"
+    try:
+        if isinstance(like, int):
+            return round(float(text))
+        return float(text) if isinstance(like, float) else text
+    except ValueError:
+        raise ValueError(f"--{name} is {text!r}, which is no number.") from None
+
+
+if __name__ == "__main__":
+    run_entry(main)
