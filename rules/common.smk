@@ -341,12 +341,9 @@ def features_recipe(encoder):
     )
 
 
-def features_flags(input):
-    given = {
-        "--vision-features": input.get("vision_features"),
-        "--text-features": input.get("text_features"),
-    }
-    return " ".join(f"{flag} {shlex.quote(str(path))}" for flag, path in given.items() if path)
+def features_flags(encoder):
+    given = {"--vision-features": vision_features(), "--text-features": text_features(encoder)}
+    return " ".join(f"{flag} {shlex.quote(path)}" for flag, paths in given.items() for path in paths)
 
 
 # --- the data: flags that only some sources know --------------------------------------------------------------
@@ -423,8 +420,8 @@ SCRIPTS = REPOSITORY / "scripts"
 PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_method) else sys.executable
 
 
-def vision_flag(input):
-    return f"--vision-weights {shlex.quote(str(input.vision))}" if input.get("vision") else ""
+def vision_flag():
+    return " ".join(f"--vision-weights {path}" for path in vision_weights())
 
 
 # Every plan is made of the config's recipe, the data's counts and the class prompts.
@@ -451,8 +448,17 @@ TRAINING_FLAGS = (
 )
 
 
-def training_inputs(stage, encoder_of=lambda wildcards: SEARCH_ENCODER):
-    """The trial, the train and val splits, and what frozen towers made of them (encoder_of: wildcards -> name).
+def of_encoder(value, encoder_of):
+    """value(encoder) of a job. A function costs snakemake a tenth of a millisecond for each job, so it is one only
+    where jobs differ."""
+    if encoder_of is None or not CACHES_TEXT:
+        return value(SEARCH_ENCODER)
+    return lambda wildcards: value(encoder_of(wildcards))
+
+
+def training_inputs(stage, encoder_of=None):
+    """The trial, the train and val splits, and what frozen towers made of them (encoder_of: wildcards -> name,
+    where it is not the search's).
 
     The audit is no input: it may change without retraining anything.
     """
@@ -462,16 +468,16 @@ def training_inputs(stage, encoder_of=lambda wildcards: SEARCH_ENCODER):
         "stores": expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
         "fingerprint": "results/{run}/data/fingerprint.json",
         "vision_features": vision_features(),
-        "text_features": lambda wildcards: text_features(encoder_of(wildcards)),
+        "text_features": of_encoder(text_features, encoder_of),
     }
 
 
-def training_params():
+def training_params(encoder_of=None):
     return {
         "code": code_hash("train_trial"),
-        "data": lambda wildcards, input: Path(input.fingerprint).parent,
-        "vision": lambda wildcards, input: vision_flag(input),
-        "features": lambda wildcards, input: features_flags(input),
+        "data": f"results/{RUN}/data",
+        "vision": vision_flag(),
+        "features": of_encoder(features_flags, encoder_of),
         "folder": lambda wildcards, input: Path(input.trial).parent,
         "device": TRAINING["device"],
     }

@@ -284,7 +284,7 @@ if CACHES_VISION or CACHES_TEXT:
             recipe=lambda wildcards: features_recipe(cached_encoder(wildcards)),
             tower=lambda wildcards: wildcards.tower.split("-")[0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,
-            vision=lambda wildcards, input: vision_flag(input),
+            vision=vision_flag(),
             device=TRAINING["device"],
         log:
             "results/{run}/logs/cache_features/{tower}.log",

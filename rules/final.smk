@@ -55,6 +55,8 @@ use rule train_phase1_trial as train_encoder_trial with:
         metrics="results/{run}/encoders/{trial}/metrics.json",
         history="results/{run}/encoders/{trial}/history.csv",
         predictions="results/{run}/encoders/{trial}/val_predictions.parquet",
+    params:
+        **training_params(lambda wildcards: ENCODER_TRIALS[wildcards.trial]["encoder"]),
     log:
         "results/{run}/logs/train_encoder_trial/{trial}.log",
     benchmark:
@@ -135,7 +137,7 @@ rule train_final:
         history="results/{run}/final/{trial}/history.csv",
         predictions="results/{run}/final/{trial}/val_predictions.parquet",
     params:
-        **training_params(),
+        **training_params(lambda wildcards: FINALS[wildcards.trial]["encoder"]),
     log:
         "results/{run}/logs/train_final/{trial}.log",
     benchmark:
@@ -228,7 +230,7 @@ rule evaluate_initial:
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
         ordered=ORDERED_CLASSES,
-        vision=lambda wildcards, input: vision_flag(input),
+        vision=vision_flag(),
     log:
         "results/{run}/logs/evaluate_initial.log",
     benchmark:

@@ -29,7 +29,7 @@ rule find_lr:
         code=code_hash("find_lr"),
         recipe=recipe("find_lr", "find_lr", {}, epochs=None),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
-        vision=lambda wildcards, input: vision_flag(input),
+        vision=vision_flag(),
         start_lr=CONFIG["lr_finder"]["start_lr"],
         end_lr=CONFIG["lr_finder"]["end_lr"],
         num_iter=CONFIG["lr_finder"]["num_iter"],

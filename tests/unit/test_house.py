@@ -58,6 +58,17 @@ def test_imports_go_down_the_floors(floor):
             assert floor not in NO_TORCH or top not in HEAVY, f"{path.name} imports {name}"
 
 
+NO_TRAINING = ("plan_trial", "rank_trials", "select_trial", "propose_bracket", "promote_rung", "recommend_encoder",
+               "plan_run", "build_report", "audit_data", "build_lmdb")  # fmt: skip
+
+
+@pytest.mark.parametrize("entry", NO_TRAINING)
+def test_entries_that_do_not_train_know_no_torch(entry):
+    """Importing it takes seconds, of jobs that take less."""
+    for path in code.modules_of(entry):
+        assert not {name.split(".")[0] for name in imported(path)} & HEAVY, path
+
+
 def test_the_workflow_imports_core_and_search_only():
     text = "\n".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
     assert set(re.findall(r"from retclip\.(\w+)", text)) <= {"core", "search"}

@@ -22,12 +22,13 @@ def to_model_input(pictures: torch.Tensor, augment: bool) -> torch.Tensor:
     never flips, because left and right is what the loss is about. Draws come from torch's global generator,
     which the trainer seeds at every step.
     """
-    images = pictures.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format) / 255
+    # in place wherever it can be: on a CPU, passes over memory are what this costs
+    images = pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32).mul_(1 / 255)
     if augment:
-        images = _recolour(_move(images))
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
-    return (images - mean) / std
+        images = _recolour_(_move(images))
+    mean = torch.tensor(MEAN).view(1, 3, 1, 1).to(images.device, non_blocking=True)
+    std = torch.tensor(STD).view(1, 3, 1, 1).to(images.device, non_blocking=True)
+    return images.sub_(mean).div_(std)
 
 
 def _move(images: torch.Tensor) -> torch.Tensor:
@@ -43,12 +44,13 @@ def _move(images: torch.Tensor) -> torch.Tensor:
     return functional.grid_sample(images, grid, align_corners=False)
 
 
-def _recolour(images: torch.Tensor) -> torch.Tensor:
+def _recolour_(images: torch.Tensor) -> torch.Tensor:
+    """Contrast around each picture's average, and brightness of that average."""
     count = len(images)
     contrast = (1 + _uniform(count, images) * MAX_COLOUR).view(-1, 1, 1, 1)
     brightness = (_uniform(count, images) * MAX_COLOUR).view(-1, 1, 1, 1)
     average = images.mean(dim=(1, 2, 3), keepdim=True)
-    return ((images - average) * contrast + average * (1 + brightness)).clamp(0, 1)
+    return images.mul_(contrast).add_(average * (1 + brightness - contrast)).clamp_(0, 1)
 
 
 def _uniform(count: int, like: torch.Tensor) -> torch.Tensor:
