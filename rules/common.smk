@@ -10,7 +10,7 @@ REPOSITORY = Path(workflow.basedir)
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code import code_hash
-from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
+from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, external_test
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
@@ -71,6 +71,7 @@ wildcard_constraints:
     encoder="|".join(MODEL["text_encoders"]),
     bracket="[0-9]+",
     rung="[0-9]+",
+    external="[a-z][a-z0-9_]*",
 
 
 # --- every job of the run, by id: counts follow from the config alone ---------------------------------------
@@ -351,16 +352,38 @@ def features_flags(encoder):
 IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
 
 
-def source_flags(wildcards, input):
-    """The flags of build_lmdb that only some sources know."""
-    patient = DATA["patient_id"]
-    flags = {
-        "--patient-id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
-        "--image-pattern": DATA.get("image_pattern", IMAGE_PATTERNS.get(DATA["source"])),
-        "--report-section": DATA.get("report_section"),
-        "--test-manifest": input.test_manifest or None,
-    }
-    return " ".join(f"{flag}={shlex.quote(value)}" for flag, value in flags.items() if value is not None)
+def source_flags(data):
+    """The flags of build_lmdb that only some sources know, as a parameter of the rule. data: the settings."""
+
+    def flags(wildcards, input):
+        patient = data["patient_id"]
+        values = {
+            "--patient-id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
+            "--image-pattern": data.get("image_pattern", IMAGE_PATTERNS.get(data["source"])),
+            "--report-section": data.get("report_section"),
+            "--test-manifest": input.get("test_manifest") or None,
+        }
+        return " ".join(f"{flag}={shlex.quote(value)}" for flag, value in values.items() if value is not None)
+
+    return flags
+
+
+# data sets that are only evaluated: name -> their settings, in the words of `data`
+EXTERNAL_TESTS = {
+    name: external_test(CONFIG, name) for name in CONFIG["evaluation"].get("external_tests", {})
+}
+
+
+def external_class_map(name):
+    """The flag of the class map where an external test set's source reads one."""
+    data = EXTERNAL_TESTS[name]
+    return f"--class-map {shlex.quote(data['class_map'])}" if data["source"] == "odir" else ""
+
+
+def external_root(name):
+    """The folder that the paths of an external test set's table are relative to."""
+    data = EXTERNAL_TESTS[name]
+    return data["manifest"] if data["source"].startswith("retclip") else data["image_root"]
 
 
 # --- what a job asks the cluster for ------------------------------------------------------------------------

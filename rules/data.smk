@@ -1,4 +1,5 @@
 # Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
+# An external test set, likewise -> results/{run}/external/{external}/
 # Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
 # A frozen tower and the data -> features/vision.safetensors, features/text-{encoder}.safetensors
 
@@ -61,7 +62,7 @@ rule build_lmdb:
         images="" if DATA["source"] == "demo" or "hub_dataset" in DATA else folder_digest(IMAGE_ROOT),
         image_root=IMAGE_ROOT,
         source=DATA["source"],
-        source_flags=source_flags,
+        source_flags=source_flags(DATA),
         class_map=file_sha256(CLASS_MAP) if DATA["source"] == "odir" else "",
         eye_images=DATA["eye_images"],
         near_duplicates=DATA["near_duplicates"],
@@ -103,6 +104,64 @@ rule build_lmdb:
             "--work-dir results/{wildcards.run}/state",
             "--output-dir {params.folder}",
         )
+
+
+if EXTERNAL_TESTS:
+
+    rule build_external_lmdb:
+        """The same build of a data set that is only evaluated: all of its patients are test patients."""
+        input:
+            manifest=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["manifest"],
+        output:
+            samples="results/{run}/external/{external}/samples_test.parquet",
+            store="results/{run}/external/{external}/test.lmdb",
+            fingerprint="results/{run}/external/{external}/fingerprint.json",
+        params:
+            code=code_hash("build_lmdb"),
+            images=lambda wildcards: folder_digest(external_root(wildcards.external)),
+            image_root=lambda wildcards: external_root(wildcards.external),
+            source=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["source"],
+            source_flags=lambda wildcards, input: source_flags(EXTERNAL_TESTS[wildcards.external])(
+                wildcards, input
+            ),
+            class_map=lambda wildcards: external_class_map(wildcards.external),
+            eye_images=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["eye_images"],
+            image_size=DATA["image_size"],
+            image_encoding=DATA["image_encoding"],
+            max_bad_fraction=DATA["max_bad_fraction"],
+            seed=CONFIG["seed"],
+            folder=lambda wildcards, output: Path(output.fingerprint).parent,
+        log:
+            "results/{run}/logs/build_external_lmdb/{external}.log",
+        benchmark:
+            "results/{run}/benchmarks/build_external_lmdb/{external}.tsv"
+        threads: 4
+        resources:
+            mem_mb=asked("mem_mb", lambda input: 2000 + 500 * 4),
+            runtime=asked("runtime", lambda input: 240),
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "build_lmdb",
+                "--only-test",
+                "--source {params.source}",
+                "--manifest {input.manifest:q}",
+                "--image-root {params.image_root:q}",
+                "{params.source_flags}",
+                "{params.class_map}",
+                "--eye-images {params.eye_images}",
+                "--near-duplicates ignore",
+                "--image-size {params.image_size}",
+                "--image-encoding {params.image_encoding}",
+                "--test-fraction 1",
+                "--val-fraction 0",
+                "--max-bad-fraction {params.max_bad_fraction}",
+                "--seed {params.seed}",
+                "--threads {threads}",
+                "--work-dir results/{wildcards.run}/state/external/{wildcards.external}",
+                "--output-dir {params.folder}",
+            )
 
 
 rule audit_data:

@@ -1,5 +1,6 @@
 # best.json (-> encoders/{trial}/... -> encoders/{encoder}/leaderboard.csv -> encoders/{encoder}/best.json)
 #   -> final/{trial}/trial.json -> metrics.json, model/ -> evaluation.json; final/recommendation.json
+# a winner and an external test set -> final/{trial}/external/{external}.json
 # the search encoder's winner -> final/{trial}/looks.npz; its initial weights -> final/initial-s{seed}/evaluation.json
 
 
@@ -290,6 +291,60 @@ rule collect_looks:
             "{params.private}",
             "--output {output}",
         )
+
+
+EXTERNAL_EVALUATIONS = [
+    f"results/{RUN}/final/{trial}/external/{name}.json"
+    for trial, entry in FINALS.items()
+    if entry["kind"] == "winner"
+    for name in EXTERNAL_TESTS
+]
+
+if EXTERNAL_TESTS:
+
+    rule evaluate_external:
+        """A winner on a data set from elsewhere; the thresholds are those chosen on its own val split."""
+        wildcard_constraints:
+            trial=FINAL_TRIALS,
+        input:
+            trial="results/{run}/final/{trial}/trial.json",
+            model="results/{run}/final/{trial}/model",
+            evaluation="results/{run}/final/{trial}/evaluation.json",
+            prompts=ancient(PROMPTS),
+            samples="results/{run}/external/{external}/samples_test.parquet",
+            store="results/{run}/external/{external}/test.lmdb",
+            fingerprint="results/{run}/external/{external}/fingerprint.json",
+        output:
+            evaluation="results/{run}/final/{trial}/external/{external}.json",
+            predictions="results/{run}/final/{trial}/external/{external}.parquet",
+        params:
+            code=code_hash("evaluate_external"),
+            prompts=PROMPTS_HASH,
+            data=lambda wildcards, input: Path(input.fingerprint).parent,
+            device=TRAINING["device"],
+            ordered=ORDERED_CLASSES,
+        log:
+            "results/{run}/logs/evaluate_external/{trial}-{external}.log",
+        benchmark:
+            "results/{run}/benchmarks/evaluate_external/{trial}-{external}.tsv"
+        threads: 1
+        resources:
+            **EVALUATION_RESOURCES,
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "evaluate_external",
+                "--trial {input.trial}",
+                "--model-dir {input.model}",
+                "--evaluation {input.evaluation}",
+                "--prompts {input.prompts:q}",
+                "--data-dir {params.data}",
+                "--device {params.device}",
+                "{params.ordered}",
+                "--output-evaluation {output.evaluation}",
+                "--output-predictions {output.predictions}",
+            )
 
 
 rule recommend_encoder:

@@ -97,6 +97,7 @@ rule build_report:
         importances="results/{run}/phase2/importances.csv",
         initial=rules.evaluate_initial.output,
         looks=rules.collect_looks.output,
+        external=EXTERNAL_EVALUATIONS,
     output:
         page=report("results/{run}/report/index.html", category="Report", caption="captions/page.rst"),
         trials=report("results/{run}/report/trials.csv", category="Report", caption="captions/trials.rst"),

@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--max-bad-fraction", type=float, required=True, help="of the rows")
     parser.add_argument("--seed", type=int, required=True, help="of the splits")
     parser.add_argument("--threads", type=int, default=1, help="processes that decode (default: 1)")
+    parser.add_argument("--only-test", action="store_true", help="all patients are test: data to evaluate on only")
     parser.add_argument("--work-dir", type=Path, required=True, help="what a killed build goes on from")
     parser.add_argument("--output-dir", type=Path, required=True, help="results/{run}/data")
     options = parser.parse_args(arguments)
@@ -57,6 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.report_section,
         options.seed,
         options.threads,
+        options.only_test,
     )
     # a snakemake that was killed may have left a build behind that still writes
     with held(options.work_dir / "build.lock", "another process builds this data; waiting for it"):

@@ -21,6 +21,7 @@ FLOORS = {
 NO_TORCH = ("core", "data", "search", "report")
 HEAVY = {"torch", "torchvision", "open_clip", "transformers", "timm"}
 SHARED_VERBS = {
+    "build_lmdb": {"build_lmdb", "build_external_lmdb"},
     "plan_trial": {"plan_phase1_trial", "plan_phase2_trial", "plan_confirm_trial", "plan_encoder_trial", "plan_final"},
     "train_trial": {
         "train_phase1_trial",

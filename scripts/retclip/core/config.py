@@ -134,35 +134,49 @@ NEEDED_PATHS = {
 }
 
 
+def external_test(config: Config, name: str) -> dict[str, Any]:
+    """The settings of an external test set, in the words of `data`; what its entry leaves out is as in `data`."""
+    shared = ("patient_id", "eye_images", "class_map", "report_section")
+    given = {key: config["data"][key] for key in shared if key in config["data"]}
+    return {**given, **config["evaluation"]["external_tests"][name]}
+
+
 def _check_data(config: Config, origin: str) -> None:
     data = config["data"]
-    source = data["source"]
-    if source == "demo":
+    if data["source"] == "demo":
         if "demo_patients" not in data:
             raise ValueError(f"{origin}: data.source is demo, so data.demo_patients must say how many to draw.")
-        return
-    for key in NEEDED_PATHS[source]:
-        if key not in data:
-            raise ValueError(f"{origin}: data.source is {source}, so data.{key} must be given.")
+    else:
+        _check_source(data, f"{origin}: data")
+    for name in config["evaluation"].get("external_tests", {}):
+        _check_source(external_test(config, name), f"{origin}: evaluation.external_tests.{name}")
+
+
+def _check_source(data: dict[str, Any], key: str) -> None:
+    """key: where the settings stand, with what to call the config before it."""
+    source, short = data["source"], key.split(": ", 1)[1]
+    for needed in NEEDED_PATHS[source]:
+        if needed not in data:
+            raise ValueError(f"{key}.source is {source}, so {short}.{needed} must be given.")
     if source == "prompts" and ("image_root" in data) == ("hub_dataset" in data):
         raise ValueError(
-            f"{origin}: data.source is prompts, so the pictures come from data.image_root or from data.hub_dataset; "
+            f"{key}.source is prompts, so the pictures come from {short}.image_root or from {short}.hub_dataset; "
             "give one, and set the other to null."
         )
     if source != "prompts" and "hub_dataset" in data:
-        raise ValueError(f"{origin}: data.hub_dataset is for data.source: prompts; set it to null.")
-    _check_pattern(data["patient_id"], origin)
-    for key in ("manifest", "test_manifest"):
-        if key in data:
-            _check_table(data, Path(data[key]), f"{origin}: data.{key}")
+        raise ValueError(f"{key}.hub_dataset is for {short}.source: prompts; set it to null.")
+    _check_pattern(data["patient_id"], key)
+    for table in ("manifest", "test_manifest"):
+        if table in data:
+            _check_table(data, Path(data[table]), f"{key}.{table}")
     by_path = source in ("manifest", "odir") or ("image_root" in data and source == "prompts")
     if by_path and not Path(data["image_root"]).is_dir():
-        raise ValueError(f"{origin}: data.image_root is {data['image_root']}: no such folder.")
+        raise ValueError(f"{key}.image_root is {data['image_root']}: no such folder.")
     if source == "odir" and not is_file(data["class_map"]):
-        raise ValueError(f"{origin}: data.class_map is {data['class_map']}: no such file.")
+        raise ValueError(f"{key}.class_map is {data['class_map']}: no such file.")
 
 
-def _check_pattern(patient_id: str | dict[str, str], origin: str) -> None:
+def _check_pattern(patient_id: str | dict[str, str], key: str) -> None:
     if isinstance(patient_id, str):
         return
     import re
@@ -170,9 +184,9 @@ def _check_pattern(patient_id: str | dict[str, str], origin: str) -> None:
     try:
         groups = re.compile(patient_id["pattern"]).groups
     except re.error as error:
-        raise ValueError(f"{origin}: data.patient_id.pattern is no regular expression ({error}).") from None
+        raise ValueError(f"{key}.patient_id.pattern is no regular expression ({error}).") from None
     if groups == 0:
-        raise ValueError(f"{origin}: data.patient_id.pattern needs a group in parentheses: the patient's part.")
+        raise ValueError(f"{key}.patient_id.pattern needs a group in parentheses: the patient's part.")
 
 
 def _check_table(data: dict[str, Any], path: Path, origin: str) -> None:

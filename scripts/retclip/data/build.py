@@ -51,6 +51,12 @@ class Settings(NamedTuple):
     report_section: str | None
     seed: int
     threads: int
+    only_test: bool = False
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that are written; only_test: data that is only evaluated, everybody in test."""
+        return ("test",) if self.only_test else SPLITS
 
 
 def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) -> None:
@@ -79,7 +85,8 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         frame["split"] = _splits(frame, groups, source, settings)
         _write(frame, pictures, groups, store, output_dir, settings)
         fingerprint = _fingerprint(frame, pictures, store, output_dir, source, settings, from_labels)
-        _refuse_useless(fingerprint)
+        if not settings.only_test:
+            _refuse_useless(fingerprint)
         store.keep_only(set(pictures.values()))
     finally:
         store.close()
@@ -175,6 +182,8 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
 
 
 def _splits(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
+    if settings.only_test:
+        return frame["split"].map(lambda _: "test")
     if frame["split"].eq("").all():
         people = _people(frame, groups, source, settings)
         return assign_splits(frame, settings.test_fraction, settings.val_fraction, settings.seed, people)
@@ -221,7 +230,7 @@ def _write(
     output_dir.mkdir(parents=True, exist_ok=True)
     languages = [name for name in text_columns(frame) if name not in COLUMNS]
     table = frame[[*COLUMNS, *languages, *EXTRAS]].sort_values("sample_id").reset_index(drop=True)
-    for split in SPLITS:
+    for split in settings.splits:
         part = table[table["split"] == split]
         keys = [key for key in _keys(part) if key in pictures]
         contents = store.contents(pictures[key] for key in keys)
@@ -270,7 +279,7 @@ def _fingerprint(
     single = {label for column in columns for label in frame[column] if label and "|" not in label}
     different = frame["text_left"].ne(frame["text"]) | frame["text_right"].ne(frame["text"])
     splits = {}
-    for split in SPLITS:
+    for split in settings.splits:
         part = frame[frame["split"] == split].sort_values("sample_id")
         units = [label for column in columns for label in part[column] if label in single]
         splits[split] = {
@@ -293,7 +302,7 @@ def _fingerprint(
         "near_duplicates": settings.near_duplicates,
         "splits": splits,
     }
-    return {**fingerprint, "sha256": sha256_of({k: splits[k]["sha256"] for k in SPLITS})}
+    return {**fingerprint, "sha256": sha256_of({k: splits[k]["sha256"] for k in splits})}
 
 
 def _content_hash(part: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore) -> str:

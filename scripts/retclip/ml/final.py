@@ -183,6 +183,32 @@ def evaluate_on_test(
     return document, table
 
 
+def evaluate_elsewhere(
+    model: "RetClip",
+    reader: Reader,
+    data_dir: Path,
+    fingerprint: dict[str, Any],
+    prompts: dict[str, list[str]],
+    thresholds: dict[str, float],
+    ordered_classes: list[str] | None,
+) -> tuple[dict[str, Any], "pd.DataFrame"]:
+    """evaluation.json and predictions of a model on data from elsewhere, which may have other classes; without a
+    probe, since nothing of it is trained on. thresholds: class -> score, chosen on the model's own val split."""
+    split = reader.split(data_dir, "test", fingerprint)
+    features = reader.embed(model, split)
+    table = reader.table(model, split, features, prompts)
+    document = evaluation_document(
+        table,
+        split.frame,
+        split.classes,
+        retrieval_of(split, features),
+        thresholds,
+        fingerprint["texts_from_labels"],
+        ordered_classes=ordered_classes,
+    )
+    return document, table
+
+
 def retrieval_of(split: Split, features: Features) -> Retrieval:
     """What the retrieval scores of a split are made of."""
     texts = split.texts["patient"]

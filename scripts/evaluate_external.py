@@ -1,0 +1,52 @@
+"""Scores a final model on a data set from elsewhere: zero-shot and retrieval with intervals, as evaluate_final does.
+
+The data may have other classes; those that evaluation.prompts does not know are named by a template. Sensitivity and
+specificity are at the thresholds that were chosen on the model's own validation split.
+"""
+
+import argparse
+from pathlib import Path
+
+from retclip.core.files import read_json, write_json, write_parquet
+from retclip.core.logs import run_entry, say
+from retclip.core.prompts import class_prompts
+from retclip.core.schemas import check
+
+
+def main(arguments: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trial", type=Path, required=True, help="trial.json of the final training")
+    parser.add_argument("--model-dir", type=Path, required=True, help="the exported model")
+    parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.json of the same model")
+    parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
+    parser.add_argument("--data-dir", type=Path, required=True, help="results/{run}/external/{name}")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
+    parser.add_argument("--output-evaluation", type=Path, required=True, help="{name}.json")
+    parser.add_argument("--output-predictions", type=Path, required=True, help="{name}.parquet")
+    options = parser.parse_args(arguments)
+
+    from retclip.ml.export import load_exported
+    from retclip.ml.final import evaluate_elsewhere, make_reader
+
+    trial = read_json(options.trial)
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    own = read_json(options.evaluation)["per_class"]
+    reader = make_reader(trial, options.model_dir / "text", options.device)
+    document, table = evaluate_elsewhere(
+        load_exported(options.model_dir).to(reader.device),
+        reader,
+        options.data_dir,
+        fingerprint,
+        class_prompts(options.prompts, fingerprint["classes"]),
+        {row["class"]: row["threshold"] for row in own if row["threshold"] is not None},
+        options.ordered_classes,
+    )
+    check(document, "evaluation", str(options.output_evaluation))
+    say(f"{trial['id']}: {document['counts']['samples']} samples from elsewhere scored")
+    write_parquet(options.output_predictions, table)
+    write_json(options.output_evaluation, document)
+
+
+if __name__ == "__main__":
+    run_entry(main)
