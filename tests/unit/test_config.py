@@ -8,6 +8,7 @@ from running import merged
 
 from retclip.core import schemas
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, drop_nulls
+from retclip.core.prompts import class_prompts
 
 
 def changed(path: str, value: object) -> dict:
@@ -92,6 +93,14 @@ def test_every_key_of_the_schema_is_described():
 def test_a_numeric_text_is_shown_as_yaml_wants_it():
     assert json.loads(schemas._as_yaml_number("1e-7").replace(".0e", "e")) == 1e-7
     assert schemas._as_yaml_number("1e-7") == "1.0e-07"
+
+
+def test_a_class_without_prompts_is_named_by_a_template_with_a_warning(tmp_path, capsys):
+    (tmp_path / "prompts.yaml").write_text("Healthy: [A healthy retina.]\n")
+    found = class_prompts(tmp_path / "prompts.yaml", ["Healthy", "Drusen"])
+    assert found["Healthy"] == ["A healthy retina."]
+    assert found["Drusen"][0] == "A fundus photograph showing Drusen."
+    assert "has no prompts for the class 'Drusen': using a template" in capsys.readouterr().err
 
 
 def test_the_reference_is_fresh():

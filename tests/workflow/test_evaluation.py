@@ -2,11 +2,14 @@
 
 import json
 
+import shutil
+
 import numpy as np
 import pandas as pd
 import pytest
-from running import entry
+from running import entry, planned_jobs, snakemake
 
+from retclip.core import schemas
 from retclip.core.model_looks import read_looks
 
 pytestmark = pytest.mark.slow
@@ -65,3 +68,86 @@ def test_private_looks_have_no_pictures(final, tmp_path):
     looks = read_looks(tmp_path / "looks.npz")
     assert len(looks.picture) == len(looks.eye) == 0
     assert len(looks.embedding) > 0
+
+
+def test_an_external_test_added_later_trains_nothing(small_run, small_config, tmp_path):
+    """The demo's own pictures as those of a clinic: everybody is a test patient there."""
+    run = tmp_path / "run"
+    shutil.copytree(small_run, run, symlinks=True)
+    demo = small_run / "results/small/demo"
+    overlay = tmp_path / "own.yaml"
+    overlay.write_text(
+        "evaluation: {external_tests: {clinic: {source: manifest, "
+        f"manifest: {demo / 'manifest.csv'}, image_root: {demo / 'images'}}}}}}}\n"
+    )
+    jobs = planned_jobs(run, *small_config, overlay)
+    assert set(jobs) - {"record_run"} == {"build_external_lmdb", "evaluate_external", "build_report"}
+    place = "results/small/final/pubmedbert-s1/external/clinic.json"
+    snakemake(run, *small_config, overlay, "--", place)
+    found = json.loads((run / place).read_text())
+    schemas.check(found, "evaluation", place)
+    assert found["counts"]["patients"] == 130
+    assert found["linear_probe"] == {}
+    # the test patients of the run are among them, and their scores are the same
+    elsewhere = pd.read_parquet((run / place).with_suffix(".parquet")).set_index(["sample_id", "eye"])
+    own = pd.read_parquet(run / "results/small/final/pubmedbert-s1/predictions.parquet").set_index(["sample_id", "eye"])
+    assert np.allclose(elsewhere.loc[own.index, "score_0"], own["score_0"], atol=1e-5)
+
+
+def test_from_a_raw_file_to_the_score_of_the_evaluation(final, tmp_path):
+    """predict.py, which has the exported folder and nothing else of the run, against predictions.parquet."""
+    demo = final.parent / "demo"
+    model = tmp_path / "elsewhere"
+    shutil.copytree(final / "pubmedbert-s1/model", model)
+    own = pd.read_parquet(final / "pubmedbert-s1/predictions.parquet")
+    table = pd.read_csv(demo / "manifest.csv")
+    table = table[table["sample_id"].isin(own["sample_id"])]
+    table.loc[table.index[0], "image_right"] = "broken.jpg"
+    table.to_csv(tmp_path / "table.csv", index=False)
+    entry("predict", "--model-dir", model, "--table", tmp_path / "table.csv", "--image-root", demo / "images",
+          "--batch-size", 7, "--output", tmp_path / "found.csv")  # fmt: skip
+    found = pd.read_csv(tmp_path / "found.csv", keep_default_na=False)
+    broken = found[found["problem"] != ""]
+    assert broken["problem"].tolist() == ["right picture: the image file does not exist"]
+    own = own[own["sample_id"] != broken["name"].iloc[0]]
+    both = own.merge(found, left_on=["sample_id", "eye"], right_on=["name", "eye"])
+    assert len(both) == len(own) > 20
+    classes = json.loads((final.parent / "data/fingerprint.json").read_text())["classes"]
+    for k, label in enumerate(classes):
+        assert np.allclose(both[f"score_{k}"], both[f"score_{label}"].astype(float), atol=1e-5)
+    assert (
+        both["class"] == [classes[k] for k in both[[f"score_{k}" for k in range(len(classes))]].to_numpy().argmax(1)]
+    ).all()
+
+
+def test_single_pictures_and_a_class_list(final, tmp_path):
+    """A picture of whichever eye gives its patient's score, with the one eye taken twice."""
+    (tmp_path / "classes.txt").write_text("Glaucoma\nDrusen\n")
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    picture = next((final.parent / "demo/images").glob("*_left.jpg"))
+    shutil.copy(picture, folder / "one.jpg")
+    (folder / "two.png").write_bytes(b"no picture")
+    done = entry("predict", "--model-dir", final / "pubmedbert-s1/model", "--classes", tmp_path / "classes.txt",
+                 "--output", tmp_path / "found.csv", folder)  # fmt: skip
+    assert "no prompts for the class 'Drusen': using a template" in done.stderr
+    assert "1 of 2 cases scored" in done.stderr
+    found = pd.read_csv(tmp_path / "found.csv", keep_default_na=False)
+    assert found["name"].tolist() == ["one.jpg", "two.png"]
+    assert found["eye"].tolist() == ["patient", ""]
+    assert list(found.columns[-2:]) == ["score_Glaucoma", "score_Drusen"]
+    assert found["class"][0] in ("Glaucoma", "Drusen")
+    assert "cannot be read" in found["problem"][1]
+
+
+def test_predict_says_what_is_missing(final, tmp_path):
+    model = final / "pubmedbert-s1/model"
+    for arguments, said in (
+        ((), "name pictures, or a --table"),
+        ((tmp_path / "gone.jpg",), "no such file or folder"),
+        (("--model-dir", tmp_path, tmp_path), "is no exported model"),
+    ):
+        done = entry("predict", "--model-dir", model, "--output", tmp_path / "x.csv", *arguments, check=False)
+        assert done.returncode == 1
+        assert said in done.stderr
+        assert "Traceback" not in done.stderr

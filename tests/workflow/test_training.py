@@ -51,6 +51,11 @@ def test_the_demo_is_learned_and_shuffled_texts_are_not(demo_data, plan_demo_tri
     assert gap > 2 * error
     # with the pairing lost, balanced accuracy is that of a guess among ten classes
     assert abs(found["shuffled"]["value"] - 0.1) < 0.08
+    # only zero-shot and retrieval tell: the image tower has learned all the same
+    shuffled = json.loads((trials["shuffled"].parent / "evaluation.json").read_text())
+    assert shuffled["linear_probe"]["zero_shot_balanced_accuracy"]["low"] > 0.5
+    for name, recall in shuffled["retrieval"].items():
+        assert recall["value"] < 2 * shuffled["levels"]["chance"][name] + 0.01, name
     table = pd.read_parquet(trials["tuned"].parent / "predictions.parquet")
     assert set(table["eye"]) == {"left", "right"}
 
