@@ -1,7 +1,6 @@
 """What the finals of the small run say on test: reference rows, and what a report shows of the winner."""
 
 import json
-
 import shutil
 
 import numpy as np
