@@ -377,7 +377,7 @@ EXTERNAL_TESTS = {
 def external_class_map(name):
     """The flag of the class map where an external test set's source reads one."""
     data = EXTERNAL_TESTS[name]
-    return f"--class-map {shlex.quote(data['class_map'])}" if data["source"] == "odir" else ""
+    return f"--class-map {shlex.quote(in_repository(data['class_map']))}" if data["source"] == "odir" else ""
 
 
 def external_root(name):
