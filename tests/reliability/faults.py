@@ -57,6 +57,7 @@ class Entries:
 
 def _work(name: str, arguments: list[str], folder: str, fault: Fault | None) -> None:
     os.chdir(folder)
+    multiprocessing.set_start_method("fork", force=True)  # as in an entry that a shell started
     os.setsid()  # its own children die with it, as a job's do
     with open("output", "a") as stream:
         os.dup2(stream.fileno(), 1)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.logs import say
+from retclip.core.logs import DISK_ERRORS, cannot_be_written, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 # A write that failed with less than this free has found the disk full, whatever its library calls that.
 FULL_BYTES = 1 << 20
-REFUSING = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
@@ -190,12 +189,11 @@ def _said_of_disks(target: Path) -> Iterator[None]:
         yield
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
-        if number not in REFUSING and not (isinstance(error, OSError | RuntimeError) and _is_full(target)):
-            raise
-        why = os.strerror(number) if number in REFUSING else os.strerror(errno.ENOSPC)
-        raise ValueError(
-            f"{target}: cannot be written ({why}); make room or allow writing, then run again: finished work is kept."
-        ) from None
+        if number not in DISK_ERRORS:
+            if not (isinstance(error, OSError | RuntimeError) and _is_full(target)):
+                raise
+            number = errno.ENOSPC
+        raise ValueError(cannot_be_written(target, number)) from None
 
 
 def _is_full(target: Path) -> bool:

@@ -1,11 +1,14 @@
 """What a person sees of a running entry: one line per interval, and one sentence per mistake."""
 
+import errno
 import os
 import sys
 import time
 from collections.abc import Callable
 
 _started = time.monotonic()
+# A disk, or a user's share of it, that is full; one that is mounted for reading alone.
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def seconds_since_start() -> float:
@@ -19,7 +22,7 @@ def say(text: str) -> None:
 
 
 def run_entry(main: Callable[[list[str] | None], None], arguments: list[str] | None = None) -> None:
-    """Runs an entry's main. A user's mistake (ValueError, a missing file) ends it with one sentence, exit 1.
+    """Runs an entry's main. A user's mistake (ValueError, a missing file) or a full disk ends it with one sentence.
 
     Any other exception is our bug and keeps its traceback. RETCLIP_TRACEBACK=1 shows every traceback.
     """
@@ -31,3 +34,16 @@ def run_entry(main: Callable[[list[str] | None], None], arguments: list[str] | N
     except (ValueError, FileNotFoundError, PermissionError) as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        print(f"error: {cannot_be_written(error.filename or 'a file', error.errno)}", file=sys.stderr)
+        sys.exit(1)
+
+
+def cannot_be_written(path: object, number: int) -> str:
+    """One sentence for a disk that is full or read-only. number: one of DISK_ERRORS."""
+    return (
+        f"{path}: cannot be written ({os.strerror(number)}); make room or allow writing, then run again: "
+        "finished work is kept."
+    )
