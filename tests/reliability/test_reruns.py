@@ -22,8 +22,10 @@ PHASE2 = {"propose_bracket", "plan_phase2_trial", "train_phase2_trial", "rank_ph
           "estimate_importances"}  # fmt: skip
 CONFIRM = {"plan_confirm_trial", "train_confirm_trial", "rank_confirm", "select_best"}
 FINAL = {"plan_final", "train_final", "evaluate_final", "recommend_encoder"}
-AFTER_PHASE1 = RANKING1 | PHASE2 | CONFIRM | FINAL | {"build_report"}
+AFTER_PHASE1 = RANKING1 | PHASE2 | CONFIRM | FINAL | {"build_report", "collect_looks", "evaluate_initial"}
 PHASE1 = {"plan_phase1_trial", "train_phase1_trial"}
+# a rule that this matrix does not know yet makes no case of it wrong; where nothing may run, nothing at all may
+KNOWN = AFTER_PHASE1 | PHASE1 | {"make_demo_data", "make_demo_encoder", "build_lmdb", "audit_data", "find_lr"}
 AFTER_DATA = AFTER_PHASE1 | PHASE1 | {"audit_data", "find_lr"}
 
 
@@ -86,7 +88,6 @@ def site(module_site) -> Iterator[Site]:
 
 
 NO_OVERLAY = "{}"
-RECORD = {"record_run"}  # writes down the config, in no time
 
 
 class Case(NamedTuple):
@@ -154,7 +155,7 @@ MATRIX = {
         finals={"biobert-s1"},
     ),
     "the strategy": Case("phase2: {strategy: qmc}", rules=AFTER_PHASE1 - RANKING1),
-    "what the page may show": Case("privacy: {private: true}", rules={"build_report"}),
+    "what the page may show": Case("privacy: {private: true}", rules={"build_report", "collect_looks"}),
 }
 
 
@@ -166,7 +167,8 @@ def test_a_change_reruns_exactly(site, change):
     jobs = site.plan(*site.overlay(case.overlay), *case.flags)
     # the page shows the config
     page = {"build_report"} if case.overlay != NO_OVERLAY else set()
-    assert set(jobs) - RECORD == case.rules | page
+    assert set(jobs) & KNOWN == case.rules | page
+    assert case.rules or page or not jobs
     assert len(jobs.get("train_phase1_trial", ())) == case.phase1
     if case.finals is not None:
         assert jobs["train_final"] == case.finals
@@ -204,7 +206,7 @@ def test_the_results_of_a_deleted_trial_come_back_from_its_state(site):
     shutil.move(folder, kept)
     jobs = site.plan()
     assert jobs["train_phase1_trial"] == {"baseline"}
-    assert set(jobs) == AFTER_PHASE1 | PHASE1
+    assert set(jobs) & KNOWN == AFTER_PHASE1 | PHASE1
     target = ("--", "results/small/phase1/baseline/metrics.json")
     snakemake(site.run, *site.config, *target, repository=site.repository)
     assert "already complete" in (site.results / "logs/train_phase1_trial/baseline.log").read_text()
@@ -253,12 +255,12 @@ def test_a_picture_replaced_or_a_row_added_builds_anew(own_data):
     before = second.read_bytes()
     second.write_bytes(first.read_bytes())
     expected = {"build_lmdb"} | AFTER_DATA
-    assert set(own_data.plan()) - RECORD == expected
+    assert set(own_data.plan()) & KNOWN == expected
     second.write_bytes(before)
     snakemake(own_data.run, *own_data.config, "--touch", repository=own_data.repository)
     row = table.read_text().splitlines()[-1]
     table.write_text(table.read_text() + row.replace(row.split(",")[0], "one_more") + "\n")
-    assert set(own_data.plan()) - RECORD == expected
+    assert set(own_data.plan()) & KNOWN == expected
 
 
 def test_after_an_upgrade_the_plan_says_what_it_costs_and_results_can_be_kept(site, tmp_path):
