@@ -60,6 +60,7 @@ FIGURES = {
     "calibration": ("Result", "How often the likeliest class is right, by how sure the model is."),
     "confusion_winner": ("Result", "Confusion matrix of the winner on test."),
     "confusion_baseline": ("Result", "Confusion matrix of the default config on test."),
+    "embedding": ("Result", "The winner's image features of test patients in two dimensions."),
     "cost": ("Cost", "Device time of each stage, and how well it was used."),
 }
 

@@ -48,7 +48,7 @@ def results(run: RunFolder) -> dict[str, Any]:
             "device_seconds": sum(training.metrics["device_seconds"] for training in paid),
             "lost_seconds": sum(training.metrics["lost_seconds"] for training in paid),
         },
-        "test_openings": len(run.finals),
+        "test_openings": run.test_openings,
         "warnings": warnings(run),
         "limits": limits(run),
         "seed": run.config["seed"],

@@ -114,6 +114,11 @@ FIGURES = {
     "confusion_baseline": Drawing(
         figures_result.confusion_baseline, "The default config, read in the same way.", _decided
     ),
+    "embedding": Drawing(
+        figures_result.embedding,
+        "The winner's image features of test patients, a dot a patient. Near means alike; far means little.",
+        lambda run: run.looks is not None,
+    ),
     "cost": Drawing(
         figures_result.cost,
         "Device time of each stage, each training counted once, and how fast its trainings went.",

@@ -98,7 +98,7 @@ def calibration(run: RunFolder) -> "Figure":
     axes.set(
         xlim=(0, 1.02), ylim=(-0.02, 1.02), xlabel="confidence in the likeliest class", ylabel="share that is right"
     )
-    axes.legend(loc="upper left")
+    axes.legend(loc="lower right")
     return figure
 
 
@@ -114,6 +114,30 @@ def confusion_winner(run: RunFolder) -> "Figure":
 def confusion_baseline(run: RunFolder) -> "Figure":
     """Confusion matrix on test of the default config."""
     return _confusion(run.baselines()[0])
+
+
+def embedding(run: RunFolder) -> "Figure":
+    """The winner's image features of the test patients in two dimensions, by class."""
+    import seaborn
+
+    looks = run.looks
+    if len(looks.embedding) < 2:
+        return nothing("fewer than two test patients to draw")
+    figure, axes = subplots(height=5.0)
+    colours, markers = seaborn.color_palette("colorblind"), "osD^vP"
+    for index, name in enumerate(looks.classes):
+        points = looks.embedding[looks.embedding_label == index]
+        if len(points):
+            marker = markers[index // len(colours) % len(markers)]
+            axes.scatter(
+                *points.T, color=colours[index % len(colours)], marker=marker, s=22, alpha=0.8, label=str(name)
+            )
+    rest = looks.embedding[looks.embedding_label < 0]
+    if len(rest):
+        axes.scatter(*rest.T, color=GREY, s=12, alpha=0.5, label="unlabelled")
+    axes.set(xticks=[], yticks=[], xlabel=str(looks.embedding_method))
+    figure.legend(loc="outside right upper")
+    return figure
 
 
 def cost(run: RunFolder) -> "Figure":

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from retclip.core.config import HYPERPARAMETERS, Config
 from retclip.core.files import canonical_json, read_json
+from retclip.core.model_looks import read_looks
 from retclip.core.scores import ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -54,7 +55,8 @@ class RunFolder:
     """A whole run, or as much of it as there is, read.
 
     planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
-    fingerprint, suggestion, bracket, recommendation (JSON) and curve, importances (tables): None where they lack.
+    fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
+    curve, importances (tables), and looks (ModelLooks): None where they lack.
     """
 
     config: Config
@@ -72,6 +74,8 @@ class RunFolder:
     searched: dict[str, list[Training]]
     finals: list[Final]
     recommendation: Any
+    initial: Any
+    looks: Any
 
     @property
     def metric(self) -> str:
@@ -98,6 +102,11 @@ class RunFolder:
             for training in trainings:
                 return training.metrics["val"]["levels"]["chance"].get(metric)
         return None
+
+    @property
+    def test_openings(self) -> int:
+        """How many evaluations have read the test split: one for each final model, and the initial weights."""
+        return len(self.finals) + (self.initial is not None)
 
     def trainings(self) -> dict[str, Sequence[Training]]:
         """Stage -> all its trainings, in the order of the stages."""
@@ -179,6 +188,8 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         if board is None and searched[stage]:
             boards[stage] = provisional_board(searched[stage], metric)
     importances = folder / "phase2/importances.csv"
+    seed, encoder = record["config"]["seed"], record["config"]["model"]["search_encoder"]
+    initial, looks = folder / f"final/initial-s{seed}/evaluation.json", folder / f"final/{encoder}-s{seed}/looks.npz"
     return RunFolder(
         config=record["config"],
         planned=planned,
@@ -195,6 +206,8 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         searched=searched,
         finals=[_final(path) for path in finished("final", "evaluation.json")],
         recommendation=document("final/recommendation.json"),
+        initial=read_json(initial) if initial.is_file() else None,
+        looks=read_looks(looks) if looks.is_file() else None,
     )
 
 

@@ -13,6 +13,7 @@ from retclip.report.drawing import as_png, as_svg, inlined, use_style
 from retclip.report.figures import FIGURES, captions
 from retclip.report.inputs import RunFolder
 from retclip.report.interactive import interactive_plots, plotting_script
+from retclip.report.looks import examples
 from retclip.report.privacy import without_paths
 from retclip.report.progress import eta, stages, still_to_come
 from retclip.report.stability import choices_by_one_seed
@@ -36,6 +37,7 @@ SECTIONS = (
     ("gain", "Winner and default"),
     ("encoders", "Text encoders"),
     ("classes", "Classes"),
+    ("looks", "What the winner sees"),
     ("limits", "What can be concluded"),
     ("trials", "All trainings"),
     ("cost", "Cost and utilisation"),
@@ -127,7 +129,8 @@ def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
         "one_seed": choices_by_one_seed(run),
         "checklist": checklist(run),
         **(_of_methods(run) if run.is_decided else {}),
-        "openings": len(run.finals),
+        "openings": run.test_openings,
+        "examples": [] if private else examples(run.looks),
         "run": run,
         "wording": wording,
         "metric": wording.metric_name(run.metric),
@@ -162,6 +165,7 @@ def _has_content(run: RunFolder, parts: Parts, section: str) -> bool:
         "gain": run.is_decided,
         "encoders": "encoders" in parts.tables,
         "classes": run.is_decided,
+        "looks": run.looks is not None,
         "limits": run.is_decided and run.audit is not None,
         "trials": "trials" in parts.tables,
         "cost": "cost" in parts.tables,

@@ -138,11 +138,16 @@ def per_class(run: RunFolder) -> Table:
 def other_views(run: RunFolder) -> Table:
     """The winner and the default config seen otherwise: one template, the probe, calibration, ranks, several labels."""
     columns = [run.winners(run.search_encoder)[0].evaluation, run.baselines()[0].evaluation]
+    heads = ["seen otherwise", "winner", "default"]
+    if run.initial is not None:
+        columns.append(run.initial)
+        heads.append("initial weights, untouched")
     metric = run.test_metric
     name = wording.metric_name(metric)
     views = [
+        (name, [one["zero_shot"].get(metric) for one in columns]),
         (f"{name} by one template a class", [one["zero_shot_single_template"].get(metric) for one in columns]),
-        (f"{name} of a linear probe", [one["linear_probe"].get(metric) for one in columns]),
+        (f"{name} of a supervised linear probe", [one["linear_probe"].get(metric) for one in columns]),
         (
             "expected calibration error",
             [(one["calibration"] or {}).get("expected_calibration_error") for one in columns],
@@ -154,7 +159,7 @@ def other_views(run: RunFolder) -> Table:
         ),
     ]
     rows = [[label, *(_estimated(value) for value in values)] for label, values in views if any(values)]
-    return Table(["seen otherwise", "winner", "default"], rows)
+    return Table(heads, rows)
 
 
 def subgroups(run: RunFolder) -> Table:
