@@ -300,6 +300,11 @@ def encoder_dir(encoder):
     return hub_folder("text_encoders", entry)
 
 
+def cached_encoder(wildcards):
+    """The text encoder whose features cache_features makes; those of the image tower are the same with each."""
+    return wildcards.tower.removeprefix("text-") if wildcards.tower != "vision" else SEARCH_ENCODER
+
+
 def vision_weights():
     """The file of initial vision weights as a list, empty where the tower starts from random weights."""
     weights = MODEL["vision"].get("weights")
@@ -428,11 +433,11 @@ def launch(entry, *flags, processes=1, shown=False):
     """The shell command of a rule: scripts/{entry}.py with one flag a line, its output in the rule's log (and,
     where it is shown, before the user's eyes).
 
-    Snakemake fills in {PYTHON} and {SCRIPTS} when it runs the rule: the rule's text, whose change would rerun it, is the
-    same in a moved clone or environment. Several processes, one for each GPU, are torchrun's.
+    What a job is told but must not run again for stands in the environment, since snakemake reruns a rule whose text or
+    params changed: so a moved clone or interpreter reruns nothing. Several processes, one for each GPU, are torchrun's.
     """
     torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes} " if processes > 1 else ""
-    command = f"{{PYTHON:q}} {torchrun}{{SCRIPTS:q}}/{entry}.py"
+    command = f'"$RETCLIP_PYTHON" {torchrun}"$RETCLIP_SCRIPTS"/{entry}.py'
     return " ".join([command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
 
 
@@ -441,6 +446,13 @@ SCRIPTS = REPOSITORY / "scripts"
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake
 PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_method) else sys.executable
+
+os.environ.update(
+    RETCLIP_PYTHON=PYTHON,
+    RETCLIP_SCRIPTS=str(SCRIPTS),
+    RETCLIP_PROMPTS=PROMPTS,
+    RETCLIP_KEPT_WEIGHTS_GB=str(TRAINING["kept_weights_gb"]),
+)
 
 
 def vision_flag():
@@ -451,7 +463,7 @@ def vision_flag():
 PLAN_FLAGS = (
     "--recipe {params.recipe:q}",
     "--fingerprint {input.fingerprint}",
-    "--prompts {PROMPTS:q}",
+    '--prompts "$RETCLIP_PROMPTS"',
     "--output {output}",
 )
 
@@ -466,7 +478,7 @@ TRAINING_FLAGS = (
     "--code {params.code}",
     "--device {params.device}",
     # of no consequence for any result, and so no parameter of the rule and no part of its text
-    "--kept-weights-gb {TRAINING[kept_weights_gb]}",
+    '--kept-weights-gb "$RETCLIP_KEPT_WEIGHTS_GB"',
     "--output-dir {params.folder}",
 )
 

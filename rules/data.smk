@@ -323,9 +323,6 @@ rule fetch:
 
 if CACHES_VISION or CACHES_TEXT:
 
-    def cached_encoder(wildcards):
-        return wildcards.tower.removeprefix("text-") if wildcards.tower != "vision" else SEARCH_ENCODER
-
     rule cache_features:
         """A frozen tower over train and val, once for all trials."""
         input:

@@ -337,7 +337,7 @@ if EXTERNAL_TESTS:
                 "--trial {input.trial}",
                 "--model-dir {input.model}",
                 "--evaluation {input.evaluation}",
-                "--prompts {PROMPTS:q}",
+                '--prompts "$RETCLIP_PROMPTS"',
                 "--data-dir {params.data}",
                 "--device {params.device}",
                 "{params.ordered}",
