@@ -15,7 +15,8 @@ rule record_run:
         code=code_hash("record_run"),
         # tracking is no part of the answer: turned on, it must rerun nothing
         config=canonical_json({key: value for key, value in CONFIG.items() if key != "tracking"}),
-        trainings=canonical_json(
+        # in the order of stages and slots, which a report follows; canonical JSON would sort it
+        trainings=json.dumps(
             {
                 stage: {trial: epochs_added(stage, trial) for trial in trials}
                 for stage, trials in TRAININGS.items()
