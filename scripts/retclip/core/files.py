@@ -32,13 +32,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
     with _said_of_disks(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         temporary, lock = _temporary(target)
-        try:
+    try:
+        # inside, while what filled the disk is still there
+        with _said_of_disks(target):
             yield temporary
             _flush(temporary)
             temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-            os.close(lock)
+    finally:
+        temporary.unlink(missing_ok=True)
+        os.close(lock)
 
 
 @contextmanager
@@ -52,13 +54,14 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     with _said_of_disks(target):
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        try:
+    try:
+        with _said_of_disks(target):
             yield temporary
             if target.exists():
                 shutil.rmtree(target)
             temporary.replace(target)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
@@ -190,7 +193,7 @@ def _said_of_disks(target: Path) -> Iterator[None]:
     except Exception as error:
         number = error.errno if isinstance(error, OSError) else None
         if number not in DISK_ERRORS:
-            if not (isinstance(error, OSError | RuntimeError) and _is_full(target)):
+            if isinstance(error, ValueError) or not _is_full(target):
                 raise
             number = errno.ENOSPC
         raise ValueError(cannot_be_written(target, number)) from None
