@@ -23,6 +23,11 @@ PRELOADED = ("torch", "torchvision", "open_clip", "transformers", "timm", "panda
              "matplotlib.pyplot", "torch_lr_finder", "torch._dynamo", "lmdb", "pyarrow.parquet",
              "retclip.ml.trainer")  # fmt: skip
 WAIT_SECONDS = 300
+# what the workflow tells its jobs by their environment
+IN_ENVIRONMENT = {
+    "$RETCLIP_PROMPTS": str(REPOSITORY / "config/prompts.yaml"),
+    "$RETCLIP_KEPT_WEIGHTS_GB": "1",
+}
 MOMENTS = int(os.environ.get("RETCLIP_FAULTS", "1"))
 # what a clock or an accident, and no seed, decides
 TIMES = {"wall_seconds", "device_seconds", "samples_per_second", "peak_memory_bytes", "attempts", "lost_seconds",
@@ -80,8 +85,9 @@ def commands(run: Path, *flags: object) -> dict[str, tuple[str, list[str]]]:
     for line in output.splitlines():
         if match := re.match(r"(?:local)?rule (\w+):", line):
             rule = match.group(1)
-        elif line.startswith("Shell command: ") and "/scripts/" in line:
+        elif line.startswith("Shell command: ") and "$RETCLIP_SCRIPTS" in line:
             words = shlex.split(line.removeprefix("Shell command: ").split(" > results")[0].split(" > resources")[0])
+            words = [IN_ENVIRONMENT.get(word, word) for word in words]
             found[rule] = (Path(words[1]).stem, words[2:])
     return found
 
