@@ -43,6 +43,12 @@ test-reliability: env  ## reruns, faults, fuzz and size, with a table of what wa
 bench-slurm: env  ## what Slurm costs beside the work; as root, with Slurm's packages
 	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)
 
+bench: env  ## every speed that is claimed, as ratios measured in one run; minutes
+	$(BIN)/python tests/bench/run_benches.py $(CASES)
+
+bench-gpu: env  ## what a step makes of the GPU that is here, beside upstream's; minutes
+	$(BIN)/python tests/bench/gpu.py
+
 bench-data: env  ## what preparing the data costs, in time and memory; minutes
 	$(BIN)/python tests/bench/prepare_data.py
 
@@ -95,5 +101,5 @@ reproduce: env  ## a finished run once more from its recorded config, compared; 
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	rm -rf "results/$(or $(RUN),demo)" "results/$(or $(RUN),demo)-again"
 
-.PHONY: help env demo test bench-data bench-slurm lint lock reference plan status interim fetch \
-  wandb-sweep submit cancel rulegraph test-reliability reproduce clean
+.PHONY: help env demo test bench bench-gpu bench-data bench-slurm lint lock reference plan status interim \
+  fetch wandb-sweep submit cancel rulegraph test-reliability reproduce clean

@@ -1,0 +1,236 @@
+"""A GPU's share of its peak in a full fine-tune's step, beside a plain-PyTorch copy of upstream's step.
+
+  python tests/bench/gpu.py                      every case; under eight minutes on one GPU
+  python tests/bench/gpu.py --tiny               the same code on a CPU with small shapes, to see that it runs
+
+Needs torch, torchvision, transformers, timm and open_clip; reads no data. Shapes of ViT-B-16 and BERT-base with random
+weights; random pictures and texts of realistic lengths (47 tokens on average, 77 at most). FLOPs are counted from the
+shapes, without padding: a step is three times its forward pass. "Upstream's" step is fp16 autocast with a GradScaler,
+texts padded to 100, one call of the image tower per eye, fp32 pictures from the host in each step.
+"""
+
+# ruff: noqa: E402, our folders must be known before their modules are imported
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+REPOSITORY = HERE.parents[1]
+sys.path[:0] = [str(HERE), str(REPOSITORY / "scripts")]
+
+import numpy as np
+import shapes
+import torch
+from torch.nn import functional
+
+from retclip.ml.augment import to_model_input
+from retclip.ml.loader import Split
+from retclip.ml.loss import tripartite_loss
+from retclip.ml.optim import BETAS, EPSILON, build_optimizer
+from retclip.ml.step import backward, encode_batch, prepare_device
+
+UPSTREAM_CONTEXT = 100
+VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw"}
+MATMUL_SIDE, MATMULS = 8192, 50
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--tiny", action="store_true", help="small shapes, on whatever device there is")
+    parser.add_argument("--batches", type=int, nargs="+", default=[64, 128, 256, 512, 1024])
+    parser.add_argument("--seconds", type=float, default=10, help="per case (default: 10)")
+    parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", "results/bench")) / "gpu.json")
+    options = parser.parse_args()
+    if not options.tiny and not torch.cuda.is_available():
+        sys.exit("error: torch sees no GPU here; --tiny runs the same code on the CPU, to see that it runs.")
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    vision, layers = shapes.VIT_B_16, 12
+    if options.tiny:
+        vision, layers = {**vision, "layers": 1, "width": 64, "patch_size": 32}, 1
+        options.batches, options.seconds = [8], 0.5
+    prepare_device(device, "bf16")
+    peak = _matmul_peak(device, 256 if options.tiny else MATMUL_SIDE)
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    print(f"{name}, torch {torch.__version__}: bf16 matmul {peak / 1e12:.4g} TFLOP/s", flush=True)
+    print("| step | batch | eyes | samples/s | spread | share of peak |\n|---|---|---|---|---|---|", flush=True)
+    rows = []
+    for eyes in ("both", "left"):
+        with tempfile.TemporaryDirectory() as folder:
+            splits = _splits(Path(folder), max(options.batches), eyes, device)
+            for batch in options.batches:
+                for step in ("upstream", "streamed", "held", "frozen"):
+                    row = _case(step, batch, eyes, splits, vision, layers, device, options.seconds, peak)
+                    rows.append(row)
+                    shown = "out of memory" if row["samples_per_second"] is None else f"{row['samples_per_second']:.4g}"
+                    share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}"
+                    spread = "" if row["spread"] is None else "{:.4g} to {:.4g}".format(*row["spread"])
+                    print(f"| {step} | {batch} | {eyes} | {shown} | {spread} | {share} |", flush=True)
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    options.output.write_text(json.dumps({"device": name, "torch": torch.__version__, "matmul_peak": peak,
+                                          "rows": rows}, indent=1) + "\n")  # fmt: skip
+
+
+def _splits(folder: Path, batch: int, eyes: str, device: torch.device) -> dict[str, Split]:
+    """streamed from the store in each step, held on the device, and features of frozen towers."""
+    frame = shapes.samples(2 * batch, eyes)
+    pictures = len(frame) * (2 if eyes == "both" else 1)
+    features = {"train.eyes": torch.randn(pictures, 512), "train.texts": torch.randn(len(frame), 768)}
+    made = {}
+    for name, frozen in (("streamed", None), ("held", None), ("frozen", features)):
+        # lmdb opens a file once in a process
+        shapes.write_split(folder / name, "train", frame, pictures if frozen is None else 1)
+        fingerprint = shapes.write_fingerprint(folder / name, {"train": frame})
+        made[name] = Split(folder / name, "train", fingerprint, shapes.tokenize, shapes.CONTEXT, frozen=frozen)
+    made["held"].hold(device)
+    made["frozen"].hold(device)
+    return made
+
+
+def _case(
+    step: str,
+    batch: int,
+    eyes: str,
+    splits: dict[str, Split],
+    vision: dict,
+    layers: int,
+    device: torch.device,
+    seconds: float,
+    peak: float,
+) -> dict:
+    """One row of the table: samples a second (median of windows), None where memory does not hold the batch."""
+    row = {"step": step, "batch": batch, "eyes": eyes, "samples_per_second": None, "spread": None,
+           "share_of_peak": None}  # fmt: skip
+    split = splits["streamed" if step == "upstream" else step]
+    try:
+        net = shapes.model(vision, layers).to(device)
+        if step == "frozen":
+            net.freeze("both")
+        net.train()
+        work = _upstream_step(net, split, device) if step == "upstream" else _our_step(net, split, device)
+        order = np.random.default_rng(0).permutation(len(split))
+        speeds = _speeds(lambda number: work(np.roll(order, number * batch)[:batch]), batch, device, seconds)
+    except torch.OutOfMemoryError:
+        return row
+    finally:
+        net = work = None
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+    row["samples_per_second"] = statistics.median(speeds)
+    row["spread"] = [min(speeds), max(speeds)]
+    if step != "frozen":
+        row["share_of_peak"] = row["samples_per_second"] * _flops(vision, layers, eyes) / peak
+    return row
+
+
+def _our_step(net, split: Split, device: torch.device) -> Callable[[np.ndarray], None]:
+    """As Trainer takes it."""
+    optimizer = build_optimizer(net, VALUES)
+
+    def encode(batch: dict) -> dict[str, torch.Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return encode_batch(net, batch, augment=True)
+
+    def step(indices: np.ndarray) -> None:
+        left, right = torch.from_numpy(split.present[indices]).unbind(1)
+        optimizer.zero_grad(set_to_none=True)
+        backward(encode, [split.batch(indices, device)], [1], lambda out: tripartite_loss(out, left, right)["total"])
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        net.clamp_logit_scales()
+
+    return step
+
+
+def _upstream_step(net, split: Split, device: torch.device) -> Callable[[np.ndarray], None]:
+    optimizer = torch.optim.AdamW(net.parameters(), VALUES["learning_rate"], BETAS, EPSILON)
+    half = torch.float16 if device.type == "cuda" else torch.bfloat16
+    scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
+    names, seen = split.frame["sample_id"].to_numpy(), split.frame["eyes"].iloc[0]
+    sides = ("left", "right") if seen == "both" else (seen, seen)
+
+    def step(indices: np.ndarray) -> None:
+        # the loader is not what is measured here: its pictures are only normalised, on the host
+        images = [to_model_input(torch.from_numpy(split.store.get_many([f"{name}/{side}" for name in names[indices]])),
+                                 augment=False).to(device) for side in sides]  # fmt: skip
+        ids, mask = shapes.tokenize([split.texts["patient"][i] for i in indices], shapes.CONTEXT)
+        ids, mask = (functional.pad(part, (0, UPSTREAM_CONTEXT - part.shape[1])).to(device) for part in (ids, mask))
+        optimizer.zero_grad()
+        with torch.autocast(device.type, dtype=half):
+            left, right = (net.visual(image) for image in images)
+            tokens = dict.fromkeys(("patient", "left", "right"), net.class_token(ids, mask))
+            loss = tripartite_loss(net.outputs(left, right, tokens))["total"]
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        net.clamp_logit_scales()
+        loss.item()
+
+    return step
+
+
+def _speeds(work: Callable[[int], None], batch: int, device: torch.device, seconds: float) -> list[float]:
+    """Samples a second in up to five windows, after two steps of warming up."""
+    for number in range(2):
+        work(number)
+    speeds, count, begun = [], 2, time.monotonic()
+    while len(speeds) < 5 and (time.monotonic() - begun < seconds or not speeds):
+        _wait(device)
+        started, done = time.monotonic(), 0
+        while done < 2 or time.monotonic() - started < seconds / 5:
+            work(count)
+            _wait_rarely(device, done)
+            done, count = done + 1, count + 1
+        _wait(device)
+        speeds.append(done * batch / (time.monotonic() - started))
+    return speeds
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _wait_rarely(device: torch.device, done: int) -> None:
+    """The host must not run minutes ahead of the clock that ends a window."""
+    if done % 8 == 7:
+        _wait(device)
+
+
+def _matmul_peak(device: torch.device, side: int) -> float:
+    """FLOP/s of large bf16 matrix products, the fastest of three runs."""
+    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
+    best = 0.0
+    for _ in range(4):
+        _wait(device)
+        started = time.monotonic()
+        for _ in range(MATMULS):
+            a @ b
+        _wait(device)
+        best = max(best, 2 * side**3 * MATMULS / (time.monotonic() - started))
+    return best
+
+
+def _flops(vision: dict, layers: int, eyes: str) -> float:
+    """Of one sample's step: three forward passes of what must be encoded, without padding."""
+    places = (shapes.IMAGE_SIZE // vision["patch_size"]) ** 2 + 1
+    picture = (
+        _tower(vision["layers"], vision["width"], places) + 2 * places * 3 * vision["patch_size"] ** 2 * vision["width"]
+    )
+    text = _tower(layers, 768, shapes.MEAN_TOKENS)
+    return 3 * ((2 if eyes == "both" else 1) * picture + text)
+
+
+def _tower(layers: int, width: int, length: float) -> float:
+    """Multiplications and additions of a transformer with MLPs of four times its width."""
+    return layers * (2 * length * 12 * width**2 + 4 * length**2 * width)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Data and towers of real shapes without real data: texts of the lengths that reports have, random pictures."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+VIT_B_16 = {"layers": 12, "width": 768, "head_width": 64, "patch_size": 16, "embed_dim": 512}
+IMAGE_SIZE, WORDS, CONTEXT = 224, 30_522, 77
+# measured on prompts of a public data set with a medical vocabulary: 47 tokens on average
+MEAN_TOKENS, SD_TOKENS, FEWEST_TOKENS = 47, 18, 10
+
+
+def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """A text here is a seed and a length, "7 45"; its ids are random words."""
+    lengths = [min(int(text.split()[1]), context_length) for text in texts]
+    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
+    ids = torch.randint(1000, WORDS, mask.shape, generator=torch.Generator().manual_seed(0))
+    return ids * mask, mask.long()
+
+
+def samples(count: int, eyes: str) -> pd.DataFrame:
+    """A table of one split; every patient has an own text."""
+    generator = np.random.default_rng(0)
+    lengths = generator.normal(MEAN_TOKENS, SD_TOKENS, count).clip(FEWEST_TOKENS, CONTEXT).astype(int)
+    names = [f"P{index}" for index in range(count)]
+    frame = pd.DataFrame({"sample_id": names, "patient_id": names, "eyes": eyes, "label": "x"})
+    frame["text"] = [f"{index} {length}" for index, length in enumerate(lengths)]
+    for column in ("text_left", "text_right", "label_left", "label_right"):
+        frame[column] = frame[column.split("_")[0]]
+    return frame
+
+
+def write_split(folder: Path, name: str, frame: pd.DataFrame, pictures: int) -> None:
+    """samples_{name}.parquet and a store that holds the first `pictures` random pictures."""
+    from retclip.data.store import write_store
+
+    folder.mkdir(exist_ok=True)
+    frame.to_parquet(folder / f"samples_{name}.parquet")
+    sides = {"both": ("left", "right")}.get(frame["eyes"].iloc[0], ("left",))
+    keys = [f"{sample}/{side}" for sample in frame["sample_id"] for side in sides][:pictures]
+    generator = np.random.default_rng(1)
+    content = ((key, generator.bytes(IMAGE_SIZE**2 * 3)) for key in keys)
+    write_store(folder / f"{name}.lmdb", content, len(keys), IMAGE_SIZE, "raw")
+
+
+def write_fingerprint(folder: Path, splits: dict[str, pd.DataFrame]) -> dict:
+    """fingerprint.json of splits that lie in the folder already."""
+    document = {
+        "classes": ["x"], "label_level": "patient", "text_level": "patient",
+        "splits": {name: {"samples": len(frame), "sha256": name,
+                          "lmdb_bytes": (folder / f"{name}.lmdb").stat().st_size}
+                   for name, frame in splits.items()},
+    }  # fmt: skip
+    (folder / "fingerprint.json").write_text(json.dumps(document))
+    return document
+
+
+def bert_base(layers: int = 12, dropout: float = 0.1):
+    """BERT-base's shape with random weights."""
+    from transformers import BertConfig, BertModel
+
+    config = BertConfig(vocab_size=WORDS, num_hidden_layers=layers, hidden_dropout_prob=dropout,
+                        attention_probs_dropout_prob=dropout)  # fmt: skip
+    return BertModel(config, add_pooling_layer=False)
+
+
+def model(vision: dict, layers: int = 12, dropout: float = 0.1):
+    """A RetClip of these towers."""
+    from retclip.ml.model import RetClip
+    from retclip.ml.vision import build_vision
+
+    torch.manual_seed(0)
+    return RetClip(build_vision(vision, IMAGE_SIZE)[0], bert_base(layers, dropout), vision["embed_dim"])
