@@ -49,6 +49,9 @@ bench: env  ## every speed that is claimed, as ratios measured in one run; minut
 bench-gpu: env  ## what a step makes of the GPU that is here, beside upstream's; minutes
 	$(BIN)/python tests/bench/gpu.py
 
+bench-search: env  ## search strategies at equal cost, replayed over a table of real trainings; half an hour the first time
+	$(BIN)/python tests/bench/search_replay.py
+
 bench-data: env  ## what preparing the data costs, in time and memory; minutes
 	$(BIN)/python tests/bench/prepare_data.py
 
@@ -101,5 +104,5 @@ reproduce: env  ## a finished run once more from its recorded config, compared; 
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	rm -rf "results/$(or $(RUN),demo)" "results/$(or $(RUN),demo)-again"
 
-.PHONY: help env demo test bench bench-gpu bench-data bench-slurm lint lock reference plan status interim \
+.PHONY: help env demo test bench bench-gpu bench-data bench-search bench-slurm lint lock reference plan status interim \
   fetch wandb-sweep submit cancel rulegraph test-reliability reproduce clean
