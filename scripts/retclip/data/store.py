@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import lmdb
 import numpy as np
@@ -91,15 +92,27 @@ class Store:
     def _open(self) -> None:
         if self._environment is None or self._process != os.getpid():
             try:
-                self._environment = lmdb.open(
-                    str(self.path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1
-                )
+                self._environment = _opened(self.path)
                 self._process = os.getpid()
                 with self._environment.begin() as transaction:
                     meta = transaction.get(META)
                 self._meta = json.loads(meta or "")
             except (lmdb.Error, ValueError):
                 raise ValueError(f"{self.path}: is damaged; delete the file and run again to rebuild it.") from None
+
+
+# lmdb opens a file once in a process, so that all its readers share it; a child process has to open it anew
+_OPEN: WeakValueDictionary[tuple[int, int, int], lmdb.Environment] = WeakValueDictionary()
+
+
+def _opened(path: Path) -> lmdb.Environment:
+    status = path.stat()
+    key = os.getpid(), status.st_dev, status.st_ino
+    environment = _OPEN.get(key)
+    if environment is None:
+        environment = lmdb.open(str(path), subdir=False, readonly=True, lock=False, readahead=False, max_readers=1)
+        _OPEN[key] = environment
+    return environment
 
 
 def is_whole(path: Path) -> bool:
