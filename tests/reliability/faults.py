@@ -79,15 +79,20 @@ def _work(name: str, arguments: list[str], folder: str, fault: Fault | None) -> 
 
 
 def commands(run: Path, *flags: object) -> dict[str, tuple[str, list[str]]]:
-    """rule -> entry and flags of one of its jobs, as snakemake would run it."""
+    """rule -> entry and flags of one of its jobs, as snakemake would run it: always the one whose trial sorts last."""
     output = snakemake(run, "--dry-run", "--forceall", "--printshellcmds", *flags).stdout
-    found, rule = {}, ""
+    found, trials, rule, trial = {}, {}, "", ""
     for line in output.splitlines():
         if match := re.match(r"(?:local)?rule (\w+):", line):
-            rule = match.group(1)
+            rule, trial = match.group(1), ""
+        elif match := re.search(r"wildcards: .*trial=(\S+)", line):
+            trial = match.group(1)
         elif line.startswith("Shell command: ") and "$RETCLIP_SCRIPTS" in line:
             words = shlex.split(line.removeprefix("Shell command: ").split(" > results")[0].split(" > resources")[0])
             words = [IN_ENVIRONMENT.get(word, word) for word in words]
+            if trial < trials.get(rule, ""):
+                continue
+            trials[rule] = trial
             found[rule] = (Path(words[1]).stem, words[2:])
     return found
 
