@@ -211,7 +211,6 @@ def test_frozen_features_stand_for_their_towers_in_a_subset_with_shuffled_texts(
               "train.texts": text_tokens(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
     made = [Split(data_dir, "train", split.fingerprint, tokenize, LONGEST, samples=20, seed=4, shuffle_texts=True,
                   frozen=given) for given in ({}, frozen)]  # fmt: skip
-    made[0].store = split.store  # lmdb opens a file once in a process
     indices = np.random.default_rng(5).permutation(len(made[0]))
     plain, cached = (encode_batch(net.eval(), one.batch(indices, CPU), augment=False) for one in made)
     assert len(indices) == 20
