@@ -170,7 +170,7 @@ def test_a_pending_trial_is_cancelled_and_the_node_was_drained(run, lab, undistu
     _same(run.metrics(), undisturbed)
 
 
-@pytest.mark.parametrize(("warning", "seconds"), [("--signal=TERM@15", 50), ("--no-kill", 120)])
+@pytest.mark.parametrize(("warning", "seconds"), [("--signal=TERM@15", 50), ("--no-kill", 95)])
 def test_a_time_limit_in_mid_epoch(run, lab, prepared, epoch_seconds, tmp_path, warning, seconds):
     """Warned, the same job runs again and goes on, as often as needed; without warning, a retry goes on.
 
@@ -193,7 +193,7 @@ def test_a_time_limit_in_mid_epoch(run, lab, prepared, epoch_seconds, tmp_path, 
         started = Counter(job for what, _, job, _, _ in lab.events()[before:] if what == "start")
         assert max(started.values()) > 1
     else:
-        assert found["attempts"] == submissions > 1
+        assert 1 < found["attempts"] <= submissions
 
 
 def test_the_controller_is_restarted(run, lab, undisturbed):

@@ -36,6 +36,12 @@ def finished(lab, tmp_path_factory, small_config):
     return Finished(work, jobs, [event for event in lab.events() if event[2] in ids])
 
 
+def gpu_jobs(results: Path) -> int:
+    """How many jobs compute on a tower: trainings, evaluations, the looks and the learning-rate finder."""
+    made = ("*/*/metrics.json", "final/*/evaluation.json", "final/*/looks.npz", "find_lr/curve.csv")
+    return sum(len(list(results.glob(pattern))) for pattern in made)
+
+
 def test_it_ends_with_a_report(finished):
     results = finished.work / "results/small"
     assert (results / "report/index.html").is_file()
@@ -46,9 +52,7 @@ def test_it_ends_with_a_report(finished):
 def test_trainings_ran_on_gpus_and_two_never_shared_one(finished):
     events = finished.events
     with_gpu = [event for event in events if event[0] == "start" and event[4]]
-    results = finished.work / "results/small"
-    wanted = len([*results.glob("*/*/metrics.json"), *results.glob("final/*/evaluation.json"), "find_lr"])
-    assert len(with_gpu) == wanted
+    assert len(with_gpu) == gpu_jobs(finished.work / "results/small")
     assert {partition for _, _, _, partition, _ in with_gpu} == {"gpu"}
     assert {job["JobState"] for job in finished.jobs} == {"COMPLETED"}
     in_use: dict[str, str] = {}
@@ -66,7 +70,5 @@ def test_trainings_ran_on_gpus_and_two_never_shared_one(finished):
 
 def test_small_steps_do_not_queue(finished):
     """Plans, rankings and the report run where snakemake runs: no job of Slurm's is theirs."""
-    trainings = len(list((finished.work / "results/small").glob("*/*/metrics.json")))
-    evaluations = len(list((finished.work / "results/small/final").glob("*/evaluation.json")))
-    data = 1 + 2 + 1 + 1 + 1  # drawing, two encoders, build, audit, learning-rate finder
-    assert len(finished.jobs) == trainings + evaluations + data
+    data = 1 + 2 + 1 + 1  # drawing, two encoders, build, audit
+    assert len(finished.jobs) == gpu_jobs(finished.work / "results/small") + data
