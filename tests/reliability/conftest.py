@@ -14,9 +14,11 @@ def entries() -> Entries:
 
 
 @pytest.fixture(scope="session")
-def jobs(small_run, small_config) -> dict[str, tuple[str, list[str]]]:
-    """rule -> entry and flags of one of its jobs in the small run."""
-    return commands(small_run, *small_config)
+def jobs(small_run, small_config, tmp_path_factory) -> dict[str, tuple[str, list[str]]]:
+    """rule -> entry and flags of one of its jobs in the small run; cache_features, which it does without, included."""
+    frozen = tmp_path_factory.mktemp("frozen") / "text.yaml"
+    frozen.write_text("model: {freeze: text}")
+    return {**commands(small_run, *small_config, frozen), **commands(small_run, *small_config)}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from reliability.faults import (
     MOMENTS,
     assert_same,
     break_loss,
+    commands,
     content,
     copy_of,
     die_at_rename,
@@ -326,3 +327,20 @@ def test_the_hub_is_not_there(injected, tmp_path):
         assert done.returncode == 1
         assert "run this where there is a network" in one_sentence(done.stderr)
         assert list(tmp_path.iterdir()) == []
+
+
+def test_wandb_is_not_there(small_run, small_config, injected, tmp_path):
+    """The training is logged to a folder, to be synchronised later."""
+    overlay = tmp_path / "online.yaml"
+    overlay.write_text("tracking: {wandb: online}")
+    name, flags = commands(small_run, *small_config, overlay)["track_trial"]
+    folder = copy_of(small_run, tmp_path / "run")
+    with injected("W&B does not answer", name):
+        nowhere = {**ENVIRONMENT, "WANDB_BASE_URL": "http://127.0.0.1:9", "WANDB_API_KEY": "a" * 40}
+        command = [sys.executable, str(REPOSITORY / f"scripts/{name}.py"), *flags]
+        subprocess.run(command, env=nowhere, cwd=folder, check=True, capture_output=True)
+        (path,) = (folder / "results/small/tracking").glob("*/*.json")
+        outcome = json.loads(path.read_text())
+        assert outcome["mode"] == "offline"
+        assert "connection refused" in outcome["error"]
+        assert list((folder / "results/small/wandb").glob(f"offline-run-*-{outcome['id']}/run-*.wandb"))
