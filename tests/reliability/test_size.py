@@ -71,6 +71,7 @@ def answer(folder: Path, trial: dict, like: Path) -> None:
 
 def with_stand_in(answers: Path, target: Path) -> Path:
     """A copy of the repository whose trainer is the stand-in."""
+    target.mkdir()
     for name in ("Snakefile", "config", "rules", "scripts", "envs"):
         source = REPOSITORY / name
         if source.is_dir():
