@@ -227,7 +227,7 @@ rule evaluate_initial:
         evaluation=f"results/{{run}}/final/{INITIAL}/evaluation.json",
         predictions=f"results/{{run}}/final/{INITIAL}/predictions.parquet",
     params:
-        code=code_hash("evaluate_initial"),
+        code=code_hash("evaluate_final"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
         ordered=ORDERED_CLASSES,
@@ -243,7 +243,7 @@ rule evaluate_initial:
         "../envs/train.yaml"
     shell:
         launch(
-            "evaluate_initial",
+            "evaluate_final",
             "--trial {input.trial}",
             "--encoder-dir {input.encoder:q}",
             "{params.vision}",

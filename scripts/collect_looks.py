@@ -25,14 +25,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    from retclip.ml.export import load_exported
-    from retclip.ml.final import make_reader
+    from retclip.ml.final import trained_model
     from retclip.ml.looks import collect_looks
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
-    reader = make_reader(trial, options.model_dir / "text", options.device)
-    model = load_exported(options.model_dir).to(reader.device)
+    model, reader = trained_model(trial, options.model_dir, options.device)
     split = reader.split(options.data_dir, "test", fingerprint)
     looks = collect_looks(
         model,

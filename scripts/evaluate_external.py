@@ -26,15 +26,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output-predictions", type=Path, required=True, help="{name}.parquet")
     options = parser.parse_args(arguments)
 
-    from retclip.ml.export import load_exported
-    from retclip.ml.final import evaluate_elsewhere, make_reader
+    from retclip.ml.final import evaluate_elsewhere, trained_model
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     own = read_json(options.evaluation)["per_class"]
-    reader = make_reader(trial, options.model_dir / "text", options.device)
+    model, reader = trained_model(trial, options.model_dir, options.device)
     document, table = evaluate_elsewhere(
-        load_exported(options.model_dir).to(reader.device),
+        model,
         reader,
         options.data_dir,
         fingerprint,

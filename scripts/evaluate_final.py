@@ -1,6 +1,9 @@
 """Scores a final model on the test split: zero-shot, retrieval and a linear probe, with intervals.
 
-Nothing is chosen here: the probe's regularisation and the classes' thresholds are chosen on val.
+Nothing is chosen here: the probe's regularisation and the classes' thresholds are chosen on val. With --encoder-dir in
+place of --model-dir, it is the untouched initial weights that are scored, the row that a tuned model has to beat. Their
+heads are random, so that their zero-shot scores are near chance; their linear probe sees the vision tower's own
+features: what the same tower gives with labels and without RET-CLIP.
 """
 
 import argparse
@@ -14,7 +17,10 @@ from retclip.core.schemas import check
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trial", type=Path, required=True, help="trial.json of the final training")
-    parser.add_argument("--model-dir", type=Path, required=True, help="the exported model")
+    weights = parser.add_mutually_exclusive_group(required=True)
+    weights.add_argument("--model-dir", type=Path, help="the exported model")
+    weights.add_argument("--encoder-dir", type=Path, help="the text encoder's folder: the model before training")
+    parser.add_argument("--vision-weights", type=Path, help="with --encoder-dir: initial weights of the image tower")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
@@ -22,16 +28,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output-predictions", type=Path, required=True, help="predictions.parquet")
     options = parser.parse_args(arguments)
 
-    from retclip.ml.export import load_exported
-    from retclip.ml.final import evaluate_on_test, make_reader
+    from retclip.ml.final import evaluate_on_test, initial_model, trained_model
 
     trial = read_json(options.trial)
-    fingerprint = read_json(options.data_dir / "fingerprint.json")
-    reader = make_reader(trial, options.model_dir / "text", options.device)
-    model = load_exported(options.model_dir).to(reader.device)
-    document, table = evaluate_on_test(model, reader, options.data_dir, fingerprint, options.ordered_classes)
+    if options.model_dir:
+        model, reader = trained_model(trial, options.model_dir, options.device)
+    else:
+        model, reader = initial_model(trial, options.encoder_dir, options.vision_weights, options.device)
+    document, table = evaluate_on_test(
+        model,
+        reader,
+        options.data_dir,
+        read_json(options.data_dir / "fingerprint.json"),
+        options.ordered_classes,
+        tower=options.encoder_dir is not None,
+    )
     check(document, "evaluation", "evaluation.json")
-    say(f"{trial['id']}: {document['counts']['samples']} test samples scored")
+    weights_of = "" if options.model_dir else "initial weights of "
+    say(f"{weights_of}{trial['id']}: {document['counts']['samples']} test samples scored")
     write_parquet(options.output_predictions, table)
     write_json(options.output_evaluation, document)
 

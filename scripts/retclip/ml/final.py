@@ -8,8 +8,10 @@ import torch
 
 from retclip.core.evaluation import Probe, Retrieval, choose_thresholds, evaluation_document
 from retclip.core.prompts import TEMPLATES
+from retclip.ml.assemble import build_model
 from retclip.ml.augment import to_model_input
 from retclip.ml.evaluate import EVALUATION_BATCH, Features, class_features, embed, predictions, retrieval_ranks
+from retclip.ml.export import load_exported
 from retclip.ml.loader import Split
 from retclip.ml.text import load_tokenizer
 from retclip.ml.trainer import choose_device, choose_precision
@@ -56,6 +58,20 @@ class Reader(NamedTuple):
             class_features(model, classes, words, self.tokenize, length, self.device) for words in (prompts, single)
         )
         return prediction_table(split, features, experts, templates, scales_of(model))
+
+
+def trained_model(trial: dict[str, Any], model_dir: Path, device: str) -> tuple["RetClip", Reader]:
+    """An exported model and how it reads. device: auto, cpu or cuda."""
+    reader = make_reader(trial, model_dir / "text", device)
+    return load_exported(model_dir).to(reader.device), reader
+
+
+def initial_model(
+    trial: dict[str, Any], encoder_dir: Path, vision_weights: Path | None, device: str
+) -> tuple["RetClip", Reader]:
+    """The model as a training of `trial` begins with it, and how it reads. encoder_dir: the text encoder's folder."""
+    reader = make_reader(trial, encoder_dir, device)
+    return build_model(trial, encoder_dir, vision_weights).to(reader.device), reader
 
 
 def make_reader(trial: dict[str, Any], encoder_dir: Path, device: str) -> Reader:
