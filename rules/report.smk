@@ -40,7 +40,11 @@ rule record_run:
 FIGURES = {
     "answer": (
         "Result",
-        "The winner beside the default config and chance on test, and the gain with its interval.",
+        "The winner beside the default config and chance on test.",
+    ),
+    "differences": (
+        "Result",
+        "The gain over the default config and what else the run was made to find, with intervals.",
     ),
     "class_counts": ("Data", "Labelled eyes or patients per class and split."),
     "find_lr": ("Search", "The range test: loss against learning rate."),

@@ -24,7 +24,7 @@ def verdict(run: RunFolder) -> Verdict:
         return Verdict(False, "the winner has no score on test")
     if chance is not None and (reached.low is None or reached.low <= chance):
         return Verdict(False, f"the winner's interval on test reaches down to chance ({wording.score(chance)})")
-    controls = [final for final in run.finals if final.kind == "control"]
+    controls = run.controls()
     if controls:
         gap = difference(winners, controls, run.test_metric)
         if not (gap.is_real and (gap.value or 0.0) > 0):
@@ -133,7 +133,7 @@ def _gain(gain: Estimate, kept_defaults: bool) -> str:
 
 def _control(run: RunFolder) -> list[str]:
     """The winner beside the same recipe trained on shuffled texts, where that was asked for."""
-    controls = [final for final in run.finals if final.kind == "control"]
+    controls = run.controls()
     if not controls:
         return []
     gap = difference(run.winners(run.search_encoder), controls, run.test_metric)

@@ -20,7 +20,7 @@ def warnings(run: RunFolder) -> list[str]:
     ]
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
-    for control in (final for final in run.finals if final.kind == "control"):
+    for control in run.controls():
         estimate = score([control], run.test_metric)
         chance = control.evaluation["levels"]["chance"].get(run.test_metric)
         if estimate.low is not None and chance is not None and not estimate.low <= chance <= (estimate.high or 1.0):
@@ -56,6 +56,32 @@ def limits(run: RunFolder) -> list[str]:
         said += _few_cases(run)
     if len(winners) == 1:
         said.append("Cannot be said: how much another seed of the final training would change; there is one.")
+    return said
+
+
+def elsewhere(run: RunFolder) -> list[str]:
+    """What scores on data from elsewhere say, and what they do not."""
+    said = [
+        "Nothing was trained or chosen on these data. A score here holds for that place, its cameras and its patients; "
+        "it does not say how the model does at the next.",
+        "Not checked: whether the same people are in this run's own data, since ids of two places cannot be compared.",
+    ]
+    known = set(run.fingerprint["classes"])
+    for place, evaluation in {one.place: one.evaluation for one in run.external}.items():
+        classes = [row["class"] for row in evaluation["per_class"]]
+        new = [name for name in classes if name not in known]
+        if new:
+            said.append(
+                f"{place}: {wording.count(len(new), 'class', 'classes')} of {len(classes)} no training has seen, named "
+                f"by prompts alone: {', '.join(new)}."
+            )
+        if set(classes) != known:
+            said.append(
+                f"{place}: scores among {wording.count(len(classes), 'class', 'classes')} do not compare with those of "
+                f"this run's own {len(known)}; compare each with its own chance."
+            )
+        if evaluation["retrieval_omitted"]:
+            said.append(f"{place}: retrieval is not reported: {evaluation['retrieval_omitted']}.")
     return said
 
 

@@ -31,7 +31,8 @@ def checklist(run: RunFolder) -> list[Item]:
         "external": ", ".join(config["evaluation"].get("external_tests", {})) or "none was configured",
     }
     entries = yaml.safe_load(ITEMS.read_text(encoding="utf-8"))
+    absent = set() if run.external else {"external"}
     return [
-        Item(where, item, AUTHORS if answer is None else answer.format(**words), anchor)
+        Item(where, item, AUTHORS if answer is None else answer.format(**words), None if anchor in absent else anchor)
         for where, item, answer, anchor in entries
     ]

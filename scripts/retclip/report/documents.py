@@ -14,7 +14,7 @@ from retclip.report.stability import winning_shares
 def results(run: RunFolder) -> dict[str, Any]:
     """The content of results.json, in full precision: what was chosen, what it scores, and what it cost."""
     winners, baselines = run.winners(run.search_encoder), run.baselines()
-    controls = [final for final in run.finals if final.kind == "control"]
+    controls = run.controls()
     recommended = run.recommendation["encoder"] if run.recommendation else None
     gaps = {
         name: difference(run.winners(name), run.winners(recommended), run.test_metric)
@@ -41,6 +41,17 @@ def results(run: RunFolder) -> dict[str, Any]:
             "against_recommended": {name: _plain(gap) for name, gap in gaps.items()},
             "different_by_holm": holm(gaps),
         },
+        "external": [
+            {
+                "place": one.place,
+                "winner": one.winner.id,
+                **{
+                    key: one.evaluation[key]
+                    for key in ("counts", "zero_shot", "retrieval", "multi_label", "quadratic_kappa", "levels")
+                },
+            }
+            for one in run.external
+        ],
         "per_class": winners[0].evaluation["per_class"],
         "stability": {stage: winning_shares(run, stage) for stage in ("phase2", "confirm")},
         "cost": {

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 8.0  # inches
+HALF = 4.4  # of a figure that stands beside another, and beneath it on a narrow screen
 # seaborn's colour-blind-safe palette, by meaning
 BLUE, ORANGE, GREEN, RED, GREY = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#949494"
 PNG_DPI = 150
@@ -39,11 +40,11 @@ def use_style() -> None:
     )
 
 
-def subplots(height: float, columns: int = 1, **options) -> tuple["Figure", Any]:
-    """A figure of the page's width and its axes, an array of them where there are several columns. height: inches."""
+def subplots(height: float, columns: int = 1, width: float = WIDTH, **options) -> tuple["Figure", Any]:
+    """A figure and its axes, an array of them where there are several columns. height, width: inches."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(1, columns, figsize=(WIDTH, height), **options)
+    return plt.subplots(1, columns, figsize=(width, height), **options)
 
 
 def nothing(reason: str) -> "Figure":

@@ -34,8 +34,13 @@ def _searched(stage: str) -> Callable[[RunFolder], bool]:
 FIGURES = {
     "answer": Drawing(
         figures_result.answer,
-        "Left: {test_metric} on test, with 95 % intervals over patients. Right: paired differences; one whose "
-        "interval crosses nought, in grey, may be no difference at all.",
+        "What each recipe scores on test: {test_metric}, with 95 % intervals over patients.",
+        _decided,
+    ),
+    "differences": Drawing(
+        figures_result.differences,
+        "Differences on test, paired over patients, with 95 % intervals; one whose interval crosses nought, in grey, "
+        "may be no difference at all.",
         _decided,
     ),
     "class_counts": Drawing(

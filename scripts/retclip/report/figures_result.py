@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retclip.report.comparisons import Estimate, difference, score, value_of
-from retclip.report.drawing import BLUE, GREEN, GREY, heatmap, level_line, nothing, subplots, whiskers
+from retclip.report.drawing import BLUE, GREEN, GREY, HALF, heatmap, level_line, nothing, subplots, whiskers
 from retclip.report.inputs import Final, RunFolder
 from retclip.report.wording import STAGE_NAMES, metric_name, signed
 
@@ -17,15 +17,23 @@ Row = tuple[str, list[Final], str]
 
 
 def answer(run: RunFolder) -> "Figure":
-    """Scores on test beside chance, and the differences that the run was made to find, with 95 % intervals."""
-    winners, baselines = run.winners(run.search_encoder), run.baselines()
-    controls = [final for final in run.finals if final.kind == "control"]
+    """Every recipe's score on test beside chance, with 95 % intervals."""
+    controls = run.controls()
     rows: list[Row] = [
         *([("shuffled texts", controls, GREY)] if controls else []),
-        ("default config", baselines, GREY),
+        ("default config", run.baselines(), GREY),
         *_by_encoder(run),
     ]
-    gaps = [("tuned − default", difference(winners, baselines, run.test_metric))]
+    figure, axes = subplots(height=_answer_height(run), width=HALF)
+    _test_bars(axes, run, rows)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+def differences(run: RunFolder) -> "Figure":
+    """The differences on test that the run was made to find, with 95 % intervals."""
+    winners, controls = run.winners(run.search_encoder), run.controls()
+    gaps = [("tuned − default", difference(winners, run.baselines(), run.test_metric))]
     if controls:
         gaps.append(("tuned − shuffled texts", difference(winners, controls, run.test_metric)))
     recommended = run.recommendation["encoder"] if run.recommendation else None
@@ -35,13 +43,14 @@ def answer(run: RunFolder) -> "Figure":
             for name in run.encoders
             if name != recommended
         ]
-    height = 0.42 * max(len(rows), len(gaps)) + 1.5
-    figure, (left, right) = subplots(height=height, columns=2, width_ratios=[1.15, 1])
-    _test_bars(left, run, rows)
-    _differences(right, gaps[::-1])
-    handles, labels = left.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower left", ncols=2)
+    figure, axes = subplots(height=_answer_height(run), width=HALF)
+    _differences(axes, gaps[::-1], metric_name(run.test_metric))
     return figure
+
+
+def _answer_height(run: RunFolder) -> float:
+    """Inches; the same for both halves of the answer."""
+    return 0.42 * (len(run.encoders) + 1 + bool(run.controls())) + 1.5
 
 
 def encoders(run: RunFolder) -> "Figure":
@@ -198,7 +207,7 @@ def _test_bars(axes: "Axes", run: RunFolder, rows: list[Row]) -> None:
     axes.grid(axis="y", visible=False)
 
 
-def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]]) -> None:
+def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]], metric: str) -> None:
     """Points with intervals; whatever crosses nought may be no difference at all."""
     for position, (_, gap) in enumerate(gaps):
         if gap.value is None:
@@ -211,7 +220,8 @@ def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]]) -> None:
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(gaps)), [label for label, _ in gaps])
     axes.set_ylim(-0.6, len(gaps) - 0.4)
-    axes.set_xlabel("difference (95 %)")
+    axes.margins(x=0.2)  # for the numbers above the outermost points
+    axes.set_xlabel(f"difference in {metric}")
     axes.grid(axis="y", visible=False)
 
 

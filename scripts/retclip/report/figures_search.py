@@ -247,6 +247,7 @@ def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str | No
     axes.scatter(board["metric"], positions, c=colours, zorder=3, s=22)
     axes.set_yticks(positions, board["id"], fontsize=7.5)
     level_line(axes, run.chance(run.metric), vertical=True)
+    levels, _ = axes.get_legend_handles_labels()
     handles = [
         axes.scatter([], [], c=colour, s=22, label=label)
         for colour, label in (
@@ -256,7 +257,7 @@ def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str | No
         )
         if colour in colours
     ]
-    axes.legend(handles=handles, loc="lower right")
+    axes.legend(handles=[*handles, *levels], loc="lower right")
     axes.set_xlabel(f"validation {metric_name(run.metric)}")
 
 
@@ -270,7 +271,7 @@ def _slice(axes: "Axes", run: RunFolder, board: "pd.DataFrame", name: str, chose
         ticks = sorted(values.dropna().unique())
         axes.set_xticks(ticks, [setting(value) for value in ticks])
         axes.set_xticks([], minor=True)
-        axes.tick_params(axis="x", labelsize=7.5)
+        axes.tick_params(axis="x", labelsize=7.5, rotation=45 if len(ticks) > 3 else 0)
     axes.scatter(values, board["metric"], color=BLUE, alpha=0.6, s=16)
     best = board[board["id"] == chosen]
     axes.scatter(best[name], best["metric"], color=GREEN, s=30, zorder=3)

@@ -51,6 +51,15 @@ class Final(Training):
 
 
 @dataclass
+class External:
+    """A winner's evaluation on a data set from elsewhere. place: its name in evaluation.external_tests."""
+
+    place: str
+    winner: Final
+    evaluation: dict[str, Any]
+
+
+@dataclass
 class RunFolder:
     """A whole run, or as much of it as there is, read.
 
@@ -73,6 +82,7 @@ class RunFolder:
     importances: Any
     searched: dict[str, list[Training]]
     finals: list[Final]
+    external: list[External]
     recommendation: Any
     initial: Any
     looks: Any
@@ -135,6 +145,10 @@ class RunFolder:
         """The default config's trainings, one per seed."""
         return [final for final in self.finals if final.kind == "baseline"]
 
+    def controls(self) -> list[Final]:
+        """The winner trained on texts shuffled between patients, where that was asked for."""
+        return [final for final in self.finals if final.kind == "control"]
+
     def ablations(self) -> dict[str, Final]:
         """Hyperparameter -> the default config's training with the winner's value of it alone."""
         return {
@@ -187,6 +201,14 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     for stage, board in boards.items():
         if board is None and searched[stage]:
             boards[stage] = provisional_board(searched[stage], metric)
+    finals = [_final(path) for path in finished("final", "evaluation.json")]
+    places = record["config"]["evaluation"].get("external_tests", {})
+    elsewhere = [
+        (place, final, document(f"final/{final.id}/external/{place}.json"))
+        for place in places
+        for final in finals
+        if final.kind == "winner"
+    ]
     importances = folder / "phase2/importances.csv"
     seed, encoder = record["config"]["seed"], record["config"]["model"]["search_encoder"]
     initial, looks = folder / f"final/initial-s{seed}/evaluation.json", folder / f"final/{encoder}-s{seed}/looks.npz"
@@ -204,7 +226,8 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         bracket=document("phase2/bracket-0.json"),
         importances=pd.read_csv(importances) if importances.is_file() else None,
         searched=searched,
-        finals=[_final(path) for path in finished("final", "evaluation.json")],
+        finals=finals,
+        external=[External(*entry) for entry in elsewhere if entry[-1] is not None],
         recommendation=document("final/recommendation.json"),
         initial=read_json(initial) if initial.is_file() else None,
         looks=read_looks(looks) if looks.is_file() else None,

@@ -3,10 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from retclip.core.config import Config
 from retclip.core.files import atomic, write_csv, write_json
 from retclip.report import wording
 from retclip.report.answer import answer, tiles, verdict
-from retclip.report.cautions import limits, warnings
+from retclip.report.cautions import elsewhere, limits, warnings
 from retclip.report.checklist import checklist
 from retclip.report.documents import optimism, results
 from retclip.report.drawing import as_png, as_svg, inlined, use_style
@@ -37,6 +38,7 @@ SECTIONS = (
     ("gain", "Winner and default"),
     ("encoders", "Text encoders"),
     ("classes", "Classes"),
+    ("external", "Data from elsewhere"),
     ("looks", "What the winner sees"),
     ("limits", "What can be concluded"),
     ("trials", "All trainings"),
@@ -122,13 +124,14 @@ def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
         "tiles": tiles(run) if run.is_decided else [],
         "warnings": warnings(run),
         "limits": limits(run) if run.is_decided and run.audit else [],
+        "elsewhere": elsewhere(run) if run.is_decided and run.external else [],
         "optimism": optimism(run) if run.is_decided else [],
         "stages": stages(run),
         "still_to_come": still_to_come(run),
         "eta": eta(run),
         "one_seed": choices_by_one_seed(run),
         "checklist": checklist(run),
-        **(_of_methods(run) if run.is_decided else {}),
+        **(_of_methods(run, config) if run.is_decided else {}),
         "openings": run.test_openings,
         "examples": [] if private else examples(run.looks),
         "run": run,
@@ -140,10 +143,10 @@ def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
     }
 
 
-def _of_methods(run: RunFolder) -> dict[str, Any]:
+def _of_methods(run: RunFolder, config: Config) -> dict[str, Any]:
     """What methods.md says of data and model."""
     splits = run.audit["splits"] if run.audit else {}
-    vision = run.config["model"]["vision"]
+    vision = config["model"]["vision"]
     sizes = ", ".join(f"{key} {value}" for key, value in vision.items())
     return {
         "everyone": f"{sum(split['patients'] for split in splits.values()):,}",
@@ -165,6 +168,7 @@ def _has_content(run: RunFolder, parts: Parts, section: str) -> bool:
         "gain": run.is_decided,
         "encoders": "encoders" in parts.tables,
         "classes": run.is_decided,
+        "external": "external" in parts.tables,
         "looks": run.looks is not None,
         "limits": run.is_decided and run.audit is not None,
         "trials": "trials" in parts.tables,

@@ -8,21 +8,31 @@ PATHS = ("manifest", "test_manifest", "image_root")
 
 
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:
-    """The config with the places of the data, of local text encoders and of the prompts blanked."""
-    data = {key: HIDDEN if key in PATHS and value else value for key, value in config["data"].items()}
-    if "class_map" in data:
-        data["class_map"] = Path(data["class_map"]).name
+    """The config with the places of all data, of local text encoders, of local weights and of the prompts blanked."""
     encoders = {
         name: {**entry, "source": HIDDEN} if _is_local(entry["source"]) else entry
         for name, entry in config["model"]["text_encoders"].items()
     }
     evaluation = {**config["evaluation"], "prompts": Path(config["evaluation"]["prompts"]).name}
+    if "external_tests" in evaluation:
+        evaluation["external_tests"] = {name: _hidden(data) for name, data in evaluation["external_tests"].items()}
+    vision = config["model"]["vision"]
+    if _is_local(vision.get("weights", "")):
+        vision = {**vision, "weights": HIDDEN}
     return {
         **config,
-        "data": data,
-        "model": {**config["model"], "text_encoders": encoders},
+        "data": _hidden(config["data"]),
+        "model": {**config["model"], "vision": vision, "text_encoders": encoders},
         "evaluation": evaluation,
     }
+
+
+def _hidden(data: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a data set without its paths."""
+    data = {key: HIDDEN if key in PATHS and value else value for key, value in data.items()}
+    if "class_map" in data:
+        data["class_map"] = Path(data["class_map"]).name
+    return data
 
 
 def _is_local(source: str) -> bool:

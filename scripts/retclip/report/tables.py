@@ -60,6 +60,11 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
         groups = tables_result.subgroups(run)
         if groups.rows:
             found["subgroups"] = Captioned("The winner in groups of test patients", groups)
+        if run.external:
+            found["external"] = Captioned(
+                "The winners on data from elsewhere, with 95 % intervals over the patients there",
+                tables_result.external(run),
+            )
         if run.ablations():
             found["one_factor"] = Captioned(
                 "One value at a time: the default config with one of the winner's values, against the default config",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retclip.core.scores import METRICS, RETRIEVAL
+from retclip.core.scores import METRICS, RETRIEVAL, ZERO_SHOT
 from retclip.report import wording
 from retclip.report.cells import Table, with_interval
 from retclip.report.comparisons import Estimate, difference, holm, score
@@ -16,6 +16,14 @@ EXPECTED_GAINS = {
     "temperature": "1 to 2 %",
     None: "5 to 12 %",
 }
+# Of the scores on data from elsewhere, those that a table can hold; results.json has them all.
+SHOWN_ELSEWHERE = (
+    "zero_shot_accuracy",
+    "zero_shot_balanced_accuracy",
+    "zero_shot_macro_auroc",
+    "zero_shot_mean_average_precision",
+    *(recall for recall in RETRIEVAL if recall.endswith("_5")),
+)
 
 
 def winner_vs_default(run: RunFolder) -> Table:
@@ -99,6 +107,39 @@ def encoders(run: RunFolder) -> Table:
         *(wording.metric_name(recall) for recall in RETRIEVAL if recall.endswith("_5")),
     ]
     return Table(heads, rows, frozenset(i for i, name in enumerate(run.encoders) if name == recommended))
+
+
+def external(run: RunFolder) -> Table:
+    """Per data set from elsewhere and winner: its size, and the scores that it can give, each beside chance there."""
+    documents = [one.evaluation for one in run.external]
+    chances = [one["levels"]["chance"] for one in documents]
+    views = [
+        (
+            wording.metric_name(metric),
+            [one["zero_shot" if metric in ZERO_SHOT else "retrieval"].get(metric) for one in documents],
+            [one.get(metric) for one in chances],
+        )
+        for metric in SHOWN_ELSEWHERE
+    ]
+    views += [
+        (
+            "macro AUROC, all labels",
+            [(one["multi_label"] or {}).get("macro_auroc") for one in documents],
+            [0.5] * len(documents),
+        ),
+        ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in documents], [0.0] * len(documents)),
+    ]
+    views = [view for view in views if any(value and value["value"] is not None for value in view[1])]
+    heads = ["data from elsewhere", "winner", "samples", "patients", "with one label"]
+    rows = []
+    for position, one in enumerate(run.external):
+        counts = one.evaluation["counts"]
+        row = [one.place, one.winner.id, *(f"{counts[key]:,}" for key in ("samples", "patients", "scored"))]
+        for _, values, levels in views:
+            value = values[position]
+            row += [_estimated(value), wording.score(levels[position]) if value else wording.NOTHING]
+        rows.append(row)
+    return Table([*heads, *(head for name, *_ in views for head in (name, f"{name} by chance"))], rows)
 
 
 def per_class(run: RunFolder) -> Table:

@@ -78,9 +78,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 3600:.1f} h"
 
 
-def count(number: int, noun: str) -> str:
-    """1 seed, 2 seeds."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+def count(number: int, noun: str, nouns: str | None = None) -> str:
+    """1 seed, 2 seeds; 2 classes where that is `nouns`."""
+    return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
 def percent(share: float) -> str:
