@@ -2,12 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from running import REPOSITORY
 
-from retclip.report import stability, wording
+from retclip.report import cautions, stability, wording
 
 
 def test_the_report_never_loads_torch():
@@ -39,6 +40,19 @@ def test_the_best_so_far_passes_over_what_diverged():
 )
 def test_a_score_is_said_in_three_decimals(value, said):
     assert wording.score(value) == said
+
+
+def test_classes_that_no_training_has_seen_are_named():
+    evaluation = {"per_class": [{"class": "Drusen"}, {"class": "Glaucoma"}], "retrieval_omitted": None}
+    run = SimpleNamespace(
+        fingerprint={"classes": ["Glaucoma", "Healthy"]},
+        external=[SimpleNamespace(place=place, evaluation=evaluation) for place in ("clinic", "clinic")],
+    )
+    said = cautions.elsewhere(run)
+    assert sum("1 class of 2 no training has seen, named by prompts alone: Drusen." in line for line in said) == 1
+    assert sum("scores among 2 classes do not compare" in line for line in said) == 1
+    evaluation["per_class"] = [{"class": "Healthy"}, {"class": "Glaucoma"}]
+    assert not [line for line in cautions.elsewhere(run) if "clinic" in line]
 
 
 def test_figures_of_the_rule_are_those_that_are_drawn():

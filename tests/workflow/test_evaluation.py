@@ -81,16 +81,36 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
     )
     jobs = planned_jobs(run, *small_config, overlay)
     assert set(jobs) - {"record_run"} == {"build_external_lmdb", "evaluate_external", "build_report"}
-    place = "results/small/final/pubmedbert-s1/external/clinic.json"
-    snakemake(run, *small_config, overlay, "--", place)
-    found = json.loads((run / place).read_text())
-    schemas.check(found, "evaluation", place)
+    snakemake(run, *small_config, overlay)
+    finals = run / "results/small/final"
+    found = json.loads((finals / "pubmedbert-s1/external/clinic.json").read_text())
+    schemas.check(found, "evaluation", "clinic.json")
     assert found["counts"]["patients"] == 130
     assert found["linear_probe"] == {}
     # the test patients of the run are among them, and their scores are the same
-    elsewhere = pd.read_parquet((run / place).with_suffix(".parquet")).set_index(["sample_id", "eye"])
-    own = pd.read_parquet(run / "results/small/final/pubmedbert-s1/predictions.parquet").set_index(["sample_id", "eye"])
+    elsewhere = pd.read_parquet(finals / "pubmedbert-s1/external/clinic.parquet").set_index(["sample_id", "eye"])
+    own = pd.read_parquet(finals / "pubmedbert-s1/predictions.parquet").set_index(["sample_id", "eye"])
     assert np.allclose(elsewhere.loc[own.index, "score_0"], own["score_0"], atol=1e-5)
+    report = finals.parent / "report"
+    table = pd.read_csv(report / "tables/external.csv").set_index("winner")
+    assert set(table.index) == {"pubmedbert-s1", "bert_base-s1"}
+    assert set(table["patients"]) == {130}
+    for winner, row in table.iterrows():
+        score = json.loads((finals / f"{winner}/external/clinic.json").read_text())["zero_shot"][METRIC]
+        said = f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
+        assert row["balanced accuracy"] == said
+        assert row["balanced accuracy by chance"] == 0.1
+        for name in ("index.html", "summary.md"):
+            page = (report / name).read_text()
+            assert said in page
+            assert "Nothing was trained or chosen on these data" in page
+    assert [
+        (one["place"], one["winner"], one["zero_shot"][METRIC]["value"])
+        for one in json.loads((report / "results.json").read_text())["external"]
+        if one["winner"] == "pubmedbert-s1"
+    ] == [("clinic", "pubmedbert-s1", found["zero_shot"][METRIC]["value"])]
+    assert "[clinic](index.html#external)" in (report / "checklist.md").read_text()
+    assert 'id="external"' in (report / "index.html").read_text()
 
 
 def test_from_a_raw_file_to_the_score_of_the_evaluation(final, tmp_path):
