@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from running import REPOSITORY
+from running import REPOSITORY, merged
 
-from retclip.report import cautions, stability, wording
+from retclip.report import cautions, privacy, stability, wording
 
 
 def test_the_report_never_loads_torch():
@@ -53,6 +53,24 @@ def test_classes_that_no_training_has_seen_are_named():
     assert sum("scores among 2 classes do not compare" in line for line in said) == 1
     evaluation["per_class"] = [{"class": "Healthy"}, {"class": "Glaucoma"}]
     assert not [line for line in cautions.elsewhere(run) if "clinic" in line]
+
+
+def test_no_path_of_a_private_run_is_told():
+    config = merged()
+    place = "/secret/place"
+    config["data"] |= {"manifest": place, "test_manifest": place, "image_root": place, "class_map": f"{place}/map.yaml"}
+    config["model"]["vision"]["weights"] = f"{place}/tower.pt"
+    config["model"]["text_encoders"]["biobert"]["source"] = place
+    config["evaluation"] |= {
+        "prompts": f"{place}/prompts.yaml",
+        "external_tests": {"clinic": {"source": "odir", "manifest": place, "image_root": place, "class_map": place}},
+    }
+    told = privacy.without_paths(config)
+    assert "secret" not in str(told)
+    assert told["model"]["text_encoders"]["pubmedbert"] == config["model"]["text_encoders"]["pubmedbert"]
+    assert told["evaluation"]["external_tests"]["clinic"]["source"] == "odir"
+    config["model"]["vision"]["weights"] = "openai"
+    assert privacy.without_paths(config)["model"]["vision"]["weights"] == "openai"
 
 
 def test_figures_of_the_rule_are_those_that_are_drawn():

@@ -105,8 +105,8 @@ def test_snakemakes_own_report(small_run, small_config, tmp_path):
     assert (tmp_path / "report.zip").stat().st_size > 10_000
 
 
-def test_the_report_holds_no_patient_where_it_is_private(results, tmp_path):
-    """Neither the page nor any file beside it, nor what is printed: no id, text, picture or path."""
+def test_the_report_holds_no_patient_where_it_is_private(small_run, results, tmp_path):
+    """Neither the page nor any file beside it, nor what any rule printed: no id, text, picture or path."""
     copy = tmp_path / "small"
     copy.mkdir()
     for path in results.iterdir():
@@ -118,7 +118,14 @@ def test_the_report_holds_no_patient_where_it_is_private(results, tmp_path):
     (copy / "run.json").write_text(json.dumps(record))
     done = entry("build_report", "--run-folder", copy, "--output-folder", tmp_path / "report")
     samples = pd.read_parquet(results / "data/samples.parquet")
-    patients = {*samples["sample_id"], *samples["patient_id"], *samples["text"]}
+    columns = ("sample_id", "patient_id", "text", "text_left", "text_right", "source_left", "source_right")
+    patients = {value for column in columns for value in samples[column] if value}
+    assert len(patients) > 3 * len(samples)
+    # what jobs print is the same whether a run is private or not
+    logs = [path for place in (results / "logs", small_run / ".snakemake/log") for path in place.rglob("*.log")]
+    assert {"build_lmdb.log", "audit_data.log", "collect_looks.log", "build_report.log"} <= {path.name for path in logs}
+    for path in logs:
+        assert not [name for name in patients if name in path.read_text(errors="replace")], path
     files = [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
     assert {"index.html", "methods.md", "results.json", "trials.csv"} <= {path.name for path in files}
     for content in (done.stdout + done.stderr, *(path.read_text(errors="replace") for path in files)):
