@@ -1,14 +1,17 @@
 """Small parts of the report, each against what a person would work out by hand."""
 
+import dataclasses
 import subprocess
 import sys
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from running import REPOSITORY, merged
 
-from retclip.report import cautions, privacy, stability, wording
+from retclip.report import answer, cautions, privacy, stability, wording
+from retclip.report.inputs import Final, RunFolder
 
 
 def test_the_report_never_loads_torch():
@@ -40,6 +43,48 @@ def test_the_best_so_far_passes_over_what_diverged():
 )
 def test_a_score_is_said_in_three_decimals(value, said):
     assert wording.score(value) == said
+
+
+METRIC = "zero_shot_balanced_accuracy"
+
+
+def final(kind: str, right: float) -> Final:
+    """One of two classes for 60 patients, the first `right` of whom are named rightly."""
+    target = np.arange(60) % 2
+    hit = np.arange(60) < 60 * right
+    named = np.where(hit, target, 1 - target)
+    table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(60)], "target": target,
+                          "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
+    evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {}}
+    trial = {"trial": {"text_encoder": "pubmedbert"}}
+    return Final(kind, trial, None, None, kind=kind, evaluation=evaluation, predictions=table)
+
+
+def run_of(*finals: Final) -> RunFolder:
+    """As much of a run as the sentences about its control need."""
+    known = {"config": merged(), "finals": list(finals), "decisions": {}}
+    known["config"]["selection"]["metric"] = METRIC
+    return RunFolder(**{field.name: known.get(field.name) for field in dataclasses.fields(RunFolder)})
+
+
+@pytest.mark.parametrize(
+    ("right", "level", "warned"), [(0.1, "not above chance", False), (0.5, "not above chance", False),
+                                   (0.8, ", above chance", True)],
+)  # fmt: skip
+def test_a_control_below_chance_is_no_leak(right, level, warned):
+    run = run_of(final("winner", 0.95), final("control", right))
+    (said,) = answer._control(run)
+    assert level in said
+    assert "the winner is better, so the texts taught it" in said
+    assert any("look for a leak" in warning for warning in cautions.warnings(run)) == warned
+    assert answer.verdict(run).learned
+
+
+def test_a_winner_below_chance_has_learned_nothing():
+    assert answer.verdict(run_of(final("winner", 0.1))).reason == (
+        "the winner's interval on test lies below chance (0.500)"
+    )
+    assert "reaches down to chance" in answer.verdict(run_of(final("winner", 0.5))).reason
 
 
 def test_classes_that_no_training_has_seen_are_named():

@@ -23,7 +23,8 @@ def verdict(run: RunFolder) -> Verdict:
     if reached.value is None:
         return Verdict(False, "the winner has no score on test")
     if chance is not None and (reached.low is None or reached.low <= chance):
-        return Verdict(False, f"the winner's interval on test reaches down to chance ({wording.score(chance)})")
+        place = "lies below chance" if reached.high is not None and reached.high < chance else "reaches down to chance"
+        return Verdict(False, f"the winner's interval on test {place} ({wording.score(chance)})")
     controls = run.controls()
     if controls:
         gap = difference(winners, controls, run.test_metric)
@@ -136,13 +137,15 @@ def _control(run: RunFolder) -> list[str]:
     controls = run.controls()
     if not controls:
         return []
+    reached, chance = score(controls, run.test_metric), run.chance(run.test_metric)
     gap = difference(run.winners(run.search_encoder), controls, run.test_metric)
-    learned = gap.is_real and (gap.value or 0.0) > 0
-    verdict = "so the texts taught it" if learned else "which does not differ: nothing was learned from the texts"
-    return [
-        "Trained on texts shuffled between patients, the same recipe scores "
-        f"{_said(score(controls, run.test_metric))}, {verdict}."
-    ]
+    verdict = "the winner is no better: nothing was learned from the texts"
+    if gap.is_real and (gap.value or 0.0) > 0:
+        verdict = "the winner is better, so the texts taught it"
+    level = ""
+    if reached.low is not None and chance is not None:
+        level = ", above chance" if reached.low > chance else ", not above chance"
+    return [f"Trained on texts shuffled between patients, the same recipe scores {_said(reached)}{level}; {verdict}."]
 
 
 def _encoder(run: RunFolder) -> str:
