@@ -1,6 +1,7 @@
 """Small parts of the report, each against what a person would work out by hand."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -8,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from running import REPOSITORY, merged
 
 from retclip.report import answer, cautions, privacy, stability, wording
@@ -118,10 +120,27 @@ def test_no_path_of_a_private_run_is_told():
     assert privacy.without_paths(config)["model"]["vision"]["weights"] == "openai"
 
 
+def numbers(text: str, statement: str) -> set[int]:
+    """The items of a statement that `text` names: "TRIPOD+AI 5, CLAIM 14 to 18, 21" -> 14 to 18 and 21 of CLAIM."""
+    found: set[int] = set()
+    for part in re.findall(rf"{re.escape(statement)} ([^A-Z]+)", text):
+        for first, last in re.findall(r"(\d+)[a-g]?(?: to (\d+)[a-g]?)?", part):
+            found |= set(range(int(first), int(last or first) + 1))
+    return found
+
+
+def test_the_checklist_has_every_item_and_real_sections():
+    from retclip.report.page import SECTIONS
+
+    entries = yaml.safe_load((REPOSITORY / "scripts/retclip/report/templates/checklist.yaml").read_text())
+    where = " ".join(place for place, *_ in entries)
+    assert numbers(where, "TRIPOD+AI") == set(range(1, 28))
+    assert numbers(where, "CLAIM") == set(range(1, 45))
+    assert {anchor for *_, anchor in entries if anchor} <= {"answer", *(name for name, _ in SECTIONS)}
+
+
 def test_figures_of_the_rule_are_those_that_are_drawn():
     """Snakemake's own report lists the figures with their captions, so the rule names them; both lists agree."""
-    import re
-
     from retclip.report.figures import FIGURES
 
     rule = (REPOSITORY / "rules/report.smk").read_text()

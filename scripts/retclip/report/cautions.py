@@ -9,6 +9,8 @@ from retclip.report.inputs import RunFolder
 FEW_CASES = 10
 # A true difference of so many standard errors is found at the 5 % level in 80 % of studies: 1.96 + 0.84.
 DETECTABLE = 2.8
+# A gain in score that a reader may care for; a run that cannot find it is told how many patients could.
+WORTH_FINDING = 0.05
 
 
 def warnings(run: RunFolder) -> list[str]:
@@ -39,25 +41,54 @@ def limits(run: RunFolder) -> list[str]:
     counts = run.finals[0].evaluation["counts"]
     patients = counts["scored_patients"] or counts["patients"]
     everyone = sum(split["patients"] for split in run.audit["splits"].values())
-    reached, gain = score(winners, metric), difference(winners, baselines, metric)
-    said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored."]
+    reached, gain, chance = score(winners, metric), difference(winners, baselines, metric), run.chance(metric)
+    said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored{_eyes(run, counts['scored'])}."]
     if reached.low is not None and reached.high is not None:
-        width = reached.high - reached.low
+        level = ""
+        if chance is not None:
+            known = "is below that" if reached.low > chance else "is not ruled out"
+            level = f"; chance, {wording.score(chance)}, {known}"
         said.append(
             f"Can be said: the winner's {wording.metric_name(metric)} lies between {wording.score(reached.low)} and "
-            f"{wording.score(reached.high)} (95 %), which is {wording.score(width)} wide."
+            f"{wording.score(reached.high)} (95 %), which is {wording.score(reached.high - reached.low)} wide{level}."
         )
     if gain.standard_error:
         smallest = DETECTABLE * gain.standard_error
+        # a standard error falls with the root of the number of patients
+        needed = patients * (smallest / WORTH_FINDING) ** 2
+        more = (
+            f" To find one of {wording.score(WORTH_FINDING)} would take about {_rounded(needed)} test patients."
+            if smallest > WORTH_FINDING
+            else ""
+        )
         said.append(
             f"Cannot be said: whether a gain smaller than about {wording.score(smallest)} is there. With so many "
-            "patients, four of five studies would find a true gain of that size, and fewer a smaller one."
+            f"patients, four of five studies would find a true gain of that size, and fewer a smaller one.{more}"
         )
+    elif gain.value is not None:
+        said.append("Cannot be said: what tuning may gain; winner and default config do not differ in any test sample.")
     if metric in ZERO_SHOT:
         said += _few_cases(run)
     if len(winners) == 1:
         said.append("Cannot be said: how much another seed of the final training would change; there is one.")
+    if not run.external:
+        said.append(
+            "Cannot be said: how any of these models does on patients and cameras of another place; no data from "
+            "elsewhere were scored (evaluation.external_tests)."
+        )
+    said.append("These scores compare recipes on these data; they are no evidence that a model is fit for care.")
     return said
+
+
+def _eyes(run: RunFolder, scored: int) -> str:
+    if run.audit["label_level"] != "eye":
+        return ""
+    return f", with {scored:,} eyes; intervals draw patients, since two eyes of one person are not independent"
+
+
+def _rounded(number: float) -> str:
+    """To two digits, since more are not known."""
+    return f"{int(float(f'{number:.1e}')):,}"
 
 
 def elsewhere(run: RunFolder) -> list[str]:
@@ -88,15 +119,22 @@ def elsewhere(run: RunFolder) -> list[str]:
 
 def _few_cases(run: RunFolder) -> list[str]:
     rows = run.winners(run.search_encoder)[0].evaluation["per_class"]
-    absent = [row["class"] for row in rows if row["count"] == 0]
-    few = [f"{row['class']} ({row['count']})" for row in rows if 0 < row["count"] < FEW_CASES]
+    present = [row for row in rows if row["count"]]
+    absent = [row["class"] for row in rows if not row["count"]]
+    few = [row for row in present if row["count"] < FEW_CASES]
     said = []
     if few:
+        which = "this class alone, which has" if len(few) == 1 else "these classes alone, which have"
+        named = ", ".join(f"{row['class']} ({row['count']})" for row in few)
         said.append(
-            f"Cannot be said: anything about {'this class' if len(few) == 1 else 'these classes'} alone, which "
-            f"{'has' if len(few) == 1 else 'have'} fewer than {FEW_CASES} test samples, so that one more or less moves "
-            f"the recall by a tenth or more: {', '.join(few)}."
+            f"Cannot be said: anything about {which} fewer than {FEW_CASES} test samples, so that one more or less "
+            f"moves the recall by a tenth or more: {named}."
         )
+        if run.test_metric == "zero_shot_balanced_accuracy":
+            said.append(
+                f"Balanced accuracy weighs classes alike, so that {len(few) / len(present):.0%} of it "
+                f"rest on these {sum(row['count'] for row in few)} of {sum(row['count'] for row in present):,} samples."
+            )
     if absent:
         said.append(f"Cannot be said: anything about {', '.join(absent)}; the test split has none.")
     if not few and not absent:

@@ -23,16 +23,22 @@ def checklist(run: RunFolder) -> list[Item]:
     import yaml
 
     config = run.config
-    shuffled = config["controls"]["shuffled_texts"]
+    private, shuffled = config["privacy"]["private"], config["controls"]["shuffled_texts"]
     words = {
-        "counts": "counts alone, since the run is private" if config["privacy"]["private"] else "counts",
+        "counts": "counts alone, since the run is private" if private else "counts",
         "control": "control on shuffled texts" if shuffled else "no control on shuffled texts",
         "seeds": config["final"]["seeds"],
         "external": ", ".join(config["evaluation"].get("external_tests", {})) or "none was configured",
+        "groups": "groups of test patients" if _has_groups(run) else "the data have no age, sex, site or camera",
+        "looks": "a map of the features alone, since the run is private" if private else "occlusion maps of examples",
     }
     entries = yaml.safe_load(ITEMS.read_text(encoding="utf-8"))
-    absent = set() if run.external else {"external"}
+    absent = {name for name, there in (("external", run.external), ("looks", run.looks is not None)) if not there}
     return [
         Item(where, item, AUTHORS if answer is None else answer.format(**words), None if anchor in absent else anchor)
         for where, item, answer, anchor in entries
     ]
+
+
+def _has_groups(run: RunFolder) -> bool:
+    return any(final.evaluation["subgroups"] for final in run.finals)
