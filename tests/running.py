@@ -22,12 +22,17 @@ def entry(name: str, *arguments: object, check: bool = True) -> subprocess.Compl
 
 
 def snakemake(
-    directory: Path, *arguments: object, check: bool = True, repository: Path = REPOSITORY
+    directory: Path,
+    *arguments: object,
+    check: bool = True,
+    repository: Path = REPOSITORY,
+    environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the Snakefile with `directory` as working directory, as a person would."""
+    """Runs the Snakefile with `directory` as working directory, as a person would. environment: more variables."""
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(repository / "Snakefile")]
     command += ["--directory", str(directory), "--cores", "2", "--rerun-incomplete", "--show-failed-logs"]
-    done = subprocess.run([*command, *map(str, arguments)], env=ENVIRONMENT, capture_output=True, text=True)
+    variables = {**ENVIRONMENT, **(environment or {})}
+    done = subprocess.run([*command, *map(str, arguments)], env=variables, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shutil
+import zipfile
 
 import pandas as pd
 import pytest
@@ -100,9 +101,30 @@ def test_inserting_a_value_runs_the_new_trials_alone(small_run, small_config, tm
     assert len(board) == 4
 
 
-def test_snakemakes_own_report(small_run, small_config, tmp_path):
-    snakemake(small_run, *small_config, "--report", tmp_path / "report.zip")
-    assert (tmp_path / "report.zip").stat().st_size > 10_000
+def test_snakemakes_own_report(small_run, results, small_config, tmp_path):
+    """The same figures as on the page, each with a caption, under a category; nothing in it is fetched."""
+    # a proxy that refuses: what would be asked of the network fails
+    nowhere = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    snakemake(small_run, *small_config, "--report", tmp_path / "report.zip", environment=nowhere)
+    with zipfile.ZipFile(tmp_path / "report.zip") as archive:
+        page = archive.read("report/report.html").decode()
+        names = set(archive.namelist())
+    found, categories = (
+        json.JSONDecoder().raw_decode(page, re.search(rf"var {name} = (?={{)", page).end())[0]
+        for name in ("results", "categories")
+    )
+    assert set(categories) == {"Report", "Result", "Data", "Search", "Cost"}
+    listed = {path for places in categories.values() for paths in places.values() for path in paths}
+    figures = set(re.findall(r'<figure id="figure-(\w+)"', (results / "report/index.html").read_text()))
+    assert {f"results/small/report/figures/{name}.svg" for name in figures} == {
+        path for path in listed if path.endswith(".svg")
+    }
+    assert listed == set(found)
+    for path, shown in found.items():
+        assert len(shown["caption"]) > 50, path
+        assert f"report/{shown['data_uri']}" in names, path
+        assert path.endswith(("index.html", "trials.csv")) or len(shown["labels"]["figure"]) > 10, path
+    assert not re.findall(r"<(?:script|link|img)[^>]*(?:src|href)=.https?://", page)
 
 
 def test_the_report_holds_no_patient_where_it_is_private(small_run, results, tmp_path):
