@@ -139,6 +139,40 @@ def test_from_a_raw_file_to_the_score_of_the_evaluation(final, tmp_path):
     ).all()
 
 
+def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, tmp_path):
+    """A model trained on pictures that lost a little reads new ones with the same loss."""
+    demo, data, trained = final.parent / "demo", tmp_path / "data", tmp_path / "trained"
+    entry("build_lmdb", "--source", "demo", "--manifest", demo / "manifest.csv", "--image-root", demo / "images",
+          "--image-size", 64, "--image-encoding", "jpeg", "--test-fraction", 0.2, "--val-fraction", 0.2,
+          "--max-bad-fraction", 0, "--seed", 1, "--threads", 2, "--near-duplicates", "ignore",
+          "--work-dir", tmp_path / "work", "--output-dir", data)  # fmt: skip
+    trial = final / "pubmedbert-s1/trial.json"
+    entry("train_trial", "--trial", trial, "--data-dir", data, "--encoder-dir",
+          small_run / "resources/text_encoders/demo--pubmedbert", "--state-dir", tmp_path / "state", "--code", "test",
+          "--export", "--output-dir", trained)  # fmt: skip
+    entry("evaluate_final", "--trial", trial, "--model-dir", trained / "model", "--data-dir", data,
+          "--output-evaluation", tmp_path / "evaluation.json",
+          "--output-predictions", tmp_path / "predictions.parquet")  # fmt: skip
+    own = pd.read_parquet(tmp_path / "predictions.parquet")
+    table = pd.read_csv(demo / "manifest.csv")
+    table[table["sample_id"].isin(own["sample_id"])].to_csv(tmp_path / "table.csv", index=False)
+
+    def distance() -> float:
+        """The largest between a score of predict.py and the evaluation's."""
+        entry("predict", "--model-dir", trained / "model", "--table", tmp_path / "table.csv", "--image-root",
+              demo / "images", "--output", tmp_path / "found.csv")  # fmt: skip
+        both = own.merge(pd.read_csv(tmp_path / "found.csv"), left_on=["sample_id", "eye"], right_on=["name", "eye"])
+        assert len(both) == len(own) > 20
+        classes = json.loads((data / "fingerprint.json").read_text())["classes"]
+        return max((both[f"score_{k}"] - both[f"score_{label}"]).abs().max() for k, label in enumerate(classes))
+
+    assert distance() < 1e-5
+    # read without the loss, the same pictures score a little otherwise: the test can fail
+    reading = trained / "model/preprocessing.json"
+    reading.write_text(reading.read_text().replace('"jpeg"', '"raw"'))
+    assert distance() > 1e-5
+
+
 def test_single_pictures_and_a_class_list(final, tmp_path):
     """A picture of whichever eye gives its patient's score, with the one eye taken twice."""
     (tmp_path / "classes.txt").write_text("Glaucoma\nDrusen\n")
