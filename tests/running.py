@@ -29,12 +29,19 @@ def snakemake(
     environment: dict[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Runs the Snakefile with `directory` as working directory, as a person would. environment: more variables."""
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(repository / "Snakefile")]
-    command += ["--directory", str(directory), "--cores", "2", "--rerun-incomplete", "--show-failed-logs"]
     variables = {**ENVIRONMENT, **(environment or {})}
-    done = subprocess.run([*command, *map(str, arguments)], env=variables, capture_output=True, text=True)
+    done = subprocess.run(
+        snakemake_command(directory, *arguments, repository=repository), env=variables, capture_output=True, text=True
+    )
     assert not check or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
+
+
+def snakemake_command(directory: Path, *arguments: object, repository: Path = REPOSITORY) -> list[str]:
+    """As a list of words."""
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(repository / "Snakefile")]
+    command += ["--directory", str(directory), "--cores", "2", "--rerun-incomplete", "--show-failed-logs"]
+    return [*command, *map(str, arguments)]
 
 
 def made_once(temporary: Path, name: str, make: Callable[[Path], object]) -> Path:

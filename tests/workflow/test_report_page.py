@@ -9,12 +9,13 @@ import shutil
 import socket
 import subprocess
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from running import REPOSITORY, entry
+from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -427,6 +428,33 @@ def test_an_interim_page_holds_what_has_finished_and_touches_nothing(copied):
     assert whole.returncode
     assert "phase2/b0r0s01/metrics.json: this file does not exist" in whole.stderr
     assert "Traceback" not in whole.stderr
+
+
+def test_beside_a_run_that_goes_on(small_run, small_config, tmp_path):
+    """Status and interim page are made between two trainings of a run, which ends as if nobody had looked."""
+    after = shutil.ignore_patterns("phase1", "phase2", "confirm", "final", "state", "best.json", "report")
+    shutil.copytree(small_run, tmp_path, symlinks=True, ignore=after, dirs_exist_ok=True)
+    targets = [f"results/small/{name}" for name in ("run.json", "phase1/leaderboard.csv")]
+    command = snakemake_command(tmp_path, *small_config, "--cores", 1, "--", *targets)
+    folder = tmp_path / "results/small"
+    with subprocess.Popen(command, env=ENVIRONMENT, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 240
+        while not list(folder.glob("phase1/*/metrics.json")):
+            assert process.poll() is None, process.stderr.read()
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.suffix in (".json", ".csv", ".parquet")}
+        status = entry("show_status", "--run-folder", folder).stdout
+        entry("build_report", "--interim", "--run-folder", folder, "--output-folder", folder / "interim")
+        assert process.poll() is None, "the run ended too early for this test"
+        assert [path for path, found in before.items() if path.read_bytes() != found] == []
+        assert process.wait() == 0, process.stderr.read()
+    assert re.search(r"Phase 1 +[12] of 3 .* about \d+ s to go", status)
+    assert "At the pace so far, the last training ends about" in status
+    page = (folder / "interim/index.html").read_text()
+    assert "Interim: this run has not ended" in page
+    assert "At the pace so far" in page
+    assert planned_jobs(tmp_path, *small_config, "--", *targets) == {}
 
 
 def test_it_prints_to_a_clean_pdf(page, tmp_path):
