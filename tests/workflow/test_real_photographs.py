@@ -70,7 +70,7 @@ def test_real_photographs(tmp_path):
         f"Can be said: the winner's balanced accuracy lies between {score['low']:.3f} and {score['high']:.3f}",
         f"fewer than 10 test samples, so that one more or less moves the recall by a tenth or more: "
         f"{', '.join(f'{name} ({count})' for name, count in few.items())}.",
-        f"{shares} of it rest on these {sum(few.values())} of {sum(counts.values())} samples",
+        f"{shares} of it rests on these {sum(few.values())} of {sum(counts.values())} samples",
         "patients and cameras of another place",
         "no evidence that a model is fit for care",
     ):
