@@ -132,8 +132,8 @@ def _few_cases(run: RunFolder) -> list[str]:
         )
         if run.test_metric == "zero_shot_balanced_accuracy":
             said.append(
-                f"Balanced accuracy weighs classes alike, so that {len(few) / len(present):.0%} of it "
-                f"rests on these {sum(row['count'] for row in few)} of {sum(row['count'] for row in present):,} samples."
+                f"Balanced accuracy weighs classes alike, so that {len(few) / len(present):.0%} of it rests on "
+                f"these {sum(row['count'] for row in few)} of {sum(row['count'] for row in present):,} samples."
             )
     if absent:
         said.append(f"Cannot be said: anything about {', '.join(absent)}; the test split has none.")
