@@ -198,8 +198,8 @@ def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any
         yield from map(work, pieces)
         return
     with ProcessPoolExecutor(threads) as pool:
-        running = deque(pool.submit(work, piece) for piece in islice(pieces, threads * TASKS_AHEAD))
         try:
+            running = deque(pool.submit(work, piece) for piece in islice(pieces, threads * TASKS_AHEAD))
             while running:
                 yield running.popleft().result()
                 running.extend(pool.submit(work, piece) for piece in islice(pieces, 1))
