@@ -110,6 +110,7 @@ def test_a_model_is_exported_from_kept_weights(jobs, entries, run):
     assert "steps on" not in said
     after = {path.relative_to(model): path.read_bytes() for path in model.rglob("*") if path.is_file()}
     assert after == {path: content for path, content in before.items() if path.name != ".snakemake_timestamp"}
+    assert of(flags, "--trial").split("/")[-2] not in after[Path("README.md")].decode(), "the training may have others"
 
 
 def test_no_file_is_open_to_the_world_or_left_behind(small_run):

@@ -105,7 +105,8 @@ def model_card(
     hyperparameters = trial["hyperparameters"]
     rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
     return Template(CARD).substitute(
-        name=trial["id"],
+        name=trial["text_encoder"],
+        seed=trial["seed"],
         encoder=f"{trial['text_encoder']} ({trial['encoder']['source']})",
         revision=source.get("revision"),
         licence=source.get("license") or "not stated",
@@ -174,7 +175,7 @@ def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
 
-CARD = """# RET-CLIP, trial $name
+CARD = """# RET-CLIP with $name, seed $seed
 
 For research; not a medical device.
 
