@@ -104,6 +104,18 @@ def test_a_batch_is_what_one_sample_after_the_other_is(split, net):
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
+def test_features_keep_fp32_where_towers_compute_in_bf16(split, net):
+    """Logits are up to 100 times the cosines of features, and bf16 has eight bits."""
+    exact = encode_batch(net, split.batch(np.arange(8), CPU), augment=False)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = encode_batch(net, split.batch(np.arange(8), CPU), augment=False)
+    for name, value in found.items():
+        assert value.dtype == torch.float32, name
+        torch.testing.assert_close(value, exact[name], atol=0.05, rtol=0)
+    lengths = found["image_features"].norm(dim=1)
+    torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=1e-6, rtol=0)
+
+
 def test_short_texts_are_not_padded_to_the_longest(split):
     chunks = split.batch(np.arange(len(split)), CPU)["texts"]
     tokens = sum(ids.numel() for ids, _ in chunks)

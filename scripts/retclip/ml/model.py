@@ -58,7 +58,7 @@ class RetClip(nn.Module):
 
     def text_feature(self, token: torch.Tensor, unit: str) -> torch.Tensor:
         """L2-normalised feature [B, embed_dim] of class tokens [B, hidden] through the head of `unit`."""
-        return functional.normalize(self._head(unit)(token), dim=1)
+        return _unit_length(self._head(unit)(token))
 
     def forward(
         self,
@@ -144,9 +144,9 @@ class RetClip(nn.Module):
         self, left: torch.Tensor, right: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         return (
-            functional.normalize(self.global_feature_mapping(torch.cat([left, right], dim=1)), dim=1),
-            functional.normalize(self.left_feature_mapping(left), dim=1),
-            functional.normalize(self.right_feature_mapping(right), dim=1),
+            _unit_length(self.global_feature_mapping(torch.cat([left, right], dim=1))),
+            _unit_length(self.left_feature_mapping(left)),
+            _unit_length(self.right_feature_mapping(right)),
         )
 
     def _head(self, unit: str) -> nn.Module:
@@ -156,6 +156,14 @@ class RetClip(nn.Module):
             "right": self.text_projection_right,
         }
         return heads[unit]
+
+
+def _unit_length(feature: torch.Tensor) -> torch.Tensor:
+    """[B, D], each row of length 1, in fp32 even where autocast made the feature in bf16.
+
+    Logits are up to 100 times the cosines: with the eight bits of bf16 a loss of 9 would come in steps of 1/16.
+    """
+    return functional.normalize(feature.to(torch.promote_types(feature.dtype, torch.float32)), dim=1)
 
 
 def _text_head(hidden: int, embed_dim: int, depth: int) -> nn.Sequential:
