@@ -15,10 +15,12 @@ MEAN_TOKENS, SD_TOKENS, FEWEST_TOKENS = 47, 18, 10
 
 def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
     """A text here is a seed and a length, "7 45"; its ids are random words."""
-    lengths = [min(int(text.split()[1]), context_length) for text in texts]
-    mask = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
-    ids = torch.randint(1000, WORDS, mask.shape, generator=torch.Generator().manual_seed(0))
-    return ids * mask, mask.long()
+    rows = []
+    for seed, length in (map(int, text.split()) for text in texts):
+        generator = torch.Generator().manual_seed(seed)
+        rows.append(torch.randint(1000, WORDS, (min(length, context_length),), generator=generator))
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+    return ids, (ids > 0).long()
 
 
 def samples(count: int, eyes: str) -> pd.DataFrame:
