@@ -15,6 +15,7 @@ help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.made-from-$(shell sha256sum requirements.lock | cut -c1-12):
+	@test -f requirements.lock || { echo "error: no requirements.lock here; make belongs into the repository's folder." >&2; exit 1; }
 	@echo "making the environment in $(VENV) (several GB, minutes)"
 	$(PYTHON) -c 'import sys; ok = (3, 11) <= sys.version_info[:2] <= (3, 13); sys.exit(None if ok else "error: python 3.11, 3.12 or 3.13 is needed; set PYTHON=python3.12, say.")'
 	$(PYTHON) -m venv --clear $(VENV)
