@@ -23,14 +23,15 @@ from running import REPOSITORY
 SPACE: dict[str, list[Any]] = {
     "learning_rate": [3.0e-4, 8.0e-4, 2.0e-3, 5.0e-3, 1.2e-2, 3.0e-2],
     "batch_size": [32, 64, 128],
-    "warmup_steps": [2, 30],
+    "warmup_steps": [20, 80],
     "weight_decay": [0.01, 0.3],
     "temperature": [0.03, 0.1, 0.4],
 }
 SEEDS = (1, 2, 3)
 EPOCHS = 10
-TRAIN = 500  # patients of two digits; the other 398 are the validation split
-SIDE = 32  # pixels; the digits have 8
+TRAIN, VAL = 2048, 500  # patients of two digits, drawn from different pictures
+TRAIN_PICTURES = 1200
+SIDE = 16  # pixels; the digits have 8
 EMBED_DIM = 64
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SENTENCES = ("a handwritten {}.", "this shows the number {}.", "someone wrote a {} here.", "{}, in ink.")
@@ -72,7 +73,9 @@ class Task:
 
         torch.set_num_threads(1)
         digits = load_digits()
-        pairs = np.random.default_rng(0).permutation(len(digits.target))[: len(digits.target) // 2 * 2].reshape(2, -1)
+        generator = np.random.default_rng(0)
+        train, val = np.split(generator.permutation(len(digits.target)), [TRAIN_PICTURES])
+        pairs = np.concatenate([generator.choice(train, (2, TRAIN)), generator.choice(val, (2, VAL))], axis=1)
         grey = torch.from_numpy(255 / 16 * digits.images).float()[:, None]
         large = torch.nn.functional.interpolate(grey, size=SIDE, mode="bilinear").round().to(torch.uint8)
         pictures = large.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
