@@ -62,11 +62,16 @@ SEARCH_ENCODER = MODEL["search_encoder"]
 # what each training asks for; the profiles `local` and `slurm` say how many there are
 GPUS = TRAINING["gpus"]
 
-REPORT = f"results/{RUN}/report/index.html"
+RESULTS = f"results/{RUN}"
+REPORT = f"{RESULTS}/report/index.html"
+
+
+# Not a wildcard: snakemake looks up the rule of a file by its path up to the first one, and there may be thousands.
+pathvars:
+    results=RESULTS,
 
 
 wildcard_constraints:
-    run=RUN,
     trial="[a-z0-9_]+(-[a-z0-9]+)?",
     encoder="|".join(MODEL["text_encoders"]),
     bracket="[0-9]+",
@@ -193,7 +198,7 @@ def stage_epochs(stage):
 
 
 def phase2_metrics(trials):
-    return [f"results/{RUN}/phase2/{trial}/metrics.json" for trial in trials]
+    return [f"{RESULTS}/phase2/{trial}/metrics.json" for trial in trials]
 
 
 def observed_metrics(bracket):
@@ -203,7 +208,7 @@ def observed_metrics(bracket):
         [CONFIG[stage].get(key) for key in ("train_samples", "epochs")] for stage in ("phase1", "phase2")
     ]
     if CONFIG["phase2"]["strategy"] in layout.LEARNING and budgets[0] == budgets[1]:
-        return [f"results/{RUN}/phase1/{trial}/metrics.json" for trial in PHASE1] + earlier
+        return [f"{RESULTS}/phase1/{trial}/metrics.json" for trial in PHASE1] + earlier
     return earlier
 
 
@@ -211,8 +216,8 @@ def phase2_source(wildcards):
     """The file whose candidates the slots of a rung take."""
     slot = PHASE2[wildcards.trial]
     if slot.rung == 0:
-        return f"results/{RUN}/phase2/bracket-{slot.bracket}.json"
-    return f"results/{RUN}/phase2/promoted-b{slot.bracket}r{slot.rung}.json"
+        return f"{RESULTS}/phase2/bracket-{slot.bracket}.json"
+    return f"{RESULTS}/phase2/promoted-b{slot.bracket}r{slot.rung}.json"
 
 
 # --- final trainings: the winner's values, those of them that an ablation swaps in, or the defaults -----------
@@ -222,8 +227,8 @@ def winners_file(wildcards):
     """Where the winner's values stand: each text encoder may have a learning rate of its own."""
     entry = FINALS[wildcards.trial]
     if ENCODER_TRIALS and entry["kind"] in ("winner", "control"):
-        return f"results/{RUN}/encoders/{entry['encoder']}/best.json"
-    return f"results/{RUN}/best.json"
+        return f"{RESULTS}/encoders/{entry['encoder']}/best.json"
+    return f"{RESULTS}/best.json"
 
 
 def trials_of_encoder(encoder):
@@ -273,8 +278,8 @@ def sweep_setup(wildcards, input):
             "data_dir": str(Path(input.fingerprint).parent),
             "encoder_dir": str(input.encoder),
             "vision_weights": str(input.vision) if input.get("vision") else None,
-            "state_dir": f"results/{RUN}/state",
-            "folder": f"results/{RUN}/sweep",
+            "state_dir": f"{RESULTS}/state",
+            "folder": f"{RESULTS}/sweep",
             "code": code_hash("train_trial"),
             "device": TRAINING["device"],
             "kept_weights_gb": TRAINING["kept_weights_gb"],
@@ -322,11 +327,11 @@ CACHES_TEXT = "text" in FROZEN
 
 
 def vision_features():
-    return [f"results/{RUN}/features/vision.safetensors"] if CACHES_VISION else []
+    return [f"{RESULTS}/features/vision.safetensors"] if CACHES_VISION else []
 
 
 def text_features(encoder):
-    return [f"results/{RUN}/features/text-{encoder}.safetensors"] if CACHES_TEXT else []
+    return [f"{RESULTS}/features/text-{encoder}.safetensors"] if CACHES_TEXT else []
 
 
 def features_recipe(encoder):
@@ -470,11 +475,11 @@ PLAN_FLAGS = (
 # Every training reads the same files and takes the same flags, whichever phase asks for it.
 TRAINING_FLAGS = (
     "--trial {input.trial}",
-    "--data-dir {params.data}",
+    f"--data-dir {RESULTS}/data",
     "--encoder-dir {input.encoder:q}",
     "{params.vision}",
     "{params.features}",
-    "--state-dir results/{wildcards.run}/state",
+    f"--state-dir {RESULTS}/state",
     "--code {params.code}",
     "--device {params.device}",
     # of no consequence for any result, and so no parameter of the rule and no part of its text
@@ -498,10 +503,10 @@ def training_inputs(stage, encoder_of=None):
     The audit is no input: it may change without retraining anything.
     """
     return {
-        "trial": f"results/{{run}}/{stage}/{{trial}}/trial.json",
-        "samples": expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val"]),
-        "stores": expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
-        "fingerprint": "results/{run}/data/fingerprint.json",
+        "trial": f"<results>/{stage}/{{trial}}/trial.json",
+        "samples": expand("<results>/data/samples_{split}.parquet", split=["train", "val"]),
+        "stores": expand("<results>/data/{split}.lmdb", split=["train", "val"]),
+        "fingerprint": "<results>/data/fingerprint.json",
         "vision_features": vision_features(),
         "text_features": of_encoder(text_features, encoder_of),
     }
@@ -510,7 +515,6 @@ def training_inputs(stage, encoder_of=None):
 def training_params(encoder_of=None):
     return {
         "code": code_hash("train_trial"),
-        "data": f"results/{RUN}/data",
         "vision": vision_flag(),
         "features": of_encoder(features_flags, encoder_of),
         "folder": lambda wildcards, input: Path(input.trial).parent,
@@ -528,4 +532,4 @@ def candidate_flags(stage, candidates):
         name if trials == [name] else f"{name}={','.join(trials)}"
         for name, trials in sorted(candidates.items())
     ]
-    return f"--stage-dir results/{RUN}/{stage} --candidates {' '.join(words)}"
+    return f"--stage-dir {RESULTS}/{stage} --candidates {' '.join(words)}"

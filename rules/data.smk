@@ -4,9 +4,9 @@
 # A frozen tower and the data -> features/vision.safetensors, features/text-{encoder}.safetensors
 
 # What build_lmdb reads: the user's table and pictures, or what the demo draws, or what the hub has.
-MANIFEST = f"results/{RUN}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
+MANIFEST = f"{RESULTS}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
 if DATA["source"] == "demo":
-    IMAGE_ROOT = f"results/{RUN}/demo/images"
+    IMAGE_ROOT = f"{RESULTS}/demo/images"
 elif "hub_dataset" in DATA:
     IMAGE_ROOT = hub_folder("datasets", DATA["hub_dataset"])
 else:
@@ -19,16 +19,16 @@ if DATA["source"] == "demo":
     rule make_demo_data:
         """Draws fundus photographs and writes their reports."""
         output:
-            manifest="results/{run}/demo/manifest.csv",
-            images=directory("results/{run}/demo/images"),
+            manifest="<results>/demo/manifest.csv",
+            images=directory("<results>/demo/images"),
         params:
             code=code_hash("make_demo_data"),
             patients=DATA["demo_patients"],
             seed=CONFIG["seed"],
         log:
-            "results/{run}/logs/make_demo_data.log",
+            "<results>/logs/make_demo_data.log",
         benchmark:
-            "results/{run}/benchmarks/make_demo_data.tsv"
+            "<results>/benchmarks/make_demo_data.tsv"
         threads: 2
         conda:
             "../envs/train.yaml"
@@ -50,12 +50,12 @@ rule build_lmdb:
         test_manifest=DATA.get("test_manifest", []),
         images=IMAGE_ROOT if "hub_dataset" in DATA else [],
     output:
-        pictures="results/{run}/data/pictures.parquet",
+        pictures="<results>/data/pictures.parquet",
         samples=multiext(
-            "results/{run}/data/samples", ".parquet", "_train.parquet", "_val.parquet", "_test.parquet"
+            "<results>/data/samples", ".parquet", "_train.parquet", "_val.parquet", "_test.parquet"
         ),
-        stores=multiext("results/{run}/data/", "train.lmdb", "val.lmdb", "test.lmdb"),
-        fingerprint="results/{run}/data/fingerprint.json",
+        stores=multiext("<results>/data/", "train.lmdb", "val.lmdb", "test.lmdb"),
+        fingerprint="<results>/data/fingerprint.json",
     params:
         code=code_hash("build_lmdb"),
         # 16,000 pictures cannot be inputs of a rule; the demo's and the hub's are made by one
@@ -74,9 +74,9 @@ rule build_lmdb:
         seed=CONFIG["seed"],
         folder=lambda wildcards, output: Path(output.fingerprint).parent,
     log:
-        "results/{run}/logs/build_lmdb.log",
+        "<results>/logs/build_lmdb.log",
     benchmark:
-        "results/{run}/benchmarks/build_lmdb.tsv"
+        "<results>/benchmarks/build_lmdb.tsv"
     threads: 4
     resources:
         # each thread decodes one photograph at a time
@@ -101,7 +101,7 @@ rule build_lmdb:
             "--max-bad-fraction {params.max_bad_fraction}",
             "--seed {params.seed}",
             "--threads {threads}",
-            "--work-dir results/{wildcards.run}/state",
+            f"--work-dir {RESULTS}/state",
             "--output-dir {params.folder}",
         )
 
@@ -113,9 +113,9 @@ if EXTERNAL_TESTS:
         input:
             manifest=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["manifest"],
         output:
-            samples="results/{run}/external/{external}/samples_test.parquet",
-            store="results/{run}/external/{external}/test.lmdb",
-            fingerprint="results/{run}/external/{external}/fingerprint.json",
+            samples="<results>/external/{external}/samples_test.parquet",
+            store="<results>/external/{external}/test.lmdb",
+            fingerprint="<results>/external/{external}/fingerprint.json",
         params:
             code=code_hash("build_lmdb"),
             images=lambda wildcards: folder_digest(external_root(wildcards.external)),
@@ -132,9 +132,9 @@ if EXTERNAL_TESTS:
             seed=CONFIG["seed"],
             folder=lambda wildcards, output: Path(output.fingerprint).parent,
         log:
-            "results/{run}/logs/build_external_lmdb/{external}.log",
+            "<results>/logs/build_external_lmdb/{external}.log",
         benchmark:
-            "results/{run}/benchmarks/build_external_lmdb/{external}.tsv"
+            "<results>/benchmarks/build_external_lmdb/{external}.tsv"
         threads: 4
         resources:
             mem_mb=asked("mem_mb", lambda input: 2000 + 500 * 4),
@@ -159,7 +159,7 @@ if EXTERNAL_TESTS:
                 "--max-bad-fraction {params.max_bad_fraction}",
                 "--seed {params.seed}",
                 "--threads {threads}",
-                "--work-dir results/{wildcards.run}/state/external/{wildcards.external}",
+                f"--work-dir {RESULTS}/state/external/{{wildcards.external}}",
                 "--output-dir {params.folder}",
             )
 
@@ -172,7 +172,7 @@ rule audit_data:
         fingerprint=rules.build_lmdb.output.fingerprint,
         encoders=[encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
     output:
-        "results/{run}/data/audit.json",
+        "<results>/data/audit.json",
     params:
         code=code_hash("audit_data"),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
@@ -181,9 +181,9 @@ rule audit_data:
         ),
         context_length=MODEL["context_length"],
     log:
-        "results/{run}/logs/audit_data.log",
+        "<results>/logs/audit_data.log",
     benchmark:
-        "results/{run}/benchmarks/audit_data.tsv"
+        "<results>/benchmarks/audit_data.tsv"
     # What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
     # ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
     priority: 100
@@ -326,13 +326,13 @@ if CACHES_VISION or CACHES_TEXT:
     rule cache_features:
         """A frozen tower over train and val, once for all trials."""
         input:
-            samples=expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val"]),
-            stores=expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
-            fingerprint="results/{run}/data/fingerprint.json",
+            samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val"]),
+            stores=expand("<results>/data/{split}.lmdb", split=["train", "val"]),
+            fingerprint="<results>/data/fingerprint.json",
             encoder=lambda wildcards: encoder_dir(cached_encoder(wildcards)),
             vision=vision_weights(),
         output:
-            "results/{run}/features/{tower}.safetensors",
+            "<results>/features/{tower}.safetensors",
         wildcard_constraints:
             tower="vision|" + "|".join(f"text-{encoder}" for encoder in MODEL["text_encoders"]),
         params:
@@ -343,9 +343,9 @@ if CACHES_VISION or CACHES_TEXT:
             vision=vision_flag(),
             device=TRAINING["device"],
         log:
-            "results/{run}/logs/cache_features/{tower}.log",
+            "<results>/logs/cache_features/{tower}.log",
         benchmark:
-            "results/{run}/benchmarks/cache_features/{tower}.tsv"
+            "<results>/benchmarks/cache_features/{tower}.tsv"
         threads: 1
         resources:
             **{

@@ -18,10 +18,10 @@ FINAL_TRIALS = "|".join(FINALS)
 rule plan_encoder_trial:
     """The winner with one of the text encoders at a multiple of its learning rate."""
     input:
-        fingerprint="results/{run}/data/fingerprint.json",
-        best="results/{run}/best.json",
+        fingerprint="<results>/data/fingerprint.json",
+        best="<results>/best.json",
     output:
-        "results/{run}/encoders/{trial}/trial.json",
+        "<results>/encoders/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
@@ -35,7 +35,7 @@ rule plan_encoder_trial:
         ),
         factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial]["factor"],
     log:
-        "results/{run}/logs/plan_encoder_trial/{trial}.log",
+        "<results>/logs/plan_encoder_trial/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -53,27 +53,26 @@ use rule train_phase1_trial as train_encoder_trial with:
         encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial]["encoder"]),
         vision=vision_weights(),
     output:
-        metrics="results/{run}/encoders/{trial}/metrics.json",
-        history="results/{run}/encoders/{trial}/history.csv",
-        predictions="results/{run}/encoders/{trial}/val_predictions.parquet",
+        metrics="<results>/encoders/{trial}/metrics.json",
+        history="<results>/encoders/{trial}/history.csv",
+        predictions="<results>/encoders/{trial}/val_predictions.parquet",
     params:
         **training_params(lambda wildcards: ENCODER_TRIALS[wildcards.trial]["encoder"]),
     log:
-        "results/{run}/logs/train_encoder_trial/{trial}.log",
+        "<results>/logs/train_encoder_trial/{trial}.log",
     benchmark:
-        "results/{run}/benchmarks/train_encoder_trial/{trial}.tsv"
+        "<results>/benchmarks/train_encoder_trial/{trial}.tsv"
 
 
 use rule rank_phase1 as rank_encoder with:
     input:
         lambda wildcards: expand(
-            "results/{run}/encoders/{trial}/{file}",
-            run=RUN,
+            "<results>/encoders/{trial}/{file}",
             trial=trials_of_encoder(wildcards.encoder),
             file=["metrics.json", "val_predictions.parquet"],
         ),
     output:
-        "results/{run}/encoders/{encoder}/leaderboard.csv",
+        "<results>/encoders/{encoder}/leaderboard.csv",
     params:
         code=code_hash("rank_trials"),
         candidates=lambda wildcards: candidate_flags(
@@ -81,21 +80,21 @@ use rule rank_phase1 as rank_encoder with:
         ),
         metric=METRIC,
     log:
-        "results/{run}/logs/rank_encoder/{encoder}.log",
+        "<results>/logs/rank_encoder/{encoder}.log",
 
 
 use rule select_phase1 as select_encoder with:
     input:
-        "results/{run}/encoders/{encoder}/leaderboard.csv",
+        "<results>/encoders/{encoder}/leaderboard.csv",
     output:
-        "results/{run}/encoders/{encoder}/best.json",
+        "<results>/encoders/{encoder}/best.json",
     params:
         code=code_hash("select_trial"),
         stage="encoders",
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
     log:
-        "results/{run}/logs/select_encoder/{encoder}.log",
+        "<results>/logs/select_encoder/{encoder}.log",
 
 
 rule plan_final:
@@ -103,17 +102,17 @@ rule plan_final:
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
-        fingerprint="results/{run}/data/fingerprint.json",
+        fingerprint="<results>/data/fingerprint.json",
         best=winners_file,
     output:
-        "results/{run}/final/{trial}/trial.json",
+        "<results>/final/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
         recipe=plan_final_recipe,
         best=plan_final_flags,
     log:
-        "results/{run}/logs/plan_final/{trial}.log",
+        "<results>/logs/plan_final/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -133,16 +132,16 @@ rule train_final:
         encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial]["encoder"]),
         vision=vision_weights(),
     output:
-        model=directory("results/{run}/final/{trial}/model"),
-        metrics="results/{run}/final/{trial}/metrics.json",
-        history="results/{run}/final/{trial}/history.csv",
-        predictions="results/{run}/final/{trial}/val_predictions.parquet",
+        model=directory("<results>/final/{trial}/model"),
+        metrics="<results>/final/{trial}/metrics.json",
+        history="<results>/final/{trial}/history.csv",
+        predictions="<results>/final/{trial}/val_predictions.parquet",
     params:
         **training_params(lambda wildcards: FINALS[wildcards.trial]["encoder"]),
     log:
-        "results/{run}/logs/train_final/{trial}.log",
+        "<results>/logs/train_final/{trial}.log",
     benchmark:
-        "results/{run}/benchmarks/train_final/{trial}.tsv"
+        "<results>/benchmarks/train_final/{trial}.tsv"
     threads: max(1, GPUS)
     resources:
         **TRAINING_RESOURCES,
@@ -179,23 +178,23 @@ rule evaluate_final:
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
-        trial="results/{run}/final/{trial}/trial.json",
-        model="results/{run}/final/{trial}/model",
-        samples=expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val", "test"]),
-        stores=expand("results/{{run}}/data/{split}.lmdb", split=["train", "val", "test"]),
-        fingerprint="results/{run}/data/fingerprint.json",
+        trial="<results>/final/{trial}/trial.json",
+        model="<results>/final/{trial}/model",
+        samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val", "test"]),
+        stores=expand("<results>/data/{split}.lmdb", split=["train", "val", "test"]),
+        fingerprint="<results>/data/fingerprint.json",
     output:
-        evaluation="results/{run}/final/{trial}/evaluation.json",
-        predictions="results/{run}/final/{trial}/predictions.parquet",
+        evaluation="<results>/final/{trial}/evaluation.json",
+        predictions="<results>/final/{trial}/predictions.parquet",
     params:
         code=code_hash("evaluate_final"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
         ordered=ORDERED_CLASSES,
     log:
-        "results/{run}/logs/evaluate_final/{trial}.log",
+        "<results>/logs/evaluate_final/{trial}.log",
     benchmark:
-        "results/{run}/benchmarks/evaluate_final/{trial}.tsv"
+        "<results>/benchmarks/evaluate_final/{trial}.tsv"
     threads: 1
     resources:
         **EVALUATION_RESOURCES,
@@ -217,15 +216,15 @@ rule evaluate_final:
 rule evaluate_initial:
     """The same scores of the untouched initial weights, with a probe of the vision tower alone: what training adds."""
     input:
-        trial=f"results/{{run}}/final/{SHOWN}/trial.json",
+        trial=f"<results>/final/{SHOWN}/trial.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
         samples=rules.evaluate_final.input.samples,
         stores=rules.evaluate_final.input.stores,
-        fingerprint="results/{run}/data/fingerprint.json",
+        fingerprint="<results>/data/fingerprint.json",
     output:
-        evaluation=f"results/{{run}}/final/{INITIAL}/evaluation.json",
-        predictions=f"results/{{run}}/final/{INITIAL}/predictions.parquet",
+        evaluation=f"<results>/final/{INITIAL}/evaluation.json",
+        predictions=f"<results>/final/{INITIAL}/predictions.parquet",
     params:
         code=code_hash("evaluate_final"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
@@ -233,9 +232,9 @@ rule evaluate_initial:
         ordered=ORDERED_CLASSES,
         vision=vision_flag(),
     log:
-        "results/{run}/logs/evaluate_initial.log",
+        "<results>/logs/evaluate_initial.log",
     benchmark:
-        "results/{run}/benchmarks/evaluate_initial.tsv"
+        "<results>/benchmarks/evaluate_initial.tsv"
     threads: 1
     resources:
         **EVALUATION_RESOURCES,
@@ -258,23 +257,23 @@ rule evaluate_initial:
 rule collect_looks:
     """Examples of what the winner says of the test split, with occlusion maps, and a map of its features."""
     input:
-        trial=f"results/{{run}}/final/{SHOWN}/trial.json",
-        model=f"results/{{run}}/final/{SHOWN}/model",
-        predictions=f"results/{{run}}/final/{SHOWN}/predictions.parquet",
-        samples="results/{run}/data/samples_test.parquet",
-        store="results/{run}/data/test.lmdb",
-        fingerprint="results/{run}/data/fingerprint.json",
+        trial=f"<results>/final/{SHOWN}/trial.json",
+        model=f"<results>/final/{SHOWN}/model",
+        predictions=f"<results>/final/{SHOWN}/predictions.parquet",
+        samples="<results>/data/samples_test.parquet",
+        store="<results>/data/test.lmdb",
+        fingerprint="<results>/data/fingerprint.json",
     output:
-        f"results/{{run}}/final/{SHOWN}/looks.npz",
+        f"<results>/final/{SHOWN}/looks.npz",
     params:
         code=code_hash("collect_looks"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
         private="--private" if CONFIG["privacy"]["private"] else "",
     log:
-        "results/{run}/logs/collect_looks.log",
+        "<results>/logs/collect_looks.log",
     benchmark:
-        "results/{run}/benchmarks/collect_looks.tsv"
+        "<results>/benchmarks/collect_looks.tsv"
     threads: 1
     resources:
         **EVALUATION_RESOURCES,
@@ -294,7 +293,7 @@ rule collect_looks:
 
 
 EXTERNAL_EVALUATIONS = [
-    f"results/{RUN}/final/{trial}/external/{name}.json"
+    f"{RESULTS}/final/{trial}/external/{name}.json"
     for trial, entry in FINALS.items()
     if entry["kind"] == "winner"
     for name in EXTERNAL_TESTS
@@ -307,15 +306,15 @@ if EXTERNAL_TESTS:
         wildcard_constraints:
             trial=FINAL_TRIALS,
         input:
-            trial="results/{run}/final/{trial}/trial.json",
-            model="results/{run}/final/{trial}/model",
-            evaluation="results/{run}/final/{trial}/evaluation.json",
-            samples="results/{run}/external/{external}/samples_test.parquet",
-            store="results/{run}/external/{external}/test.lmdb",
-            fingerprint="results/{run}/external/{external}/fingerprint.json",
+            trial="<results>/final/{trial}/trial.json",
+            model="<results>/final/{trial}/model",
+            evaluation="<results>/final/{trial}/evaluation.json",
+            samples="<results>/external/{external}/samples_test.parquet",
+            store="<results>/external/{external}/test.lmdb",
+            fingerprint="<results>/external/{external}/fingerprint.json",
         output:
-            evaluation="results/{run}/final/{trial}/external/{external}.json",
-            predictions="results/{run}/final/{trial}/external/{external}.parquet",
+            evaluation="<results>/final/{trial}/external/{external}.json",
+            predictions="<results>/final/{trial}/external/{external}.parquet",
         params:
             code=code_hash("evaluate_external"),
             prompts=PROMPTS_HASH,
@@ -323,9 +322,9 @@ if EXTERNAL_TESTS:
             device=TRAINING["device"],
             ordered=ORDERED_CLASSES,
         log:
-            "results/{run}/logs/evaluate_external/{trial}-{external}.log",
+            "<results>/logs/evaluate_external/{trial}-{external}.log",
         benchmark:
-            "results/{run}/benchmarks/evaluate_external/{trial}-{external}.tsv"
+            "<results>/benchmarks/evaluate_external/{trial}-{external}.tsv"
         threads: 1
         resources:
             **EVALUATION_RESOURCES,
@@ -350,16 +349,16 @@ rule recommend_encoder:
     """The text encoder with the best mean validation score; test only reports."""
     input:
         expand(
-            "results/{{run}}/final/{trial}/metrics.json",
+            "<results>/final/{trial}/metrics.json",
             trial=[trial for trial, entry in FINALS.items() if entry["kind"] == "winner"],
         ),
     output:
-        "results/{run}/final/recommendation.json",
+        "<results>/final/recommendation.json",
     params:
         code=code_hash("recommend_encoder"),
         metric=METRIC,
     log:
-        "results/{run}/logs/recommend_encoder.log",
+        "<results>/logs/recommend_encoder.log",
     conda:
         "../envs/train.yaml"
     shell:

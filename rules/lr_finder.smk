@@ -17,14 +17,14 @@ LR_FINDER_RESOURCES = {
 rule find_lr:
     """torch-lr-finder's range test on the default config."""
     input:
-        samples="results/{run}/data/samples_train.parquet",
-        store="results/{run}/data/train.lmdb",
-        fingerprint="results/{run}/data/fingerprint.json",
+        samples="<results>/data/samples_train.parquet",
+        store="<results>/data/train.lmdb",
+        fingerprint="<results>/data/fingerprint.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
     output:
-        curve="results/{run}/find_lr/curve.csv",
-        suggestion="results/{run}/find_lr/suggestion.json",
+        curve="<results>/find_lr/curve.csv",
+        suggestion="<results>/find_lr/suggestion.json",
     params:
         code=code_hash("find_lr"),
         recipe=recipe("find_lr", "find_lr", {}, epochs=None),
@@ -35,9 +35,9 @@ rule find_lr:
         num_iter=CONFIG["lr_finder"]["num_iter"],
         device=TRAINING["device"],
     log:
-        "results/{run}/logs/find_lr.log",
+        "<results>/logs/find_lr.log",
     benchmark:
-        "results/{run}/benchmarks/find_lr.tsv"
+        "<results>/benchmarks/find_lr.tsv"
     threads: 1
     resources:
         **LR_FINDER_RESOURCES,

@@ -13,11 +13,11 @@ AUTO_GRID = CONFIG["phase1"]["space"].get("learning_rate") == "auto"
 rule plan_phase1_trial:
     """One point of the grid, or the default config, at Phase 1's budget."""
     input:
-        fingerprint="results/{run}/data/fingerprint.json",
+        fingerprint="<results>/data/fingerprint.json",
         # an explicit grid does not wait for the finder, and is not rerun by it
-        suggestion="results/{run}/find_lr/suggestion.json" if AUTO_GRID else [],
+        suggestion="<results>/find_lr/suggestion.json" if AUTO_GRID else [],
     output:
-        "results/{run}/phase1/{trial}/trial.json",
+        "<results>/phase1/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
@@ -30,7 +30,7 @@ rule plan_phase1_trial:
         ),
         suggestion=lambda wildcards, input: f"--lr-finder {input.suggestion}" if AUTO_GRID else "",
     log:
-        "results/{run}/logs/plan_phase1_trial/{trial}.log",
+        "<results>/logs/plan_phase1_trial/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -48,15 +48,15 @@ rule train_phase1_trial:
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
     output:
-        metrics="results/{run}/phase1/{trial}/metrics.json",
-        history="results/{run}/phase1/{trial}/history.csv",
-        predictions="results/{run}/phase1/{trial}/val_predictions.parquet",
+        metrics="<results>/phase1/{trial}/metrics.json",
+        history="<results>/phase1/{trial}/history.csv",
+        predictions="<results>/phase1/{trial}/val_predictions.parquet",
     params:
         **training_params(),
     log:
-        "results/{run}/logs/train_phase1_trial/{trial}.log",
+        "<results>/logs/train_phase1_trial/{trial}.log",
     benchmark:
-        "results/{run}/benchmarks/train_phase1_trial/{trial}.tsv"
+        "<results>/benchmarks/train_phase1_trial/{trial}.tsv"
     threads: max(1, GPUS)
     resources:
         **TRAINING_RESOURCES,
@@ -69,16 +69,16 @@ rule train_phase1_trial:
 rule rank_phase1:
     """All trials of the grid in one table, best first."""
     input:
-        metrics=expand("results/{{run}}/phase1/{trial}/metrics.json", trial=PHASE1),
-        predictions=expand("results/{{run}}/phase1/{trial}/val_predictions.parquet", trial=PHASE1),
+        metrics=expand("<results>/phase1/{trial}/metrics.json", trial=PHASE1),
+        predictions=expand("<results>/phase1/{trial}/val_predictions.parquet", trial=PHASE1),
     output:
-        "results/{run}/phase1/leaderboard.csv",
+        "<results>/phase1/leaderboard.csv",
     params:
         code=code_hash("rank_trials"),
         candidates=candidate_flags("phase1", {trial: [trial] for trial in PHASE1}),
         metric=METRIC,
     log:
-        "results/{run}/logs/rank_phase1.log",
+        "<results>/logs/rank_phase1.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -88,16 +88,16 @@ rule rank_phase1:
 rule select_phase1:
     """The best of the grid by the fixed rule: what Phase 2 searches around."""
     input:
-        "results/{run}/phase1/leaderboard.csv",
+        "<results>/phase1/leaderboard.csv",
     output:
-        "results/{run}/phase1/best.json",
+        "<results>/phase1/best.json",
     params:
         code=code_hash("select_trial"),
         stage="phase1",
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
     log:
-        "results/{run}/logs/select_phase1.log",
+        "<results>/logs/select_phase1.log",
     conda:
         "../envs/train.yaml"
     shell:

@@ -19,10 +19,10 @@ localrules:
 rule propose_bracket:
     """Draws the configurations of one bracket around the best of Phase 1, knowing what earlier brackets found."""
     input:
-        best="results/{run}/phase1/best.json",
+        best="<results>/phase1/best.json",
         observed=lambda wildcards: observed_metrics(int(wildcards.bracket)),
     output:
-        "results/{run}/phase2/bracket-{bracket}.json",
+        "<results>/phase2/bracket-{bracket}.json",
     params:
         code=code_hash("propose_bracket"),
         space=canonical_json(CONFIG["phase2"]["space"]),
@@ -32,7 +32,7 @@ rule propose_bracket:
         # the same seed in every bracket would propose the same points again
         seed=lambda wildcards: CONFIG["seed"] + int(wildcards.bracket),
     log:
-        "results/{run}/logs/propose_bracket/{bracket}.log",
+        "<results>/logs/propose_bracket/{bracket}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -56,13 +56,13 @@ rule promote_rung:
             layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung) - 1)
         ),
     output:
-        "results/{run}/phase2/promoted-b{bracket}r{rung}.json",
+        "<results>/phase2/promoted-b{bracket}r{rung}.json",
     params:
         code=code_hash("promote_rung"),
         metric=METRIC,
         slots=lambda wildcards: len(layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung))),
     log:
-        "results/{run}/logs/promote_rung/b{bracket}r{rung}.log",
+        "<results>/logs/promote_rung/b{bracket}r{rung}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -78,10 +78,10 @@ rule promote_rung:
 rule plan_phase2_trial:
     """One slot of a rung, on all the data."""
     input:
-        fingerprint="results/{run}/data/fingerprint.json",
+        fingerprint="<results>/data/fingerprint.json",
         candidates=phase2_source,
     output:
-        "results/{run}/phase2/{trial}/trial.json",
+        "<results>/phase2/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
@@ -94,7 +94,7 @@ rule plan_phase2_trial:
         ),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
-        "results/{run}/logs/plan_phase2_trial/{trial}.log",
+        "<results>/logs/plan_phase2_trial/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -112,41 +112,41 @@ use rule train_phase1_trial as train_phase2_trial with:
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
     output:
-        metrics="results/{run}/phase2/{trial}/metrics.json",
-        history="results/{run}/phase2/{trial}/history.csv",
-        predictions="results/{run}/phase2/{trial}/val_predictions.parquet",
+        metrics="<results>/phase2/{trial}/metrics.json",
+        history="<results>/phase2/{trial}/history.csv",
+        predictions="<results>/phase2/{trial}/val_predictions.parquet",
     log:
-        "results/{run}/logs/train_phase2_trial/{trial}.log",
+        "<results>/logs/train_phase2_trial/{trial}.log",
     benchmark:
-        "results/{run}/benchmarks/train_phase2_trial/{trial}.tsv"
+        "<results>/benchmarks/train_phase2_trial/{trial}.tsv"
 
 
 use rule rank_phase1 as rank_phase2 with:
     input:
-        metrics=expand("results/{{run}}/phase2/{trial}/metrics.json", trial=PHASE2),
-        predictions=expand("results/{{run}}/phase2/{trial}/val_predictions.parquet", trial=PHASE2),
+        metrics=expand("<results>/phase2/{trial}/metrics.json", trial=PHASE2),
+        predictions=expand("<results>/phase2/{trial}/val_predictions.parquet", trial=PHASE2),
     output:
-        "results/{run}/phase2/leaderboard.csv",
+        "<results>/phase2/leaderboard.csv",
     params:
         code=code_hash("rank_trials"),
         candidates=candidate_flags("phase2", {trial: [trial] for trial in PHASE2}),
         metric=METRIC,
     log:
-        "results/{run}/logs/rank_phase2.log",
+        "<results>/logs/rank_phase2.log",
 
 
 rule estimate_importances:
     """How much each hyperparameter of the space mattered, with an interval."""
     input:
-        "results/{run}/phase2/leaderboard.csv",
+        "<results>/phase2/leaderboard.csv",
     output:
-        "results/{run}/phase2/importances.csv",
+        "<results>/phase2/importances.csv",
     params:
         code=code_hash("estimate_importances"),
         names=list(CONFIG["phase2"]["space"]),
         seed=CONFIG["seed"],
     log:
-        "results/{run}/logs/estimate_importances.log",
+        "<results>/logs/estimate_importances.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -163,15 +163,15 @@ rule export_study:
     """Phase 2 as an Optuna journal, for optuna-dashboard; runs where it is asked for."""
     input:
         metrics=phase2_metrics(PHASE2),
-        bracket=f"results/{RUN}/phase2/bracket-0.json",
+        bracket=f"{RESULTS}/phase2/bracket-0.json",
     output:
-        f"results/{RUN}/phase2/optuna_journal.log",
+        f"{RESULTS}/phase2/optuna_journal.log",
     params:
         code=code_hash("export_study"),
         metric=METRIC,
         name=RUN,
     log:
-        f"results/{RUN}/logs/export_study.log",
+        f"{RESULTS}/logs/export_study.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -188,17 +188,17 @@ rule export_study:
 rule select_phase2:
     """The best of Phase 2 by the fixed rule, with a warning where it lies on the border of the space."""
     input:
-        leaderboard="results/{run}/phase2/leaderboard.csv",
-        bracket="results/{run}/phase2/bracket-0.json",
+        leaderboard="<results>/phase2/leaderboard.csv",
+        bracket="<results>/phase2/bracket-0.json",
     output:
-        "results/{run}/phase2/best.json",
+        "<results>/phase2/best.json",
     params:
         code=code_hash("select_trial"),
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
         stage="phase2",
     log:
-        "results/{run}/logs/select_phase2.log",
+        "<results>/logs/select_phase2.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -216,10 +216,10 @@ rule select_phase2:
 rule plan_confirm_trial:
     """One of Phase 2's best once more, with a fresh seed."""
     input:
-        fingerprint="results/{run}/data/fingerprint.json",
-        best="results/{run}/phase2/best.json",
+        fingerprint="<results>/data/fingerprint.json",
+        best="<results>/phase2/best.json",
     output:
-        "results/{run}/confirm/{trial}/trial.json",
+        "<results>/confirm/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
@@ -232,7 +232,7 @@ rule plan_confirm_trial:
         ),
         rank=lambda wildcards: CONFIRM[wildcards.trial]["rank"],
     log:
-        "results/{run}/logs/plan_confirm_trial/{trial}.log",
+        "<results>/logs/plan_confirm_trial/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -250,13 +250,13 @@ use rule train_phase1_trial as train_confirm_trial with:
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
     output:
-        metrics="results/{run}/confirm/{trial}/metrics.json",
-        history="results/{run}/confirm/{trial}/history.csv",
-        predictions="results/{run}/confirm/{trial}/val_predictions.parquet",
+        metrics="<results>/confirm/{trial}/metrics.json",
+        history="<results>/confirm/{trial}/history.csv",
+        predictions="<results>/confirm/{trial}/val_predictions.parquet",
     log:
-        "results/{run}/logs/train_confirm_trial/{trial}.log",
+        "<results>/logs/train_confirm_trial/{trial}.log",
     benchmark:
-        "results/{run}/benchmarks/train_confirm_trial/{trial}.tsv"
+        "<results>/benchmarks/train_confirm_trial/{trial}.tsv"
 
 
 FINALISTS = {
@@ -267,30 +267,28 @@ FINALISTS = {
 
 use rule rank_phase1 as rank_confirm with:
     input:
-        metrics=expand("results/{{run}}/confirm/{trial}/metrics.json", trial=CONFIRM),
-        predictions=expand("results/{{run}}/confirm/{trial}/val_predictions.parquet", trial=CONFIRM),
+        metrics=expand("<results>/confirm/{trial}/metrics.json", trial=CONFIRM),
+        predictions=expand("<results>/confirm/{trial}/val_predictions.parquet", trial=CONFIRM),
     output:
-        "results/{run}/confirm/leaderboard.csv",
+        "<results>/confirm/leaderboard.csv",
     params:
         code=code_hash("rank_trials"),
         candidates=candidate_flags("confirm", FINALISTS),
         metric=METRIC,
     log:
-        "results/{run}/logs/rank_confirm.log",
+        "<results>/logs/rank_confirm.log",
 
 
 use rule select_phase2 as select_best with:
     input:
-        leaderboard=(
-            "results/{run}/confirm/leaderboard.csv" if CONFIRM else "results/{run}/phase2/leaderboard.csv"
-        ),
-        bracket="results/{run}/phase2/bracket-0.json",
+        leaderboard=("<results>/confirm/leaderboard.csv" if CONFIRM else "<results>/phase2/leaderboard.csv"),
+        bracket="<results>/phase2/bracket-0.json",
     output:
-        "results/{run}/best.json",
+        "<results>/best.json",
     params:
         code=code_hash("select_trial"),
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
         stage="confirm" if CONFIRM else "phase2",
     log:
-        "results/{run}/logs/select_best.log",
+        "<results>/logs/select_best.log",

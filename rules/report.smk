@@ -10,7 +10,7 @@ localrules:
 rule record_run:
     """The config and the trainings that follow from it, for whoever asks how far the run is."""
     output:
-        "results/{run}/run.json",
+        "<results>/run.json",
     params:
         code=code_hash("record_run"),
         # tracking is no part of the answer: turned on, it must rerun nothing
@@ -23,7 +23,7 @@ rule record_run:
             }
         ),
     log:
-        "results/{run}/logs/record_run.log",
+        "<results>/logs/record_run.log",
     conda:
         "../envs/report.yaml"
     # first, since it is asked for while the others run
@@ -73,55 +73,56 @@ FIGURES = {
 rule build_report:
     """One self-contained page, and the same figures as files for snakemake --report."""
     input:
-        run="results/{run}/run.json",
-        audit="results/{run}/data/audit.json",
-        fingerprint="results/{run}/data/fingerprint.json",
-        find_lr=multiext("results/{run}/find_lr/", "curve.csv", "suggestion.json"),
+        run="<results>/run.json",
+        audit="<results>/data/audit.json",
+        fingerprint="<results>/data/fingerprint.json",
+        find_lr=multiext("<results>/find_lr/", "curve.csv", "suggestion.json"),
         boards=expand(
-            "results/{{run}}/{stage}/leaderboard.csv",
+            "<results>/{stage}/leaderboard.csv",
             stage=["phase1", "phase2", *(["confirm"] if CONFIRM else [])],
         ),
-        decisions=expand("results/{{run}}/{file}", file=["phase1/best.json", "phase2/best.json", "best.json"]),
-        bracket="results/{run}/phase2/bracket-0.json",
+        decisions=expand("<results>/{file}", file=["phase1/best.json", "phase2/best.json", "best.json"]),
+        bracket="<results>/phase2/bracket-0.json",
         searched=[
-            f"results/{{run}}/{stage}/{trial}/{file}"
+            f"<results>/{stage}/{trial}/{file}"
             for stage, trials in TRAININGS.items()
             if stage != "final"
             for trial in trials
             for file in ("metrics.json", "history.csv", "val_predictions.parquet")
         ],
         encoders=expand(
-            "results/{{run}}/encoders/{encoder}/leaderboard.csv",
+            "<results>/encoders/{encoder}/leaderboard.csv",
             encoder=MODEL["text_encoders"] if ENCODER_TRIALS else [],
         ),
         finals=[
-            f"results/{{run}}/final/{trial}/{file}"
+            f"<results>/final/{trial}/{file}"
             for trial in FINALS
             for file in ("metrics.json", "history.csv", "evaluation.json", "predictions.parquet")
         ],
-        recommendation="results/{run}/final/recommendation.json",
-        importances="results/{run}/phase2/importances.csv",
-        initial=rules.evaluate_initial.output,
-        looks=rules.collect_looks.output,
+        recommendation="<results>/final/recommendation.json",
+        importances="<results>/phase2/importances.csv",
+        # as paths: with outputs of rules.* among thousands of inputs snakemake takes seconds
+        initial=multiext(f"<results>/final/{INITIAL}/", "evaluation.json", "predictions.parquet"),
+        looks=f"<results>/final/{SHOWN}/looks.npz",
         external=EXTERNAL_EVALUATIONS,
     output:
-        page=report("results/{run}/report/index.html", category="Report", caption="captions/page.rst"),
-        trials=report("results/{run}/report/trials.csv", category="Report", caption="captions/trials.rst"),
+        page=report("<results>/report/index.html", category="Report", caption="captions/page.rst"),
+        trials=report("<results>/report/trials.csv", category="Report", caption="captions/trials.rst"),
         documents=[
-            f"results/{{run}}/report/{name}"
+            f"<results>/report/{name}"
             for name in ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
         ],
-        tables=directory("results/{run}/report/tables"),
+        tables=directory("<results>/report/tables"),
         figures=[
             report(
-                f"results/{{run}}/report/figures/{name}.svg",
+                f"<results>/report/figures/{name}.svg",
                 category=category,
                 caption=f"captions/{category.lower()}.rst",
                 labels={"figure": caption},
             )
             for name, (category, caption) in FIGURES.items()
         ],
-        pictures=[f"results/{{run}}/report/figures/{name}.png" for name in FIGURES],
+        pictures=[f"<results>/report/figures/{name}.png" for name in FIGURES],
     params:
         code=code_hash("build_report"),
         # a figure's style is no code, but it changes the page
@@ -131,12 +132,12 @@ rule build_report:
                 for path in sorted(REPOSITORY.glob("scripts/retclip/report/templates/**/*.*"))
             ]
         ),
-        folder=lambda wildcards: f"results/{wildcards.run}",
+        folder=lambda wildcards, input: Path(input.run).parent,
         report=lambda wildcards, output: Path(output.page).parent,
     log:
-        "results/{run}/logs/build_report.log",
+        "<results>/logs/build_report.log",
     benchmark:
-        "results/{run}/benchmarks/build_report.tsv"
+        "<results>/benchmarks/build_report.tsv"
     conda:
         "../envs/report.yaml"
     shell:
@@ -156,10 +157,10 @@ rule plan_run:
     params:
         config=canonical_json(CONFIG),
         trainings=canonical_json({stage: len(trials) for stage, trials in TRAININGS.items()}),
-        folder=f"results/{RUN}",
+        folder=RESULTS,
         code=code_hash("train_trial"),
     log:
-        f"results/{RUN}/logs/plan_run.log",
+        f"{RESULTS}/logs/plan_run.log",
     conda:
         "../envs/report.yaml"
     shell:

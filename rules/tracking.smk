@@ -10,7 +10,7 @@ localrules:
 
 TRACKING = CONFIG["tracking"]
 TRACKED = [
-    f"results/{RUN}/tracking/{stage}/{trial}.json"
+    f"{RESULTS}/tracking/{stage}/{trial}.json"
     for stage, trials in TRAININGS.items()
     for trial in trials
     if TRACKING["wandb"] != "off"
@@ -22,18 +22,18 @@ rule track_trial:
     wildcard_constraints:
         stage="|".join(TRAININGS),
     input:
-        metrics="results/{run}/{stage}/{trial}/metrics.json",
-        history="results/{run}/{stage}/{trial}/history.csv",
+        metrics="<results>/{stage}/{trial}/metrics.json",
+        history="<results>/{stage}/{trial}/history.csv",
         # names of patients stay at home
-        files=[] if CONFIG["privacy"]["private"] else "results/{run}/{stage}/{trial}/val_predictions.parquet",
+        files=[] if CONFIG["privacy"]["private"] else "<results>/{stage}/{trial}/val_predictions.parquet",
     output:
-        "results/{run}/tracking/{stage}/{trial}.json",
+        "<results>/tracking/{stage}/{trial}.json",
     params:
         code=code_hash("track_trial"),
         mode=TRACKING["wandb"],
         project=TRACKING["project"],
     log:
-        "results/{run}/logs/track_trial/{stage}/{trial}.log",
+        "<results>/logs/track_trial/{stage}/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -44,9 +44,9 @@ rule track_trial:
             "--files {input.files}",
             "--mode {params.mode}",
             "--project {params.project:q}",
-            "--group {wildcards.run}",
+            f"--group {RUN}",
             "--name {wildcards.stage}/{wildcards.trial}",
-            "--folder results/{wildcards.run}",
+            f"--folder {RESULTS}",
             "--output {output}",
         )
 
@@ -54,15 +54,15 @@ rule track_trial:
 rule write_sweep:
     """A sweep file over the guide's five hyperparameters, and all that a trial of it needs to know."""
     input:
-        samples=expand("results/{{run}}/data/samples_{split}.parquet", split=["train", "val"]),
-        stores=expand("results/{{run}}/data/{split}.lmdb", split=["train", "val"]),
-        fingerprint="results/{run}/data/fingerprint.json",
+        samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val"]),
+        stores=expand("<results>/data/{split}.lmdb", split=["train", "val"]),
+        fingerprint="<results>/data/fingerprint.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
-        best="results/{run}/phase1/best.json" if relative_space() else [],
+        best="<results>/phase1/best.json" if relative_space() else [],
     output:
-        sweep="results/{run}/sweep/sweep.yaml",
-        setup="results/{run}/sweep/setup.json",
+        sweep="<results>/sweep/sweep.yaml",
+        setup="<results>/sweep/setup.json",
     params:
         code=code_hash("write_sweep"),
         setup=sweep_setup,
@@ -70,7 +70,7 @@ rule write_sweep:
         best=lambda wildcards, input: f"--best {input.best}" if input.best else "",
         program=str(SCRIPTS / "wandb_trial.py"),
     log:
-        "results/{run}/logs/write_sweep.log",
+        "<results>/logs/write_sweep.log",
     conda:
         "../envs/train.yaml"
     shell:
@@ -88,4 +88,4 @@ rule write_sweep:
 
 rule sweep:
     input:
-        f"results/{RUN}/sweep/sweep.yaml",
+        f"{RESULTS}/sweep/sweep.yaml",

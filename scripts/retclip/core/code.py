@@ -3,6 +3,7 @@ exactly the rules that use it."""
 
 import ast
 import hashlib
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def _parse(path: Path) -> ast.Module:
 @cache
 def _tree(path: Path) -> str:
     tree = _parse(path)
-    for node in ast.walk(tree):
+    for node in _statements(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
             if (
@@ -52,10 +53,18 @@ def _tree(path: Path) -> str:
     return ast.unparse(tree)  # not ast.dump: its form changes between versions of Python
 
 
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """The node and every statement in it, at any depth; unlike ast.walk without the expressions, most of a tree."""
+    yield node
+    for block in ("body", "orelse", "handlers", "cases", "finalbody"):
+        for statement in getattr(node, block, ()):
+            yield from _statements(statement)
+
+
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
     found = []
-    for node in ast.walk(_parse(path)):
+    for node in _statements(_parse(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("retclip"):
             found.append(node.module)
             found.extend(f"{node.module}.{alias.name}" for alias in node.names)

@@ -12,7 +12,8 @@ def load(name: str) -> dict[str, Any]:
     """The schema called `name`, parsed."""
     import yaml
 
-    return yaml.safe_load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"))
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the one in C takes a tenth of the time
+    return yaml.load((SCHEMAS / f"{name}.schema.yaml").read_text(encoding="utf-8"), Loader=loader)
 
 
 def check(value: Any, name: str, origin: str) -> None:
