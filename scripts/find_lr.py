@@ -19,6 +19,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
     parser.add_argument("--vision-weights", type=Path, help="initial weights of the image tower")
+    parser.add_argument("--vision-features", type=Path, help="of a frozen image tower, by cache_features")
+    parser.add_argument("--text-features", type=Path, help="of a frozen text tower, by cache_features")
     parser.add_argument("--start-lr", type=float, required=True)
     parser.add_argument("--end-lr", type=float, required=True)
     parser.add_argument("--num-iter", type=int, required=True, help="optimiser steps")
@@ -28,6 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     from retclip.ml.assemble import build_model
+    from retclip.ml.frozen import frozen_features
     from retclip.ml.loader import Split
     from retclip.ml.lr_finder import range_test
     from retclip.ml.text import load_tokenizer
@@ -41,6 +44,10 @@ def main(arguments: list[str] | None = None) -> None:
     trial = plan({**options.recipe, "class_prompts": {}}, values, counts)
     hyperparameters = trial["hyperparameters"]
     device = choose_device(options.device)
+    precision = choose_precision(hyperparameters["precision"], device)
+    data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
+    encoder = read_json(options.encoder_dir / "source.json")
+    cached = {"vision": options.vision_features, "text": options.text_features}
     train = Split(
         options.data_dir,
         "train",
@@ -48,6 +55,7 @@ def main(arguments: list[str] | None = None) -> None:
         load_tokenizer(options.encoder_dir, trial["encoder"]["long_texts"]),
         hyperparameters["context_length"],
         text_columns=trial["encoder"]["texts"],
+        frozen=frozen_features(cached, trial, data, encoder, precision),
     )
     model = build_model(trial, options.encoder_dir, options.vision_weights)
     started = time.monotonic()
@@ -56,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
         model,
         train,
         device,
-        choose_precision(hyperparameters["precision"], device),
+        precision,
         options.end_lr,
         options.num_iter,
     )

@@ -74,7 +74,7 @@ def _train(
     import pandas as pd
 
     from retclip.ml.assemble import build_model
-    from retclip.ml.frozen import features_key, read_features, serves
+    from retclip.ml.frozen import frozen_features
     from retclip.ml.loader import Split
     from retclip.ml.rescoring import keep_weights, restore_weights, score_again
     from retclip.ml.results import metrics_document
@@ -86,10 +86,7 @@ def _train(
     precision = choose_precision(hyperparameters["precision"], device)
     reading = trial["encoder"]
     encoder = read_json(options.encoder_dir / "source.json")
-    frozen: dict[str, Any] = {}
-    for tower, path in (("vision", options.vision_features), ("text", options.text_features)):
-        if path and serves(tower, hyperparameters):
-            frozen |= read_features(path, features_key(tower, trial, data, encoder, precision))
+    cached = {"vision": options.vision_features, "text": options.text_features}
     tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
     read = partial(
         Split,
@@ -99,7 +96,7 @@ def _train(
         context_length=hyperparameters["context_length"],
         seed=trial["seed"],
         text_columns=reading["texts"],
-        frozen=frozen,
+        frozen=frozen_features(cached, trial, data, encoder, precision),
     )
     val = read("val", samples=budget["val_samples"])
     model = build_model(trial, options.encoder_dir, options.vision_weights)

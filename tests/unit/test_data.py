@@ -93,6 +93,17 @@ def test_the_store_gives_back_what_was_put(tmp_path, encoding, tolerance):
     assert [item.name for item in tmp_path.iterdir() if "lock" in item.name] == []
 
 
+@pytest.mark.parametrize("encoding", ["raw", "jpeg"])
+def test_a_damaged_picture_is_named(tmp_path, encoding):
+    picture = encode(np.zeros((8, 8, 3), np.uint8), encoding)
+    path = tmp_path / "train.lmdb"
+    write_store(path, [("a/left", picture), ("b/left", picture[:100])], 2, 8, encoding)
+    store = Store(path, path.stat().st_size)
+    assert store.get("a/left").max() == 0
+    with pytest.raises(ValueError, match=r"train\.lmdb: picture b/left is damaged; delete the file and run again"):
+        store.get("b/left")
+
+
 def test_a_truncated_store_is_refused_before_it_is_opened(tmp_path):
     picture = np.zeros((8, 8, 3), np.uint8)
     path = tmp_path / "train.lmdb"

@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -60,6 +61,26 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     done = entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "other"), *plain, *features,
                  check=False)  # fmt: skip
     assert "vision.safetensors: these features are of other data, another tower" in done.stderr
+
+
+def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weights, tmp_path):
+    trial = json.loads(plan_demo_trial(tmp_path / "trial", freeze="both").read_text())
+    recipe = {**trial, "values": trial["configured"], "vision": {**SIZES, "weights": "x"}, "epochs": 1,
+              "train_samples": None, "val_samples": None}  # fmt: skip
+    inputs = ["--recipe", json.dumps(recipe), "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder",
+              "--vision-weights", weights]  # fmt: skip
+    features = []
+    for tower in ("vision", "text"):
+        path = tmp_path / f"{tower}.safetensors"
+        entry("cache_features", *inputs, "--tower", tower, "--output", path)
+        features += [f"--{tower}-features", path]
+    curves = []
+    for name, more in (("cached", features), ("uncached", [])):
+        outputs = ["--output-curve", tmp_path / f"{name}.csv", "--output-suggestion", tmp_path / f"{name}.json"]
+        entry("find_lr", *inputs, *more, "--start-lr", "1e-5", "--end-lr", "1", "--num-iter", "20", *outputs)
+        curves.append(pd.read_csv(tmp_path / f"{name}.csv"))
+    assert len(curves[0]) >= 17
+    assert curves[0]["loss"].to_numpy() == pytest.approx(curves[1]["loss"].to_numpy(), rel=1e-3)
 
 
 @pytest.mark.parametrize(

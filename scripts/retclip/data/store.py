@@ -86,7 +86,10 @@ class Store:
                     raise ValueError(f"{self.path}: is damaged ({error}); delete it and run again.") from None
                 if value is None:
                     raise KeyError(f"{self.path}: no picture {key}")
-                row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else decode(bytes(value))
+                try:
+                    row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else decode(value, row)
+                except ValueError:
+                    raise ValueError(f"{self.path}: picture {key} is damaged; delete the file and run again.") from None
         return batch
 
     def _open(self) -> None:
@@ -137,8 +140,8 @@ def encode(picture: np.ndarray, encoding: str) -> bytes:
     return stream.getvalue()
 
 
-def decode(value: bytes) -> np.ndarray:
-    """uint8 [S, S, 3] of a JPEG that `encode` made."""
-    from PIL import Image
+def decode(value: bytes | memoryview, pixels: np.ndarray | None = None) -> np.ndarray:
+    """uint8 [S, S, 3] of a JPEG that `encode` made, in `pixels` where that is given. Raises ValueError if damaged."""
+    import simplejpeg
 
-    return np.asarray(Image.open(io.BytesIO(value)))
+    return simplejpeg.decode_jpeg(value, "RGB", buffer=pixels)

@@ -69,6 +69,22 @@ def text_tokens(
     return found
 
 
+def frozen_features(
+    paths: dict[str, Path | None],
+    trial: dict[str, Any],
+    data: dict[str, str],
+    encoder: dict[str, Any],
+    precision: str,
+) -> dict[str, torch.Tensor]:
+    """What cached features serve this trial, for Split. paths: tower (vision, text) -> file, None where none is given.
+    data, encoder: see features_key. Raises ValueError where a file is of something else."""
+    found: dict[str, torch.Tensor] = {}
+    for tower, path in paths.items():
+        if path and serves(tower, trial["hyperparameters"]):
+            found |= read_features(path, features_key(tower, trial, data, encoder, precision))
+    return found
+
+
 def write_features(path: Path, features: dict[str, torch.Tensor], key: str) -> None:
     """features: {split}.eyes and {split}.texts -> tensor."""
     from safetensors.torch import save_file

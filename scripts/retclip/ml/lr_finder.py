@@ -30,8 +30,7 @@ class _Wrapped(torch.nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         self.model.clamp_logit_scales()
-        device = batch["pictures"].device.type
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        with torch.autocast(self.model.logit_scale.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             return encode_batch(self.model, batch, self.augment)
 
 
