@@ -169,6 +169,10 @@ def main() -> None:
     last = table[f"epoch_{EPOCHS}"]
     print(f"{len(table)} trainings of {len(table) // len(SEEDS)} configurations, {table['seconds'].sum() / 60:.0f} CPU "
           f"minutes; final scores {last.min():.2f} to {last.max():.2f}, median {last.median():.2f}")  # fmt: skip
+    better = table[last >= last.quantile(2 / 3)]
+    for epoch in PHASE2["rungs"]["epochs"][:-1]:
+        whole, part = (some[f"epoch_{epoch}"].corr(some[last.name], method="spearman") for some in (table, better))
+        print(f"rank correlation of epoch {epoch} with the last: {whole:.2f}; among the better third {part:.2f}")
     figures = compare(Replay(table))
     print(f"{'':50}{'value':>8}  {'interval':<14}{'of budget':>10}  goal")
     for figure in figures:
