@@ -30,6 +30,16 @@ def test_a_recorded_config_gives_itself_again(names):
     assert again == checked
 
 
+@pytest.mark.slow
+def test_what_a_run_recorded_is_a_config(small_run):
+    recorded = json.loads((small_run / "results/small/run.json").read_text())["config"]
+    again = check_config(laid_over(BASE, overlay_of(recorded, BASE)))
+    with_paths = {"data", "evaluation"}  # made to hold anywhere, and so others
+    assert {key: again[key] for key in recorded.keys() - with_paths} == {
+        key: recorded[key] for key in recorded.keys() - with_paths
+    }
+
+
 def test_a_score_that_differs_is_named(small_run, tmp_path):
     results = small_run / "results/small"
     everything, different = compared_scores(results, results)

@@ -13,7 +13,8 @@ SCORES = {"metrics.json": ("status", "train_loss", "val", "best_epoch", "epochs"
 
 def overlay_of(recorded: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """The recorded config, with null for what config.yaml has and it has not, and paths that hold anywhere."""
-    overlay = _with_nulls(recorded, base)
+    # a record says nothing of tracking, which is no part of the answer
+    overlay = _with_nulls({"tracking": base["tracking"], **recorded}, base)
     for *parents, last in PATHS:
         at = overlay
         for key in parents:
