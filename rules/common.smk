@@ -86,7 +86,9 @@ try:
     PHASE2 = layout.slots(CONFIG["phase2"])
 except ValueError as error:
     stop(error)
-FRESH_SEED = 1000  # confirmations start here above the base seed, so that no earlier training shares theirs
+# Above the base seed start here confirmations and finals, so that neither shares a training with what was chosen for its
+# luck: the best of twenty single trainings is the luckiest one, too.
+FRESH_SEED, FINAL_SEED = 1000, 2000
 CONFIRM = {
     f"c{rank}s{seed}": {"rank": rank, "seed": CONFIG["seed"] + FRESH_SEED + seed}
     for rank in range(CONFIG["confirm"]["top_k"])
@@ -102,7 +104,7 @@ ENCODER_TRIALS = {
     for position, factor in enumerate(FACTORS)
     if FACTORS != [1.0]
 }
-FINAL_SEEDS = [CONFIG["seed"] + offset for offset in range(CONFIG["final"]["seeds"])]
+FINAL_SEEDS = [CONFIG["seed"] + FINAL_SEED + offset for offset in range(CONFIG["final"]["seeds"])]
 FINALS = {
     **{
         f"{encoder}-s{seed}": {"kind": "winner", "encoder": encoder, "seed": seed}

@@ -4,7 +4,7 @@ Pictures are turned upright, cropped, resized and read as in training, so that a
 score that predictions.parquet has. A score is the cosine similarity to a class's prompts; a probability is shared among
 the named classes alone: one of them is always likeliest, whatever the picture shows. Not a medical device.
 
-    predict.py --model-dir results/demo/final/pubmedbert-s1/model --output found.csv left.jpg photographs/
+    predict.py --model-dir results/demo/final/pubmedbert-s2001/model --output found.csv left.jpg photographs/
     predict.py --model-dir MODEL --table patients.csv --image-root photographs --output found.csv
 """
 

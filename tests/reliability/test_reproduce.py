@@ -49,11 +49,11 @@ def test_a_score_that_differs_is_named(small_run, tmp_path):
         (tmp_path / path.relative_to(results)).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / path.relative_to(results)).write_bytes(path.read_bytes())
     (tmp_path / "phase1/baseline/metrics.json").unlink()
-    path = tmp_path / "final/baseline-s1/metrics.json"
+    path = tmp_path / "final/baseline-s2001/metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "train_loss": 0.0}))
     equal, different = compared_scores(results, tmp_path)
     assert equal == everything - 2
-    assert different == ["final/baseline-s1/metrics.json: train_loss", "phase1/baseline/metrics.json is missing"]
+    assert different == ["final/baseline-s2001/metrics.json: train_loss", "phase1/baseline/metrics.json is missing"]
 
 
 @pytest.mark.slow

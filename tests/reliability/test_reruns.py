@@ -152,7 +152,7 @@ MATRIX = {
     "an encoder added": Case(
         "model: {text_encoders: {biobert: {source: demo}}}",
         rules={"make_demo_encoder", "audit_data", "build_report"} | FINAL,
-        finals={"biobert-s1"},
+        finals={"biobert-s2001"},
     ),
     "the strategy": Case("phase2: {strategy: qmc}", rules=AFTER_PHASE1 - RANKING1),
     "what the page may show": Case("privacy: {private: true}", rules={"build_report", "collect_looks"}),

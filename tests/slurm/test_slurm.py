@@ -45,7 +45,7 @@ def gpu_jobs(results: Path) -> int:
 def test_it_ends_with_a_report(finished):
     results = finished.work / "results/small"
     assert (results / "report/index.html").is_file()
-    metrics = json.loads((results / "final/pubmedbert-s1/metrics.json").read_text())
+    metrics = json.loads((results / "final/pubmedbert-s2001/metrics.json").read_text())
     assert metrics["status"] == "completed"
 
 

@@ -22,22 +22,22 @@ def final(small_run):
 
 def test_the_initial_weights_stand_beside_the_tuned(final):
     """Random heads know no class; the same tower with labels does, a little, untrained as it is."""
-    found = json.loads((final / "initial-s1/evaluation.json").read_text())
+    found = json.loads((final / "initial-s2001/evaluation.json").read_text())
     low, high = (found["zero_shot"][METRIC][key] for key in ("low", "high"))
     assert low <= found["levels"]["chance"][METRIC] + 0.05
     assert high < 0.4
     assert found["probe"]["features"] == "tower"
     assert len(found["linear_probe"][METRIC]["seeds"]) == 5
-    tuned = json.loads((final / "pubmedbert-s1/evaluation.json").read_text())
+    tuned = json.loads((final / "pubmedbert-s2001/evaluation.json").read_text())
     assert tuned["counts"] == found["counts"]
     assert tuned["probe"]["features"] == "image"
-    tables = [pd.read_parquet(final / name / "predictions.parquet") for name in ("initial-s1", "pubmedbert-s1")]
+    tables = [pd.read_parquet(final / name / "predictions.parquet") for name in ("initial-s2001", "pubmedbert-s2001")]
     assert tables[0]["sample_id"].equals(tables[1]["sample_id"])
 
 
 def test_looks_are_what_the_predictions_say(final):
-    looks = read_looks(final / "pubmedbert-s1/looks.npz")
-    table = pd.read_parquet(final / "pubmedbert-s1/predictions.parquet")
+    looks = read_looks(final / "pubmedbert-s2001/looks.npz")
+    table = pd.read_parquet(final / "pubmedbert-s2001/predictions.parquet")
     count = len(looks.eye)
     assert looks.picture.shape == (count, 1, 64, 64, 3)
     assert looks.picture.max(axis=(1, 2, 3, 4)).min() > 50
@@ -60,7 +60,7 @@ def test_looks_are_what_the_predictions_say(final):
 
 
 def test_private_looks_have_no_pictures(final, tmp_path):
-    folder = final / "pubmedbert-s1"
+    folder = final / "pubmedbert-s2001"
     entry("collect_looks", "--trial", folder / "trial.json", "--model-dir", folder / "model", "--predictions",
           folder / "predictions.parquet", "--data-dir", final.parent / "data", "--private", "--output",
           tmp_path / "looks.npz")  # fmt: skip
@@ -83,17 +83,17 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
     assert set(jobs) - {"record_run"} == {"build_external_lmdb", "evaluate_external", "build_report"}
     snakemake(run, *small_config, overlay)
     finals = run / "results/small/final"
-    found = json.loads((finals / "pubmedbert-s1/external/clinic.json").read_text())
+    found = json.loads((finals / "pubmedbert-s2001/external/clinic.json").read_text())
     schemas.check(found, "evaluation", "clinic.json")
     assert found["counts"]["patients"] == 130
     assert found["linear_probe"] == {}
     # the test patients of the run are among them, and their scores are the same
-    elsewhere = pd.read_parquet(finals / "pubmedbert-s1/external/clinic.parquet").set_index(["sample_id", "eye"])
-    own = pd.read_parquet(finals / "pubmedbert-s1/predictions.parquet").set_index(["sample_id", "eye"])
+    elsewhere = pd.read_parquet(finals / "pubmedbert-s2001/external/clinic.parquet").set_index(["sample_id", "eye"])
+    own = pd.read_parquet(finals / "pubmedbert-s2001/predictions.parquet").set_index(["sample_id", "eye"])
     assert np.allclose(elsewhere.loc[own.index, "score_0"], own["score_0"], atol=1e-5)
     report = finals.parent / "report"
     table = pd.read_csv(report / "tables/external.csv").set_index("winner")
-    assert set(table.index) == {"pubmedbert-s1", "bert_base-s1"}
+    assert set(table.index) == {"pubmedbert-s2001", "bert_base-s2001"}
     assert set(table["patients"]) == {130}
     for winner, row in table.iterrows():
         score = json.loads((finals / f"{winner}/external/clinic.json").read_text())["zero_shot"][METRIC]
@@ -107,8 +107,8 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
     assert [
         (one["place"], one["winner"], one["zero_shot"][METRIC]["value"])
         for one in json.loads((report / "results.json").read_text())["external"]
-        if one["winner"] == "pubmedbert-s1"
-    ] == [("clinic", "pubmedbert-s1", found["zero_shot"][METRIC]["value"])]
+        if one["winner"] == "pubmedbert-s2001"
+    ] == [("clinic", "pubmedbert-s2001", found["zero_shot"][METRIC]["value"])]
     assert "[clinic](index.html#external)" in (report / "checklist.md").read_text()
     assert 'id="external"' in (report / "index.html").read_text()
 
@@ -117,8 +117,8 @@ def test_from_a_raw_file_to_the_score_of_the_evaluation(final, tmp_path):
     """predict.py, which has the exported folder and nothing else of the run, against predictions.parquet."""
     demo = final.parent / "demo"
     model = tmp_path / "elsewhere"
-    shutil.copytree(final / "pubmedbert-s1/model", model)
-    own = pd.read_parquet(final / "pubmedbert-s1/predictions.parquet")
+    shutil.copytree(final / "pubmedbert-s2001/model", model)
+    own = pd.read_parquet(final / "pubmedbert-s2001/predictions.parquet")
     table = pd.read_csv(demo / "manifest.csv")
     table = table[table["sample_id"].isin(own["sample_id"])]
     table.loc[table.index[0], "image_right"] = "broken.jpg"
@@ -146,7 +146,7 @@ def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, 
           "--image-size", 64, "--image-encoding", "jpeg", "--test-fraction", 0.2, "--val-fraction", 0.2,
           "--max-bad-fraction", 0, "--seed", 1, "--threads", 2, "--near-duplicates", "ignore",
           "--work-dir", tmp_path / "work", "--output-dir", data)  # fmt: skip
-    trial = final / "pubmedbert-s1/trial.json"
+    trial = final / "pubmedbert-s2001/trial.json"
     entry("train_trial", "--trial", trial, "--data-dir", data, "--encoder-dir",
           small_run / "resources/text_encoders/demo--pubmedbert", "--state-dir", tmp_path / "state", "--code", "test",
           "--export", "--output-dir", trained)  # fmt: skip
@@ -181,7 +181,7 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
     picture = next((final.parent / "demo/images").glob("*_left.jpg"))
     shutil.copy(picture, folder / "one.jpg")
     (folder / "two.png").write_bytes(b"no picture")
-    done = entry("predict", "--model-dir", final / "pubmedbert-s1/model", "--classes", tmp_path / "classes.txt",
+    done = entry("predict", "--model-dir", final / "pubmedbert-s2001/model", "--classes", tmp_path / "classes.txt",
                  "--output", tmp_path / "found.csv", folder)  # fmt: skip
     assert "no prompts for the class 'Drusen': using a template" in done.stderr
     assert "1 of 2 cases scored" in done.stderr
@@ -194,7 +194,7 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
 
 
 def test_predict_says_what_is_missing(final, tmp_path):
-    model = final / "pubmedbert-s1/model"
+    model = final / "pubmedbert-s2001/model"
     for arguments, said in (
         ((), "name pictures, or a --table"),
         ((tmp_path / "gone.jpg",), "no such file or folder"),

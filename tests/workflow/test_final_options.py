@@ -44,15 +44,15 @@ def test_each_encoder_takes_its_own_best_rate(results):
         best = _read(results / f"encoders/{encoder}/best.json")
         if best["id"] != "defaults":
             assert best["metric"] == max(metrics["val"][METRIC] for metrics in tried)
-        final = _read(results / f"final/{encoder}-s1/trial.json")
+        final = _read(results / f"final/{encoder}-s2001/trial.json")
         assert final["configured"] == best["hyperparameters"]
 
 
 def test_an_ablation_has_one_of_the_winners_values(results):
     winner = _read(results / "best.json")["hyperparameters"]
-    default = _read(results / "final/baseline-s1/trial.json")["configured"]
+    default = _read(results / "final/baseline-s2001/trial.json")["configured"]
     for name in TUNED:
-        values = _read(results / f"final/ablation_{name}-s1/trial.json")["configured"]
+        values = _read(results / f"final/ablation_{name}-s2001/trial.json")["configured"]
         assert values == {**default, name: winner[name]}
 
 

@@ -45,7 +45,7 @@ def test_upstreams_tsv_without_labels_ranks_by_retrieval(drawn, small_config, tm
     assert sum(split["samples"] for split in audit["splits"].values()) == PATIENTS
     board = pd.read_csv(results / "phase2/leaderboard.csv")
     assert board["metric"].notna().all()
-    evaluation = json.loads((results / "final/pubmedbert-s1/evaluation.json").read_text())
+    evaluation = json.loads((results / "final/pubmedbert-s2001/evaluation.json").read_text())
     assert 0 <= evaluation["retrieval"]["image_to_text_recall_at_10"]["value"] <= 1
     assert (results / "report/index.html").is_file()
 

@@ -49,7 +49,7 @@ def test_real_photographs(tmp_path):
     assert audit["patients_in_two_splits"] == 0
     assert audit["label_level"] == "eye"
     assert len(json.loads((results / "data/fingerprint.json").read_text())["classes"]) == 10
-    evaluation = json.loads((results / "final/pubmedbert-s1/evaluation.json").read_text())
+    evaluation = json.loads((results / "final/pubmedbert-s2001/evaluation.json").read_text())
     score = evaluation["zero_shot"]["zero_shot_balanced_accuracy"]
     assert score["low"] <= score["value"] <= score["high"]
     assert evaluation["counts"]["scored"] == 2 * evaluation["counts"]["patients"]

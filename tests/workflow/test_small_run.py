@@ -34,8 +34,8 @@ def test_every_file_of_the_contract_is_there(results):
     for name in ("data/samples.parquet", "data/test.lmdb", "data/audit.json", "data/fingerprint.json",
                  "find_lr/curve.csv", "find_lr/suggestion.json", "phase1/leaderboard.csv", "phase1/best.json",
                  "phase1/baseline/metrics.json", "phase2/b0r0s00/trial.json", "phase2/leaderboard.csv", "best.json",
-                 "final/pubmedbert-s1/model/README.md", "final/baseline-s1/evaluation.json",
-                 "final/recommendation.json", "final/initial-s1/evaluation.json", "final/pubmedbert-s1/looks.npz",
+                 "final/pubmedbert-s2001/model/README.md", "final/baseline-s2001/evaluation.json",
+                 "final/recommendation.json", "final/initial-s2001/evaluation.json", "final/pubmedbert-s2001/looks.npz",
                  "run.json", "report/index.html", "report/results.json",
                  "report/figures/answer.png", "report/tables/trials.csv", "report/methods.md"):  # fmt: skip
         assert (results / name).is_file(), name

@@ -35,7 +35,7 @@ def test_texts_of_other_patients_are_reported_as_chance(demo_data, small_config,
     results = tmp_path / "work/results/others"
     page = (results / "report/index.html").read_text()
     assert "Nothing was learned that is better than chance" in page
-    winner = json.loads((results / "final/pubmedbert-s1/evaluation.json").read_text())
+    winner = json.loads((results / "final/pubmedbert-s2001/evaluation.json").read_text())
     zero_shot, probe = (winner[name]["zero_shot_balanced_accuracy"] for name in ("zero_shot", "linear_probe"))
     assert zero_shot["low"] <= winner["levels"]["chance"]["zero_shot_balanced_accuracy"]
     # pictures and labels still belong together, so the probe looks fine

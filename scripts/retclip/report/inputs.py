@@ -210,8 +210,10 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         if final.kind == "winner"
     ]
     importances = folder / "phase2/importances.csv"
-    seed, encoder = record["config"]["seed"], record["config"]["model"]["search_encoder"]
-    initial, looks = folder / f"final/initial-s{seed}/evaluation.json", folder / f"final/{encoder}-s{seed}/looks.npz"
+    encoder = record["config"]["model"]["search_encoder"]
+    shown = next(name for name in planned["final"] if name.startswith(f"{encoder}-s"))
+    initial = folder / f"final/{shown.replace(encoder, 'initial')}/evaluation.json"
+    looks = folder / f"final/{shown}/looks.npz"
     return RunFolder(
         config=record["config"],
         planned=planned,
