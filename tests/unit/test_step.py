@@ -116,6 +116,15 @@ def test_features_keep_fp32_where_towers_compute_in_bf16(split, net):
     torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=1e-6, rtol=0)
 
 
+def test_pictures_are_moved_by_fp32_coordinates_where_towers_compute_in_bf16():
+    pictures = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
+    torch.manual_seed(1)
+    exact = to_model_input(pictures, augment=True)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(to_model_input(pictures, augment=True), exact, rtol=0, atol=0)
+
+
 def test_short_texts_are_not_padded_to_the_longest(split):
     chunks = split.batch(np.arange(len(split)), CPU)["texts"]
     tokens = sum(ids.numel() for ids, _ in chunks)
@@ -145,6 +154,34 @@ def test_micro_batches_have_the_loss_and_gradients_of_the_whole(split, net, part
     for name, value in wanted.items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
     assert wanted["logit_scale"] != 0
+
+
+def test_both_passes_over_a_micro_batch_drop_out_and_augment_the_same(split, net):
+    """The gradients are those of one graph over the parts, each encoded from its own seed."""
+    for part in net.bert.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.2
+    net.train()
+    chunks = np.array_split(np.arange(24), 3)
+    batches = [split.batch(chunk, CPU) for chunk in chunks]
+    left, right = torch.from_numpy(split.present[:24]).unbind(1)
+
+    def loss_of(outputs):
+        return tripartite_loss(outputs, left, right)["total"]
+
+    loss = backward(lambda batch: encode_batch(net, batch, augment=True), batches, [5, 6, 7], loss_of)
+    found = gradients(net)
+    net.zero_grad(set_to_none=True)
+    parts = []
+    for batch, seed in zip(batches, [5, 6, 7], strict=True):
+        torch.manual_seed(seed)
+        parts.append(encode_batch(net, batch, augment=True))
+    whole = loss_of({name: torch.cat([part[name] for part in parts]) if value.ndim else value
+                     for name, value in parts[0].items()})  # fmt: skip
+    whole.backward()
+    torch.testing.assert_close(loss, whole.detach())
+    for name, value in gradients(net).items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
 class Small(torch.nn.Module):

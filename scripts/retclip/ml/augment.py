@@ -25,7 +25,9 @@ def to_model_input(pictures: torch.Tensor, augment: bool) -> torch.Tensor:
     # in place wherever it can be: on a CPU, passes over memory are what this costs
     images = pictures.permute(0, 3, 1, 2).contiguous().to(torch.float32).mul_(1 / 255)
     if augment:
-        images = _recolour_(_move(images))
+        # autocast would place the pixels by coordinates of eight bits, most of a pixel beside where they belong
+        with torch.autocast(images.device.type, enabled=False):
+            images = _recolour_(_move(images))
     mean = torch.tensor(MEAN).view(1, 3, 1, 1).to(images.device, non_blocking=True)
     std = torch.tensor(STD).view(1, 3, 1, 1).to(images.device, non_blocking=True)
     return images.sub_(mean).div_(std)
