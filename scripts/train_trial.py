@@ -120,10 +120,8 @@ def _train(
     document = metrics_document(trial, outcome, device, precision, len(train), data, options.code)
     keep_weights(model, kept)
     _write(trial, folder, model, options, document, pd.DataFrame(outcome.progress.history), outcome.predictions)
-    if outcome.progress.epoch >= hyperparameters["epochs"] or outcome.progress.status != "completed":
+    if not trainer.goes_on:
         folder.drop_checkpoint()
-    else:
-        trainer.save()
     return trainer.told_to_stop
 
 

@@ -5,6 +5,7 @@ import json
 import pandas as pd
 import pytest
 import yaml
+from conftest import training_arguments
 from running import entry, planned_jobs, snakemake
 
 pytestmark = pytest.mark.slow
@@ -63,6 +64,23 @@ def test_it_ends_as_if_it_had_never_stood_still(finished, tmp_path):
     assert whole["val"] == rungs["val"]
     tables = [pd.read_parquet(path / "val_predictions.parquet") for path in (tmp_path, results / "phase2/b0r2s00")]
     pd.testing.assert_frame_equal(*tables)
+
+
+def test_the_next_rung_goes_on_from_the_latest_weights_not_from_the_best(demo_data, plan_demo_trial, tmp_path):
+    """Early stopping scores the best epoch; a rung that ends after it is still followed by the epochs that come."""
+    found = {}
+    for name, stops in (("rungs", (3, 5)), ("whole", (5,))):
+        for stop in stops:
+            trial = plan_demo_trial(tmp_path / name, epochs=5, patience=4, train_samples=200, learning_rate=0.03)
+            content = json.loads(trial.read_text())
+            content["budget"]["stop_epoch"] = stop
+            trial.write_text(json.dumps(content))
+            entry("train_trial", *training_arguments(demo_data, trial, tmp_path / f"state-{name}"))
+            found[name, stop] = json.loads((tmp_path / name / "metrics.json").read_text())
+    assert found["rungs", 3]["best_epoch"] < 3, "or there is nothing to see here"
+    assert found["rungs", 5]["resumed_from"] == 3
+    assert found["rungs", 5]["val"] == found["whole", 5]["val"]
+    assert found["rungs", 5]["train_loss"] == found["whole", 5]["train_loss"]
 
 
 def test_nothing_is_left_to_do(finished):

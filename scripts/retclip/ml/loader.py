@@ -111,21 +111,21 @@ class Split:
         else:
             shown, eyes = np.unique(self._eye_rows[indices], return_inverse=True)
             batch["pictures"] = self.pictures_at(shown, device)
-            batch["eyes"] = _sent(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device)
+            batch["eyes"] = sent(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device)
         if self._tokens is not None:
             batch["tokens"] = {unit: _rows_of(self._tokens, rows[indices], device)
                                for unit, rows in self._text_rows.items()}  # fmt: skip
         else:
             texts, text_rows = self._text_batch(indices)
-            batch["texts"] = [(_sent(ids, device), _sent(mask, device)) for ids, mask in texts]
-            batch["text_rows"] = {unit: _sent(rows, device) for unit, rows in text_rows.items()}
+            batch["texts"] = [(sent(ids, device), sent(mask, device)) for ids, mask in texts]
+            batch["text_rows"] = {unit: sent(rows, device) for unit, rows in text_rows.items()}
         return batch
 
     def pictures_at(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
         """uint8 [len(rows), S, S, 3]: the pictures of picture_keys at `rows`, on `device`."""
         if self._held is not None:
-            return self._held[_sent(torch.from_numpy(rows), device)]
-        return _sent(torch.from_numpy(self.store.get_many([self.picture_keys[i] for i in rows])), device)
+            return self._held[sent(torch.from_numpy(rows), device)]
+        return sent(torch.from_numpy(self.store.get_many([self.picture_keys[i] for i in rows])), device)
 
     def _all_pictures(self, device: torch.device) -> torch.Tensor:
         parts = []
@@ -165,7 +165,7 @@ def epoch_batches(samples: int, batch_size: int, seed: int, epoch: int) -> Itera
         yield chosen
 
 
-def _sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
+def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
     """On `device`; a GPU takes it from pinned memory, while it still computes what came before."""
     if tensor.device == device or device.type != "cuda":
         return tensor
@@ -194,7 +194,7 @@ def _read_rows(rows: dict[str, np.ndarray], present: np.ndarray, by_eye: bool) -
 
 
 def _rows_of(table: torch.Tensor, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    return _sent(table[_sent(torch.from_numpy(rows), table.device)], device)
+    return sent(table[sent(torch.from_numpy(rows), table.device)], device)
 
 
 def _codes(frame: Any, unit: str) -> np.ndarray:

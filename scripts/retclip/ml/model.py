@@ -54,6 +54,9 @@ class RetClip(nn.Module):
 
     def class_token(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """What the text tower makes of texts [B, L]: [B, hidden], before any head."""
+        if attention_mask is not None:
+            # laid out as attention reads it: of [B, L], transformers would ask the GPU whether anything is masked
+            attention_mask = attention_mask.bool()[:, None, None, :].expand(-1, 1, attention_mask.shape[1], -1)
         return self.bert(input_ids=text_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
 
     def text_feature(self, token: torch.Tensor, unit: str) -> torch.Tensor:

@@ -25,7 +25,9 @@ def load_text_encoder(folder: str | Path) -> nn.Module:
         raise ValueError(f"{folder}: holds a model of type {kind!r}; the text encoder must be a BERT.")
     logging.set_verbosity_error()  # its table of unused masked-language weights would hide our lines
     logging.disable_progress_bar()
-    loaded: Any = BertModel.from_pretrained(folder, add_pooling_layer=False, output_loading_info=True)
+    loaded: Any = BertModel.from_pretrained(
+        folder, add_pooling_layer=False, output_loading_info=True, attn_implementation="sdpa"
+    )
     model, found = loaded
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])

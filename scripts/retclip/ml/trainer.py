@@ -24,7 +24,7 @@ from retclip.core.scores import METRICS
 from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
 from retclip.ml.evaluate import evaluate, no_predictions, standard_errors
-from retclip.ml.loader import Split, epoch_batches
+from retclip.ml.loader import Split, epoch_batches, sent
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import build_optimizer, learning_rate_at, set_learning_rate
 from retclip.ml.state import StateFolder, load_checkpoint, save_checkpoint
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from retclip.ml.model import RetClip
 
 
+# A large model takes seconds to save; training goes on for so many times as long before the next time.
+SAVE_PAUSES = 30
 # Halving stops here: what does not hold four patients holds no training.
 SMALLEST_MICRO_BATCH = 4
 
@@ -123,13 +125,23 @@ class Trainer:
             self.progress.status = "out_of_memory"
         if not self.first:
             return None
+        if self.goes_on:
+            # now: the best epoch's weights are about to take the place of those that the next rung goes on from
+            self._save(0.0)
         val, table = self._result()
         attempts = self.attempts
         return Outcome(self.progress, val, table, resumed, len(attempts.entries), lost_seconds, attempts.job)
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a later rung may go on from here: the schedule is longer than this rung, and nothing broke."""
+        whole = self.budget["stop_epoch"] >= self.hyperparameters["epochs"]
+        return not whole and self.progress.status in ("completed", "early_stopped")
+
     def _epoch(self) -> None:
         progress = self.progress
         started = saved = time.monotonic()
+        pause = self.save_seconds
         loss_sum = torch.tensor(progress.epoch_loss_sum, dtype=torch.float64, device=self.device)
         self.model.train()
         batches = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
@@ -138,10 +150,11 @@ class Trainer:
                 continue
             loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, indices)
             told_to_stop = distributed.in_any(self.told_to_stop)
-            if self.first and (told_to_stop or time.monotonic() - saved >= self.save_seconds):
+            if self.first and (told_to_stop or time.monotonic() - saved >= pause):
                 saved = time.monotonic()
                 progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
                 self._save(saved - started)
+                pause = max(self.save_seconds, SAVE_PAUSES * (time.monotonic() - saved))
             self.attempts.beat()
             if told_to_stop:
                 self._leave()
@@ -197,7 +210,7 @@ class Trainer:
         labels = None
         if self.hyperparameters["same_class_negatives"] == "mask":
             codes = self.train.label_codes.items()
-            labels = {unit: torch.from_numpy(code[indices]).to(self.device) for unit, code in codes}
+            labels = {unit: sent(torch.from_numpy(code[indices]), self.device) for unit, code in codes}
 
         def encode(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
@@ -298,10 +311,6 @@ class Trainer:
     def _stop(self, number: int, frame: Any) -> None:
         """A time limit, a pre-emption or a person ends the job: the step at hand is finished and saved first."""
         self.told_to_stop = True
-
-    def save(self) -> None:
-        """Saves the state at an epoch's end, for the next rung or for a process that dies in evaluation."""
-        self._save(0.0)
 
     def _save(self, seconds_in_epoch: float) -> None:
         content = asdict(self.progress)

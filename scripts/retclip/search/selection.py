@@ -201,9 +201,17 @@ def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, An
 def _merge_equals(candidates: list[Candidate]) -> None:
     first: dict[tuple[str, ...], str] = {}
     for candidate in candidates:
-        identity = tuple(same_training(run.trial) for run in candidate.runs)
+        identity = tuple(_identity(run) for run in candidate.runs)
         candidate.same_as = first.get(identity)
         first.setdefault(identity, candidate.id)
+
+
+def _identity(run: Run) -> str:
+    """What ended early on a rung is, promoted, the same training: it takes no step more."""
+    trial = run.trial
+    if run.metrics["status"] == "early_stopped":
+        trial = {**trial, "budget": {**trial["budget"], "stop_epoch": trial["hyperparameters"]["epochs"]}}
+    return same_training(trial)
 
 
 def _score(candidate: Candidate, metric: str) -> None:
