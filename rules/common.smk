@@ -322,7 +322,13 @@ def vision_weights():
 
 # --- frozen towers: what they make of the data is computed once, and shared by all trials ---------------------
 
-FROZEN = {"none": [], "vision": ["vision"], "text": ["text"], "both": ["vision", "text"]}[MODEL["freeze"]]
+# where a search varies what is frozen, some of its trials read them, and the others run the tower
+FREEZING = {
+    MODEL["freeze"],
+    *CONFIG["phase1"]["space"].get("freeze", []),
+    *(values if isinstance(values := CONFIG["phase2"]["space"].get("freeze"), list) else []),
+}
+FROZEN = [tower for tower in ("vision", "text") if FREEZING & {tower, "both"}]
 # augmented pictures are new in every step, and random weights are others for every seed
 CACHES_VISION = "vision" in FROZEN and not TRAINING["augment"] and bool(vision_weights())
 CACHES_TEXT = "text" in FROZEN

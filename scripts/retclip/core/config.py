@@ -98,9 +98,33 @@ def _check_search(config: Config, origin: str) -> None:
             raise ValueError(f"{origin}: phase2.space.{name}: low must be below high.")
         if isinstance(values, dict) and values.get("log") and values["low"] <= 0:
             raise ValueError(f"{origin}: phase2.space.{name}: a log range must start above 0.")
+        if isinstance(values, dict) and "low" in values:
+            _check_range(name, values, f"{origin}: phase2.space.{name}")
     _check_rungs(config["phase2"], origin)
-    if config["confirm"]["top_k"] > config["phase2"]["trials"]:
+    phase2, top_k = config["phase2"], config["confirm"]["top_k"]
+    if phase2["strategy"] == "tpe_halving":
+        if top_k > phase2["brackets"] * phase2["rungs"]["slots"][-1]:
+            raise ValueError(f"{origin}: confirm.top_k is larger than the last rungs of phase2.brackets together.")
+    elif phase2["strategy"] != "grid" and top_k > phase2["trials"]:
         raise ValueError(f"{origin}: confirm.top_k is larger than phase2.trials.")
+
+
+def _check_range(name: str, values: dict[str, Any], key: str) -> None:
+    """The ends of a range must be values that the hyperparameter may have; whole ones where it counts something."""
+    kind = schemas.load("config")["properties"]["defaults"]["properties"][name]
+    whole = kind["type"] == "integer"
+    ends = {end: values[end] for end in ("low", "high")}
+    if whole and not (values.get("int") and all(type(end) is int for end in ends.values())):
+        raise ValueError(f"{key}: a range of whole numbers needs int: true and whole ends.")
+    if not whole and values.get("int"):
+        raise ValueError(f"{key}: int: true leaves whole numbers alone; take it out.")
+    lowest, highest = kind.get("minimum", kind.get("exclusiveMinimum")), kind.get("maximum")
+    for end, value in ends.items():
+        if value < lowest or (value == lowest and "minimum" not in kind):
+            bound = "at least" if "minimum" in kind else "above"
+            raise ValueError(f"{key}: {end} is {value}; it must be {bound} {lowest}.")
+        if highest is not None and value > highest:
+            raise ValueError(f"{key}: {end} is {value}; it must be at most {highest}.")
 
 
 def _check_rungs(phase2: dict[str, Any], origin: str) -> None:
