@@ -28,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.ml.assemble import build_model
     from retclip.ml.frozen import eye_features, features_key, text_tokens, write_features
     from retclip.ml.loader import Split
+    from retclip.ml.step import prepare_device
     from retclip.ml.text import load_tokenizer
     from retclip.ml.trainer import choose_device, choose_precision
 
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     hyperparameters, reading = trial["hyperparameters"], trial["encoder"]
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
+    prepare_device(device, precision)
     tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
     model = build_model(trial, options.encoder_dir, options.vision_weights).to(device).eval()
     length = hyperparameters["context_length"]

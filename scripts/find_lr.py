@@ -33,6 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.ml.frozen import frozen_features
     from retclip.ml.loader import Split
     from retclip.ml.lr_finder import range_test
+    from retclip.ml.step import prepare_device
     from retclip.ml.text import load_tokenizer
     from retclip.ml.trainer import choose_device, choose_precision
     from retclip.search.budget import plan
@@ -45,6 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     hyperparameters = trial["hyperparameters"]
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
+    prepare_device(device, precision)
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     encoder = read_json(options.encoder_dir / "source.json")
     cached = {"vision": options.vision_features, "text": options.text_features}

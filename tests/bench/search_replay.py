@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ class Replay:
     def everything(self, number: int) -> float:
         """The quality of what one seed calls the best where every configuration is trained to the end."""
         seen = SEEDS[number % len(SEEDS)]
-        return max((self.score(values, seen, EPOCHS), self.quality(values, seen)) for values in configurations())[1]
+        return self.quality(max(configurations(), key=lambda values: self.score(values, seen, EPOCHS)), seen)
 
     def search(self, strategy: str, number: int) -> Iterator[tuple[int, float]]:
         """(epochs spent, quality of the best so far) after each training that reached the end."""
@@ -88,7 +89,7 @@ class Replay:
                 documents[name] = _metrics(values, stop, score)
                 spent += stop - reached
                 if stop == EPOCHS:
-                    best = max(best, (score, self.quality(values, seen)))
+                    best = max(best, (score, self.quality(values, seen)), key=itemgetter(0))
                     yield spent, best[1]
             reached = stop
 

@@ -1,7 +1,10 @@
 """The house keeps its rules: who may import whom, one rule = one script, versions that agree, no addresses."""
 
 import ast
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,6 +72,18 @@ def test_entries_that_do_not_train_know_no_torch(entry):
     """Importing it takes seconds, of jobs that take less."""
     for path in code.modules_of(entry):
         assert not {name.split(".")[0] for name in imported(path)} & HEAVY, path
+
+
+def test_a_proposal_that_learns_loads_no_torch():
+    """Not by an import of Optuna's either; only `gp` may, whose sampler is made of it."""
+    asked = (
+        "import sys; from retclip.search.proposals import propose, Observation;"
+        "seen = [Observation({'weight_decay': n / 20}, {1: n / 20}, True) for n in range(12)];"
+        "propose({'weight_decay': {'low': 0.0, 'high': 1.0}}, {}, 2, 1, 'tpe', seen);"
+        "propose({'weight_decay': {'low': 0.0, 'high': 1.0}}, {}, 2, 1, 'qmc');"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", asked], env={**os.environ, "PYTHONPATH": str(SCRIPTS)}, check=True)
 
 
 def test_the_workflow_imports_core_and_search_only():

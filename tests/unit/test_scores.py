@@ -264,3 +264,25 @@ def test_chance_of_retrieval_is_that_of_random_orders():
     for k in (1, 5, 10):
         assert levels[f"image_to_text_recall_at_{k}"] == pytest.approx((np.array(best) < k).mean(), abs=0.01)
     assert scores.chance_recalls(["a", "b"])["text_to_image_recall_at_5"] == 1.0
+
+
+def test_ranks_in_chunks_are_those_of_the_whole_matrix():
+    """Ties count before the right answer, and all samples of one text are right."""
+    import torch
+
+    from retclip.ml.evaluate import RETRIEVAL_CHUNK, Features, retrieval_ranks
+
+    generator = np.random.default_rng(0)
+    count = RETRIEVAL_CHUNK + 188
+    # few directions, so that many similarities are equal
+    drawn = torch.from_numpy(generator.integers(0, 40, (2, count)))
+    image, text = torch.nn.functional.one_hot(drawn).float()
+    texts = [f"text {number}" for number in generator.integers(0, 300, count)]
+    features = Features(image={"patient": image}, text={"patient": text}, loss=0.0)
+    found = retrieval_ranks(features, texts)
+    for name, (queries, answers) in {"image_to_text": (image, text), "text_to_image": (text, image)}.items():
+        similarity = (queries @ answers.T).numpy()
+        for row in range(count):
+            right = np.array([other == texts[row] for other in texts])
+            best = similarity[row][right].max()
+            assert found[name][row] == 1 + (similarity[row][~right] >= best).sum()

@@ -5,6 +5,8 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from retclip.core.config import HYPERPARAMETERS
 from retclip.core.files import canonical_json
@@ -310,6 +312,42 @@ def test_every_strategy_proposes_new_points_of_the_space(strategy, allowed, obse
                 assert type(values[name]) is type(span[0])
             else:
                 assert span["low"] <= values[name] <= span["high"]
+
+
+NUMBERS = st.lists(st.floats(1e-6, 1.0), min_size=1, max_size=5, unique=True)
+WHOLE = st.lists(st.integers(2, 512), min_size=1, max_size=5, unique=True)
+SPACES = st.fixed_dictionaries(
+    {},
+    optional={
+        "learning_rate": NUMBERS | st.just({"low": 1e-5, "high": 1e-2, "log": True}),
+        "batch_size": WHOLE,
+        "warmup_steps": WHOLE | st.just({"low": 1, "high": 90, "int": True}),
+        "weight_decay": NUMBERS | st.just({"low": 0.0, "high": 0.5}),
+        "optimizer": st.lists(st.sampled_from(["adamw", "adam", "sgd"]), min_size=1, max_size=3, unique=True),
+    },
+).filter(bool)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(allowed=SPACES, seed=st.integers(0, 10_000), count=st.integers(1, 4), data=st.data())
+def test_no_proposals_repeat_leave_the_space_or_change_when_their_number_grows(allowed, seed, count, data):
+    possible = space.size(allowed)
+    known_count = data.draw(st.integers(0, 12 if possible is None else min(12, possible - 1)))
+    count = count if possible is None else min(count, possible - known_count)
+    known = seen(known_count, allowed) if known_count else []
+    lists = possible is not None
+    for strategy in ("random", "qmc", "tpe", "tpe_halving", *(["grid"] if lists else [])):
+        more = proposals.propose(allowed, BASE, count, seed, strategy, known)
+        assert proposals.propose(allowed, BASE, 1, seed, strategy, known) == more[:1]
+        every = [canonical_json(values) for values in [*(entry.values for entry in known), *more]]
+        assert len(set(every)) == len(every)
+        for values in more:
+            assert {name: values[name] for name in BASE.keys() - allowed.keys()} == {
+                name: BASE[name] for name in BASE.keys() - allowed.keys()
+            }
+            for name, span in allowed.items():
+                inside = values[name] in span if isinstance(span, list) else span["low"] <= values[name] <= span["high"]
+                assert inside, (strategy, name, values[name])
 
 
 @pytest.mark.parametrize("strategy", ["tpe", "gp"])

@@ -10,8 +10,7 @@ from retclip.search.proposals import observations, optuna_trials
 def export_study(documents: list[dict[str, Any]], space: dict[str, Any], metric: str, name: str, path: Path) -> int:
     """Writes an Optuna journal to `path`; returns the number of its trials.
 
-    documents: metrics.json of every training. space: absolute, as in bracket.json. Lists of numbers stand as
-    their place in the sorted list, as the samplers see them.
+    documents: metrics.json of every training. space: absolute, as in bracket.json.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend
@@ -22,6 +21,6 @@ def export_study(documents: list[dict[str, Any]], space: dict[str, Any], metric:
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(temporary)))
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
         study.set_metric_names([metric])
-        trials = optuna_trials(found, space)
+        trials = optuna_trials(found, space, ordered=False)
         study.add_trials(trials)
     return len(trials)
