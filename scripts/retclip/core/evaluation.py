@@ -3,7 +3,8 @@
 A table of predictions has one row a unit (eye or patient) and these columns: sample_id, patient_id, eye, target (class
 index; -1: not scored), labels (joined by |), score_k (cosine similarity to the prompt ensemble of class k), template_k
 (to one template sentence), probe{s}_k (probability by the linear probe of seed s; only where there is one),
-logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample).
+logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of which no unit
+has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
