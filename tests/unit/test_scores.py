@@ -117,6 +117,10 @@ def test_holms_rule():
 # --- evaluation.json -----------------------------------------------------------------------------------------
 
 
+PROVENANCE = {"trial_sha256": "", "seed": 1, "device": "cpu", "precision": "fp32", "versions": {}, "code": "",
+              "commit": None, "machine": {}, "data": {}}  # fmt: skip
+
+
 def evaluated(labels: list[str], values, patients=None, texts=None, extras=None, **options) -> dict:
     """evaluation.json of units with these labels (classes a to d, joined by |), checked against its schema."""
     classes, count = list("abcd"), len(labels)
@@ -135,7 +139,7 @@ def evaluated(labels: list[str], values, patients=None, texts=None, extras=None,
     cuts = evaluation.choose_thresholds(table, classes)
     options = {"texts_from_labels": False, **options}
     document = evaluation.evaluation_document(table, frame, classes, retrieval, cuts, **options)
-    schemas.check(document, "evaluation", "evaluation.json")
+    schemas.check({**document, **PROVENANCE}, "evaluation", "evaluation.json")
     return document
 
 

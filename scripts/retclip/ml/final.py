@@ -1,5 +1,6 @@
 """A model on a split that no choice has seen: its table of predictions, and a linear probe of its features."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from retclip.ml.augment import to_model_input
 from retclip.ml.evaluate import EVALUATION_BATCH, Features, class_features, embed, predictions, retrieval_ranks, seen
 from retclip.ml.export import load_exported
 from retclip.ml.loader import Split
+from retclip.ml.results import ran_on
 from retclip.ml.text import load_tokenizer
 from retclip.ml.trainer import choose_device, choose_precision
 
@@ -58,6 +60,15 @@ class Reader(NamedTuple):
             class_features(model, classes, words, self.tokenize, length, self.device) for words in (prompts, single)
         )
         return prediction_table(split, features, experts, templates, scales_of(model))
+
+    def provenance(self, fingerprint: dict[str, Any], splits: Iterable[str], code: str) -> dict[str, Any]:
+        """What evaluation.json says of its origin, under the names of metrics.json; splits: those that were read."""
+        return {
+            "trial_sha256": self.trial["sha256"],
+            "seed": self.trial["seed"],
+            **ran_on(self.device, self.precision, code),
+            "data": {name: fingerprint["splits"][name]["sha256"] for name in splits},
+        }
 
 
 def trained_model(trial: dict[str, Any], model_dir: Path, device: str) -> tuple["RetClip", Reader]:
@@ -168,11 +179,12 @@ def evaluate_on_test(
     data_dir: Path,
     fingerprint: dict[str, Any],
     ordered_classes: list[str] | None,
+    code: str,
     tower: bool = False,
 ) -> tuple[dict[str, Any], "pd.DataFrame"]:
     """evaluation.json and predictions.parquet of a model on the test split of the data it was trained on.
 
-    tower: the probe sees the vision tower's own features, before RET-CLIP's heads.
+    code: hash of the evaluation's code. tower: the probe sees the vision tower's own features, before RET-CLIP's heads.
     """
     splits = {name: reader.split(data_dir, name, fingerprint) for name in ("train", "val", "test")}
     features = {name: reader.embed(model, split) for name, split in splits.items()}
@@ -192,7 +204,7 @@ def evaluate_on_test(
         probe,
         ordered_classes,
     )
-    return document, table
+    return {**document, **reader.provenance(fingerprint, splits, code)}, table
 
 
 def evaluate_elsewhere(
@@ -203,9 +215,11 @@ def evaluate_elsewhere(
     prompts: dict[str, list[str]],
     thresholds: dict[str, float],
     ordered_classes: list[str] | None,
+    code: str,
 ) -> tuple[dict[str, Any], "pd.DataFrame"]:
     """evaluation.json and predictions of a model on data from elsewhere, which may have other classes; without a
-    probe, since nothing of it is trained on. thresholds: class -> score, chosen on the model's own val split."""
+    probe, since nothing of it is trained on. thresholds: class -> score, chosen on the model's own val split. code:
+    hash of the evaluation's code."""
     split = reader.split(data_dir, "test", fingerprint)
     features = reader.embed(model, split)
     table = reader.table(model, split, features, prompts)
@@ -218,7 +232,7 @@ def evaluate_elsewhere(
         fingerprint["texts_from_labels"],
         ordered_classes=ordered_classes,
     )
-    return document, table
+    return {**document, **reader.provenance(fingerprint, ["test"], code)}, table
 
 
 def retrieval_of(split: Split, features: Features) -> Retrieval:
