@@ -272,17 +272,23 @@ VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {
        "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
 
 
-@pytest.mark.parametrize("tower", [SIZES, {"architecture": "ViT-S-32-alt"}, {"architecture": "timm/test_vit"}])
-def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
+@pytest.mark.parametrize(
+    ("tower", "depth", "long_texts"),
+    [(SIZES, 2, "head"), (SIZES, 1, "tail"), (SIZES, 3, "head"), ({"architecture": "ViT-S-32-alt"}, 2, "head"),
+     ({"architecture": "timm/test_vit"}, 2, "head")],
+)  # fmt: skip
+def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_texts):
     """The card's own code, in a process that knows nothing of this project, gives the model's features."""
     size = 224 if tower.get("architecture") == "ViT-S-32-alt" else 32
     torch.manual_seed(0)
     visual, embed_dim = vision.build_vision(tower, size)
-    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim).eval()
+    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
+    texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
     trial = {
         "id": "t",
+        "seed": 1,
         "text_encoder": "tiny",
-        "encoder": {"source": "x", "revision": "y", "long_texts": "head"},
+        "encoder": {"source": "x", "revision": "y", "long_texts": long_texts},
         "hyperparameters": {"context_length": 8, "learning_rate": 1e-3},
     }
     folder = tmp_path / "model"
@@ -291,7 +297,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         mean, std = torch.tensor(augment.MEAN).view(3, 1, 1), torch.tensor(augment.STD).view(3, 1, 1)
-        ids, mask = load_tokenizer(fetched)(["normal fundus", "a disc with drusen"], 8)
+        ids, mask = load_tokenizer(fetched, long_texts)(texts, 8)
         wanted = [net.encode_eyes((left - mean) / std, (right - mean) / std)[0], net.encode_text(ids, mask, "patient")]
         again = load_exported(folder).encode_eyes((left - mean) / std, (right - mean) / std)[0]
     assert torch.allclose(again, wanted[0], atol=1e-6)
@@ -303,7 +309,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     )
     code = card.split("```python\n")[1].split("```")[0]
     code += (
-        "\nimages = torch.load('in.pt')\ntexts = ['normal fundus', 'a disc with drusen']\n"
+        f"\nimages = torch.load('in.pt')\ntexts = {texts}\n"
         "torch.save([encode_patient(images['left'], images['right']), encode_text(texts)], 'out.pt')\n"
     )
     (folder / "card.py").write_text(code)
