@@ -15,6 +15,7 @@ from retclip.ml.assemble import build_model
 from retclip.ml.checkpoint import from_retclip, to_retclip
 from retclip.ml.export import export_model, load_exported
 from retclip.ml.fetch import fetch_text_encoder, fetch_vision_weights
+from retclip.ml.prediction import Predictor
 from retclip.ml.text import load_text_encoder, load_tokenizer
 
 SIZES = {"layers": 2, "width": 64, "head_width": 64, "patch_size": 16, "embed_dim": 32}
@@ -289,7 +290,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_
         "seed": 1,
         "text_encoder": "tiny",
         "encoder": {"source": "x", "revision": "y", "long_texts": long_texts},
-        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3},
+        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
     }
     folder = tmp_path / "model"
     export_model(net, folder, vision=tower, tokenizer_folder=fetched, image_size=size,
@@ -317,6 +318,8 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_
     assert done.returncode == 0, done.stderr
     for found, known in zip(torch.load(folder / "out.pt"), wanted, strict=True):
         assert torch.allclose(found, known, atol=1e-5)
+    for wanted, taken in (("auto", "bf16"), ("fp32", "fp32")):  # a CPU's own choice would be fp32
+        assert Predictor(folder, torch.device("cpu"), wanted).precision == taken
     assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))
 
 

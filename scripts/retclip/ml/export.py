@@ -64,6 +64,7 @@ def export_model(
             "image_encoding": data["image_encoding"],
             "context_length": trial["hyperparameters"]["context_length"],
             "long_texts": trial["encoder"]["long_texts"],
+            "precision": trial["hyperparameters"]["precision"],
         },
     )
     write_json(folder / "class_prompts.json", class_prompts)
