@@ -180,6 +180,7 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     assert "Guessing would give 0.500." in said
     assert ("Nothing was learned" not in said) == learned
     assert "accuracy" not in said
+    assert cautions._few_cases(run) == ["Every class has at least 40 test samples."]
     gap = comparisons.difference([winner], [default], run.test_metric)
     assert gap.value == pytest.approx(found["value"] - default.evaluation["multi_label"]["macro_auroc"]["value"])
     assert gap.is_real or not learned
