@@ -7,6 +7,7 @@ specificity are at the thresholds that were chosen on the model's own validation
 import argparse
 from pathlib import Path
 
+from retclip.core.code import code_hash
 from retclip.core.files import read_json, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         class_prompts(options.prompts, fingerprint["classes"]),
         {row["class"]: row["threshold"] for row in own if row["threshold"] is not None},
         options.ordered_classes,
+        code_hash("evaluate_external"),
     )
     check(document, "evaluation", str(options.output_evaluation))
     say(f"{trial['id']}: {document['counts']['samples']} samples from elsewhere scored")

@@ -9,6 +9,7 @@ features: what the same tower gives with labels and without RET-CLIP.
 import argparse
 from pathlib import Path
 
+from retclip.core.code import code_hash
 from retclip.core.files import read_json, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
@@ -41,6 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         read_json(options.data_dir / "fingerprint.json"),
         options.ordered_classes,
+        code_hash("evaluate_final"),
         tower=options.encoder_dir is not None,
     )
     check(document, "evaluation", "evaluation.json")

@@ -23,7 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-root", type=Path, help="of the table's paths (default: the table's folder)")
     parser.add_argument("--classes", type=Path, help="names, one a line, or YAML as config/prompts.yaml")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="(default: auto)")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto", help="(default: as trained)")
     parser.add_argument("--batch-size", type=int, default=64, help="patients at a time (default: 64)")
     parser.add_argument("--threads", type=int, default=2, help="that read pictures (default: 2)")
     parser.add_argument("--output", type=Path, required=True, help="CSV")
@@ -37,15 +37,13 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f"{options.model_dir}: has no model.json, so it is no exported model.")
 
     from retclip.ml.prediction import Predictor, cases_of_paths, cases_of_table
-    from retclip.ml.trainer import choose_device, choose_precision
+    from retclip.ml.trainer import choose_device
 
     if options.table:
         cases = cases_of_table(options.table, options.image_root or options.table.parent)
     else:
         cases = cases_of_paths(options.pictures)
-    device = choose_device(options.device)
-    precision = choose_precision(options.precision, device)
-    predictor = Predictor(options.model_dir, device, precision, options.classes)
+    predictor = Predictor(options.model_dir, choose_device(options.device), options.precision, options.classes)
     found = predictor.predict(cases, options.batch_size, options.threads)
     write_csv(options.output, found)
     unread = int(found["problem"].ne("").sum())

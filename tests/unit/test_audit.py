@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from running import REPOSITORY
 
-from retclip.data.audit import audit
+from retclip.data.audit import _warnings, audit
 from retclip.data.audit_texts import contradiction
 from retclip.data.build import Settings, build
 from retclip.data.sources import Source
@@ -160,6 +160,15 @@ def test_patients_classes_and_vocabulary(planted):
     assert warned(document, "The val split has no example of Cataract")
     assert document["tokens"]["chinese"]["unknown"] > 0.5
     assert warned(document, "chinese", "unknown to this vocabulary")
+
+
+def test_what_several_labels_mean_is_said(planted):
+    document, _ = planted
+    assert not warned(document, "several labels")
+    (said,) = (line for line in _warnings({**document, "several_labels": 3}) if "several labels" in line)
+    assert said.startswith("3 samples have several labels")
+    assert "on test they are scored class by class" in said
+    assert "the choices on validation leave them out" in said
 
 
 def test_warnings_name_no_patient(planted):

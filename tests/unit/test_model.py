@@ -15,6 +15,7 @@ from retclip.ml.assemble import build_model
 from retclip.ml.checkpoint import from_retclip, to_retclip
 from retclip.ml.export import export_model, load_exported
 from retclip.ml.fetch import fetch_text_encoder, fetch_vision_weights
+from retclip.ml.prediction import Predictor
 from retclip.ml.text import load_text_encoder, load_tokenizer
 
 SIZES = {"layers": 2, "width": 64, "head_width": 64, "patch_size": 16, "embed_dim": 32}
@@ -272,18 +273,24 @@ VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {
        "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
 
 
-@pytest.mark.parametrize("tower", [SIZES, {"architecture": "ViT-S-32-alt"}, {"architecture": "timm/test_vit"}])
-def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
+@pytest.mark.parametrize(
+    ("tower", "depth", "long_texts"),
+    [(SIZES, 2, "head"), (SIZES, 1, "tail"), (SIZES, 3, "head"), ({"architecture": "ViT-S-32-alt"}, 2, "head"),
+     ({"architecture": "timm/test_vit"}, 2, "head")],
+)  # fmt: skip
+def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_texts):
     """The card's own code, in a process that knows nothing of this project, gives the model's features."""
     size = 224 if tower.get("architecture") == "ViT-S-32-alt" else 32
     torch.manual_seed(0)
     visual, embed_dim = vision.build_vision(tower, size)
-    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim).eval()
+    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
+    texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
     trial = {
         "id": "t",
+        "seed": 1,
         "text_encoder": "tiny",
-        "encoder": {"source": "x", "revision": "y", "long_texts": "head"},
-        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3},
+        "encoder": {"source": "x", "revision": "y", "long_texts": long_texts},
+        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
     }
     folder = tmp_path / "model"
     export_model(net, folder, vision=tower, tokenizer_folder=fetched, image_size=size,
@@ -291,7 +298,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         mean, std = torch.tensor(augment.MEAN).view(3, 1, 1), torch.tensor(augment.STD).view(3, 1, 1)
-        ids, mask = load_tokenizer(fetched)(["normal fundus", "a disc with drusen"], 8)
+        ids, mask = load_tokenizer(fetched, long_texts)(texts, 8)
         wanted = [net.encode_eyes((left - mean) / std, (right - mean) / std)[0], net.encode_text(ids, mask, "patient")]
         again = load_exported(folder).encode_eyes((left - mean) / std, (right - mean) / std)[0]
     assert torch.allclose(again, wanted[0], atol=1e-6)
@@ -303,7 +310,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     )
     code = card.split("```python\n")[1].split("```")[0]
     code += (
-        "\nimages = torch.load('in.pt')\ntexts = ['normal fundus', 'a disc with drusen']\n"
+        f"\nimages = torch.load('in.pt')\ntexts = {texts}\n"
         "torch.save([encode_patient(images['left'], images['right']), encode_text(texts)], 'out.pt')\n"
     )
     (folder / "card.py").write_text(code)
@@ -311,6 +318,8 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower):
     assert done.returncode == 0, done.stderr
     for found, known in zip(torch.load(folder / "out.pt"), wanted, strict=True):
         assert torch.allclose(found, known, atol=1e-5)
+    for wanted, taken in (("auto", "bf16"), ("fp32", "fp32")):  # a CPU's own choice would be fp32
+        assert Predictor(folder, torch.device("cpu"), wanted).precision == taken
     assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))
 
 

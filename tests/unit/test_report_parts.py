@@ -12,7 +12,8 @@ import pytest
 import yaml
 from running import REPOSITORY, merged
 
-from retclip.report import answer, cautions, privacy, stability, wording
+from retclip.core import evaluation
+from retclip.report import answer, cautions, comparisons, privacy, stability, wording
 from retclip.report.inputs import Final, RunFolder
 
 
@@ -146,3 +147,40 @@ def test_figures_of_the_rule_are_those_that_are_drawn():
     rule = (REPOSITORY / "rules/report.smk").read_text()
     block = rule[rule.index("FIGURES = {") : rule.index("rule build_report")]
     assert set(re.findall(r'"(\w+)": \(\s*"(?:Result|Data|Search|Cost)"', block)) == set(FIGURES)
+
+
+def several_labels(kind: str, share: float) -> Final:
+    """Two of three classes for each of 60 patients; the scores of the first `share` of them are right."""
+    classes, labels = list("abc"), ["a|b", "b|c", "a|c"] * 20
+    member = np.array([[name in label for name in classes] for label in labels], dtype=float)
+    noise = np.random.default_rng(0).normal(size=member.shape)
+    frame = pd.DataFrame({"sample_id": [f"s{i}" for i in range(60)], "patient_id": [f"p{i}" for i in range(60)]})
+    table = frame.assign(eye="patient", target=-1, labels=labels, logit_scale=1.0)
+    for k in range(3):
+        table[f"score_{k}"] = table[f"template_{k}"] = np.where(np.arange(60) < 60 * share, member[:, k], noise[:, k])
+    ranks = {name: np.ones(60, int) for name in ("image_to_text", "text_to_image")}
+    retrieval = evaluation.Retrieval(ranks, table["patient_id"].to_numpy(), table["sample_id"].tolist())
+    document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, texts_from_labels=False)
+    return Final(kind, {"trial": {"text_encoder": "pubmedbert"}}, None, None, kind, document, table)
+
+
+@pytest.mark.parametrize(("share", "learned"), [(0.9, True), (0.0, False)])
+def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share, learned):
+    winner, default = several_labels("winner", share), several_labels("baseline", 0.1)
+    run = run_of(winner, default)
+    run.decisions = {"best": {"id": "s01"}}
+    for other in ("_recipe", "_encoder", "_cost"):
+        monkeypatch.setattr(answer, other, lambda run: "")
+    said = " ".join(answer.answer(run))
+    found = winner.evaluation["multi_label"]["macro_auroc"]
+    assert (
+        f"On 60 test patients whom no choice has seen, the tuned recipe reaches a macro AUROC over all labels of "
+        f"{found['value']:.3f} (95 % interval {found['low']:.3f} to {found['high']:.3f}); the default config"
+    ) in said
+    assert "Guessing would give 0.500." in said
+    assert ("Nothing was learned" not in said) == learned
+    assert "accuracy" not in said
+    assert cautions._few_cases(run) == ["Every class has at least 40 test samples."]
+    gap = comparisons.difference([winner], [default], run.test_metric)
+    assert gap.value == pytest.approx(found["value"] - default.evaluation["multi_label"]["macro_auroc"]["value"])
+    assert gap.is_real or not learned

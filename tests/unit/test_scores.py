@@ -117,6 +117,10 @@ def test_holms_rule():
 # --- evaluation.json -----------------------------------------------------------------------------------------
 
 
+PROVENANCE = {"trial_sha256": "", "seed": 1, "device": "cpu", "precision": "fp32", "versions": {}, "code": "",
+              "commit": None, "machine": {}, "data": {}}  # fmt: skip
+
+
 def evaluated(labels: list[str], values, patients=None, texts=None, extras=None, **options) -> dict:
     """evaluation.json of units with these labels (classes a to d, joined by |), checked against its schema."""
     classes, count = list("abcd"), len(labels)
@@ -135,7 +139,7 @@ def evaluated(labels: list[str], values, patients=None, texts=None, extras=None,
     cuts = evaluation.choose_thresholds(table, classes)
     options = {"texts_from_labels": False, **options}
     document = evaluation.evaluation_document(table, frame, classes, retrieval, cuts, **options)
-    schemas.check(document, "evaluation", "evaluation.json")
+    schemas.check({**document, **PROVENANCE}, "evaluation", "evaluation.json")
     return document
 
 
@@ -196,14 +200,21 @@ def test_units_of_several_labels_are_scored_class_by_class():
     second = np.random.default_rng(9).integers(0, 4, 80)
     labels = ["|".join(sorted({"abcd"[i], "abcd"[k]})) for i, k in zip(target, second, strict=True)]
     found = evaluated([*labels, "", "z"], np.vstack([values, values[:2]]))
-    assert found["counts"]["scored"] == sum("|" not in label for label in labels)
+    assert sum(map(sum, found["confusion"]["matrix"])) == sum("|" not in label for label in labels)
+    assert found["counts"]["scored"] == found["counts"]["scored_patients"] == 80
+    assert found["levels"]["chance"][scores.MULTI_LABEL] == 0.5
     found = found["multi_label"]
     assert found["units"] == 80
     member = np.array([[name in label for name in "abcd"] for label in labels])
     assert found["macro_auroc"]["value"] == pytest.approx(roc_auc_score(member, values, average="macro"))
     precision = average_precision_score(member, values, average="macro")
     assert found["macro_average_precision"]["value"] == pytest.approx(precision)
-    assert found["macro_auroc"]["low"] < found["macro_auroc"]["value"] < found["macro_auroc"]["high"]
+    low, high = found["macro_auroc"]["low"], found["macro_auroc"]["high"]
+    assert low < found["macro_auroc"]["value"] < high
+    table = pd.DataFrame(np.vstack([values, values[:2]]), columns=[f"score_{k}" for k in range(4)])
+    table = table.assign(labels=[*labels, "", "z"], patient_id=[f"p{i}" for i in range(82)])
+    draws = scores.draws_of(scores.MULTI_LABEL, table, classes=list("abcd"))
+    assert np.quantile(draws, [0.025, 0.975]) == pytest.approx([low, high])
     assert not [name for name in found if "accuracy" in name]
     assert evaluated(letters(target), values)["multi_label"] is None
 

@@ -11,6 +11,7 @@ import yaml
 from running import entry, planned_jobs, snakemake
 
 from retclip.core import schemas
+from retclip.core.code import code_hash
 from retclip.core.files import sha256_of
 
 pytestmark = pytest.mark.slow
@@ -47,7 +48,15 @@ def test_every_file_of_the_contract_is_there(results):
     for path in results.glob("*/*/metrics.json"):
         schemas.check(json.loads(path.read_text()), "metrics", str(path))
     for path in results.glob("final/*/evaluation.json"):
-        schemas.check(json.loads(path.read_text()), "evaluation", str(path))
+        evaluation = json.loads(path.read_text())
+        schemas.check(evaluation, "evaluation", str(path))
+        assert evaluation["code"] == code_hash("evaluate_final")
+        assert set(evaluation["data"]) == {"train", "val", "test"}
+        if not path.parent.name.startswith("initial"):
+            metrics = json.loads(path.with_name("metrics.json").read_text())
+            same = ("trial_sha256", "device", "precision", "versions", "commit", "machine")
+            assert [evaluation[key] for key in same] == [metrics[key] for key in same]
+            assert evaluation["seed"] == metrics["trial"]["seed"]
 
 
 def test_nothing_is_written_beside_the_results(small_run):

@@ -3,15 +3,18 @@
 A table of predictions has one row a unit (eye or patient) and these columns: sample_id, patient_id, eye, target (class
 index; -1: not scored), labels (joined by |), score_k (cosine similarity to the prompt ensemble of class k), template_k
 (to one template sentence), probe{s}_k (probability by the linear probe of seed s; only where there is one),
-logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample).
+logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of which no unit
+has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from retclip.core.logs import say
 from retclip.core.scores import (
+    MULTI_LABEL,
     RETRIEVAL,
     ZERO_SHOT,
     aurocs,
@@ -20,8 +23,10 @@ from retclip.core.scores import (
     chance_recalls,
     majority_levels,
     mean_of_known,
+    per_class_draws,
     resampled,
     resamples,
+    unpack_labels,
     zero_shot_scores,
 )
 from retclip.core.subgroups import groups_of
@@ -82,6 +87,9 @@ def evaluation_document(
     weights = resamples(patients, DRAWS)
     omitted = _why_no_retrieval(texts_from_labels, failed)
     chance = chance_levels(target, len(classes)) if len(target) else {}
+    several = None if failed else _multi_label(table, classes)
+    if several:
+        chance[MULTI_LABEL] = 0.5
     return {
         "zero_shot": _with_intervals(target, scores, weights),
         "zero_shot_single_template": _with_intervals(target, columns_of(scored, "template_", classes), weights),
@@ -97,14 +105,14 @@ def evaluation_document(
         "confusion": {"classes": classes, "matrix": _confusion(target, scores, len(classes))},
         "calibration": _calibration(scored, target, scores, weights) if len(target) else None,
         "quadratic_kappa": _quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
-        "multi_label": None if failed else _multi_label(table, classes),
+        "multi_label": several,
         "subgroups": _subgroups(scored, frame, target, scores),
         "texts_from_labels": texts_from_labels,
         "counts": {
             "samples": len(frame),
             "patients": int(frame["patient_id"].nunique()),
-            "scored": len(target),
-            "scored_patients": len(np.unique(patients)),
+            "scored": several["units"] if several else len(target),
+            "scored_patients": several["patients"] if several else len(np.unique(patients)),
         },
         "failed": "the model's features are not finite: its training diverged" if failed else None,
     }
@@ -314,35 +322,31 @@ def _quadratic_kappa(
 def _multi_label(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any] | None:
     from sklearn.metrics import average_precision_score, roc_auc_score
 
-    labels = [frozenset(text.split("|")) & set(classes) for text in table["labels"]]
-    joined = sum("|" in text for text in table["labels"])
-    rows = [i for i, found in enumerate(labels) if found]
-    if not joined or not rows:
+    member, scores, patients = unpack_labels(table, classes)
+    joined = int(table["labels"].str.contains("|", regex=False).sum())
+    if not joined or not len(member):
         return None
-    member = np.array([[name in labels[i] for name in classes] for i in rows])
-    scores = columns_of(table.iloc[rows], "score_", classes)
-    weights = resamples(table["patient_id"].to_numpy()[rows], DRAWS)
-    entries, areas, precisions = [], [], []
+    entries = []
     for k, name in enumerate(classes):
         positive = member[:, k]
         entry: dict[str, Any] = {"class": name, "count": int(positive.sum()), "auroc": None, "average_precision": None}
         if 0 < positive.sum() < len(positive):
             entry["auroc"] = float(roc_auc_score(positive, scores[:, k]))
             entry["average_precision"] = float(average_precision_score(positive, scores[:, k]))
-            with np.errstate(invalid="ignore", divide="ignore"):
-                areas.append(aurocs(positive, scores[:, k], weights))
-                precisions.append(average_precisions(positive, scores[:, k], weights))
         entries.append(entry)
+    weights = resamples(patients, DRAWS)
 
-    def macro(key: str, draws: list[np.ndarray]) -> Estimate:
+    def macro(key: str, area: Callable) -> Estimate:
         known = [entry[key] for entry in entries if entry[key] is not None]
-        return estimate(float(np.mean(known)), mean_of_known(draws)) if known else estimate()
+        draws = mean_of_known(per_class_draws(area, member, scores, weights))
+        return estimate(float(np.mean(known)), draws) if known else estimate()
 
     return {
-        "units": len(rows),
+        "units": len(member),
+        "patients": len(np.unique(patients)),
         "joined": joined,
-        "macro_auroc": macro("auroc", areas),
-        "macro_average_precision": macro("average_precision", precisions),
+        "macro_auroc": macro("auroc", aurocs),
+        "macro_average_precision": macro("average_precision", average_precisions),
         "classes": entries,
     }
 

@@ -9,6 +9,8 @@ from retclip.core.files import read_json
 PATHS = (("data", "manifest"), ("data", "image_root"), ("data", "test_manifest"), ("data", "class_map"),
          ("evaluation", "prompts"), ("model", "vision", "weights"))  # fmt: skip
 SCORES = {"metrics.json": ("status", "train_loss", "val", "best_epoch", "epochs", "steps"), "evaluation.json": ()}
+# What else evaluation.json says: of where it was made, which may be elsewhere now.
+MADE_WITH = {"trial_sha256", "device", "precision", "versions", "code", "commit", "machine"}
 
 
 def overlay_of(recorded: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def compared_scores(one: Path, other: Path) -> tuple[int, list[str]]:
                 different.append(f"{place} is missing")
                 continue
             first, second = read_json(path), read_json(again)
-            unequal = [key for key in keys or first if first[key] != second.get(key)]
+            unequal = [key for key in keys or sorted(first.keys() - MADE_WITH) if first[key] != second.get(key)]
             if unequal:
                 different.append(f"{place}: {', '.join(unequal)}")
             else:

@@ -1,6 +1,6 @@
 """Zero-shot scores of a score matrix, and how sure they are: scikit-learn's metrics, resampled by patient."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +18,8 @@ ZERO_SHOT = (
 )
 RETRIEVAL = tuple(f"{direction}_recall_at_{k}" for direction in ("image_to_text", "text_to_image") for k in (1, 5, 10))
 METRICS = ZERO_SHOT + RETRIEVAL
+# Of units that may have several labels, which no accuracy can judge; evaluation.json has it, metrics.json has not.
+MULTI_LABEL = "multi_label_macro_auroc"
 
 Scores = dict[str, float | None]
 
@@ -34,6 +36,18 @@ def unpack(table: "pd.DataFrame") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         table[columns].to_numpy(dtype=np.float64),
         table["patient_id"].to_numpy(),
     )
+
+
+def unpack_labels(table: "pd.DataFrame", classes: list[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Whether each unit is of each class, bool [N, C], scores float64 [N, C] and patients [N] of a table of final
+    predictions, whose column labels has several joined by |. Units of none of the classes are left out.
+    """
+    named = [set(text.split("|")) for text in table["labels"]]
+    member = np.array([[name in found for name in classes] for found in named], dtype=bool)
+    member = member.reshape(len(table), len(classes))
+    rows = np.flatnonzero(member.any(1))
+    scores = table[[f"score_{k}" for k in range(len(classes))]].to_numpy(dtype=np.float64)
+    return member[rows], scores[rows], table["patient_id"].to_numpy()[rows]
 
 
 def zero_shot_scores(target: np.ndarray, scores: np.ndarray) -> Scores:
@@ -113,13 +127,19 @@ def resamples(patients: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndar
     return counts[:, owner].astype(float)
 
 
-def draws_of(metric: str, table: "pd.DataFrame", draws: int = 1000, seed: int = 0) -> np.ndarray:
+def draws_of(
+    metric: str, table: "pd.DataFrame", draws: int = 1000, seed: int = 0, classes: Sequence[str] = ()
+) -> np.ndarray:
     """`metric` of a predictions table in resamples of its patients, [draws]; see bootstrap.
 
-    Retrieval is resampled by query, over the candidates that were there: the ranks stay as they are.
+    Retrieval is resampled by query, over the candidates that were there: the ranks stay as they are. classes: of the
+    scores; MULTI_LABEL needs them.
     """
     if metric in ZERO_SHOT:
         return bootstrap(metric, *unpack(table), draws=draws, seed=seed)
+    if metric == MULTI_LABEL:
+        member, scores, patients = unpack_labels(table, list(classes))
+        return mean_of_known(per_class_draws(aurocs, member, scores, resamples(patients, draws, seed)))
     direction, k = metric.split("_recall_at_")
     queries = table.drop_duplicates("sample_id")
     hits = (queries[f"{direction}_rank"] <= int(k)).to_numpy(dtype=float)
@@ -159,6 +179,14 @@ def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.n
             return mean_of_known(f1.T)
         assert metric == "zero_shot_weighted_f1", metric
         return np.nansum(f1 * total, axis=1) / total.sum(1)
+
+
+def per_class_draws(area: Callable, member: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """aurocs or average_precisions of every class that some units are of and some are not, [classes, draws]."""
+    known = [k for k in range(member.shape[1]) if 0 < member[:, k].sum() < len(member)]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = [area(member[:, k], scores[:, k], weights) for k in known]
+    return np.array(found).reshape(len(known), len(weights))
 
 
 def mean_of_known(draws: "np.ndarray | list[np.ndarray]") -> np.ndarray:

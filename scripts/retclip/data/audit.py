@@ -127,7 +127,10 @@ def _text_warnings(document: dict[str, Any]) -> list[str]:
         kinds = ", ".join(f"{count} of {kind}" for kind, count in wrong["kinds"].items())
         warnings.append(f"{wrong['count']} samples have a text that their labels deny ({kinds}).")
     if document["several_labels"]:
-        warnings.append(f"{document['several_labels']} samples have several labels: they train but are not scored.")
+        warnings.append(
+            f"{document['several_labels']} samples have several labels: they train, and on test they are scored class "
+            "by class (macro AUROC), but the choices on validation leave them out."
+        )
     if document["unlabelled_samples"]:
         warnings.append(f"{document['unlabelled_samples']} samples have no label: they train but are not scored.")
     for name, tokens in document["tokens"].items():

@@ -72,14 +72,14 @@ class Store:
         return self.get_many([key])[0]
 
     def get_many(self, keys: list[str]) -> np.ndarray:
-        """uint8 [len(keys), S, S, 3], decoded into one buffer."""
+        """uint8 [len(keys), S, S, 3], decoded into one buffer. Raises ValueError, naming no key, if one is damaged."""
         self._open()
         size = self._meta["size"]
         batch = np.empty((len(keys), size, size, 3), dtype=np.uint8)
         raw = self._meta["encoding"] == "raw"
         assert self._environment is not None
         with self._environment.begin(buffers=True) as transaction:
-            for row, key in zip(batch, keys, strict=True):
+            for position, (row, key) in enumerate(zip(batch, keys, strict=True)):
                 try:
                     value = transaction.get(key.encode())
                 except lmdb.Error as error:
@@ -89,7 +89,9 @@ class Store:
                 try:
                     row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else decode(value, row)
                 except ValueError:
-                    raise ValueError(f"{self.path}: picture {key} is damaged; delete the file and run again.") from None
+                    # its key is a patient's, whom no log may name
+                    place = f"picture {position + 1} of the {len(keys)} asked for"
+                    raise ValueError(f"{self.path}: {place} is damaged; delete the file and run again.") from None
         return batch
 
     def _open(self) -> None:

@@ -125,31 +125,41 @@ def evaluate(
     return validation_scores(split, features, table), table
 
 
-def predictions(split: Split, features: Features, class_texts: dict[str, torch.Tensor]) -> "pd.DataFrame":
+def predictions(
+    split: Split, features: Features, class_texts: dict[str, torch.Tensor], joined: dict[str, np.ndarray] | None = None
+) -> "pd.DataFrame":
     """One row per scored eye (or patient, where labels are per patient): cosine similarity to each class.
 
-    Columns: sample_id, patient_id, eye, target (class index), score_0 .. score_{C-1}, and the sample's
-    image_to_text_rank and text_to_image_rank. Without any label, one row per sample with target -1.
+    Columns: sample_id, patient_id, eye, target (class index; -1: not scored), score_0 .. score_{C-1}, and the sample's
+    image_to_text_rank and text_to_image_rank. joined: unit -> rows of the split that get a row with target -1.
+    A sample without any other row has one as a patient: every sample is a query of the retrieval scores.
     """
     import pandas as pd
 
     ranks = {f"{name}_rank": values for name, values in retrieval_ranks(features, split.texts["patient"]).items()}
-    tables = []
-    for unit, target in split.targets.items():
-        seen = target >= 0
-        if unit != "patient":
-            seen &= split.present[:, ("left", "right").index(unit)]
-        rows = np.flatnonzero(seen)
-        scores = (features.image[unit][rows] @ class_texts[unit].T).numpy()
+
+    def part(unit: str, rows: np.ndarray, target: np.ndarray) -> "pd.DataFrame":
         table = split.frame.loc[rows, ["sample_id", "patient_id"]].reset_index(drop=True)
-        table["eye"] = unit
-        table["target"] = target[rows]
-        columns = [f"score_{i}" for i in range(len(split.classes))]
-        table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
-        tables.append(table.assign(**{name: values[rows] for name, values in ranks.items()}))
-    if tables:
-        return pd.concat(tables, ignore_index=True)
-    return split.frame[["sample_id", "patient_id"]].assign(eye="patient", target=-1, **ranks)
+        table = table.assign(eye=unit, target=target)
+        if split.classes:
+            scores = (features.image[unit][rows] @ class_texts[unit].T).numpy()
+            columns = [f"score_{k}" for k in range(len(split.classes))]
+            table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
+        return table.assign(**{name: values[rows] for name, values in ranks.items()})
+
+    scored = {unit: np.flatnonzero((target >= 0) & seen(split, unit)) for unit, target in split.targets.items()}
+    parts = [part(unit, rows, split.targets[unit][rows]) for unit, rows in scored.items()]
+    parts += [part(unit, rows, np.full(len(rows), -1)) for unit, rows in (joined or {}).items() if len(rows)]
+    named = {sample for table in parts for sample in table["sample_id"]}
+    others = np.flatnonzero(~split.frame["sample_id"].isin(named))
+    if len(others):
+        parts.append(part("patient", others, np.full(len(others), -1)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def seen(split: Split, unit: str) -> np.ndarray:
+    """Whether each sample has the unit: an eye may be absent; bool [N]."""
+    return np.ones(len(split), dtype=bool) if unit == "patient" else split.present[:, ("left", "right").index(unit)]
 
 
 def no_predictions(classes: int) -> "pd.DataFrame":

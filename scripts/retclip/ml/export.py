@@ -48,15 +48,10 @@ def export_model(
     for name in TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, folder / "text" / name)
-    embed_dim = model.global_feature_mapping.out_features
+    embed_dim, head_depth = model.global_feature_mapping.out_features, (len(model.text_projection) + 1) // 2
     write_json(
         folder / "model.json",
-        {
-            "vision": vision,
-            "image_size": image_size,
-            "embed_dim": embed_dim,
-            "head_depth": (len(model.text_projection) + 1) // 2,
-        },
+        {"vision": vision, "image_size": image_size, "embed_dim": embed_dim, "head_depth": head_depth},
     )
     write_json(
         folder / "preprocessing.json",
@@ -69,13 +64,14 @@ def export_model(
             "image_encoding": data["image_encoding"],
             "context_length": trial["hyperparameters"]["context_length"],
             "long_texts": trial["encoder"]["long_texts"],
+            "precision": trial["hyperparameters"]["precision"],
         },
     )
     write_json(folder / "class_prompts.json", class_prompts)
     if hasattr(model.visual, "class_embedding"):
         torch.save({name: tensor.cpu() for name, tensor in to_retclip(model).items()}, folder / "retclip.pt")
     source = read_json(tokenizer_folder / "source.json")
-    card = model_card(trial, vision, image_size, embed_dim, source, data, val)
+    card = model_card(trial, vision, image_size, embed_dim, head_depth, source, data, val)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
@@ -94,6 +90,7 @@ def model_card(
     vision: dict[str, Any],
     image_size: int,
     embed_dim: int,
+    head_depth: int,
     source: dict[str, Any],
     data: dict[str, Any],
     val: dict[str, Any],
@@ -115,6 +112,8 @@ def model_card(
         scores=_score_rows(val),
         data=_data_sentence(data),
         vision=_vision_code(vision, image_size, embed_dim),
+        text_head=_text_head_code(head_depth),
+        truncation_side="left" if trial["encoder"]["long_texts"] == "tail" else "right",
         size=image_size,
         mean=MEAN,
         std=STD,
@@ -171,6 +170,13 @@ def _vision_code(vision: dict[str, Any], image_size: int, embed_dim: int) -> str
     return f'import open_clip\nvision = open_clip.create_model("{known}", force_image_size={image_size}).visual'
 
 
+def _text_head_code(depth: int) -> str:
+    """The layers of a text head: linear, with a ReLU between two of them."""
+    layers = [f"text_projection.{2 * place}" for place in range(depth)]
+    lines = [f'    token = linear(token, heads["{name}.weight"], heads["{name}.bias"])' for name in layers]
+    return ".relu()\n".join(lines)
+
+
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in state.items() if name.startswith(prefix)}
 
@@ -218,7 +224,7 @@ $vision
 vision.load_state_dict(load_file("vision.safetensors"))
 vision.eval()
 text = BertModel.from_pretrained("text", add_pooling_layer=False).eval()
-tokenizer = AutoTokenizer.from_pretrained("text")
+tokenizer = AutoTokenizer.from_pretrained("text", truncation_side="$truncation_side")
 heads = load_file("heads.safetensors")
 mean, std = torch.tensor($mean).view(3, 1, 1), torch.tensor($std).view(3, 1, 1)
 
@@ -233,8 +239,8 @@ def encode_patient(left, right):  # RGB in [0, 1], [B, 3, $size, $size]; a singl
 def encode_text(sentences):
     batch = tokenizer(sentences, padding=True, truncation=True, max_length=$context_length, return_tensors="pt")
     token = text(batch["input_ids"], attention_mask=batch["attention_mask"]).last_hidden_state[:, 0]
-    hidden = linear(token, heads["text_projection.0.weight"], heads["text_projection.0.bias"]).relu()
-    return normalize(linear(hidden, heads["text_projection.2.weight"], heads["text_projection.2.bias"]), dim=1)
+$text_head
+    return normalize(token, dim=1)
 ```
 
 The left and right views use `left_feature_mapping` with `text_projection_left`, and their right twins.

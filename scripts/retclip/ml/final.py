@@ -1,5 +1,6 @@
 """A model on a split that no choice has seen: its table of predictions, and a linear probe of its features."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,9 +11,10 @@ from retclip.core.evaluation import Probe, Retrieval, choose_thresholds, evaluat
 from retclip.core.prompts import TEMPLATES
 from retclip.ml.assemble import build_model
 from retclip.ml.augment import to_model_input
-from retclip.ml.evaluate import EVALUATION_BATCH, Features, class_features, embed, predictions, retrieval_ranks
+from retclip.ml.evaluate import EVALUATION_BATCH, Features, class_features, embed, predictions, retrieval_ranks, seen
 from retclip.ml.export import load_exported
 from retclip.ml.loader import Split
+from retclip.ml.results import ran_on
 from retclip.ml.text import load_tokenizer
 from retclip.ml.trainer import choose_device, choose_precision
 
@@ -59,6 +61,15 @@ class Reader(NamedTuple):
         )
         return prediction_table(split, features, experts, templates, scales_of(model))
 
+    def provenance(self, fingerprint: dict[str, Any], splits: Iterable[str], code: str) -> dict[str, Any]:
+        """What evaluation.json says of its origin, under the names of metrics.json; splits: those that were read."""
+        return {
+            "trial_sha256": self.trial["sha256"],
+            "seed": self.trial["seed"],
+            **ran_on(self.device, self.precision, code),
+            "data": {name: fingerprint["splits"][name]["sha256"] for name in splits},
+        }
+
 
 def trained_model(trial: dict[str, Any], model_dir: Path, device: str) -> tuple["RetClip", Reader]:
     """An exported model and how it reads. device: auto, cpu or cuda."""
@@ -94,30 +105,25 @@ def prediction_table(
     templates: dict[str, torch.Tensor],
     scales: dict[str, float],
 ) -> "pd.DataFrame":
-    """`predictions` of the split, and rows with target -1 for its units of several labels; with further columns.
+    """`predictions` of the split, units of several labels among them with target -1; with further columns.
 
     experts, templates: unit -> class text features [C, D], of the prompt ensemble and of one sentence a class.
     """
     import pandas as pd
 
-    table = predictions(split, features, experts)
-    if not split.targets:
-        return table.assign(labels="", logit_scale=scales["patient"])
-    ranks = {f"{name}_rank": values for name, values in retrieval_ranks(features, split.texts["patient"]).items()}
-    joined = []
-    for unit in split.targets:
-        rows = np.flatnonzero(split.frame[LABEL_COLUMNS[unit]].str.contains("|", regex=False) & seen(split, unit))
-        part = split.frame.loc[rows, ["sample_id", "patient_id"]].assign(eye=unit, target=-1)
-        scores = (features.image[unit][rows] @ experts[unit].T).numpy()
-        part[[f"score_{k}" for k in range(len(split.classes))]] = scores
-        joined.append(part.assign(**{name: values[rows] for name, values in ranks.items()}))
-    table = pd.concat([table, *(part for part in joined if len(part))], ignore_index=True)
+    several = {
+        unit: np.flatnonzero(split.frame[LABEL_COLUMNS[unit]].str.contains("|", regex=False) & seen(split, unit))
+        for unit in split.targets
+    }
+    table = predictions(split, features, experts, several)
     row = pd.Series(range(len(split)), index=split.frame["sample_id"])[table["sample_id"]].to_numpy()
     labels, similarity = np.full(len(table), "", dtype=object), np.zeros((len(table), len(split.classes)))
-    for unit in split.targets:
+    for unit in table["eye"].unique():
         here = (table["eye"] == unit).to_numpy()
-        labels[here] = split.frame[LABEL_COLUMNS[unit]].to_numpy()[row[here]]
-        similarity[here] = (features.image[unit][row[here]] @ templates[unit].T).numpy()
+        if unit in split.targets:
+            labels[here] = split.frame[LABEL_COLUMNS[unit]].to_numpy()[row[here]]
+        if split.classes:
+            similarity[here] = (features.image[unit][row[here]] @ templates[unit].T).numpy()
     columns = pd.DataFrame(similarity, columns=[f"template_{k}" for k in range(len(split.classes))])
     return pd.concat([table, columns], axis=1).assign(labels=labels, logit_scale=table["eye"].map(scales))
 
@@ -154,10 +160,11 @@ def linear_probe(
     columns: dict[str, np.ndarray] = {}
     for seed in PROBE_SEEDS:
         probe = fitted(strength, _without_a_fifth(y, patients, seed))
-        scores = np.zeros((len(table), classes))
+        scores = np.full((len(table), classes), np.nan)  # of units that it does not know
         for unit in test.targets:
             here = (table["eye"] == unit).to_numpy()
             if here.any():
+                scores[here] = 0.0
                 scores[np.ix_(here, probe.classes_)] = probe.predict_proba(
                     scaler.transform(inputs["test"][unit][row[here]])
                 )
@@ -172,11 +179,12 @@ def evaluate_on_test(
     data_dir: Path,
     fingerprint: dict[str, Any],
     ordered_classes: list[str] | None,
+    code: str,
     tower: bool = False,
 ) -> tuple[dict[str, Any], "pd.DataFrame"]:
     """evaluation.json and predictions.parquet of a model on the test split of the data it was trained on.
 
-    tower: the probe sees the vision tower's own features, before RET-CLIP's heads.
+    code: hash of the evaluation's code. tower: the probe sees the vision tower's own features, before RET-CLIP's heads.
     """
     splits = {name: reader.split(data_dir, name, fingerprint) for name in ("train", "val", "test")}
     features = {name: reader.embed(model, split) for name, split in splits.items()}
@@ -196,7 +204,7 @@ def evaluate_on_test(
         probe,
         ordered_classes,
     )
-    return document, table
+    return {**document, **reader.provenance(fingerprint, splits, code)}, table
 
 
 def evaluate_elsewhere(
@@ -207,9 +215,11 @@ def evaluate_elsewhere(
     prompts: dict[str, list[str]],
     thresholds: dict[str, float],
     ordered_classes: list[str] | None,
+    code: str,
 ) -> tuple[dict[str, Any], "pd.DataFrame"]:
     """evaluation.json and predictions of a model on data from elsewhere, which may have other classes; without a
-    probe, since nothing of it is trained on. thresholds: class -> score, chosen on the model's own val split."""
+    probe, since nothing of it is trained on. thresholds: class -> score, chosen on the model's own val split. code:
+    hash of the evaluation's code."""
     split = reader.split(data_dir, "test", fingerprint)
     features = reader.embed(model, split)
     table = reader.table(model, split, features, prompts)
@@ -222,7 +232,7 @@ def evaluate_elsewhere(
         fingerprint["texts_from_labels"],
         ordered_classes=ordered_classes,
     )
-    return document, table
+    return {**document, **reader.provenance(fingerprint, ["test"], code)}, table
 
 
 def retrieval_of(split: Split, features: Features) -> Retrieval:
@@ -250,11 +260,6 @@ def tower_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, 
         right.append(found[batch["eyes"][1]].cpu().numpy())
     sides = {"left": np.concatenate(left), "right": np.concatenate(right)}
     return {**sides, "patient": np.concatenate([sides["left"], sides["right"]], axis=1)}
-
-
-def seen(split: Split, unit: str) -> np.ndarray:
-    """Whether each sample has the unit: an eye may be absent; bool [N]."""
-    return np.ones(len(split), dtype=bool) if unit == "patient" else split.present[:, ("left", "right").index(unit)]
 
 
 def _labelled(split: Split, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -20,6 +20,7 @@ from retclip.ml.augment import to_model_input
 from retclip.ml.evaluate import class_features
 from retclip.ml.export import load_exported
 from retclip.ml.text import load_tokenizer
+from retclip.ml.trainer import choose_precision
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,13 +101,15 @@ class Predictor:
     """An exported model with its crop, size, single-eye handling and class texts."""
 
     def __init__(self, folder: Path, device: torch.device, precision: str, classes: Path | None = None) -> None:
-        """classes: see read_classes; None takes the model's own. Raises ValueError where the folder is no model."""
+        """precision: fp32, bf16, or auto: that of the model's training. classes: see read_classes; None takes the
+        model's own. Raises ValueError where the folder is no model."""
         self.reading = read_json(folder / "preprocessing.json")
         prompts = read_json(folder / "class_prompts.json") if classes is None else read_classes(classes, folder)
         if not prompts:
             raise ValueError(f"{folder}: the model was trained without classes; name some with --classes.")
         self.model = load_exported(folder).to(device)
-        self.device, self.precision = device, precision
+        self.device = device
+        self.precision = choose_precision(self.reading["precision"] if precision == "auto" else precision, device)
         self.classes = list(prompts)
         tokenize = load_tokenizer(folder / "text", self.reading["long_texts"])
         length = self.reading["context_length"]

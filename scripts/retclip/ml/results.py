@@ -1,4 +1,4 @@
-"""What metrics.json says of a training: its scores, what it cost, and what it ran on."""
+"""What metrics.json says of a training: its scores, what it cost, and what it ran on; the last of evaluations, too."""
 
 import os
 import platform
@@ -41,17 +41,24 @@ def metrics_document(
         "device_seconds": progress.device_seconds * world_size(),
         "peak_memory_bytes": peak_memory_bytes(device),
         "utilization": _utilization(device),
+        **ran_on(device, precision, code),
+        "data": data,
+        "attempts": outcome.attempts,
+        "lost_seconds": outcome.lost_seconds * world_size(),
+        "job": outcome.job,
+        "resumed_from": outcome.resumed_from_epoch,
+    }
+
+
+def ran_on(device: torch.device, precision: str, code: str) -> dict[str, Any]:
+    """What a result was made with: device, precision, versions, code, commit and machine. code: its entry's hash."""
+    return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
         "precision": precision,
         "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
         "code": code,
         "commit": commit(),
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
-        "data": data,
-        "attempts": outcome.attempts,
-        "lost_seconds": outcome.lost_seconds * world_size(),
-        "job": outcome.job,
-        "resumed_from": outcome.resumed_from_epoch,
     }
 
 

@@ -118,7 +118,8 @@ def elsewhere(run: RunFolder) -> list[str]:
 
 
 def _few_cases(run: RunFolder) -> list[str]:
-    rows = run.winners(run.search_encoder)[0].evaluation["per_class"]
+    evaluation = run.winners(run.search_encoder)[0].evaluation
+    rows = evaluation["multi_label"]["classes"] if evaluation["multi_label"] else evaluation["per_class"]
     present = [row for row in rows if row["count"]]
     absent = [row["class"] for row in rows if not row["count"]]
     few = [row for row in present if row["count"] < FEW_CASES]

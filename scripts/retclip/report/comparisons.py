@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retclip.core.scores import ZERO_SHOT, draws_of
+from retclip.core.scores import MULTI_LABEL, ZERO_SHOT, draws_of
 from retclip.report.inputs import Final
 
 INTERVAL = (0.025, 0.975)
@@ -63,12 +63,19 @@ def holm(differences: dict[str, Estimate]) -> list[str]:
 
 def value_of(final: Final, metric: str) -> float | None:
     """The score on test of one training; None where the data cannot give it."""
+    if metric == MULTI_LABEL:
+        return (final.evaluation["multi_label"] or {}).get("macro_auroc", {}).get("value")
     part = "zero_shot" if metric in ZERO_SHOT else "retrieval"
     return final.evaluation[part].get(metric, {}).get("value")
 
 
 def _draws(finals: list[Final], metric: str) -> np.ndarray:
-    return np.mean([draws_of(metric, final.predictions) for final in finals], axis=0)
+    def draws(final: Final) -> np.ndarray:
+        # the one metric that reads the labels' names has to know which class each score is of
+        classes = final.evaluation["confusion"]["classes"] if metric == MULTI_LABEL else ()
+        return draws_of(metric, final.predictions, classes=classes)
+
+    return np.mean([draws(final) for final in finals], axis=0)
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:

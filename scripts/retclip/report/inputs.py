@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from retclip.core.config import HYPERPARAMETERS, Config
 from retclip.core.files import canonical_json, read_json
 from retclip.core.model_looks import read_looks
-from retclip.core.scores import ZERO_SHOT
+from retclip.core.scores import MULTI_LABEL, ZERO_SHOT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,8 +94,10 @@ class RunFolder:
 
     @property
     def test_metric(self) -> str:
-        """What models are compared by on test: the metric of the choice where that is zero-shot, or where there
-        is nothing else because nothing is labelled."""
+        """What models are compared by on test: where units have several labels, a metric that knows them; else the
+        metric of the choice where that is zero-shot, or where there is nothing else because nothing is labelled."""
+        if any(final.evaluation.get("multi_label") for final in self.finals):
+            return MULTI_LABEL
         unlabelled = self.fingerprint is not None and self.fingerprint["label_level"] == "none"
         return self.metric if self.metric in ZERO_SHOT or unlabelled else "zero_shot_balanced_accuracy"
 

@@ -130,7 +130,7 @@ def external(run: RunFolder) -> Table:
         ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in documents], [0.0] * len(documents)),
     ]
     views = [view for view in views if any(value and value["value"] is not None for value in view[1])]
-    heads = ["data from elsewhere", "winner", "samples", "patients", "with one label"]
+    heads = ["data from elsewhere", "winner", "samples", "patients", "scored"]
     rows = []
     for position, one in enumerate(run.external):
         counts = one.evaluation["counts"]

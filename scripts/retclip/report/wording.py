@@ -10,6 +10,7 @@ METRIC_NAMES = {
     "zero_shot_weighted_f1": "weighted F1",
     "zero_shot_macro_auroc": "macro AUROC",
     "zero_shot_mean_average_precision": "mean average precision",
+    "multi_label_macro_auroc": "macro AUROC over all labels",
     **{
         f"{source}_to_{target}_recall_at_{k}": f"{source}-to-{target} recall@{k}"
         for source, target in (("image", "text"), ("text", "image"))
