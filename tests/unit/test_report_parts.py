@@ -12,7 +12,7 @@ import pytest
 import yaml
 from running import REPOSITORY, merged
 
-from retclip.report import answer, cautions, privacy, stability, wording
+from retclip.report import answer, cautions, page, privacy, stability, wording
 from retclip.report.inputs import Final, RunFolder
 
 
@@ -118,6 +118,32 @@ def test_no_path_of_a_private_run_is_told():
     assert told["evaluation"]["external_tests"]["clinic"]["source"] == "odir"
     config["model"]["vision"]["weights"] = "openai"
     assert privacy.without_paths(config)["model"]["vision"]["weights"] == "openai"
+
+
+def laid_over(base: dict, overlay: dict) -> dict:
+    """As Snakemake merges config files."""
+    return {**base, **{
+        key: laid_over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in overlay.items()
+    }}  # fmt: skip
+
+
+def without_nulls(config: dict) -> dict:
+    return {key: without_nulls(value) if isinstance(value, dict) else value
+            for key, value in config.items() if value is not None}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [(), ("demo",), ("demo", "wide")])
+def test_the_config_on_the_page_gives_the_run_again(names):
+    """Keys that an overlay had deleted stay deleted, and a relative path stays relative."""
+    base = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    recorded = without_nulls(merged(*names))
+    del recorded["tracking"]
+    recorded["data"]["class_map"] = "config/own.yaml"
+    overlay = yaml.safe_load(page.overlay_text(recorded))
+    again = without_nulls(laid_over(base, overlay))
+    assert {key: value for key, value in again.items() if key != "tracking"} == recorded
+    assert again["tracking"] == base["tracking"]
 
 
 def numbers(text: str, statement: str) -> set[int]:

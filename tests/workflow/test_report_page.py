@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
+
+from retclip.report.page import overlay_text
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -161,6 +164,13 @@ def test_every_figure_and_table_is_a_file_too(page):
     assert results["answer"] in re.sub(r"\s+", " ", (folder / "summary.md").read_text())
     cited = set(re.findall(r"@(\w+)", (folder / "methods.md").read_text()))
     assert cited <= set(re.findall(r"@\w+\{(\w+),", (folder / "references.bib").read_text()))
+
+
+def test_the_page_has_the_config_that_gives_the_run_again(small_run, page):
+    """What test_report_parts lays over config.yaml stands on the page, with no path made absolute."""
+    config = json.loads((small_run / "results/small/run.json").read_text())["config"]
+    shown = html.unescape(re.search(r'<pre id="config">(.*?)</pre>', page.read_text(), re.DOTALL)[1])
+    assert yaml.safe_load(shown) == yaml.safe_load(overlay_text(config))
 
 
 def test_no_request_leaves_and_nothing_complains(page, tmp_path):

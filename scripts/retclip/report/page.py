@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.config import Config
 from retclip.core.files import atomic, write_csv, write_json
+from retclip.core.recorded import with_nulls
 from retclip.report import wording
 from retclip.report.answer import answer, tiles, verdict
 from retclip.report.cautions import elsewhere, limits, warnings
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+# what every overlay is laid over
+BASE_CONFIG = Path(__file__).resolve().parents[3] / "config/config.yaml"
 # id, title, and the template of each section; one that has nothing to say yet is left out of an interim page
 SECTIONS = (
     ("asked", "What was asked"),
@@ -103,7 +106,6 @@ def _write_tables(tables: dict[str, Captioned], folder: Path) -> None:
 
 def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
     """The variables of all templates."""
-    import yaml
     from markupsafe import Markup
 
     private = run.config["privacy"]["private"]
@@ -139,8 +141,16 @@ def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
         "metric": wording.metric_name(run.metric),
         "test_metric": wording.metric_name(run.test_metric),
         "config": config,
-        "config_text": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
+        "overlay": overlay_text(config),
     }
+
+
+def overlay_text(config: Config) -> str:
+    """The YAML that gives `config` again when it is laid over config.yaml; paths as the record has them."""
+    import yaml
+
+    base = yaml.safe_load(BASE_CONFIG.read_text(encoding="utf-8"))
+    return yaml.safe_dump(with_nulls(config, base), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _of_methods(run: RunFolder, config: Config) -> dict[str, Any]:
