@@ -12,7 +12,8 @@ import pytest
 import yaml
 from running import REPOSITORY, merged
 
-from retclip.report import answer, cautions, page, privacy, stability, wording
+from retclip.core import scores
+from retclip.report import answer, cautions, comparisons, page, privacy, stability, wording
 from retclip.report.inputs import Final, RunFolder
 
 
@@ -50,7 +51,7 @@ def test_a_score_is_said_in_three_decimals(value, said):
 METRIC = "zero_shot_balanced_accuracy"
 
 
-def final(kind: str, right: float) -> Final:
+def final(kind: str, right: float, seed: int = 1) -> Final:
     """One of two classes for 60 patients, the first `right` of whom are named rightly."""
     target = np.arange(60) % 2
     hit = np.arange(60) < 60 * right
@@ -58,7 +59,7 @@ def final(kind: str, right: float) -> Final:
     table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(60)], "target": target,
                           "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
     evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {}}
-    trial = {"trial": {"text_encoder": "pubmedbert"}}
+    trial = {"trial": {"text_encoder": "pubmedbert", "seed": seed}}
     return Final(kind, trial, None, None, kind=kind, evaluation=evaluation, predictions=table)
 
 
@@ -87,6 +88,61 @@ def test_a_winner_below_chance_has_learned_nothing():
         "the winner's interval on test lies below chance (0.500)"
     )
     assert "reaches down to chance" in answer.verdict(run_of(final("winner", 0.5))).reason
+
+
+def slow_draws(first: list[Final], second: list[Final], paired: bool) -> np.ndarray:
+    """The difference of mean balanced accuracies over patients and seeds, one draw at a time."""
+    generator = np.random.default_rng(11)
+
+    def mean(finals: list[Final], seeds: np.ndarray, patients: np.ndarray) -> float:
+        scores = []
+        for position in seeds:
+            table = finals[position].predictions.iloc[patients]
+            right = (table["score_1"] > table["score_0"]) == (table["target"] == 1)
+            scores.append(right.groupby(table["target"]).mean().mean())
+        return float(np.mean(scores))
+
+    found = []
+    for _ in range(600):
+        patients = generator.integers(60, size=60)
+        seeds = generator.integers(len(first), size=len(first))
+        others = seeds if paired else generator.integers(len(second), size=len(second))
+        found.append(mean(first, seeds, patients) - mean(second, others, patients))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("seeds", [(1, 2, 3), (4, 5, 6), (1, 2)])
+def test_intervals_of_several_seeds_hold_their_spread(seeds):
+    """Trainings of equal seeds are drawn together, others on their own."""
+    winners = [final("winner", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
+    defaults = [final("baseline", right, seed) for right, seed in zip((0.3, 0.5, 0.6), seeds, strict=False)]
+    gap = comparisons.difference(winners, defaults, METRIC)
+    slow = slow_draws(winners, defaults, paired=seeds == (1, 2, 3))
+    assert gap.standard_error == pytest.approx(slow.std(), rel=0.1)
+    # three seeds have few means, between which the ends of an interval jump
+    assert [gap.low, gap.high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.06)
+    assert gap == comparisons.difference(winners, defaults, METRIC)
+    patients_alone = np.mean([scores.draws_of(METRIC, one.predictions) for one in winners], axis=0)
+    assert comparisons.score(winners, METRIC).standard_error > 1.2 * patients_alone.std()
+
+
+def test_one_seed_is_drawn_over_patients_alone():
+    winner, default = final("winner", 0.9), final("baseline", 0.4)
+    draws = scores.draws_of(METRIC, winner.predictions) - scores.draws_of(METRIC, default.predictions)
+    gap = comparisons.difference([winner], [default], METRIC)
+    assert [gap.low, gap.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
+    run = run_of(*(final(kind, right, seed) for kind, right in (("winner", 0.95), ("baseline", 0.4))
+                   for seed in range(seeds)))  # fmt: skip
+    run.decisions["best"] = {"id": "c0"}
+    gap = comparisons.difference(run.winners("pubmedbert"), run.baselines(), METRIC)
+    said = answer._gain(run, gap)
+    assert "a real difference" in said
+    assert ("between these two trainings; one seed each says nothing of other seeds" in said) == (seeds == 1)
+    assert ("patients and seeds" in said) == (seeds == 2)
 
 
 def test_classes_that_no_training_has_seen_are_named():

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from retclip.report import figures_data, figures_result, figures_search
 from retclip.report.inputs import RunFolder
-from retclip.report.wording import metric_name
+from retclip.report.wording import drawn, metric_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Drawing(NamedTuple):
-    """caption: with {metric} (of the choice, on validation), {test_metric} and {encoder} to be filled in."""
+    """caption: with {metric} (of the choice, on validation), {test_metric}, {encoder} and {drawn} (what intervals are
+    drawn over) to be filled in."""
 
     draw: Callable[[RunFolder], "Figure"]
     caption: str
@@ -34,12 +35,12 @@ def _searched(stage: str) -> Callable[[RunFolder], bool]:
 FIGURES = {
     "answer": Drawing(
         figures_result.answer,
-        "What each recipe scores on test: {test_metric}, with 95 % intervals over patients.",
+        "What each recipe scores on test: {test_metric}, with 95 % intervals over {drawn}.",
         _decided,
     ),
     "differences": Drawing(
         figures_result.differences,
-        "Differences on test, paired over patients, with 95 % intervals; one whose interval crosses nought, in grey, "
+        "Differences on test, paired, with 95 % intervals over {drawn}; one whose interval crosses nought, in grey, "
         "may be no difference at all.",
         _decided,
     ),
@@ -98,7 +99,8 @@ FIGURES = {
     ),
     "encoders": Drawing(
         figures_result.encoders,
-        "Zero-shot {test_metric} on test of the winner's recipe with each text encoder.",
+        "Zero-shot {test_metric} on test of the winner's recipe with each text encoder, with 95 % intervals over "
+        "{drawn}.",
         lambda run: bool(run.encoders),
     ),
     "per_class": Drawing(
@@ -138,5 +140,6 @@ def captions(run: RunFolder) -> dict[str, str]:
         "metric": metric_name(run.metric),
         "test_metric": metric_name(run.test_metric),
         "encoder": run.search_encoder,
+        "drawn": drawn(run.seeds_each),
     }
     return {name: entry.caption.format(**words) for name, entry in FIGURES.items() if entry.is_ready(run)}

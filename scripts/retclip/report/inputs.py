@@ -156,6 +156,12 @@ class RunFolder:
         }
 
     @property
+    def seeds_each(self) -> int:
+        """How many final trainings each recipe and text encoder has at least, which differ in the seed alone."""
+        groups = [self.baselines(), *(self.winners(encoder) for encoder in self.encoders)]
+        return min((len(group) for group in groups if group), default=1)
+
+    @property
     def search_encoder(self) -> str:
         """The text encoder that the search tuned with; the baseline is trained with it, too."""
         return self.config["model"]["search_encoder"]

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from retclip.report import tables_data, tables_result, tables_run, tables_search
+from retclip.report import tables_data, tables_result, tables_run, tables_search, wording
 from retclip.report.cells import Table
 from retclip.report.inputs import RunFolder
 from retclip.report.wording import STAGE_NAMES
@@ -43,11 +43,12 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
         )
     if run.searched.get("confirm"):
         found["seeds"] = Captioned("The finalists by fresh seed, on validation", tables_search.seeds(run))
+    over = f"95 % intervals over {wording.drawn(run.seeds_each)}"
     if run.is_decided:
         found |= {
             "recipe": Captioned("The recipe; what tuning changed is set off", tables_search.recipe(run)),
             "winner_vs_default": Captioned(
-                "Every score on test that these data can give, with 95 % intervals",
+                f"Every score on test that these data can give, with {over}",
                 tables_result.winner_vs_default(run),
             ),
             "per_class": Captioned(
@@ -67,11 +68,14 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
             )
         if run.ablations():
             found["one_factor"] = Captioned(
-                "One value at a time: the default config with one of the winner's values, against the default config",
+                "One value at a time: the default config with one of the winner's values, against the default config; "
+                "one training each, so that other seeds may differ by more",
                 tables_result.one_factor(run),
             )
         if run.recommendation is not None:
-            found["encoders"] = Captioned("The winner's recipe with each text encoder", tables_result.encoders(run))
+            found["encoders"] = Captioned(
+                f"The winner's recipe with each text encoder, with {over}", tables_result.encoders(run)
+            )
     if any(run.trainings().values()):
         found |= {
             "trials": Captioned("Every training of the run", tables_search.trials(run)),

@@ -60,6 +60,11 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{score(low)} to {score(high)}"
 
 
+def drawn(seeds: int) -> str:
+    """What intervals of models with so many trainings each are drawn over."""
+    return "patients (one training each: other seeds may differ by more)" if seeds == 1 else "patients and seeds"
+
+
 def setting(value: Any) -> str:
     """A hyperparameter's value: 0.003 and 5e-06 as they are written in a config."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
