@@ -5,7 +5,7 @@ from retclip.report import wording
 from retclip.report.comparisons import difference, score
 from retclip.report.inputs import RunFolder
 
-# A recall from fewer cases moves by a tenth or more with one of them.
+# A recall from fewer patients moves by a tenth or more with one of them.
 FEW_CASES = 10
 # A true difference of so many standard errors is found at the 5 % level in 80 % of studies: 1.96 + 0.84.
 DETECTABLE = 2.8
@@ -144,14 +144,14 @@ def _few_cases(run: RunFolder) -> list[str]:
     rows = run.winners(run.search_encoder)[0].evaluation["per_class"]
     present = [row for row in rows if row["count"]]
     absent = [row["class"] for row in rows if not row["count"]]
-    few = [row for row in present if row["count"] < FEW_CASES]
+    few = [row for row in present if row["patients"] < FEW_CASES]
     said = []
     if few:
         which = "this class alone, which has" if len(few) == 1 else "these classes alone, which have"
-        named = ", ".join(f"{row['class']} ({row['count']})" for row in few)
         said.append(
-            f"Cannot be said: anything about {which} fewer than {FEW_CASES} test samples, so that one more or less "
-            f"moves the recall by a tenth or more: {named}."
+            f"Cannot be said: anything about {which} fewer than {FEW_CASES} test patients, so that one more or less "
+            f"moves the recall by about a tenth or more: {', '.join(small_classes(run))}. A bootstrap sample that "
+            "holds nobody of a class leaves it out of the mean, so that intervals are less sure than they look."
         )
         if run.test_metric == "zero_shot_balanced_accuracy":
             said.append(
@@ -161,5 +161,11 @@ def _few_cases(run: RunFolder) -> list[str]:
     if absent:
         said.append(f"Cannot be said: anything about {', '.join(absent)}; the test split has none.")
     if not few and not absent:
-        said.append(f"Every class has at least {min(row['count'] for row in rows)} test samples.")
+        said.append(f"Every class has at least {min(row['patients'] for row in rows)} test patients.")
     return said
+
+
+def small_classes(run: RunFolder) -> list[str]:
+    """The classes of few test patients, with how many each has."""
+    rows = run.winners(run.search_encoder)[0].evaluation["per_class"]
+    return [f"{row['class']} ({row['patients']})" for row in rows if 0 < row["patients"] < FEW_CASES]
