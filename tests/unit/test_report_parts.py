@@ -13,7 +13,7 @@ import yaml
 from running import REPOSITORY, merged
 
 from retclip.core import scores
-from retclip.report import answer, cautions, comparisons, page, privacy, stability, wording
+from retclip.report import answer, cautions, comparisons, methods, page, privacy, stability, wording
 from retclip.report.inputs import Final, RunFolder
 
 
@@ -143,6 +143,57 @@ def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
     assert "a real difference" in said
     assert ("between these two trainings; one seed each says nothing of other seeds" in said) == (seeds == 1)
     assert ("patients and seeds" in said) == (seeds == 2)
+
+
+def test_few_cases_are_patients_not_eyes():
+    """Nine patients with two eyes each are few; the page and methods.md name their class."""
+    rows = [{"class": "Healthy", "count": 40, "patients": 25}, {"class": "Drusen", "count": 18, "patients": 9}]
+    run = run_of(final("winner", 0.9))
+    run.finals[0].evaluation["per_class"] = rows
+    assert cautions.small_classes(run) == ["Drusen (9)"]
+    said = " ".join(cautions._few_cases(run))
+    assert "fewer than 10 test patients" in said
+    assert "Drusen (9). A bootstrap sample that holds nobody of a class leaves it out of the mean" in said
+    rows[1]["patients"] = 10
+    assert cautions._few_cases(run) == ["Every class has at least 10 test patients."]
+
+
+def test_what_was_opened_on_test_is_named():
+    run = run_of(final("winner", 0.9, 1), final("winner", 0.9, 2), final("baseline", 0.4), final("control", 0.5))
+    run.initial = {}
+    assert run.opened == {"winner": 2, "baseline": 1, "control": 1, "initial": 1}
+    said = wording.openings(run.opened)
+    assert said.startswith("The test split was opened for 5 models: 2 of the winner's recipe")
+    assert "1 of the untouched initial weights" in said
+    assert "cannot be seen" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"source": "demo"}, "pre-trained for the demo"),
+        ({"source": "google-bert/bert-base-uncased", "revision": "0123abc"},
+         "weights of google-bert/bert-base-uncased, revision 0123abc [@devlin2019bert]"),
+        ({"source": "dmis-lab/biobert-base-cased-v1.1"}, "[@lee2020biobert]"),
+        ({"source": "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"}, "[@gu2021pubmedbert]"),
+        ({"source": "own/bert", "from_checkpoint": True}, "weights of the image tower's checkpoint"),
+    ],
+)  # fmt: skip
+def test_the_methods_say_where_a_text_tower_is_from(source, said):
+    assert said in methods._text_tower("mine", source)
+
+
+def test_the_methods_credit_clip_only_where_its_weights_were_taken():
+    assert methods._vision_weights(None) == "random initial weights"
+    assert "radford2021clip" in methods._vision_weights("openai")
+    assert "radford2021clip" not in methods._vision_weights("laion2b_s34b_b88k")
+
+
+def test_split_fractions_are_said_where_the_tool_may_have_split():
+    data = {"source": "manifest", "test_fraction": 0.2, "val_fraction": 0.1}
+    assert "where they say nothing, 20.0% into test" in methods._how_split(data)
+    assert "20.0%" not in methods._how_split({**data, "test_manifest": "test.csv"})
+    assert methods._how_split({**data, "source": "demo"}).startswith("20.0% into test and 10.0% of the rest")
 
 
 def test_classes_that_no_training_has_seen_are_named():

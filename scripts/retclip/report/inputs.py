@@ -115,8 +115,18 @@ class RunFolder:
 
     @property
     def test_openings(self) -> int:
-        """How many evaluations have read the test split: one for each final model, and the initial weights."""
-        return len(self.finals) + (self.initial is not None)
+        """How many models were evaluated on test, as far as their files tell: see opened."""
+        return sum(self.opened.values())
+
+    @property
+    def opened(self) -> dict[str, int]:
+        """What was evaluated on test -> how many models: final trainings by kind, and the initial weights.
+
+        Each has one file; an evaluation that was run again has replaced its file and cannot be seen.
+        """
+        kinds = [final.kind for final in self.finals]
+        found = {kind: kinds.count(kind) for kind in ("winner", *KINDS)} | {"initial": int(self.initial is not None)}
+        return {kind: number for kind, number in found.items() if number}
 
     def trainings(self) -> dict[str, Sequence[Training]]:
         """Stage -> all its trainings, in the order of the stages."""

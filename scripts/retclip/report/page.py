@@ -16,6 +16,7 @@ from retclip.report.figures import FIGURES, captions
 from retclip.report.inputs import RunFolder
 from retclip.report.interactive import interactive_plots, plotting_script
 from retclip.report.looks import examples
+from retclip.report.methods import methods
 from retclip.report.privacy import without_paths
 from retclip.report.progress import eta, stages, still_to_come
 from retclip.report.stability import choices_by_one_seed
@@ -133,8 +134,8 @@ def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
         "eta": eta(run),
         "one_seed": choices_by_one_seed(run),
         "checklist": checklist(run),
-        **(_of_methods(run, config) if run.is_decided else {}),
-        "openings": run.test_openings,
+        **(methods(run, config) if run.is_decided else {}),
+        "openings": wording.openings(run.opened),
         "examples": [] if private else examples(run.looks),
         "run": run,
         "wording": wording,
@@ -151,19 +152,6 @@ def overlay_text(config: Config) -> str:
 
     base = yaml.safe_load(BASE_CONFIG.read_text(encoding="utf-8"))
     return yaml.safe_dump(with_nulls(config, base), sort_keys=False, allow_unicode=True, width=100)
-
-
-def _of_methods(run: RunFolder, config: Config) -> dict[str, Any]:
-    """What methods.md says of data and model."""
-    splits = run.audit["splits"] if run.audit else {}
-    vision = config["model"]["vision"]
-    sizes = ", ".join(f"{key} {value}" for key, value in vision.items())
-    return {
-        "everyone": f"{sum(split['patients'] for split in splits.values()):,}",
-        "split_sizes": ", ".join(f"{split['patients']:,} {name}" for name, split in splits.items()),
-        "vision": vision.get("architecture", sizes),
-        "winner": run.winners(run.search_encoder)[0].trial["hyperparameters"],
-    }
 
 
 def _has_content(run: RunFolder, parts: Parts, section: str) -> bool:
