@@ -13,7 +13,7 @@ import yaml
 from running import REPOSITORY, merged
 
 from retclip.core import scores
-from retclip.report import answer, cautions, comparisons, methods, page, privacy, stability, wording
+from retclip.report import answer, cautions, checklist, comparisons, figures, methods, page, privacy, stability, wording
 from retclip.report.inputs import Final, RunFolder
 
 
@@ -145,6 +145,14 @@ def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
     assert ("patients and seeds" in said) == (seeds == 2)
 
 
+def test_what_shows_one_training_of_several_names_its_seed():
+    several = run_of(*(final(kind, 0.9, seed) for seed in (7, 8) for kind in ("winner", "baseline")))
+    named = {name for name, entry in figures.FIGURES.items() if "{seed}" in entry.caption}
+    assert named == {"per_class", "calibration", "confusion_winner", "confusion_baseline", "embedding"}
+    assert several.shown_seed == " (seed 7, the first of 2)"
+    assert run_of(final("winner", 0.9)).shown_seed == ""
+
+
 def test_few_cases_are_patients_not_eyes():
     """Nine patients with two eyes each are few; the page and methods.md name their class."""
     rows = [{"class": "Healthy", "count": 40, "patients": 25}, {"class": "Drusen", "count": 18, "patients": 9}]
@@ -270,6 +278,17 @@ def test_the_checklist_has_every_item_and_real_sections():
     assert numbers(where, "TRIPOD+AI") == set(range(1, 28))
     assert numbers(where, "CLAIM") == set(range(1, 45))
     assert {anchor for *_, anchor in entries if anchor} <= {"answer", *(name for name, _ in SECTIONS)}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_the_checklist_claims_no_looks_that_were_not_made(private):
+    run = run_of(final("winner", 0.9))
+    run.config["privacy"]["private"], run.config["final"]["seeds"] = private, 1
+    run.finals[0].evaluation["subgroups"] = []
+    answers = {entry.where: entry for entry in checklist.checklist(run)}
+    assert answers["CLAIM 31"].answer == "none was made"
+    assert answers["CLAIM 31"].anchor is None
+    assert answers["CLAIM 30"].answer.endswith("resamples and 1 final seed")
 
 
 def test_figures_of_the_rule_are_those_that_are_drawn():

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 class Drawing(NamedTuple):
-    """caption: with {metric} (of the choice, on validation), {test_metric}, {encoder} and {drawn} (what intervals are
-    drawn over) to be filled in."""
+    """caption: with {metric} (of the choice, on validation), {test_metric}, {encoder}, {drawn} (what intervals are
+    drawn over) and {seed} (which one is shown) to be filled in."""
 
     draw: Callable[[RunFolder], "Figure"]
     caption: str
@@ -104,26 +104,27 @@ FIGURES = {
         lambda run: bool(run.encoders),
     ),
     "per_class": Drawing(
-        figures_result.per_class, "Recall of each class on test, the winner with {encoder} and the default config.",
+        figures_result.per_class,
+        "Recall of each class on test, the winner with {encoder} and the default config{seed}.",
         _decided,
     ),
     "calibration": Drawing(
         figures_result.calibration,
-        "Confidence and truth on test: below the diagonal, a model is less often right than it is sure. Larger points "
-        "have more samples.",
+        "Confidence and truth on test{seed}: below the diagonal, a model is less often right than it is sure. Larger "
+        "points have more samples.",
         _decided,
     ),
     "confusion_winner": Drawing(
         figures_result.confusion_winner,
-        "The winner: rows are true classes, cells are counts, shades are shares of the row.",
+        "The winner{seed}: rows are true classes, cells are counts, shades are shares of the row.",
         _decided,
     ),
     "confusion_baseline": Drawing(
-        figures_result.confusion_baseline, "The default config, read in the same way.", _decided
+        figures_result.confusion_baseline, "The default config{seed}, read in the same way.", _decided
     ),
     "embedding": Drawing(
         figures_result.embedding,
-        "The winner's image features of test patients, a dot a patient. Near means alike; far means little.",
+        "The winner's image features of test patients{seed}, a dot a patient. Near means alike; far means little.",
         lambda run: run.looks is not None,
     ),
     "cost": Drawing(
@@ -141,5 +142,6 @@ def captions(run: RunFolder) -> dict[str, str]:
         "test_metric": metric_name(run.test_metric),
         "encoder": run.search_encoder,
         "drawn": drawn(run.seeds_each),
+        "seed": run.shown_seed,
     }
     return {name: entry.caption.format(**words) for name, entry in FIGURES.items() if entry.is_ready(run)}

@@ -172,6 +172,12 @@ class RunFolder:
         return min((len(group) for group in groups if group), default=1)
 
     @property
+    def shown_seed(self) -> str:
+        """Behind what shows one training of each model: which seed it has, where there are several."""
+        winners = self.winners(self.search_encoder)
+        return f" (seed {winners[0].trial['seed']}, the first of {len(winners)})" if len(winners) > 1 else ""
+
+    @property
     def search_encoder(self) -> str:
         """The text encoder that the search tuned with; the baseline is trained with it, too."""
         return self.config["model"]["search_encoder"]

@@ -52,15 +52,17 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
                 tables_result.winner_vs_default(run),
             ),
             "per_class": Captioned(
-                f"The winner with {run.search_encoder}, per class on test; sensitivity and specificity at "
-                "the threshold that is best on validation",
+                f"The winner with {run.search_encoder}{run.shown_seed}, per class on test; sensitivity and specificity "
+                "at the threshold that is best on validation",
                 tables_result.per_class(run),
             ),
-            "other_views": Captioned("The same models seen otherwise, on test", tables_result.other_views(run)),
+            "other_views": Captioned(
+                f"The same models seen otherwise, on test{run.shown_seed}", tables_result.other_views(run)
+            ),
         }
         groups = tables_result.subgroups(run)
         if groups.rows:
-            found["subgroups"] = Captioned("The winner in groups of test patients", groups)
+            found["subgroups"] = Captioned(f"The winner in groups of test patients{run.shown_seed}", groups)
         if run.external:
             found["external"] = Captioned(
                 "The winners on data from elsewhere, with 95 % intervals over the patients there",
@@ -69,7 +71,7 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
         if run.ablations():
             found["one_factor"] = Captioned(
                 "One value at a time: the default config with one of the winner's values, against the default config; "
-                "one training each, so that other seeds may differ by more",
+                "each single value in one training, so that other seeds may differ by more",
                 tables_result.one_factor(run),
             )
         if run.recommendation is not None:
