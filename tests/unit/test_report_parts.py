@@ -12,8 +12,8 @@ import pytest
 import yaml
 from running import REPOSITORY, merged
 
-from retclip.core import evaluation
-from retclip.report import answer, cautions, comparisons, privacy, stability, wording
+from retclip.core import evaluation, scores
+from retclip.report import answer, cautions, checklist, comparisons, figures, methods, page, privacy, stability, wording
 from retclip.report.inputs import Final, RunFolder
 
 
@@ -51,7 +51,7 @@ def test_a_score_is_said_in_three_decimals(value, said):
 METRIC = "zero_shot_balanced_accuracy"
 
 
-def final(kind: str, right: float) -> Final:
+def final(kind: str, right: float, seed: int = 1) -> Final:
     """One of two classes for 60 patients, the first `right` of whom are named rightly."""
     target = np.arange(60) % 2
     hit = np.arange(60) < 60 * right
@@ -59,7 +59,7 @@ def final(kind: str, right: float) -> Final:
     table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(60)], "target": target,
                           "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
     evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {}}
-    trial = {"trial": {"text_encoder": "pubmedbert"}}
+    trial = {"trial": {"text_encoder": "pubmedbert", "seed": seed}}
     return Final(kind, trial, None, None, kind=kind, evaluation=evaluation, predictions=table)
 
 
@@ -88,6 +88,120 @@ def test_a_winner_below_chance_has_learned_nothing():
         "the winner's interval on test lies below chance (0.500)"
     )
     assert "reaches down to chance" in answer.verdict(run_of(final("winner", 0.5))).reason
+
+
+def slow_draws(first: list[Final], second: list[Final], paired: bool) -> np.ndarray:
+    """The difference of mean balanced accuracies over patients and seeds, one draw at a time."""
+    generator = np.random.default_rng(11)
+
+    def mean(finals: list[Final], seeds: np.ndarray, patients: np.ndarray) -> float:
+        scores = []
+        for position in seeds:
+            table = finals[position].predictions.iloc[patients]
+            right = (table["score_1"] > table["score_0"]) == (table["target"] == 1)
+            scores.append(right.groupby(table["target"]).mean().mean())
+        return float(np.mean(scores))
+
+    found = []
+    for _ in range(600):
+        patients = generator.integers(60, size=60)
+        seeds = generator.integers(len(first), size=len(first))
+        others = seeds if paired else generator.integers(len(second), size=len(second))
+        found.append(mean(first, seeds, patients) - mean(second, others, patients))
+    return np.array(found)
+
+
+@pytest.mark.parametrize("seeds", [(1, 2, 3), (4, 5, 6), (1, 2)])
+def test_intervals_of_several_seeds_hold_their_spread(seeds):
+    """Trainings of equal seeds are drawn together, others on their own."""
+    winners = [final("winner", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
+    defaults = [final("baseline", right, seed) for right, seed in zip((0.3, 0.5, 0.6), seeds, strict=False)]
+    gap = comparisons.difference(winners, defaults, METRIC)
+    slow = slow_draws(winners, defaults, paired=seeds == (1, 2, 3))
+    assert gap.standard_error == pytest.approx(slow.std(), rel=0.1)
+    # three seeds have few means, between which the ends of an interval jump
+    assert [gap.low, gap.high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.06)
+    assert gap == comparisons.difference(winners, defaults, METRIC)
+    patients_alone = np.mean([scores.draws_of(METRIC, one.predictions) for one in winners], axis=0)
+    assert comparisons.score(winners, METRIC).standard_error > 1.2 * patients_alone.std()
+
+
+def test_one_seed_is_drawn_over_patients_alone():
+    winner, default = final("winner", 0.9), final("baseline", 0.4)
+    draws = scores.draws_of(METRIC, winner.predictions) - scores.draws_of(METRIC, default.predictions)
+    gap = comparisons.difference([winner], [default], METRIC)
+    assert [gap.low, gap.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]))
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
+    run = run_of(*(final(kind, right, seed) for kind, right in (("winner", 0.95), ("baseline", 0.4))
+                   for seed in range(seeds)))  # fmt: skip
+    run.decisions["best"] = {"id": "c0"}
+    gap = comparisons.difference(run.winners("pubmedbert"), run.baselines(), METRIC)
+    said = answer._gain(run, gap)
+    assert "a real difference" in said
+    assert ("between these two trainings; one seed each says nothing of other seeds" in said) == (seeds == 1)
+    assert ("patients and seeds" in said) == (seeds == 2)
+
+
+def test_what_shows_one_training_of_several_names_its_seed():
+    several = run_of(*(final(kind, 0.9, seed) for seed in (7, 8) for kind in ("winner", "baseline")))
+    named = {name for name, entry in figures.FIGURES.items() if "{seed}" in entry.caption}
+    assert named == {"per_class", "calibration", "confusion_winner", "confusion_baseline", "embedding"}
+    assert several.shown_seed == " (seed 7, the first of 2)"
+    assert run_of(final("winner", 0.9)).shown_seed == ""
+
+
+def test_few_cases_are_patients_not_eyes():
+    """Nine patients with two eyes each are few; the page and methods.md name their class."""
+    rows = [{"class": "Healthy", "count": 40, "patients": 25}, {"class": "Drusen", "count": 18, "patients": 9}]
+    run = run_of(final("winner", 0.9))
+    run.finals[0].evaluation["per_class"] = rows
+    assert cautions.small_classes(run) == ["Drusen (9)"]
+    said = " ".join(cautions._few_cases(run))
+    assert "fewer than 10 test patients" in said
+    assert "Drusen (9). A bootstrap sample that holds nobody of a class leaves it out of the mean" in said
+    rows[1]["patients"] = 10
+    assert cautions._few_cases(run) == ["Every class has at least 10 test patients."]
+
+
+def test_what_was_opened_on_test_is_named():
+    run = run_of(final("winner", 0.9, 1), final("winner", 0.9, 2), final("baseline", 0.4), final("control", 0.5))
+    run.initial = {}
+    assert run.opened == {"winner": 2, "baseline": 1, "control": 1, "initial": 1}
+    said = wording.openings(run.opened)
+    assert said.startswith("The test split was opened for 5 models: 2 of the winner's recipe")
+    assert "1 of the untouched initial weights" in said
+    assert "cannot be seen" in said
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        ({"source": "demo"}, "pre-trained for the demo"),
+        ({"source": "google-bert/bert-base-uncased", "revision": "0123abc"},
+         "weights of google-bert/bert-base-uncased, revision 0123abc [@devlin2019bert]"),
+        ({"source": "dmis-lab/biobert-base-cased-v1.1"}, "[@lee2020biobert]"),
+        ({"source": "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"}, "[@gu2021pubmedbert]"),
+        ({"source": "own/bert", "from_checkpoint": True}, "weights of the image tower's checkpoint"),
+    ],
+)  # fmt: skip
+def test_the_methods_say_where_a_text_tower_is_from(source, said):
+    assert said in methods._text_tower("mine", source)
+
+
+def test_the_methods_credit_clip_only_where_its_weights_were_taken():
+    assert methods._vision_weights(None) == "random initial weights"
+    assert "radford2021clip" in methods._vision_weights("openai")
+    assert "radford2021clip" not in methods._vision_weights("laion2b_s34b_b88k")
+
+
+def test_split_fractions_are_said_where_the_tool_may_have_split():
+    data = {"source": "manifest", "test_fraction": 0.2, "val_fraction": 0.1}
+    assert "where they say nothing, 20.0% into test" in methods._how_split(data)
+    assert "20.0%" not in methods._how_split({**data, "test_manifest": "test.csv"})
+    assert methods._how_split({**data, "source": "demo"}).startswith("20.0% into test and 10.0% of the rest")
 
 
 def test_classes_that_no_training_has_seen_are_named():
@@ -121,6 +235,32 @@ def test_no_path_of_a_private_run_is_told():
     assert privacy.without_paths(config)["model"]["vision"]["weights"] == "openai"
 
 
+def laid_over(base: dict, overlay: dict) -> dict:
+    """As Snakemake merges config files."""
+    return {**base, **{
+        key: laid_over(base[key], value) if isinstance(value, dict) and isinstance(base.get(key), dict) else value
+        for key, value in overlay.items()
+    }}  # fmt: skip
+
+
+def without_nulls(config: dict) -> dict:
+    return {key: without_nulls(value) if isinstance(value, dict) else value
+            for key, value in config.items() if value is not None}  # fmt: skip
+
+
+@pytest.mark.parametrize("names", [(), ("demo",), ("demo", "wide")])
+def test_the_config_on_the_page_gives_the_run_again(names):
+    """Keys that an overlay had deleted stay deleted, and a relative path stays relative."""
+    base = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text())
+    recorded = without_nulls(merged(*names))
+    del recorded["tracking"]
+    recorded["data"]["class_map"] = "config/own.yaml"
+    overlay = yaml.safe_load(page.overlay_text(recorded))
+    again = without_nulls(laid_over(base, overlay))
+    assert {key: value for key, value in again.items() if key != "tracking"} == recorded
+    assert again["tracking"] == base["tracking"]
+
+
 def numbers(text: str, statement: str) -> set[int]:
     """The items of a statement that `text` names: "TRIPOD+AI 5, CLAIM 14 to 18, 21" -> 14 to 18 and 21 of CLAIM."""
     found: set[int] = set()
@@ -138,6 +278,17 @@ def test_the_checklist_has_every_item_and_real_sections():
     assert numbers(where, "TRIPOD+AI") == set(range(1, 28))
     assert numbers(where, "CLAIM") == set(range(1, 45))
     assert {anchor for *_, anchor in entries if anchor} <= {"answer", *(name for name, _ in SECTIONS)}
+
+
+@pytest.mark.parametrize("private", [True, False])
+def test_the_checklist_claims_no_looks_that_were_not_made(private):
+    run = run_of(final("winner", 0.9))
+    run.config["privacy"]["private"], run.config["final"]["seeds"] = private, 1
+    run.finals[0].evaluation["subgroups"] = []
+    answers = {entry.where: entry for entry in checklist.checklist(run)}
+    assert answers["CLAIM 31"].answer == "none was made"
+    assert answers["CLAIM 31"].anchor is None
+    assert answers["CLAIM 30"].answer.endswith("resamples and 1 final seed")
 
 
 def test_figures_of_the_rule_are_those_that_are_drawn():

@@ -62,15 +62,15 @@ def test_real_photographs(tmp_path):
     said = page[page.index("What can be concluded</h2>") :]
     said = said[: said.index("</section>")]
     counts = {row["class"]: row["count"] for row in evaluation["per_class"]}
-    few = {name: count for name, count in counts.items() if 0 < count < 10}
+    few = {row["class"]: row["patients"] for row in evaluation["per_class"] if 0 < row["patients"] < 10}
     shares = f"{len(few) / sum(count > 0 for count in counts.values()):.0%}"
     for sentence in (
         f"Of 298 patients, {evaluation['counts']['patients']} are in the test split and scored, with "
         f"{evaluation['counts']['scored']} eyes",
         f"Can be said: the winner's balanced accuracy lies between {score['low']:.3f} and {score['high']:.3f}",
-        f"fewer than 10 test samples, so that one more or less moves the recall by a tenth or more: "
+        f"fewer than 10 test patients, so that one more or less moves the recall by about a tenth or more: "
         f"{', '.join(f'{name} ({count})' for name, count in few.items())}.",
-        f"{shares} of it rests on these {sum(few.values())} of {sum(counts.values())} samples",
+        f"{shares} of it rests on these {sum(counts[name] for name in few)} of {sum(counts.values())} samples",
         "patients and cameras of another place",
         "no evidence that a model is fit for care",
     ):

@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
+
+from retclip.report.page import overlay_text
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -163,6 +166,13 @@ def test_every_figure_and_table_is_a_file_too(page):
     assert cited <= set(re.findall(r"@\w+\{(\w+),", (folder / "references.bib").read_text()))
 
 
+def test_the_page_has_the_config_that_gives_the_run_again(small_run, page):
+    """What test_report_parts lays over config.yaml stands on the page, with no path made absolute."""
+    config = json.loads((small_run / "results/small/run.json").read_text())["config"]
+    shown = html.unescape(re.search(r'<pre id="config">(.*?)</pre>', page.read_text(), re.DOTALL)[1])
+    assert yaml.safe_load(shown) == yaml.safe_load(overlay_text(config))
+
+
 def test_no_request_leaves_and_nothing_complains(page, tmp_path):
     """Whatever the browser asks the network for would come to the proxy, which is ours."""
     asked: list[bytes] = []
@@ -291,15 +301,20 @@ def mean_accuracy(tables: list[pd.DataFrame]) -> float:
     return float(np.mean([balanced_accuracy(table) for table in tables]))
 
 
-def resampled(tables: list[pd.DataFrame], value) -> tuple[float, float]:
-    """95 % interval of `value(tables)` over patients, drawn by other means than the report's."""
+def resampled(tables: list[pd.DataFrame], value, seeds: int) -> tuple[float, float]:
+    """95 % interval of `value(tables)` over patients and seeds, drawn by other means than the report's.
+
+    tables: one a seed, of one model or of two after each other.
+    """
     generator = np.random.default_rng(7)
     rows = tables[0].groupby("patient_id").indices
     patients = list(rows)
     draws = []
     for _ in range(400):
         picked = np.concatenate([rows[patients[i]] for i in generator.integers(0, len(patients), len(patients))])
-        draws.append(value([table.iloc[picked] for table in tables]))
+        trainings = generator.integers(0, seeds, seeds)
+        models = [tables[start : start + seeds] for start in range(0, len(tables), seeds)]
+        draws.append(value([model[position].iloc[picked] for model in models for position in trainings]))
     return tuple(np.quantile(draws, [0.025, 0.975]))
 
 
@@ -325,7 +340,7 @@ def assert_first_paragraph_is_true(folder, page) -> str:
 
     def agrees(numbers: list[float], own: list[pd.DataFrame], value) -> None:
         """numbers: value, low, high."""
-        low, high = resampled(own, value)
+        low, high = resampled(own, value, min(len(own), len(seeds)))
         assert numbers[0] == pytest.approx(value(own), abs=6e-4)
         assert numbers[1:] == pytest.approx([low, high], abs=0.2 * (high - low) + 0.002)
 

@@ -15,8 +15,7 @@ MADE_WITH = {"trial_sha256", "device", "precision", "versions", "code", "commit"
 
 def overlay_of(recorded: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """The recorded config, with null for what config.yaml has and it has not, and paths that hold anywhere."""
-    # a record says nothing of tracking, which is no part of the answer
-    overlay = _with_nulls({"tracking": base["tracking"], **recorded}, base)
+    overlay = with_nulls(recorded, base)
     for *parents, last in PATHS:
         at = overlay
         for key in parents:
@@ -27,6 +26,12 @@ def overlay_of(recorded: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]
         if encoder and Path(encoder["source"]).exists():
             encoder["source"] = str(Path(encoder["source"]).resolve())
     return overlay
+
+
+def with_nulls(recorded: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """The recorded config as an overlay on `base`, paths as they were recorded: null deletes what it has not."""
+    # a record says nothing of tracking, which is no part of the answer
+    return _with_nulls({"tracking": base["tracking"], **recorded}, base)
 
 
 def compared_scores(one: Path, other: Path) -> tuple[int, list[str]]:

@@ -57,10 +57,9 @@ def answer(run: RunFolder) -> list[str]:
             "its pictures.",
             _cost(run),
         ]
-    gain = difference(winners, baselines, metric)
     return [
         first,
-        _gain(gain, run.decisions["best"]["id"] == "defaults"),
+        _gain(run, difference(winners, baselines, metric)),
         _recipe(run),
         _against(run),
         *_control(run),
@@ -117,18 +116,24 @@ def _recipe(run: RunFolder) -> str:
     return f"The recipe: {', '.join(changed)}." if changed else "The recipe is the default config."
 
 
-def _gain(gain: Estimate, kept_defaults: bool) -> str:
-    if kept_defaults:
+def _gain(run: RunFolder, gain: Estimate) -> str:
+    if run.decisions["best"]["id"] == "defaults":
         return (
             "No trial beat chance by two standard errors, so the default config was kept: "
             "this run has nothing to recommend."
         )
     if gain.value is None:
         return "The two cannot be compared: one of them has no score."
-    verdict = "a real difference" if gain.is_real else "not distinguishable from no difference at all"
+    alone = run.seeds_each == 1
+    verdict = "not distinguishable from no difference at all"
+    if gain.is_real:
+        verdict = "a real difference" + (
+            " between these two trainings; one seed each says nothing of other seeds" if alone else ""
+        )
     return (
         f"Tuning changed the score by {wording.signed(gain.value)} (95 % interval "
-        f"{wording.interval(gain.low, gain.high)}, paired over patients): {verdict}."
+        f"{wording.interval(gain.low, gain.high)}, paired over {'patients' if alone else 'patients and seeds'}): "
+        f"{verdict}."
     )
 
 
@@ -157,7 +162,8 @@ def _encoder(run: RunFolder) -> str:
         return f"The only text encoder is {recommended}."
     gaps = {name: difference(run.winners(name), run.winners(recommended), run.test_metric) for name in others}
     real = [f"{name} ({wording.signed(gaps[name].value)})" for name in holm(gaps)]
-    verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it for real"
+    surely = "as trained, with one seed each" if run.seeds_each == 1 else "for real"
+    verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it {surely}"
     if not real:
         verdict = "on test, none of the others differs from it for sure"
     return f"By validation, the text encoder to take is {recommended}; {verdict}."

@@ -5,7 +5,7 @@ from retclip.report import wording
 from retclip.report.comparisons import difference, score
 from retclip.report.inputs import RunFolder
 
-# A recall from fewer cases moves by a tenth or more with one of them.
+# A recall from fewer patients moves by a tenth or more with one of them.
 FEW_CASES = 10
 # A true difference of so many standard errors is found at the 5 % level in 80 % of studies: 1.96 + 0.84.
 DETECTABLE = 2.8
@@ -56,21 +56,33 @@ def limits(run: RunFolder) -> list[str]:
         smallest = DETECTABLE * gain.standard_error
         # a standard error falls with the root of the number of patients
         needed = patients * (smallest / WORTH_FINDING) ** 2
+        wanted, size = f"about {_rounded(needed)} test patients", "patients"
+        if run.seeds_each > 1:
+            # the seeds' part of the standard error does not fall with patients, so that no number can be named
+            wanted, size = "more test patients, more seeds, or both", "patients and seeds"
         more = (
-            f" To find one of {wording.score(WORTH_FINDING)} would take about {_rounded(needed)} test patients."
-            if smallest > WORTH_FINDING
-            else ""
+            f" To find one of {wording.score(WORTH_FINDING)} would take {wanted}." if smallest > WORTH_FINDING else ""
         )
         said.append(
             f"Cannot be said: whether a gain smaller than about {wording.score(smallest)} is there. With so many "
-            f"patients, four of five studies would find a true gain of that size, and fewer a smaller one.{more}"
+            f"{size}, four of five studies would find a true gain of that size, and fewer a smaller one.{more}"
         )
     elif gain.value is not None:
         said.append("Cannot be said: what tuning may gain; winner and default config do not differ in any test sample.")
     if metric in ZERO_SHOT:
         said += _few_cases(run)
     if len(winners) == 1:
-        said.append("Cannot be said: how much another seed of the final training would change; there is one.")
+        said.append(
+            "Cannot be said: how much another seed of the final training would change; there is one for each model, so "
+            "that intervals hold the spread of patients alone."
+        )
+    else:
+        said.append(
+            f"Intervals of final scores draw {len(winners)} seeds as well as patients; so few seeds tell little of "
+            "their spread."
+        )
+    if len(run.encoders) > 1:
+        said.append(_applied(run))
     if not run.external:
         said.append(
             "Cannot be said: how any of these models does on patients and cameras of another place; no data from "
@@ -78,6 +90,17 @@ def limits(run: RunFolder) -> list[str]:
         )
     said.append("These scores compare recipes on these data; they are no evidence that a model is fit for care.")
     return said
+
+
+def _applied(run: RunFolder) -> str:
+    """What the other text encoders have of a recipe that was tuned with one."""
+    own = ""
+    if run.config["final"]["learning_rate_factors"] != [1.0]:
+        own = ", each with its own choice of learning rate and nothing else"
+    return (
+        "Cannot be said: how good another text encoder can be; the recipe was tuned with "
+        f"{run.search_encoder} and only applied to the others{own}."
+    )
 
 
 def _eyes(run: RunFolder, scored: int) -> str:
@@ -122,14 +145,14 @@ def _few_cases(run: RunFolder) -> list[str]:
     rows = evaluation["multi_label"]["classes"] if evaluation["multi_label"] else evaluation["per_class"]
     present = [row for row in rows if row["count"]]
     absent = [row["class"] for row in rows if not row["count"]]
-    few = [row for row in present if row["count"] < FEW_CASES]
+    few = [row for row in present if row["patients"] < FEW_CASES]
     said = []
     if few:
         which = "this class alone, which has" if len(few) == 1 else "these classes alone, which have"
-        named = ", ".join(f"{row['class']} ({row['count']})" for row in few)
         said.append(
-            f"Cannot be said: anything about {which} fewer than {FEW_CASES} test samples, so that one more or less "
-            f"moves the recall by a tenth or more: {named}."
+            f"Cannot be said: anything about {which} fewer than {FEW_CASES} test patients, so that one more or less "
+            f"moves the recall by about a tenth or more: {', '.join(small_classes(run))}. A bootstrap sample that "
+            "holds nobody of a class leaves it out of the mean, so that intervals are less sure than they look."
         )
         if run.test_metric == "zero_shot_balanced_accuracy":
             said.append(
@@ -139,5 +162,11 @@ def _few_cases(run: RunFolder) -> list[str]:
     if absent:
         said.append(f"Cannot be said: anything about {', '.join(absent)}; the test split has none.")
     if not few and not absent:
-        said.append(f"Every class has at least {min(row['count'] for row in rows)} test samples.")
+        said.append(f"Every class has at least {min(row['patients'] for row in rows)} test patients.")
     return said
+
+
+def small_classes(run: RunFolder) -> list[str]:
+    """The classes of few test patients, with how many each has."""
+    rows = run.winners(run.search_encoder)[0].evaluation["per_class"]
+    return [f"{row['class']} ({row['patients']})" for row in rows if 0 < row["patients"] < FEW_CASES]

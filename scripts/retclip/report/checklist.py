@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from retclip.report import wording
 from retclip.report.inputs import RunFolder
 
 ITEMS = Path(__file__).parent / "templates/checklist.yaml"
@@ -27,10 +28,10 @@ def checklist(run: RunFolder) -> list[Item]:
     words = {
         "counts": "counts alone, since the run is private" if private else "counts",
         "control": "control on shuffled texts" if shuffled else "no control on shuffled texts",
-        "seeds": config["final"]["seeds"],
+        "seeds": wording.count(config["final"]["seeds"], "final seed"),
         "external": ", ".join(config["evaluation"].get("external_tests", {})) or "none was configured",
         "groups": "groups of test patients" if _has_groups(run) else "the data have no age, sex, site or camera",
-        "looks": "a map of the features alone, since the run is private" if private else "occlusion maps of examples",
+        "looks": _looks(run),
     }
     entries = yaml.safe_load(ITEMS.read_text(encoding="utf-8"))
     absent = {name for name, there in (("external", run.external), ("looks", run.looks is not None)) if not there}
@@ -38,6 +39,13 @@ def checklist(run: RunFolder) -> list[Item]:
         Item(where, item, AUTHORS if answer is None else answer.format(**words), None if anchor in absent else anchor)
         for where, item, answer, anchor in entries
     ]
+
+
+def _looks(run: RunFolder) -> str:
+    if run.looks is None:
+        return "none was made"
+    private = run.config["privacy"]["private"]
+    return "a map of the features alone, since the run is private" if private else "occlusion maps of examples"
 
 
 def _has_groups(run: RunFolder) -> bool:

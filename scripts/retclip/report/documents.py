@@ -9,6 +9,7 @@ from retclip.report.cautions import limits, warnings
 from retclip.report.comparisons import Estimate, difference, holm, score
 from retclip.report.inputs import Final, RunFolder
 from retclip.report.stability import winning_shares
+from retclip.report.tables_run import commits, machines
 
 
 def results(run: RunFolder) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def results(run: RunFolder) -> dict[str, Any]:
         if recommended and name != recommended
     }
     paid = [training for trainings in run.paid().values() for training in trainings]
+    everything = [training for trainings in run.trainings().values() for training in trainings]
     return {
         "run": run.config["run"],
         "answer": " ".join(answer(run)),
@@ -60,11 +62,15 @@ def results(run: RunFolder) -> dict[str, Any]:
             "lost_seconds": sum(training.metrics["lost_seconds"] for training in paid),
         },
         "test_openings": run.test_openings,
+        "opened": run.opened,
         "warnings": warnings(run),
         "limits": limits(run),
         "seed": run.config["seed"],
         "data": run.fingerprint["sha256"] if run.fingerprint else None,
         "versions": winners[0].metrics["versions"],
+        "code": sorted({training.metrics["code"] for training in everything}),
+        "commits": commits(everything),
+        "machines": machines(everything),
     }
 
 

@@ -5,14 +5,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from retclip.report import figures_data, figures_result, figures_search
 from retclip.report.inputs import RunFolder
-from retclip.report.wording import metric_name
+from retclip.report.wording import drawn, metric_name
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
 class Drawing(NamedTuple):
-    """caption: with {metric} (of the choice, on validation), {test_metric} and {encoder} to be filled in."""
+    """caption: with {metric} (of the choice, on validation), {test_metric}, {encoder}, {drawn} (what intervals are
+    drawn over) and {seed} (which one is shown) to be filled in."""
 
     draw: Callable[[RunFolder], "Figure"]
     caption: str
@@ -34,12 +35,12 @@ def _searched(stage: str) -> Callable[[RunFolder], bool]:
 FIGURES = {
     "answer": Drawing(
         figures_result.answer,
-        "What each recipe scores on test: {test_metric}, with 95 % intervals over patients.",
+        "What each recipe scores on test: {test_metric}, with 95 % intervals over {drawn}.",
         _decided,
     ),
     "differences": Drawing(
         figures_result.differences,
-        "Differences on test, paired over patients, with 95 % intervals; one whose interval crosses nought, in grey, "
+        "Differences on test, paired, with 95 % intervals over {drawn}; one whose interval crosses nought, in grey, "
         "may be no difference at all.",
         _decided,
     ),
@@ -98,30 +99,32 @@ FIGURES = {
     ),
     "encoders": Drawing(
         figures_result.encoders,
-        "Zero-shot {test_metric} on test of the winner's recipe with each text encoder.",
+        "Zero-shot {test_metric} on test of the winner's recipe with each text encoder, with 95 % intervals over "
+        "{drawn}.",
         lambda run: bool(run.encoders),
     ),
     "per_class": Drawing(
-        figures_result.per_class, "Recall of each class on test, the winner with {encoder} and the default config.",
+        figures_result.per_class,
+        "Recall of each class on test, the winner with {encoder} and the default config{seed}.",
         _decided,
     ),
     "calibration": Drawing(
         figures_result.calibration,
-        "Confidence and truth on test: below the diagonal, a model is less often right than it is sure. Larger points "
-        "have more samples.",
+        "Confidence and truth on test{seed}: below the diagonal, a model is less often right than it is sure. Larger "
+        "points have more samples.",
         _decided,
     ),
     "confusion_winner": Drawing(
         figures_result.confusion_winner,
-        "The winner: rows are true classes, cells are counts, shades are shares of the row.",
+        "The winner{seed}: rows are true classes, cells are counts, shades are shares of the row.",
         _decided,
     ),
     "confusion_baseline": Drawing(
-        figures_result.confusion_baseline, "The default config, read in the same way.", _decided
+        figures_result.confusion_baseline, "The default config{seed}, read in the same way.", _decided
     ),
     "embedding": Drawing(
         figures_result.embedding,
-        "The winner's image features of test patients, a dot a patient. Near means alike; far means little.",
+        "The winner's image features of test patients{seed}, a dot a patient. Near means alike; far means little.",
         lambda run: run.looks is not None,
     ),
     "cost": Drawing(
@@ -138,5 +141,7 @@ def captions(run: RunFolder) -> dict[str, str]:
         "metric": metric_name(run.metric),
         "test_metric": metric_name(run.test_metric),
         "encoder": run.search_encoder,
+        "drawn": drawn(run.seeds_each),
+        "seed": run.shown_seed,
     }
     return {name: entry.caption.format(**words) for name, entry in FIGURES.items() if entry.is_ready(run)}

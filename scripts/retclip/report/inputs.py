@@ -117,8 +117,18 @@ class RunFolder:
 
     @property
     def test_openings(self) -> int:
-        """How many evaluations have read the test split: one for each final model, and the initial weights."""
-        return len(self.finals) + (self.initial is not None)
+        """How many models were evaluated on test, as far as their files tell: see opened."""
+        return sum(self.opened.values())
+
+    @property
+    def opened(self) -> dict[str, int]:
+        """What was evaluated on test -> how many models: final trainings by kind, and the initial weights.
+
+        Each has one file; an evaluation that was run again has replaced its file and cannot be seen.
+        """
+        kinds = [final.kind for final in self.finals]
+        found = {kind: kinds.count(kind) for kind in ("winner", *KINDS)} | {"initial": int(self.initial is not None)}
+        return {kind: number for kind, number in found.items() if number}
 
     def trainings(self) -> dict[str, Sequence[Training]]:
         """Stage -> all its trainings, in the order of the stages."""
@@ -156,6 +166,18 @@ class RunFolder:
         return {
             final.id.removeprefix("ablation_").split("-")[0]: final for final in self.finals if final.kind == "ablation"
         }
+
+    @property
+    def seeds_each(self) -> int:
+        """How many final trainings each recipe and text encoder has at least, which differ in the seed alone."""
+        groups = [self.baselines(), *(self.winners(encoder) for encoder in self.encoders)]
+        return min((len(group) for group in groups if group), default=1)
+
+    @property
+    def shown_seed(self) -> str:
+        """Behind what shows one training of each model: which seed it has, where there are several."""
+        winners = self.winners(self.search_encoder)
+        return f" (seed {winners[0].trial['seed']}, the first of {len(winners)})" if len(winners) > 1 else ""
 
     @property
     def search_encoder(self) -> str:

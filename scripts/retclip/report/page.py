@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.config import Config
 from retclip.core.files import atomic, write_csv, write_json
+from retclip.core.recorded import with_nulls
 from retclip.report import wording
 from retclip.report.answer import answer, tiles, verdict
 from retclip.report.cautions import elsewhere, limits, warnings
@@ -15,6 +16,7 @@ from retclip.report.figures import FIGURES, captions
 from retclip.report.inputs import RunFolder
 from retclip.report.interactive import interactive_plots, plotting_script
 from retclip.report.looks import examples
+from retclip.report.methods import methods
 from retclip.report.privacy import without_paths
 from retclip.report.progress import eta, stages, still_to_come
 from retclip.report.stability import choices_by_one_seed
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from jinja2 import Environment
 
 TEMPLATES = Path(__file__).parent / "templates"
+# what every overlay is laid over
+BASE_CONFIG = Path(__file__).resolve().parents[3] / "config/config.yaml"
 # id, title, and the template of each section; one that has nothing to say yet is left out of an interim page
 SECTIONS = (
     ("asked", "What was asked"),
@@ -103,7 +107,6 @@ def _write_tables(tables: dict[str, Captioned], folder: Path) -> None:
 
 def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
     """The variables of all templates."""
-    import yaml
     from markupsafe import Markup
 
     private = run.config["privacy"]["private"]
@@ -131,29 +134,24 @@ def _content(run: RunFolder, parts: Parts) -> dict[str, Any]:
         "eta": eta(run),
         "one_seed": choices_by_one_seed(run),
         "checklist": checklist(run),
-        **(_of_methods(run, config) if run.is_decided else {}),
-        "openings": run.test_openings,
+        **(methods(run, config) if run.is_decided else {}),
+        "openings": wording.openings(run.opened),
         "examples": [] if private else examples(run.looks),
         "run": run,
         "wording": wording,
         "metric": wording.metric_name(run.metric),
         "test_metric": wording.metric_name(run.test_metric),
         "config": config,
-        "config_text": yaml.safe_dump(config, sort_keys=False, allow_unicode=True, width=100),
+        "overlay": overlay_text(config),
     }
 
 
-def _of_methods(run: RunFolder, config: Config) -> dict[str, Any]:
-    """What methods.md says of data and model."""
-    splits = run.audit["splits"] if run.audit else {}
-    vision = config["model"]["vision"]
-    sizes = ", ".join(f"{key} {value}" for key, value in vision.items())
-    return {
-        "everyone": f"{sum(split['patients'] for split in splits.values()):,}",
-        "split_sizes": ", ".join(f"{split['patients']:,} {name}" for name, split in splits.items()),
-        "vision": vision.get("architecture", sizes),
-        "winner": run.winners(run.search_encoder)[0].trial["hyperparameters"],
-    }
+def overlay_text(config: Config) -> str:
+    """The YAML that gives `config` again when it is laid over config.yaml; paths as the record has them."""
+    import yaml
+
+    base = yaml.safe_load(BASE_CONFIG.read_text(encoding="utf-8"))
+    return yaml.safe_dump(with_nulls(config, base), sort_keys=False, allow_unicode=True, width=100)
 
 
 def _has_content(run: RunFolder, parts: Parts, section: str) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from retclip.report import tables_data, tables_result, tables_run, tables_search
+from retclip.report import tables_data, tables_result, tables_run, tables_search, wording
 from retclip.report.cells import Table
 from retclip.report.inputs import RunFolder
 from retclip.report.wording import STAGE_NAMES
@@ -43,23 +43,26 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
         )
     if run.searched.get("confirm"):
         found["seeds"] = Captioned("The finalists by fresh seed, on validation", tables_search.seeds(run))
+    over = f"95 % intervals over {wording.drawn(run.seeds_each)}"
     if run.is_decided:
         found |= {
             "recipe": Captioned("The recipe; what tuning changed is set off", tables_search.recipe(run)),
             "winner_vs_default": Captioned(
-                "Every score on test that these data can give, with 95 % intervals",
+                f"Every score on test that these data can give, with {over}",
                 tables_result.winner_vs_default(run),
             ),
             "per_class": Captioned(
-                f"The winner with {run.search_encoder}, per class on test; sensitivity and specificity at "
-                "the threshold that is best on validation",
+                f"The winner with {run.search_encoder}{run.shown_seed}, per class on test; sensitivity and specificity "
+                "at the threshold that is best on validation",
                 tables_result.per_class(run),
             ),
-            "other_views": Captioned("The same models seen otherwise, on test", tables_result.other_views(run)),
+            "other_views": Captioned(
+                f"The same models seen otherwise, on test{run.shown_seed}", tables_result.other_views(run)
+            ),
         }
         groups = tables_result.subgroups(run)
         if groups.rows:
-            found["subgroups"] = Captioned("The winner in groups of test patients", groups)
+            found["subgroups"] = Captioned(f"The winner in groups of test patients{run.shown_seed}", groups)
         if run.external:
             found["external"] = Captioned(
                 "The winners on data from elsewhere, with 95 % intervals over the patients there",
@@ -67,11 +70,14 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
             )
         if run.ablations():
             found["one_factor"] = Captioned(
-                "One value at a time: the default config with one of the winner's values, against the default config",
+                "One value at a time: the default config with one of the winner's values, against the default config; "
+                "each single value in one training, so that other seeds may differ by more",
                 tables_result.one_factor(run),
             )
         if run.recommendation is not None:
-            found["encoders"] = Captioned("The winner's recipe with each text encoder", tables_result.encoders(run))
+            found["encoders"] = Captioned(
+                f"The winner's recipe with each text encoder, with {over}", tables_result.encoders(run)
+            )
     if any(run.trainings().values()):
         found |= {
             "trials": Captioned("Every training of the run", tables_search.trials(run)),

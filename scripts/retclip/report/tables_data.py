@@ -4,6 +4,13 @@ from retclip.report import wording
 from retclip.report.cells import Table
 from retclip.report.inputs import RunFolder
 
+EYES = {
+    "both": "both eyes",
+    "left": "the left eye alone",
+    "right": "the right eye alone",
+    "unknown": "a photograph of an unknown eye",
+}
+
 
 def data(run: RunFolder) -> Table:
     """Patients, samples and pictures per split."""
@@ -15,13 +22,15 @@ def data(run: RunFolder) -> Table:
 
 
 def findings(run: RunFolder) -> Table:
-    """What the audit counted: rows, texts, pictures, copies, sides."""
+    """What the audit counted: rows, absent eyes and labels, texts, pictures, copies, sides."""
     audit = run.audit
     texts, quality, copies = audit["texts"], audit["quality"], audit["duplicates"]
     swapped = audit["sides"]["swapped"]
     near = "not looked for" if audit["near_duplicates"] == "ignore" else f"{copies['near']['groups']:,} groups"
     rows = [
         ["rows that could not be used", f"{len(audit['quarantined']):,}"],
+        *([f"samples with {words}", f"{audit['eyes'].get(eyes, 0):,}"] for eyes, words in EYES.items()),
+        ["samples without a label", f"{audit['unlabelled_samples']:,}"],
         ["patients in two splits", f"{audit['patients_in_two_splits']:,}"],
         ["pictures of one eye in several samples", near],
         ["of these in several splits", f"{copies['near']['across_splits']:,}"],

@@ -1,5 +1,7 @@
 """Tables of how the run went: what it cost, how well the devices were used, what failed, and what it is made of."""
 
+from collections.abc import Sequence
+
 from retclip.report import wording
 from retclip.report.cells import Table
 from retclip.report.inputs import RunFolder, Training
@@ -77,12 +79,24 @@ def provenance(run: RunFolder) -> Table:
         rows += [
             ["code of the trainings", ", ".join(codes)],
             ["seeds of the trainings", ", ".join(map(str, seeds))],
+            ["commit of the trainings", ", ".join(commits(trainings))],
             ["devices", "; ".join(devices)],
+            ["machines", "; ".join(machines(trainings))],
             *([name, version] for name, version in trainings[0].metrics["versions"].items()),
         ]
     if "best" in run.decisions and run.is_decided:
         rows.append(["winner's trial, sha256", run.winners(run.search_encoder)[0].metrics["trial_sha256"]])
     return Table(["what", "value"], rows)
+
+
+def commits(trainings: Sequence[Training]) -> list[str]:
+    """The commits of the code that trained, each once."""
+    return sorted({training.metrics["commit"] or "not known: no git repository" for training in trainings})
+
+
+def machines(trainings: Sequence[Training]) -> list[str]:
+    """The machines that trained, each once."""
+    return sorted({", ".join(f"{key} {value}" for key, value in t.metrics["machine"].items()) for t in trainings})
 
 
 def _saved(training: Training) -> float:

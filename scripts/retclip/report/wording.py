@@ -31,6 +31,14 @@ HYPERPARAMETER_NAMES = {
     "weight_decay": "weight decay",
     "lr_scheduler": "schedule",
 }
+# Kinds of models that are evaluated on test.
+MODELS = {
+    "winner": "the winner's recipe (each text encoder and seed)",
+    "baseline": "the default config",
+    "control": "the winner's recipe on texts permuted between patients, a negative control",
+    "ablation": "the default config with one of the winner's values each, an ablation",
+    "initial": "the untouched initial weights",
+}
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EM DASH}"
 
@@ -61,6 +69,11 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{score(low)} to {score(high)}"
 
 
+def drawn(seeds: int) -> str:
+    """What intervals of models with so many trainings each are drawn over."""
+    return "patients (one training each: other seeds may differ by more)" if seeds == 1 else "patients and seeds"
+
+
 def setting(value: Any) -> str:
     """A hyperparameter's value: 0.003 and 5e-06 as they are written in a config."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
@@ -82,6 +95,15 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str, nouns: str | None = None) -> str:
     """1 seed, 2 seeds; 2 classes where that is `nouns`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def openings(models: dict[str, int]) -> str:
+    """What is known of how often the test split was opened. models: how many of each kind; see MODELS."""
+    listed = "; ".join(f"{number} of {MODELS[kind]}" for kind, number in models.items())
+    return (
+        f"The test split was opened for {count(sum(models.values()), 'model')}: {listed}. Each counts by its "
+        "evaluation.json; a second evaluation of the same model, which replaces that file, cannot be seen."
+    )
 
 
 def percent(share: float) -> str:

@@ -1,0 +1,77 @@
+"""What methods.md says of data, model, training and evaluation, as sentences with this run's values."""
+
+from typing import Any
+
+from retclip.core.config import Config
+from retclip.report import wording
+from retclip.report.cautions import small_classes
+from retclip.report.inputs import RunFolder
+
+# Words in the source of a text encoder -> the citation of its weights.
+ENCODER_CITATIONS = {"pubmedbert": "gu2021pubmedbert", "biobert": "lee2020biobert", "bert-base": "devlin2019bert"}
+
+
+def methods(run: RunFolder, config: Config) -> dict[str, Any]:
+    """The variables of methods.md. config: as it may be shown, with no path of a private run."""
+    splits = run.audit["splits"] if run.audit else {}
+    vision = config["model"]["vision"]
+    winner = run.winners(run.search_encoder)[0]
+    return {
+        "everyone": f"{sum(split['patients'] for split in splits.values()):,}",
+        "split_sizes": ", ".join(f"{split['patients']:,} {name}" for name, split in splits.items()),
+        "how_split": _how_split(config["data"]),
+        "vision": vision.get("architecture", ", ".join(f"{key} {value}" for key, value in vision.items())),
+        "vision_weights": _vision_weights(vision.get("weights")),
+        "text_towers": ", ".join(
+            _text_tower(name, entry) for name, entry in config["model"]["text_encoders"].items() if name in run.encoders
+        ),
+        "winner": winner.trial["hyperparameters"],
+        "probe": winner.evaluation["probe"],
+        "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},
+        "small_classes": small_classes(run),
+    }
+
+
+def _how_split(data: dict[str, Any]) -> str:
+    """How patients came into splits. Whether a table has a split column of its own, no record says."""
+    test, val = (wording.percent(data[name]) for name in ("test_fraction", "val_fraction"))
+    drawn = "by a hash of the patient, every label being kept in every split that it has patients enough for"
+    if data["source"] == "demo":
+        return f"{test} into test and {val} of the rest into validation, {drawn}"
+    if data.get("test_manifest"):
+        return (
+            f"the test table was given separately; unless the other names a validation split, {val} of its patients "
+            f"were drawn into it {drawn}"
+        )
+    return (
+        f"as the data's own split column or files say; where they say nothing, {test} into test and {val} of the rest "
+        f"into validation, {drawn}"
+    )
+
+
+def _vision_weights(weights: str | None) -> str:
+    if weights is None:
+        return "random initial weights"
+    cited = " [@radford2021clip]" if weights == "openai" else ""
+    return f"the initial weights {weights}{cited}"
+
+
+def _text_tower(name: str, entry: dict[str, Any]) -> str:
+    """The name, where its weights are from, and whose they are."""
+    if entry.get("from_checkpoint"):
+        return f"{name} (weights of the image tower's checkpoint)"
+    source = entry["source"]
+    if source == "demo":
+        return f"{name} (drawn and pre-trained for the demo)"
+    cited = [citation for words, citation in ENCODER_CITATIONS.items() if words in source.lower()]
+    revision = f", revision {entry['revision']}" if entry.get("revision") else ""
+    return f"{name} (weights of {source}{revision}{f' [@{cited[0]}]' if cited else ''})"
+
+
+def _shared(run: RunFolder, stage: str) -> str:
+    """Why tables/cost.csv has fewer trainings of a stage than it asked for; empty where it has as many."""
+    asked, paid = len(run.trainings().get(stage, ())), len(run.paid().get(stage, ()))
+    if asked == paid:
+        return ""
+    rest = "the other is" if asked - paid == 1 else f"the other {asked - paid} are"
+    return f" ({paid} in tables/cost.csv: {rest} counted there already, under another name or as the start of a longer)"
