@@ -19,6 +19,7 @@ from reliability.faults import (
     content,
     copy_of,
     die_at_rename,
+    made_by,
     run_out_of_memory,
     without_outputs,
 )
@@ -277,24 +278,34 @@ def test_a_full_disk(rule, jobs, small_run, entries, injected, disk, tmp_path):
     """Room for some of what it writes, and then no more."""
     name, flags = jobs[rule]
     moments = random.Random(rule)
+    written = sum(path.stat().st_size for path in made_by(flags, small_run))
+    folder, filler = tmp_path / "disk/run", tmp_path / "disk/filler"
+
+    def on_full_disk(room: int) -> tuple[int, str]:
+        copy_of(small_run, folder)
+        without_outputs(rule, flags, folder)
+        if rule == "build_lmdb":
+            (folder / "results/small/state/pictures.lmdb").unlink()
+        free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+        with filler.open("wb") as stream:
+            os.posix_fallocate(stream.fileno(), 0, free - 8192 - room)
+        # its output must not need the disk
+        (folder / "output").unlink(missing_ok=True)
+        (folder / "output").symlink_to(tmp_path / "output")
+        ended = entries.run(name, flags, folder)
+        filler.unlink()
+        return ended
+
     for number in range(MOMENTS + 1):
         with injected("disk full", name):
-            folder = copy_of(small_run, tmp_path / f"disk/run-{number}")
-            without_outputs(rule, flags, folder)
-            if rule == "build_lmdb":
-                (folder / "results/small/state/pictures.lmdb").unlink()
-            free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
-            needed = sum(path.stat().st_size for path in small_run.rglob("*") if str(name) and path.is_file()) // 40
-            filler = tmp_path / "disk/filler"
-            with filler.open("wb") as stream:
-                os.posix_fallocate(stream.fileno(), 0, free - 8192 - int(moments.random() * needed * (number > 0)))
-            # its output must not need the disk
-            (folder / "output").unlink(missing_ok=True)
-            (folder / "output").symlink_to(tmp_path / "output")
-            code, said = entries.run(name, flags, folder)
-            filler.unlink()
-            if code:
-                assert "No space left on device" in one_sentence(said) or "disk full" in said
+            room = int(moments.random() * written * (number > 0))
+            code, said = on_full_disk(room)
+            while code == 0 and room:  # all of it fitted, which says nothing of a full disk
+                shutil.rmtree(folder)
+                room //= 4
+                code, said = on_full_disk(room)
+            assert code, said
+            assert "No space left on device" in one_sentence(said) or "disk full" in said
             code, said = entries.run(name, flags, folder)
             assert code == 0, said
             assert_same(flags, folder, small_run)

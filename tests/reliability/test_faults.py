@@ -8,9 +8,12 @@ import random
 import shutil
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 from reliability.faults import MOMENTS, TRAINED, assert_same, copy_of, die_at_rename, made_by, without_outputs
+
+from retclip.core import slurm
 
 pytestmark = pytest.mark.slow
 RULES = ("make_demo_data", "make_demo_encoder", "build_lmdb", "audit_data", "find_lr", "plan_phase1_trial",
@@ -35,18 +38,30 @@ def test_killed_at_any_moment(rule, jobs, small_run, entries, injected, tmp_path
     assert_same(flags, folder, small_run)
     moments = random.Random(rule)
     for number, sent in ((number, sent) for number in range(MOMENTS) for sent in (signal.SIGKILL, signal.SIGTERM)):
+        torn = tmp_path / f"torn-{number}-{sent}"
+        moment = moments.uniform(0, seconds)
+        while not killed_at(moment, sent, name, flags, rule, copy_of(small_run, torn), entries):
+            # it was done already, which says nothing of a kill: once more, earlier
+            shutil.rmtree(torn)
+            moment /= 2
+            assert moment > 0.01, "no signal ends it"
         with injected("kill -9" if sent == signal.SIGKILL else "SIGTERM", name):
-            torn = copy_of(small_run, tmp_path / f"torn-{number}-{sent}")
-            without_outputs(rule, flags, torn)
-            process = entries.start(name, flags, torn)
-            process.join(moments.uniform(0, seconds))
-            if process.is_alive():
-                os.killpg(process.pid, sent) if os.getpgid(process.pid) == process.pid else os.kill(process.pid, sent)
-            process.join()
             code, said = entries.run(name, flags, torn)
             assert code == 0, said
             assert_same(flags, torn, small_run)
-            shutil.rmtree(torn)
+        shutil.rmtree(torn)
+
+
+def killed_at(moment, sent, name, flags, rule, folder, entries) -> bool:
+    """Starts the job in `folder`, sends the signal after `moment` seconds, and tells whether that is what ended it."""
+    without_outputs(rule, flags, folder)
+    process = entries.start(name, flags, folder)
+    process.join(moment)
+    with suppress(ProcessLookupError):  # it may end just now
+        os.killpg(process.pid, sent) if os.getpgid(process.pid) == process.pid else os.kill(process.pid, sent)
+    process.join()
+    # a training that was warned saves its state and says so by its status
+    return process.exitcode == -sent or (sent == signal.SIGTERM and process.exitcode == slurm.STOPPED)
 
 
 @pytest.mark.parametrize("rule", ["build_lmdb", "train_final", "evaluate_final", "build_report"])

@@ -4,6 +4,7 @@ Snakemake's dry run knows no contents: downstream of a job it plans all, and the
 that a matter of seconds. So each case names the rules, and how many trainings of Phase 1 and which finals.
 """
 
+import json
 import os
 import re
 import shutil
@@ -14,6 +15,8 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 from running import REPOSITORY, planned_jobs, snakemake
+
+from retclip.ml.state import state_key
 
 pytestmark = pytest.mark.slow
 
@@ -172,6 +175,30 @@ def test_a_change_reruns_exactly(site, change):
     assert len(jobs.get("train_phase1_trial", ())) == case.phase1
     if case.finals is not None:
         assert jobs["train_final"] == case.finals
+
+
+def test_the_metric_that_early_stopping_watches_trains_anew(site, tmp_path):
+    """The plan holds every training, and none of them finds weights of its own in the state."""
+    run = tmp_path / "run"
+    shutil.copytree(site.run, run, symlinks=True)
+    trials = sorted((run / "results/small/phase1").glob("*/trial.json"))
+    targets = [path.relative_to(run) for path in trials]
+    names = {path.parent.name for path in trials}
+
+    def states(config: list[str]) -> list[str]:
+        snakemake(run, *config, "--", *targets, repository=site.repository)
+        return [state_key(json.loads(path.read_text()), {}, {}, "") for path in trials]
+
+    watched = site.overlay("training: {early_stopping_patience: 1}")
+    before = states(watched)
+    snakemake(run, *watched, "--touch", repository=site.repository)
+    assert planned_jobs(run, *watched, repository=site.repository) == {}
+    other = site.overlay("training: {early_stopping_patience: 1}\nselection: {metric: zero_shot_macro_f1}")
+    jobs = planned_jobs(run, *other, repository=site.repository)
+    assert jobs["train_phase1_trial"] == names
+    assert len(names) == 3
+    assert {"train_phase2_trial", "train_confirm_trial", "train_final"} <= set(jobs)
+    assert not set(before) & set(states(other))
 
 
 def test_a_value_removed_and_put_back(site):

@@ -1,6 +1,7 @@
 """What the state of a finished training gives again without a step: other prompts, another metric, a model."""
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from reliability.faults import content, copy_of
+from reliability.faults import content, copy_of, made_by, without_outputs
 from running import REPOSITORY, snakemake
 
 pytestmark = pytest.mark.slow
@@ -98,6 +99,21 @@ def test_a_new_metric_publishes_the_same_training(jobs, entries, run):
     assert metrics["trial_sha256"] == metrics["trial"]["sha256"]
 
 
+def test_a_new_metric_that_early_stopping_watches_trains_anew(jobs, entries, run):
+    """Another epoch may be the best one, and its weights are not kept."""
+    name, flags = jobs["train_phase1_trial"]
+    path = run / of(flags, "--trial")
+    trial = json.loads(path.read_text())
+    trial["hyperparameters"]["patience"] = 1
+    for metric in ("zero_shot_balanced_accuracy", "zero_shot_macro_f1"):
+        path.write_text(json.dumps({**trial, "selection_metric": metric}))
+        code, said = entries.run(name, flags, run)
+        assert code == 0, said
+        assert "already complete" not in said
+        assert "these weights are trained already" not in said
+        assert "steps on" in said
+
+
 def test_a_model_is_exported_from_kept_weights(jobs, entries, run):
     """A final that shares its training with a trial of the search needs no training of its own."""
     name, flags = jobs["train_final"]
@@ -114,10 +130,28 @@ def test_a_model_is_exported_from_kept_weights(jobs, entries, run):
     assert of(flags, "--trial").split("/")[-2] not in after[Path("README.md")].decode(), "the training may have others"
 
 
-def test_no_file_is_open_to_the_world_or_left_behind(small_run):
-    for path in small_run.rglob("*"):
+WRITERS = ["make_demo_data", "make_demo_encoder", "build_lmdb", "plan_phase1_trial", "train_phase1_trial",
+           "train_final", "evaluate_final", "collect_looks", "rank_phase1", "build_report"]  # fmt: skip
+
+
+@pytest.mark.parametrize("rule", WRITERS)
+def test_a_file_is_as_open_as_the_umask_says(rule, jobs, entries, run):
+    """Nobody else may read what the user wants kept alone: no library opens what it writes, or copies other rights."""
+    name, flags = jobs[rule]
+    results = [run / "results", run / "resources"]
+    without_outputs(rule, flags, run)
+    for path in [path for top in results for path in (top, *top.rglob("*"))]:
         if not path.is_symlink():
-            assert not path.stat().st_mode & 0o002, path
+            path.chmod(0o700 if path.is_dir() else 0o600)
+    code, said = entries.run(name, flags, run, (os.umask, (0o077,)))
+    assert code == 0, said
+    assert made_by(flags, run)
+    for path in [path for top in results for path in top.rglob("*")]:
+        if not path.is_symlink():
+            assert not path.stat().st_mode & 0o077, path
+
+
+def test_no_file_is_left_behind(small_run):
     hidden = {path.name for path in (small_run / "results").rglob(".*")}
     assert hidden <= {".snakemake_timestamp"}
     assert not list((small_run / "results").rglob("*.partial*"))

@@ -8,13 +8,15 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import merged
+from running import REPOSITORY, merged
 
 from retclip.core import schemas
 from retclip.core.config import check_config, drop_nulls
 from retclip.core.files import read_json
+from retclip.core.prompts import class_prompts
 from retclip.data.sources import Source, read_source
 from retclip.search import budget, layout
 
@@ -95,6 +97,63 @@ def checked(config: dict) -> None:
 DEMO = merged("demo")
 DEMO["data"]["class_map"] = "config/odir_classes.yaml"
 
+# the keys whose text is one of a few words, whose number has an upper end of 1 or below, and whose 1 may be 1.5
+CHOICES = {"eye_images", "near_duplicates", "image_encoding", "freeze", "long_texts", "precision", "metric", "wandb",
+           "same_class_negatives", "lr_scheduler", "optimizer", "strategy", "status"}  # fmt: skip
+BOUNDED = {"test_fraction", "val_fraction", "max_bad_fraction"}
+SIZES = {"kept_weights_gb"}
+
+
+def key_of(path: tuple) -> str:
+    """The name that a message about the value there has to hold; an entry of a list has its list's."""
+    return [key for key in path if isinstance(key, str)][-1]
+
+
+def wrong_values(key: str, right: object, negative: bool) -> list[object]:
+    """What can by no reading stand in the place of `right`. negative: whether -1 is one of these."""
+    if isinstance(right, bool):
+        return [1, 0.5, "maybe", [True], {"a": True}]
+    if isinstance(right, int | float):
+        wrong = [True, "many", "1e-3", [], {"a": 1}, float("nan"), float("inf"), -float("inf")]
+        wrong += [1.5] if key in BOUNDED or (isinstance(right, int) and key not in SIZES) else []
+        return [*wrong, *([-1] if negative else [])]
+    if isinstance(right, str):
+        return [3, 0.5, False, [right], {"a": right}, *(["no/such"] if key in CHOICES else [])]
+    return [3, 0.5, True, "many" if isinstance(right, list) else [right], *([{"a": 1}] if right == [] else [])]
+
+
+def assert_wrong_values_are_named(document: dict, paths: list[tuple], positive: set[str] | None, work, *more) -> None:
+    """One after the other in the place of what is right; null may stand for a key that is left out.
+
+    positive: the parts of the document whose numbers are never negative; None: all.
+    """
+    for path in paths:
+        right = document
+        for key in path:
+            right = right[key]
+        if right is None:
+            continue
+        for value in wrong_values(key_of(path), right, positive is None or path[0] in positive):
+            said = sentence_of(work, replaced(document, path, value), *more)
+            assert said is not None, (path, value)
+            assert key_of(path) in said, (path, value, said)
+
+
+def test_wrong_values_of_a_config_are_named():
+    assert_wrong_values_are_named(DEMO, places(DEMO), None, checked)
+
+
+def test_unknown_keys_of_a_config_are_named():
+    """In every mapping but those whose keys are names of the user's."""
+    for path in [(), *places(DEMO)]:
+        at = DEMO
+        for key in path:
+            at = at[key]
+        if isinstance(at, dict) and path[-1:] not in {("text_encoders",), ("external_tests",)}:
+            said = sentence_of(checked, replaced(DEMO, (*path, "zzz"), 1))
+            assert said is not None, path
+            assert "'zzz'" in said
+
 
 @fuzz
 @given(st.sampled_from(places(DEMO)), VALUES)
@@ -112,7 +171,7 @@ def test_a_misspelt_key_is_named(path, name):
     parent = DEMO
     for key in path[:-1]:
         parent = parent[key]
-    if not isinstance(parent, dict) or name in parent or path[:-1] in {("model", "text_encoders"), ()}:
+    if not isinstance(parent, dict) or name in parent or path[:-1] == ("model", "text_encoders"):
         return
     config = copy.deepcopy(DEMO)
     at = config
@@ -124,6 +183,7 @@ def test_a_misspelt_key_is_named(path, name):
     said = sentence_of(checked, config)
     assert said is not None
     assert said.startswith("config: ")
+    assert f"'{name}'" in said or f"'{path[-1]}'" in said, "neither what is unknown nor what is missing"
 
 
 def a_trial() -> dict:
@@ -140,12 +200,18 @@ def a_trial() -> dict:
 
 
 TRIAL = a_trial()
+PLACES_OF_TRIAL = [path for path in places(TRIAL) if path[0] not in ("vision", "class_prompts", "encoder")]
+
+
+def test_wrong_values_of_a_trial_are_named():
+    # a cut may be of any number
+    paths = [path for path in PLACES_OF_TRIAL if path[:2] != ("budget", "cuts")]
+    positive = {"hyperparameters", "configured", "budget"}
+    assert_wrong_values_are_named(TRIAL, paths, positive, schemas.check, "trial", "trial.json")
 
 
 @fuzz
-@given(
-    st.sampled_from([path for path in places(TRIAL) if path[0] not in ("vision", "class_prompts", "encoder")]), VALUES
-)
+@given(st.sampled_from(PLACES_OF_TRIAL), VALUES)
 def test_trial(path, value):
     said = sentence_of(schemas.check, replaced(TRIAL, path, value), "trial", "trial.json")
     assert said is None or said.startswith("trial.json: ")
@@ -172,8 +238,17 @@ def test_metrics_are_right_to_begin_with():
     schemas.check(METRICS, "metrics", "metrics.json")
 
 
+PLACES_OF_METRICS = [path for path in places(METRICS) if path[0] != "trial"]
+
+
+def test_wrong_values_of_metrics_are_named():
+    # what the hashes of the data look like is no matter of the schema's
+    paths = [path for path in PLACES_OF_METRICS if path[0] != "data" or len(path) == 1]
+    assert_wrong_values_are_named(METRICS, paths, set(), schemas.check, "metrics", "metrics.json")
+
+
 @fuzz
-@given(st.sampled_from([path for path in places(METRICS) if path[0] != "trial"]), VALUES)
+@given(st.sampled_from(PLACES_OF_METRICS), VALUES)
 def test_metrics(path, value):
     said = sentence_of(schemas.check, replaced(METRICS, path, value), "metrics", "metrics.json")
     assert said is None or said.startswith("metrics.json: ")
@@ -185,7 +260,38 @@ def test_json_files(tmp_path, noise, cut):
     content = json.dumps(TRIAL).encode()
     (tmp_path / "trial.json").write_bytes(content[:cut] + noise)
     said = sentence_of(read_json, tmp_path / "trial.json")
+    # the outermost brace is closed by nothing, or something follows it
+    torn = 0 < cut < len(content) and b"}" not in noise
+    assert said is not None or not (torn or (cut >= len(content) and noise.strip(b" \t\r\n")))
     assert said is None or "trial.json" in said
+
+
+@fuzz
+@given(VALUES)
+def test_prompts(tmp_path, value):
+    path = tmp_path / "prompts.yaml"
+    path.write_text(yaml.safe_dump({"Healthy": value}))
+    said = sentence_of(class_prompts, path, ["Healthy"])
+    if isinstance(value, list) and value and all(isinstance(sentence, str) for sentence in value):
+        assert said is None
+    else:
+        assert said is not None
+        assert said.startswith(f"{path}: the class 'Healthy'")
+    path.write_text(yaml.safe_dump(value))
+    said = sentence_of(class_prompts, path, ["Healthy"])
+    if isinstance(value, dict):
+        assert said is None or "the class 'Healthy'" in said
+    else:
+        assert said == f"{path}: must map class names to lists of descriptions."
+
+
+@fuzz
+@given(st.binary(max_size=200), st.integers(0, 5000))
+def test_damaged_prompts(tmp_path, noise, cut):
+    path = tmp_path / "prompts.yaml"
+    path.write_bytes((REPOSITORY / "config/prompts.yaml").read_bytes()[:cut] + noise)
+    said = sentence_of(class_prompts, path, ["Healthy"])
+    assert said is None or said.startswith(f"{path}: ")
 
 
 CELLS = st.one_of(

@@ -18,6 +18,8 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
+from retclip.core.model_looks import read_looks, write_looks
+from retclip.ml.export import model_card
 from retclip.report.page import overlay_text
 
 pytestmark = pytest.mark.slow
@@ -265,7 +267,7 @@ def test_it_opens_at_once_and_after_a_thousand_trials_soon(page, copied, tmp_pat
 
 
 def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
-    """A class, a text encoder's note and a prompt may hold anything."""
+    """A class, a text encoder's licence, a prompt and the name of its file may hold anything."""
     for path in (copied / "data/audit.json", copied / "data/fingerprint.json", *copied.glob("final/*/evaluation.json")):
         path.write_text(path.read_text().replace("Glaucoma", HOSTILE).replace("Myopia", "$x^$ & <b>"))
     audit = json.loads((copied / "data/audit.json").read_text())
@@ -274,15 +276,50 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
     best = json.loads((copied / "best.json").read_text())
     best["reason"] = HOSTILE
     (copied / "best.json").write_text(json.dumps(best))
+    record = json.loads((copied / "run.json").read_text())
+    record["config"]["evaluation"]["prompts"] = f"{HOSTILE}.yaml"
+    (copied / "run.json").write_text(json.dumps(record))
+    for path in copied.glob("*/*/metrics.json"):
+        metrics = json.loads(path.read_text())
+        metrics["trial"]["class_prompts"] = {HOSTILE: [HOSTILE]}
+        path.write_text(json.dumps(metrics))
+    (path,) = copied.glob("final/*/looks.npz")
+    looks = read_looks(path)
+    cards = len(looks.eye)
+    assert cards
+    names = np.array([HOSTILE] * len(looks.classes))
+    write_looks(path, looks._replace(classes=names, prompt=np.full(looks.prompt.shape, HOSTILE)))
     page = report_of(copied)
     written = [page, *page.parent.glob("*.md"), *page.parent.glob("figures/*.svg")]
+    assert page.parent / "summary.md" in written
     for path in written:
         assert HOSTILE not in path.read_text(), path
-    assert page.read_text().count("&lt;script&gt;alert(1)&lt;/script&gt;") > 5
-    script = "document.title = [...document.scripts].filter((one) => one.textContent === 'alert(1)').length + ' run'"
+    shown = HOSTILE.replace("<", "&lt;").replace(">", "&gt;")
+    assert page.read_text().count(f"<li>{shown}</li>") == cards * looks.prompt.shape[1]
+    assert page.read_text().count(shown) > 5 + cards * looks.prompt.shape[1]
+    script = (
+        "const found = (of) => [...of].filter((one) => one.textContent === 'alert(1)').length;"
+        "const prompts = [...document.querySelectorAll('.card li')].filter((one) => !one.children.length);"
+        "const whole = prompts.filter((one) => one.textContent === '<script>alert(1)<' + '/script>').length;"
+        "document.title = `${found(document.scripts)} run, ${whole} read`"
+    )
     done = chromium(tmp_path, "--dump-dom", f"file://{with_script(page, script, tmp_path)}")
     assert not errors(done)
-    assert "<title>0 run</title>" in done.stdout
+    assert f"<title>0 run, {cards * looks.prompt.shape[1]} read</title>" in done.stdout
+
+
+def test_a_model_card_shows_a_script_as_text(small_run):
+    """Its classes are the table's, its encoder's licence is the hub's, and Markdown lets HTML through."""
+    folder = small_run / "results/small"
+    metrics = json.loads((folder / "final/pubmedbert-s1/metrics.json").read_text())
+    fingerprint = json.loads((folder / "data/fingerprint.json").read_text().replace("Glaucoma", HOSTILE))
+    trial = {**metrics["trial"], "encoder": {**metrics["trial"]["encoder"], "source": HOSTILE}}
+    vision = {**trial["vision"], "weights": "weights<b>.pt"}
+    assert HOSTILE in fingerprint["classes"]
+    card = model_card(trial, vision, 64, 128, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics["val"])
+    assert "<script" not in card
+    assert "<b>" not in card
+    assert card.count("&lt;script&gt;alert(1)") == 4
 
 
 def first_paragraph(page) -> str:

@@ -1,5 +1,6 @@
 """Checks values against config/schema/*.schema.yaml and says in one sentence what is wrong."""
 
+import math
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -31,11 +32,13 @@ def _validator(name: str) -> Any:
     import jsonschema
 
     kind = jsonschema.Draft202012Validator
+    numbers = kind.TYPE_CHECKER
+    # NaN and infinity are floats that no comparison with a bound refuses, and that no JSON file holds
+    checker = numbers.redefine("number", lambda _, item: numbers.is_type(item, "number") and abs(item) < math.inf)
     if name == "config":
         # to JSON 2.0 is an integer; to Python, which counts with it, it is not
-        checker = kind.TYPE_CHECKER.redefine("integer", lambda _, item: type(item) is int)
-        kind = jsonschema.validators.extend(kind, type_checker=checker)
-    return kind(load(name))
+        checker = checker.redefine("integer", lambda _, item: type(item) is int)
+    return jsonschema.validators.extend(kind, type_checker=checker)(load(name))
 
 
 def _sentence(error: Any) -> str:

@@ -1,6 +1,7 @@
 """The trained model as files that plain open_clip and transformers can read, with a card that shows how."""
 
 import shutil
+from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -97,20 +98,21 @@ def model_card(
 ) -> str:
     """README.md of an exported model; its code block runs as it stands, in the model's folder.
 
-    source: source.json of the text encoder's folder. data, val: see export_model.
+    source: source.json of the text encoder's folder. data, val: see export_model. Names are the user's and the hub's,
+    and Markdown lets HTML through.
     """
     hyperparameters = trial["hyperparameters"]
     rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
     return Template(CARD).substitute(
         name=trial["text_encoder"],
         seed=trial["seed"],
-        encoder=f"{trial['text_encoder']} ({trial['encoder']['source']})",
-        revision=source.get("revision"),
-        licence=source.get("license") or "not stated",
-        weights=Path(vision["weights"]).name if vision.get("weights") else "none (random)",
+        encoder=escape(f"{trial['text_encoder']} ({trial['encoder']['source']})", quote=False),
+        revision=escape(str(source.get("revision")), quote=False),
+        licence=escape(str(source.get("license") or "not stated"), quote=False),
+        weights=escape(Path(vision["weights"]).name if vision.get("weights") else "none (random)", quote=False),
         rows=rows,
         scores=_score_rows(val),
-        data=_data_sentence(data),
+        data=escape(_data_sentence(data), quote=False),
         vision=_vision_code(vision, image_size, embed_dim),
         text_head=_text_head_code(head_depth),
         truncation_side="left" if trial["encoder"]["long_texts"] == "tail" else "right",
