@@ -311,7 +311,7 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
 def test_a_model_card_shows_a_script_as_text(small_run):
     """Its classes are the table's, its encoder's licence is the hub's, and Markdown lets HTML through."""
     folder = small_run / "results/small"
-    metrics = json.loads((folder / "final/pubmedbert-s1/metrics.json").read_text())
+    metrics = json.loads((folder / "final/pubmedbert-s2001/metrics.json").read_text())
     fingerprint = json.loads((folder / "data/fingerprint.json").read_text().replace("Glaucoma", HOSTILE))
     trial = {**metrics["trial"], "encoder": {**metrics["trial"]["encoder"], "source": HOSTILE}}
     vision = {**trial["vision"], "weights": "weights<b>.pt"}
