@@ -58,7 +58,8 @@ def final(kind: str, right: float, seed: int = 1) -> Final:
     named = np.where(hit, target, 1 - target)
     table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(60)], "target": target,
                           "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
-    evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {}}
+    evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {},
+                  "multi_label": None}  # fmt: skip
     trial = {"trial": {"text_encoder": "pubmedbert", "seed": seed}}
     return Final(kind, trial, None, None, kind=kind, evaluation=evaluation, predictions=table)
 
@@ -312,7 +313,7 @@ def several_labels(kind: str, share: float) -> Final:
     ranks = {name: np.ones(60, int) for name in ("image_to_text", "text_to_image")}
     retrieval = evaluation.Retrieval(ranks, table["patient_id"].to_numpy(), table["sample_id"].tolist())
     document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, texts_from_labels=False)
-    return Final(kind, {"trial": {"text_encoder": "pubmedbert"}}, None, None, kind, document, table)
+    return Final(kind, {"trial": {"text_encoder": "pubmedbert", "seed": 1}}, None, None, kind, document, table)
 
 
 @pytest.mark.parametrize(("share", "learned"), [(0.9, True), (0.0, False)])
@@ -331,7 +332,7 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     assert "Guessing would give 0.500." in said
     assert ("Nothing was learned" not in said) == learned
     assert "accuracy" not in said
-    assert cautions._few_cases(run) == ["Every class has at least 40 test samples."]
+    assert cautions._few_cases(run) == ["Every class has at least 40 test patients."]
     gap = comparisons.difference([winner], [default], run.test_metric)
     assert gap.value == pytest.approx(found["value"] - default.evaluation["multi_label"]["macro_auroc"]["value"])
     assert gap.is_real or not learned

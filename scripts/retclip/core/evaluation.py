@@ -329,7 +329,13 @@ def _multi_label(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any] | 
     entries = []
     for k, name in enumerate(classes):
         positive = member[:, k]
-        entry: dict[str, Any] = {"class": name, "count": int(positive.sum()), "auroc": None, "average_precision": None}
+        entry: dict[str, Any] = {
+            "class": name,
+            "count": int(positive.sum()),
+            "patients": len(np.unique(patients[positive])),
+            "auroc": None,
+            "average_precision": None,
+        }
         if 0 < positive.sum() < len(positive):
             entry["auroc"] = float(roc_auc_score(positive, scores[:, k]))
             entry["average_precision"] = float(average_precision_score(positive, scores[:, k]))

@@ -1,5 +1,7 @@
 """What a reader has to know before believing: warnings of every stage, and what data of this size cannot tell."""
 
+from typing import Any
+
 from retclip.core.scores import ZERO_SHOT
 from retclip.report import wording
 from retclip.report.comparisons import difference, score
@@ -141,8 +143,7 @@ def elsewhere(run: RunFolder) -> list[str]:
 
 
 def _few_cases(run: RunFolder) -> list[str]:
-    evaluation = run.winners(run.search_encoder)[0].evaluation
-    rows = evaluation["multi_label"]["classes"] if evaluation["multi_label"] else evaluation["per_class"]
+    rows = _classes(run)
     present = [row for row in rows if row["count"]]
     absent = [row["class"] for row in rows if not row["count"]]
     few = [row for row in present if row["patients"] < FEW_CASES]
@@ -168,5 +169,13 @@ def _few_cases(run: RunFolder) -> list[str]:
 
 def small_classes(run: RunFolder) -> list[str]:
     """The classes of few test patients, with how many each has."""
-    rows = run.winners(run.search_encoder)[0].evaluation["per_class"]
-    return [f"{row['class']} ({row['patients']})" for row in rows if 0 < row["patients"] < FEW_CASES]
+    return [f"{row['class']} ({row['patients']})" for row in _classes(run) if 0 < row["patients"] < FEW_CASES]
+
+
+def _classes(run: RunFolder) -> list[dict[str, Any]]:
+    """A row for each class with its units and patients on test, those of several labels included."""
+    evaluation = run.winners(run.search_encoder)[0].evaluation
+    rows: list[dict[str, Any]] = (
+        evaluation["multi_label"]["classes"] if evaluation["multi_label"] else evaluation["per_class"]
+    )
+    return rows
