@@ -1,11 +1,11 @@
 """A GPU's share of its peak in a full fine-tune's step, beside a plain-PyTorch copy of upstream's step.
 
-  python tests/bench/gpu.py                      every case; under eight minutes on one GPU
+  python tests/bench/gpu.py                      every case; meant for under eight minutes on one GPU, never run on one
   python tests/bench/gpu.py --tiny               the same code on a CPU with small shapes, to see that it runs
 
-Needs torch, torchvision, transformers, timm and open_clip; reads no data. Shapes of ViT-B-16 and BERT-base with random
-weights; random pictures and texts of realistic lengths (47 tokens on average, 77 at most). FLOPs are counted from the
-shapes, without padding: a step is three times its forward pass. "Upstream's" step is fp16 autocast with a GradScaler,
+Needs torch, torchvision, transformers, timm, open_clip, lmdb, pandas and pyarrow; reads no data. Shapes of ViT-B-16 and
+BERT-base with random weights; random pictures and texts of realistic lengths (47 tokens on average, 77 at most). FLOPs
+are counted from the shapes, without padding: a step is three times its forward pass. "Upstream's" step is fp16 autocast with a GradScaler,
 texts padded to 100, one call of the image tower per eye, fp32 pictures from the host in each step.
 """
 
