@@ -5,8 +5,9 @@
 
 Needs torch, torchvision, transformers, timm, open_clip, lmdb, pandas and pyarrow; reads no data. Shapes of ViT-B-16 and
 BERT-base with random weights; random pictures and texts of realistic lengths (47 tokens on average, 77 at most). FLOPs
-are counted from the shapes, without padding: a step is three times its forward pass. "Upstream's" step is fp16 autocast with a GradScaler,
-texts padded to 100, one call of the image tower per eye, fp32 pictures from the host in each step.
+are counted from the shapes, without padding: a step is three times its forward pass. "Upstream's" step is fp16 autocast
+with a GradScaler, texts padded to 100, one call of the image tower per eye, fp32 pictures from the host in each step,
+which that host also normalises: in upstream that is a worker's work.
 """
 
 # ruff: noqa: E402, our folders must be known before their modules are imported
