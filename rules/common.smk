@@ -465,6 +465,7 @@ os.environ.update(
     RETCLIP_SCRIPTS=str(SCRIPTS),
     RETCLIP_PROMPTS=PROMPTS,
     RETCLIP_KEPT_WEIGHTS_GB=str(TRAINING["kept_weights_gb"]),
+    RETCLIP_GRADIENT_CHECKPOINTING=canonical_json(TRAINING["gradient_checkpointing"]),
 )
 
 
@@ -492,6 +493,7 @@ TRAINING_FLAGS = (
     "--device {params.device}",
     # of no consequence for any result, and so no parameter of the rule and no part of its text
     '--kept-weights-gb "$RETCLIP_KEPT_WEIGHTS_GB"',
+    '--gradient-checkpointing "$RETCLIP_GRADIENT_CHECKPOINTING"',
     "--output-dir {params.folder}",
 )
 

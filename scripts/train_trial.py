@@ -35,6 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--save-seconds", type=float, default=60, help="between two checkpoints (default: 60)")
     parser.add_argument("--kept-weights-gb", type=float, default=50, help="of all finished trainings (default: 50)")
+    parser.add_argument("--gradient-checkpointing", choices=("true", "false"), default="false", help="(default: false)")
     parser.add_argument("--export", action="store_true", help="also write the trained model to OUTPUT_DIR/model")
     parser.add_argument("--output-dir", type=Path, required=True, help="for metrics.json and its companions")
     options = parser.parse_args(arguments)
@@ -109,6 +110,8 @@ def _train(
             _write(trial, folder, model, options, *score_again(scored, trial, model, val, tokenize, device, precision))
         return False
 
+    if options.gradient_checkpointing == "true":
+        model.keep_less()
     train = read("train", samples=budget["train_samples"], shuffle_texts=trial["shuffled_texts"])
     if distributed.rank() == 0:
         say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")

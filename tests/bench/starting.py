@@ -18,7 +18,8 @@ from running import ENVIRONMENT, REPOSITORY, snakemake
 ROUNDS = 3
 # what rules/common.smk tells its jobs through the environment
 TOLD = {"RETCLIP_PYTHON": sys.executable, "RETCLIP_SCRIPTS": str(REPOSITORY / "scripts"),
-        "RETCLIP_PROMPTS": str(REPOSITORY / "config/prompts.yaml"), "RETCLIP_KEPT_WEIGHTS_GB": "50"}  # fmt: skip
+        "RETCLIP_PROMPTS": str(REPOSITORY / "config/prompts.yaml"), "RETCLIP_KEPT_WEIGHTS_GB": "50",
+        "RETCLIP_GRADIENT_CHECKPOINTING": "false"}  # fmt: skip
 PLANNING = ("plan_phase1_trial", "propose_bracket", "plan_phase2_trial", "rank_phase1", "select_phase1", "plan_final",
             "recommend_encoder")  # fmt: skip
 SHELL = "Shell command: "  # as a dry run prints it

@@ -27,6 +27,7 @@ WAIT_SECONDS = 300
 IN_ENVIRONMENT = {
     "$RETCLIP_PROMPTS": str(REPOSITORY / "config/prompts.yaml"),
     "$RETCLIP_KEPT_WEIGHTS_GB": "1",
+    "$RETCLIP_GRADIENT_CHECKPOINTING": "false",
 }
 MOMENTS = int(os.environ.get("RETCLIP_FAULTS", "1"))
 # what a clock or an accident, and no seed, decides

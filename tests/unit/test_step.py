@@ -10,7 +10,7 @@ from retclip.data.store import write_store
 from retclip.ml import vision
 from retclip.ml.augment import to_model_input
 from retclip.ml.frozen import eye_features, serves, text_tokens
-from retclip.ml.loader import Split
+from retclip.ml.loader import Split, read_ahead
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.model import RetClip
 from retclip.ml.state import StateFolder
@@ -182,6 +182,41 @@ def test_both_passes_over_a_micro_batch_drop_out_and_augment_the_same(split, net
     torch.testing.assert_close(loss, whole.detach())
     for name, value in gradients(net).items():
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_what_is_not_kept_is_computed_again_with_the_same_gradients(split, net):
+    for part in net.bert.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.2
+    batch = split.batch(np.arange(16), CPU)
+    left, right = torch.from_numpy(split.present[:16]).unbind(1)
+    net.train()
+    found, kept = [], []
+    for _ in range(2):
+        net.zero_grad(set_to_none=True)
+        saved = []
+        with torch.autograd.graph.saved_tensors_hooks(lambda x, seen=saved: seen.append(x.numel()) or x, lambda x: x):
+            outputs = (torch.manual_seed(3), encode_batch(net, batch, augment=False))[1]
+            loss = tripartite_loss(outputs, left, right)["total"]
+        kept.append(sum(saved))
+        loss.backward()
+        found.append(gradients(net))
+        net.keep_less()
+    assert kept[1] < 0.5 * kept[0]
+    assert found[0].keys() == found[1].keys()
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, msg=lambda m, n=name: f"{n}: {m}")
+
+
+def test_what_is_read_ahead_comes_in_order_and_one_at_a_time():
+    made, used = [], []
+    for result in read_ahead(lambda item: made.append(item) or item * 10, iter(range(6))):
+        used.append(result)
+        assert len(made) <= len(used) + 1
+    assert used == [0, 10, 20, 30, 40, 50]
+    assert list(read_ahead(str, [])) == []
+    with pytest.raises(ZeroDivisionError):
+        list(read_ahead(lambda item: 1 // item, [1, 0, 1]))
 
 
 class Small(torch.nn.Module):

@@ -1,8 +1,9 @@
 """One split as the model wants it: pictures by key from the LMDB, texts tokenised once, targets per eye."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -10,6 +11,8 @@ import torch
 from retclip.data.splits import stratified_subset
 from retclip.data.store import Store
 
+Item = TypeVar("Item")
+Made = TypeVar("Made")
 UNITS = ("left", "right", "patient")
 TEXT_COLUMNS = {"left": "text_left", "right": "text_right", "patient": "text"}
 
@@ -149,6 +152,19 @@ class Split:
         place_in_chunks[order] = np.arange(len(order))
         rows = torch.from_numpy(place_in_chunks[places].reshape(len(self._text_rows), -1))
         return chunks, dict(zip(self._text_rows, rows, strict=True))
+
+
+def read_ahead(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """work(item) for each item, in order; that of the next one is made in a thread while the caller uses this one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for item in items:
+            following = pool.submit(work, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
 
 
 def epoch_batches(samples: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

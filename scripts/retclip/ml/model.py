@@ -122,6 +122,14 @@ class RetClip(nn.Module):
             tower.requires_grad_(False)
             tower.eval()
 
+    def keep_less(self) -> None:
+        """Has towers that train compute what their layers made once more in the backward pass, not keep it."""
+        visual: Any = self.visual
+        if not self.is_frozen(visual):
+            visual.set_grad_checkpointing(True)
+        if not self.is_frozen(self.bert):
+            self.bert.activation_checkpointing_enable()
+
     def is_frozen(self, tower: nn.Module) -> bool:
         """Whether `freeze` froze this tower of the model."""
         return any(tower is frozen for frozen in self._frozen)

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from retclip.core.scores import METRICS
 from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
 from retclip.ml.evaluate import evaluate, no_predictions, standard_errors
-from retclip.ml.loader import Split, epoch_batches, sent
+from retclip.ml.loader import Split, epoch_batches, read_ahead, sent
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import build_optimizer, learning_rate_at, set_learning_rate
 from retclip.ml.state import StateFolder, load_checkpoint, save_checkpoint
@@ -144,11 +145,12 @@ class Trainer:
         pause = self.save_seconds
         loss_sum = torch.tensor(progress.epoch_loss_sum, dtype=torch.float64, device=self.device)
         self.model.train()
-        batches = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
-        for position, indices in enumerate(batches):
-            if position < progress.step_in_epoch:
-                continue
-            loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, indices)
+        order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
+        ahead = islice(order, progress.step_in_epoch, None)
+        # a GPU must not wait for pictures; on a CPU a thread would only take the core that computes
+        batches = read_ahead(self._read, ahead) if self.device.type == "cuda" else map(self._read, ahead)
+        for position, batch in enumerate(batches, start=progress.step_in_epoch):
+            loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, *batch)
             told_to_stop = distributed.in_any(self.told_to_stop)
             if self.first and (told_to_stop or time.monotonic() - saved >= pause):
                 saved = time.monotonic()
@@ -178,21 +180,27 @@ class Trainer:
             slurm.requeue()
         sys.exit(slurm.STOPPED)
 
-    def _step(self, step: int, indices: Any) -> torch.Tensor:
+    def _read(self, indices: Any) -> tuple[Any, list[dict[str, Any]]]:
+        """The indices of a whole batch, and this process's share of it on the device, in micro-batches."""
+        mine = distributed.share(indices)
+        parts = [mine[start : start + self.micro_batch] for start in range(0, len(mine), self.micro_batch)]
+        return indices, [self.train.batch(part, self.device) for part in parts]
+
+    def _step(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
         set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
         self.optimizer.zero_grad(set_to_none=True)
-        loss = self._backward(step, indices)
+        loss = self._backward(step, indices, parts)
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.hyperparameters["max_grad_norm"])
         self.optimizer.step()
         self.model.clamp_logit_scales()
         return loss.double()
 
-    def _backward(self, step: int, indices: Any) -> torch.Tensor:
+    def _backward(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
         """The gradients of one batch; where memory is short, again in smaller and smaller micro-batches."""
         while True:
             try:
-                return self._gradients(step, indices)
+                return self._gradients(step, indices, parts)
             except torch.OutOfMemoryError:
                 # several processes would have to agree on it: they end, and the next start knows why
                 if distributed.world_size() > 1 or self.micro_batch <= SMALLEST_MICRO_BATCH:
@@ -204,8 +212,9 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = max(SMALLEST_MICRO_BATCH, math.ceil(self.micro_batch / 2))
             say(f"the device's memory does not hold this batch: going on in micro-batches of {self.micro_batch}")
+            _, parts = self._read(indices)
 
-    def _gradients(self, step: int, indices: Any) -> torch.Tensor:
+    def _gradients(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
         left, right = torch.from_numpy(self.train.present[indices]).unbind(1)
         labels = None
         if self.hyperparameters["same_class_negatives"] == "mask":
@@ -220,11 +229,8 @@ class Trainer:
         def loss_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
             return tripartite_loss(distributed.gather(outputs), left, right, labels=labels)["total"]
 
-        mine = distributed.share(indices)
-        parts = [mine[start : start + self.micro_batch] for start in range(0, len(mine), self.micro_batch)]
-        batches = [self.train.batch(part, self.device) for part in parts]
         seed = self.trial["seed"] * 1_000_003 + step + (distributed.rank() << 40)
-        return backward(encode, batches, [seed + (position << 48) for position in range(len(parts))], loss_of)
+        return backward(encode, parts, [seed + (position << 48) for position in range(len(parts))], loss_of)
 
     def _finish_epoch(self, train_loss: float) -> None:
         """Evaluates, writes the epoch's row of history, and decides whether to go on."""
