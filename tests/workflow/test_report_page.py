@@ -316,7 +316,7 @@ def test_a_model_card_shows_a_script_as_text(small_run):
     trial = {**metrics["trial"], "encoder": {**metrics["trial"]["encoder"], "source": HOSTILE}}
     vision = {**trial["vision"], "weights": "weights<b>.pt"}
     assert HOSTILE in fingerprint["classes"]
-    card = model_card(trial, vision, 64, 128, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics["val"])
+    card = model_card(trial, vision, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics["val"])
     assert "<script" not in card
     assert "<b>" not in card
     assert card.count("&lt;script&gt;alert(1)") == 4
@@ -368,16 +368,16 @@ def read(found: re.Match[str] | None) -> list[float]:
 def assert_first_paragraph_is_true(folder, page) -> str:
     """Every score that it names, recomputed from the tables of predictions. folder: results/{run}. Returns it."""
     said = first_paragraph(page)
-    config = json.loads((folder / "run.json").read_text())["config"]
-    seeds = range(config["seed"], config["seed"] + config["final"]["seeds"])
+    record = json.loads((folder / "run.json").read_text())
+    config, names = record["config"], record["trainings"]["final"]
 
     def tables(kind: str) -> list[pd.DataFrame]:
-        places = [folder / f"final/{kind}-s{seed}/predictions.parquet" for seed in seeds]
-        return [pd.read_parquet(place) for place in places if place.is_file()]
+        return [pd.read_parquet(folder / f"final/{name}/predictions.parquet")
+                for name in names if name.startswith(f"{kind}-s")]  # fmt: skip
 
     def agrees(numbers: list[float], own: list[pd.DataFrame], value) -> None:
         """numbers: value, low, high."""
-        low, high = resampled(own, value, min(len(own), len(seeds)))
+        low, high = resampled(own, value, min(len(own), config["final"]["seeds"]))
         assert numbers[0] == pytest.approx(value(own), abs=6e-4)
         assert numbers[1:] == pytest.approx([low, high], abs=0.2 * (high - low) + 0.002)
 
