@@ -7,7 +7,6 @@ specificity are at the thresholds that were chosen on the model's own validation
 import argparse
 from pathlib import Path
 
-from retclip.core.code import code_hash
 from retclip.core.files import read_json, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
@@ -21,6 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.json of the same model")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
     parser.add_argument("--data-dir", type=Path, required=True, help="results/{run}/external/{name}")
+    parser.add_argument("--code", required=True, help="hash of this code, for the record")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
     parser.add_argument("--output-evaluation", type=Path, required=True, help="{name}.json")
@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         class_prompts(options.prompts, fingerprint["classes"]),
         {row["class"]: row["threshold"] for row in own if row["threshold"] is not None},
         options.ordered_classes,
-        code_hash("evaluate_external"),
+        options.code,
     )
     check(document, "evaluation", str(options.output_evaluation))
     say(f"{trial['id']}: {document['counts']['samples']} samples from elsewhere scored")

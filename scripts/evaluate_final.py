@@ -9,7 +9,6 @@ features: what the same tower gives with labels and without RET-CLIP.
 import argparse
 from pathlib import Path
 
-from retclip.core.code import code_hash
 from retclip.core.files import read_json, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
@@ -23,6 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     weights.add_argument("--encoder-dir", type=Path, help="the text encoder's folder: the model before training")
     parser.add_argument("--vision-weights", type=Path, help="with --encoder-dir: initial weights of the image tower")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
+    parser.add_argument("--code", required=True, help="hash of this code, for the record")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
     parser.add_argument("--output-evaluation", type=Path, required=True, help="evaluation.json")
@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         read_json(options.data_dir / "fingerprint.json"),
         options.ordered_classes,
-        code_hash("evaluate_final"),
+        options.code,
         tower=options.encoder_dir is not None,
     )
     check(document, "evaluation", "evaluation.json")

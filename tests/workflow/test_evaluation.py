@@ -150,7 +150,7 @@ def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, 
     entry("train_trial", "--trial", trial, "--data-dir", data, "--encoder-dir",
           small_run / "resources/text_encoders/demo--pubmedbert", "--state-dir", tmp_path / "state", "--code", "test",
           "--export", "--output-dir", trained)  # fmt: skip
-    entry("evaluate_final", "--trial", trial, "--model-dir", trained / "model", "--data-dir", data,
+    entry("evaluate_final", "--trial", trial, "--model-dir", trained / "model", "--data-dir", data, "--code", "test",
           "--output-evaluation", tmp_path / "evaluation.json",
           "--output-predictions", tmp_path / "predictions.parquet")  # fmt: skip
     own = pd.read_parquet(tmp_path / "predictions.parquet")

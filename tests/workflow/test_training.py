@@ -41,7 +41,7 @@ def test_the_demo_is_learned_and_shuffled_texts_are_not(demo_data, plan_demo_tri
     for name, trial in trials.items():
         entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "state"), "--export")
         entry("evaluate_final", "--trial", trial, "--model-dir", trial.parent / "model", "--data-dir",
-              demo_data / "data", "--output-evaluation", trial.parent / "evaluation.json",
+              demo_data / "data", "--code", "test", "--output-evaluation", trial.parent / "evaluation.json",
               "--output-predictions", trial.parent / "predictions.parquet")  # fmt: skip
         evaluation = json.loads((trial.parent / "evaluation.json").read_text())
         found[name] = evaluation["zero_shot"]["zero_shot_balanced_accuracy"]
