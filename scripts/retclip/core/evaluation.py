@@ -21,6 +21,7 @@ from retclip.core.scores import (
     average_precisions,
     chance_levels,
     chance_recalls,
+    columns_of,
     majority_levels,
     mean_of_known,
     per_class_draws,
@@ -136,11 +137,6 @@ def choose_thresholds(table: "pd.DataFrame", classes: list[str]) -> dict[str, fl
             # the curve's first point is an infinite threshold, at which nothing is called present
             found[name] = float(cuts[1 + int((hits - false_alarms)[1:].argmax())])
     return found
-
-
-def columns_of(table: "pd.DataFrame", prefix: str, classes: list[str]) -> np.ndarray:
-    """{prefix}0, {prefix}1, ... of a table, float64 [N, C]."""
-    return table[[f"{prefix}{k}" for k in range(len(classes))]].to_numpy(dtype=np.float64)
 
 
 def estimate(value: float | None = None, draws: np.ndarray = NO_DRAWS) -> Estimate:

@@ -46,8 +46,12 @@ def unpack_labels(table: "pd.DataFrame", classes: list[str]) -> tuple[np.ndarray
     member = np.array([[name in found for name in classes] for found in named], dtype=bool)
     member = member.reshape(len(table), len(classes))
     rows = np.flatnonzero(member.any(1))
-    scores = table[[f"score_{k}" for k in range(len(classes))]].to_numpy(dtype=np.float64)
-    return member[rows], scores[rows], table["patient_id"].to_numpy()[rows]
+    return member[rows], columns_of(table, "score_", classes)[rows], table["patient_id"].to_numpy()[rows]
+
+
+def columns_of(table: "pd.DataFrame", prefix: str, classes: list[str]) -> np.ndarray:
+    """{prefix}0, {prefix}1, ... of a table, float64 [N, C]."""
+    return table[[f"{prefix}{k}" for k in range(len(classes))]].to_numpy(dtype=np.float64)
 
 
 def zero_shot_scores(target: np.ndarray, scores: np.ndarray) -> Scores:
@@ -166,8 +170,8 @@ def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.n
     with np.errstate(invalid="ignore", divide="ignore"):
         if metric in ("zero_shot_macro_auroc", "zero_shot_mean_average_precision"):
             area = aurocs if metric == "zero_shot_macro_auroc" else average_precisions
-            classes = [area(target == c, scores[:, c], weights) for c in np.unique(target)]
-            return mean_of_known(classes) if len(classes) > 1 else np.full(len(weights), np.nan)
+            member = target[:, None] == np.arange(scores.shape[1])
+            return mean_of_known(per_class_draws(area, member, scores, weights))
         member, guess = np.eye(scores.shape[1])[target], np.eye(scores.shape[1])[scores.argmax(1)]
         total, guessed, right = weights @ member, weights @ guess, weights @ (member * guess)
         if metric == "zero_shot_accuracy":

@@ -9,12 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retclip.core.evaluation import DRAWS, INTERVAL
 from retclip.core.scores import MULTI_LABEL, ZERO_SHOT, draws_of
 from retclip.report.inputs import Final
 
-INTERVAL = (0.025, 0.975)
 ERROR_RATE = 0.05
-DRAWS = 1000
 
 
 @dataclass
