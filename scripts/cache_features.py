@@ -48,9 +48,8 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             features[f"{name}.texts"] = text_tokens(model, split, tokenize, length, device, precision)
         say(f"{options.tower} tower: {len(split)} {name} samples on {device} in {precision}")
-    data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     encoder = read_json(options.encoder_dir / "source.json")
-    write_features(options.output, features, features_key(options.tower, trial, data, encoder, precision))
+    write_features(options.output, features, features_key(options.tower, trial, fingerprint, encoder, precision))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,6 @@ def main(arguments: list[str] | None = None) -> None:
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
-    data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     encoder = read_json(options.encoder_dir / "source.json")
     cached = {"vision": options.vision_features, "text": options.text_features}
     train = Split(
@@ -57,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
         load_tokenizer(options.encoder_dir, trial["encoder"]["long_texts"]),
         hyperparameters["context_length"],
         text_columns=trial["encoder"]["texts"],
-        frozen=frozen_features(cached, trial, data, encoder, precision),
+        frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     model = build_model(trial, options.encoder_dir, options.vision_weights)
     started = time.monotonic()

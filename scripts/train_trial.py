@@ -97,7 +97,7 @@ def _train(
         context_length=hyperparameters["context_length"],
         seed=trial["seed"],
         text_columns=reading["texts"],
-        frozen=frozen_features(cached, trial, data, encoder, precision),
+        frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     val = read("val", samples=budget["val_samples"])
     model = build_model(trial, options.encoder_dir, options.vision_weights)

@@ -62,13 +62,12 @@ def _whole_trial(folder: Path) -> Figure:
               "total_steps": steps * EPOCHS, "cuts": []}  # fmt: skip
     trial = {**TRIAL, "hyperparameters": VALUES, "configured": VALUES, "budget": budget}
     (folder / "trial.json").write_text(json.dumps(trial))
-    hashes = {name: fingerprint["splits"][name]["sha256"] for name in frames}
     flags = []
     for tower, width in (("vision", VIT_B_16["embed_dim"]), ("text", net.bert.config.hidden_size)):
         kind = {"vision": "eyes", "text": "texts"}[tower]
         features = {f"{name}.{kind}": torch.randn(len(frame) * (2 if tower == "vision" else 1), width)
                     for name, frame in frames.items()}  # fmt: skip
-        key = features_key(tower, trial, hashes, read_json(encoder / "source.json"), "bf16")
+        key = features_key(tower, trial, fingerprint, read_json(encoder / "source.json"), "bf16")
         write_features(folder / f"{tower}.safetensors", features, key)
         flags += [f"--{tower}-features", folder / f"{tower}.safetensors"]
     command = [sys.executable, REPOSITORY / "scripts/train_trial.py", "--trial", folder / "trial.json", "--data-dir",

@@ -94,10 +94,6 @@ def _check_search(config: Config, origin: str) -> None:
     if finder["start_lr"] >= finder["end_lr"]:
         raise ValueError(f"{origin}: lr_finder.start_lr must be below lr_finder.end_lr.")
     for name, values in config["phase2"]["space"].items():
-        if isinstance(values, dict) and "low" in values and values["low"] >= values["high"]:
-            raise ValueError(f"{origin}: phase2.space.{name}: low must be below high.")
-        if isinstance(values, dict) and values.get("log") and values["low"] <= 0:
-            raise ValueError(f"{origin}: phase2.space.{name}: a log range must start above 0.")
         if isinstance(values, dict) and "low" in values:
             _check_range(name, values, f"{origin}: phase2.space.{name}")
     _check_rungs(config["phase2"], origin)
@@ -111,6 +107,10 @@ def _check_search(config: Config, origin: str) -> None:
 
 def _check_range(name: str, values: dict[str, Any], key: str) -> None:
     """The ends of a range must be values that the hyperparameter may have; whole ones where it counts something."""
+    if values["low"] >= values["high"]:
+        raise ValueError(f"{key}: low must be below high.")
+    if values.get("log") and values["low"] <= 0:
+        raise ValueError(f"{key}: a log range must start above 0.")
     kind = schemas.load("config")["properties"]["defaults"]["properties"][name]
     whole = kind["type"] == "integer"
     ends = {end: values[end] for end in ("low", "high")}

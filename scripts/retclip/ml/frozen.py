@@ -25,12 +25,13 @@ def serves(tower: str, hyperparameters: dict[str, Any]) -> bool:
 
 
 def features_key(
-    tower: str, trial: dict[str, Any], data: dict[str, str], encoder: dict[str, Any], precision: str
+    tower: str, trial: dict[str, Any], fingerprint: dict[str, Any], encoder: dict[str, Any], precision: str
 ) -> str:
     """Hex digest of everything that features of `tower` (vision or text) depend on.
 
-    data: content hash per split. encoder: source.json of the text encoder's folder.
+    fingerprint: that of the data. encoder: source.json of the text encoder's folder.
     """
+    data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     content: dict[str, Any] = {"tower": tower, "data": data, "precision": precision}
     if tower == "vision":
         content |= {"vision": trial["vision"], "image_size": trial["image_size"]}
@@ -72,16 +73,16 @@ def text_tokens(
 def frozen_features(
     paths: dict[str, Path | None],
     trial: dict[str, Any],
-    data: dict[str, str],
+    fingerprint: dict[str, Any],
     encoder: dict[str, Any],
     precision: str,
 ) -> dict[str, torch.Tensor]:
     """What cached features serve this trial, for Split. paths: tower (vision, text) -> file, None where none is given.
-    data, encoder: see features_key. Raises ValueError where a file is of something else."""
+    fingerprint, encoder: see features_key. Raises ValueError where a file is of something else."""
     found: dict[str, torch.Tensor] = {}
     for tower, path in paths.items():
         if path and serves(tower, trial["hyperparameters"]):
-            found |= read_features(path, features_key(tower, trial, data, encoder, precision))
+            found |= read_features(path, features_key(tower, trial, fingerprint, encoder, precision))
     return found
 
 

@@ -25,6 +25,7 @@ def load_text_encoder(folder: str | Path) -> nn.Module:
         raise ValueError(f"{folder}: holds a model of type {kind!r}; the text encoder must be a BERT.")
     logging.set_verbosity_error()  # its table of unused masked-language weights would hide our lines
     logging.disable_progress_bar()
+    # sdpa: RetClip gives it a mask of true and false, which other kinds of attention would add as numbers
     loaded: Any = BertModel.from_pretrained(
         folder, add_pooling_layer=False, output_loading_info=True, attn_implementation="sdpa"
     )
