@@ -1,0 +1,220 @@
+"""Locks between processes, on any file system; the only module that calls flock.
+
+Some file systems have no flock (Lustre without -o flock, NFS without its lock service, some of FUSE). There a lock is
+a lease: the file LOCK.7 says which process made it, and the highest number holds the lock until that process gives it
+back, has ended, or, seen from another machine, has not touched it for minutes. Whoever comes next makes LOCK.8, which
+the file system lets one process do, and only then removes lower numbers: at no moment can two hold one lock. All
+machines that share a lock have to be alike: flock says nothing to those without it.
+"""
+
+import errno
+import fcntl
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import NamedTuple
+
+from retclip.core.logs import DISK_ERRORS, cannot_be_written, say
+
+NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
+BEAT_SECONDS = 30.0  # between two touches of a lease
+STALE_SECONDS = 600.0  # without a touch: a machine that died, or was cut off
+LONGEST_WAIT_SECONDS = 1.0  # between two tries for a lock
+FREE = "free"
+
+
+class Lock(NamedTuple):
+    """Held until `release` is called or this process ends by any means; dropping the object changes nothing."""
+
+    release: Callable[[], None]
+
+
+@contextmanager
+def held(path: str | Path, waiting: str) -> Iterator[None]:
+    """Holds a lock file alone, on all machines of its file system; says `waiting` where another has it.
+
+    Raises ValueError where the disk is full or read-only, or the file is a symbolic link.
+    """
+    lock, wait = try_hold(path), 0.01
+    if lock is None:
+        say(waiting)
+    while lock is None:
+        time.sleep(wait)
+        lock, wait = try_hold(path), min(2 * wait, LONGEST_WAIT_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def try_hold(path: str | Path) -> Lock | None:
+    """The lock on a file, which is made where it is not there; None where another has it. Raises as `held` does.
+
+    Children that this process forks hold a flock, too, until they end.
+    """
+    path = Path(path)
+    descriptor = _opened(path)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if _is_at(path, descriptor):
+            return Lock(partial(os.close, descriptor))
+    except OSError as error:
+        os.close(descriptor)
+        if isinstance(error, BlockingIOError):
+            return None
+        if error.errno not in NO_FLOCK:
+            raise
+        _say_once(error.strerror)
+        return _lease(path)
+    os.close(descriptor)
+    return try_hold(path)  # it was deleted between our opening and our locking: whoever comes now makes another one
+
+
+def this_process() -> str:
+    """A name that no other process bears, of letters, digits and dashes: {place}-{pid}-{when it started}."""
+    return f"{_place()}-{os.getpid()}-{_started(os.getpid())}"
+
+
+def has_ended(process: str) -> bool | None:
+    """Whether a process that called itself so is gone; None where that cannot be seen from here."""
+    place, _, rest = process.partition("-")
+    pid, _, started = rest.partition("-")
+    if place != _place() or not pid.isdecimal():
+        return None
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, OverflowError):
+        return True
+    except PermissionError:  # another user's, but there
+        pass
+    return _started(int(pid)) not in ("", started)  # else its number was given to another one since
+
+
+def _opened(path: Path) -> int:
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+        except PermissionError:  # another user's, which can be locked nevertheless
+            return os.open(path, os.O_RDONLY | flags)
+    except OSError as error:
+        if error.errno in DISK_ERRORS:
+            raise ValueError(cannot_be_written(path, error.errno)) from None
+        if error.errno == errno.ELOOP:
+            raise ValueError(f"{path}: a lock must not be a symbolic link; delete it, then run again.") from None
+        raise
+
+
+def _is_at(path: Path, descriptor: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+@cache
+def _say_once(reason: str) -> None:
+    say(f"this file system has no file locks ({reason}); lock files of our own keep writers apart, on all its machines")
+
+
+def _lease(path: Path) -> Lock | None:
+    number, newest = _newest(path)
+    if newest is not None and not _is_over(newest, path):
+        return None
+    lease = path.with_name(f"{path.name}.{number + 1}")
+    try:
+        descriptor = os.open(lease, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+    except FileExistsError:
+        return None  # another was faster
+    with open(descriptor, "w") as stream:
+        stream.write(f"{this_process()}\n")
+    if _newest(path)[0] != number + 1:  # others have had the lock since we looked: ours is one of the past
+        lease.unlink(missing_ok=True)
+        return None
+    for old in _leases(path):
+        if old != number + 1:
+            with suppress(FileNotFoundError, PermissionError):
+                path.with_name(f"{path.name}.{old}").unlink()
+    given_back = threading.Event()
+    threading.Thread(target=_beat, args=(path, number + 1, given_back), daemon=True).start()
+    return Lock(partial(_give_back, lease, given_back))
+
+
+def _leases(path: Path) -> list[int]:
+    names = (name.removeprefix(f"{path.name}.") for name in os.listdir(path.parent) if name.startswith(f"{path.name}."))
+    return [int(name) for name in names if name.isdecimal()]
+
+
+def _newest(path: Path) -> tuple[int, Path | None]:
+    number = max(_leases(path), default=0)
+    return number, path.with_name(f"{path.name}.{number}") if number else None
+
+
+def _is_over(lease: Path, path: Path) -> bool:
+    """Whether it was given back, or whoever made it is gone."""
+    try:
+        touched = lease.stat().st_mtime
+        owner = lease.read_text().partition("\n")[0]
+    except FileNotFoundError:
+        return False  # there is a newer one
+    except PermissionError:
+        owner = ""
+    if owner == FREE:
+        return True
+    gone = has_ended(owner)
+    # one that says nothing yet is being written
+    return _time_there(path) - touched > STALE_SECONDS if gone is None else gone
+
+
+def _time_there(path: Path) -> float:
+    """Now, in Unix seconds, by the clock that dates the files of this file system."""
+    try:
+        os.utime(path)
+        return path.stat().st_mtime
+    except OSError:  # another user's
+        return time.time()
+
+
+def _beat(path: Path, number: int, given_back: threading.Event) -> None:
+    """Shows other machines that this process lives, and ends it where one of them took the lock over nevertheless."""
+    while not given_back.wait(BEAT_SECONDS):
+        with suppress(OSError):  # a file server that is away for a moment
+            if _newest(path)[0] != number and not given_back.is_set():
+                say(f"{path}: this lock was taken over or deleted while this process stood still; ending it")
+                os._exit(1)
+            os.utime(path.with_name(f"{path.name}.{number}"))
+
+
+def _give_back(lease: Path, given_back: threading.Event) -> None:
+    """Its number stays, so that no later one is lower."""
+    given_back.set()
+    with suppress(FileNotFoundError), lease.open("r+b", buffering=0) as stream:
+        stream.write(f"{FREE}\n".encode())
+
+
+@cache
+def _place() -> str:
+    """Where a process's number means that process: this machine since it was started, this container of it."""
+    import hashlib
+
+    parts = [socket.gethostname()]
+    for read in (lambda: Path("/proc/sys/kernel/random/boot_id").read_text(), lambda: os.readlink("/proc/self/ns/pid")):
+        with suppress(OSError):
+            parts.append(read())
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:8]
+
+
+def _started(pid: int) -> str | None:
+    """Ticks of the clock from the start of the machine to that of a process; None for one that is dead and only waits
+    for its parent to notice, "" where the system does not tell."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return None if fields[0] in "ZX" else fields[19]

@@ -1,0 +1,177 @@
+"""Locks between real processes, with flock and on a file system that has none."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from running import ENVIRONMENT, REPOSITORY
+
+NUMBERS = ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL"]
+# what `import site` runs first in every process that has this folder on its path: flock as such a file system has it
+NO_FLOCK = """
+import errno, fcntl, os
+
+def flock(stream, operation):
+    number = getattr(errno, os.environ["NO_FLOCK"])
+    raise OSError(number, os.strerror(number))
+
+fcntl.flock = flock
+"""
+# adds one to a number in a file, slowly: two at a time lose some
+COUNT = """
+import sys, time
+from pathlib import Path
+from retclip.core.locks import held
+
+folder = Path(sys.argv[1])
+for _ in range(15):
+    with held(folder / "lock", "waiting for the other"):
+        number = int((folder / "number").read_text())
+        time.sleep(0.002)
+        (folder / "number").write_text(str(number + 1))
+"""
+HOLD = """
+import sys, time
+from retclip.core.locks import held
+
+with held(sys.argv[1], "waiting for the other"):
+    print("held", flush=True)
+    time.sleep(float(sys.argv[2]))
+print("released", flush=True)
+"""
+
+
+@pytest.fixture(params=[None, *NUMBERS], ids=["flock", *NUMBERS])
+def environment(request, tmp_path) -> dict[str, str]:
+    """Of a process that may import retclip; without flock, but for the first."""
+    path = [str(REPOSITORY / "scripts")]
+    if request.param:
+        (tmp_path / "site").mkdir()
+        (tmp_path / "site/sitecustomize.py").write_text(NO_FLOCK)
+        path.append(str(tmp_path / "site"))
+    return {**ENVIRONMENT, "PYTHONPATH": os.pathsep.join(path), "NO_FLOCK": request.param or ""}
+
+
+def start(code: str, environment: dict[str, str], *arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-c", code, *map(str, arguments)], env=environment, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)  # fmt: skip
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    return out, said
+
+
+def test_a_build_goes_on_where_there_is_no_flock(environment, tmp_path):
+    """Once more while the first one is at work: the second waits for it."""
+
+    def command(name: str, *arguments: object) -> list[str]:
+        return [sys.executable, str(REPOSITORY / f"scripts/{name}.py"), *map(str, arguments)]
+
+    table, images = tmp_path / "manifest.csv", tmp_path / "images"
+    subprocess.run(command("make_demo_data", "--patients", 60, "--seed", 1, "--threads", 1, "--output-manifest", table,
+                           "--output-images", images), env=environment, check=True)  # fmt: skip
+    build = command("build_lmdb", "--source", "demo", "--manifest", table, "--image-root", images, "--image-size", 32,
+                    "--image-encoding", "raw", "--test-fraction", 0.2, "--val-fraction", 0.2, "--max-bad-fraction", 0,
+                    "--seed", 1, "--near-duplicates", "ignore", "--work-dir", tmp_path / "state",
+                    "--output-dir", tmp_path / "data")  # fmt: skip
+    both = [subprocess.Popen(build, env=environment, text=True, stderr=subprocess.PIPE) for _ in range(2)]
+    said = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], said
+    assert sum("another process builds this data; waiting for it" in text for text in said) <= 1
+    assert all(text.count("no file locks") == (environment["NO_FLOCK"] != "") for text in said), said
+    assert not list((tmp_path / "data").glob(".*"))
+
+
+def test_two_writers_are_kept_apart(environment, tmp_path):
+    (tmp_path / "number").write_text("0")
+    said = [ended(process)[1] for process in [start(COUNT, environment, tmp_path) for _ in range(4)]]
+    assert (tmp_path / "number").read_text() == "60"
+    assert all(text.count("no file locks") == (environment["NO_FLOCK"] != "") for text in said), said
+
+
+def test_a_lock_of_a_killed_process_is_free_at_once(environment, tmp_path):
+    lock = tmp_path / "lock"
+    first = start(HOLD, environment, lock, 60)
+    assert first.stdout.readline() == "held\n"
+    second = start(HOLD, environment, lock, 0)
+    time.sleep(1)
+    assert second.poll() is None
+    os.kill(first.pid, signal.SIGKILL)
+    killed = time.monotonic()
+    out, said = ended(second)  # though nobody has yet asked how the first one ended
+    assert time.monotonic() - killed < 10
+    first.communicate()
+    assert out == "held\nreleased\n"
+    assert "waiting for the other" in said
+
+
+def test_a_lock_is_no_link(environment, tmp_path):
+    """Whoever lays one there must not have a file of another made or changed."""
+    (tmp_path / "lock").symlink_to(tmp_path / "of_another")
+    process = start(HOLD, environment, tmp_path / "lock", 0)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode
+    assert "symbolic link" in said
+    assert not (tmp_path / "of_another").exists()
+
+
+@pytest.mark.parametrize("environment", ["ENOSYS"], indirect=True)
+def test_a_lock_of_another_machine_is_free_when_its_heart_stops(environment, tmp_path):
+    """No process list tells of it: as long as its file is touched it lives."""
+    lock = tmp_path / "lock"
+    ended(start(HOLD, environment, lock, 0))
+    (lease,) = tmp_path.glob("lock.*")
+    lease.write_text("another-machine-1-1\n")
+    process = start(HOLD, environment, lock, 0)
+    time.sleep(2)
+    assert process.poll() is None
+    old = time.time() - 3600
+    os.utime(lease, (old, old))
+    assert ended(process)[0] == "held\nreleased\n"
+    assert not lease.exists()
+    assert len(list(tmp_path.glob("lock.*"))) == 1
+
+
+@pytest.mark.parametrize("environment", ["ENOSYS"], indirect=True)
+def test_whoever_lost_its_lock_stops(environment, tmp_path):
+    """It stood still until another machine took its lock over: it must not go on writing."""
+    quick = HOLD.replace("from retclip.core.locks import held",
+                         "from retclip.core import locks\nlocks.BEAT_SECONDS = 0.1\nheld = locks.held")  # fmt: skip
+    process = start(quick, environment, tmp_path / "lock", 60)
+    assert process.stdout.readline() == "held\n"
+    (lease,) = tmp_path.glob("lock.*")
+    before = lease.stat().st_mtime_ns
+    time.sleep(1)
+    assert lease.stat().st_mtime_ns > before
+    lease.rename(tmp_path / "gone")
+    out, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert out == ""
+    assert "taken over" in said
+
+
+@pytest.mark.parametrize("environment", [None], indirect=True)
+def test_a_lock_that_is_tried_is_had_or_not(environment, tmp_path):
+    from retclip.core.locks import try_hold
+
+    lock = try_hold(tmp_path / "lock")
+    assert lock is not None
+    assert try_hold(tmp_path / "lock") is None
+    lock.release()
+    again = try_hold(tmp_path / "lock")
+    assert again is not None
+    again.release()
+
+
+def test_only_one_module_locks_files():
+    """Another one would end with a traceback where there is no flock."""
+    scripts = REPOSITORY / "scripts"
+    assert [path.relative_to(scripts) for path in scripts.rglob("*.py") if "import fcntl" in path.read_text()] == [
+        Path("retclip/core/locks.py")
+    ]
