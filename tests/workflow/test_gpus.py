@@ -1,0 +1,89 @@
+"""A workstation with GPUs, run by the real rules: trainings at once get a GPU each, and a CPU in its place is named."""
+
+import ast
+import re
+
+import pytest
+from gpus import Machine
+from running import REPOSITORY, snakemake
+
+from retclip.core.gpu_lease import FOLDER
+
+ENTRIES = [path for path in sorted((REPOSITORY / "scripts").glob("*.py")) if '"--device"' in path.read_text()]
+
+
+@pytest.fixture
+def on_a_gpu(tmp_path):
+    """The flags of a run whose config leaves the device to the machine, as config.yaml does."""
+    path = tmp_path / "auto.yaml"
+    path.write_text("training: {device: auto, gpus: 1}\n")
+    return path
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Two GPUs, which torch cannot use here: its jobs lease them nevertheless, and train on the CPU."""
+    made = Machine(tmp_path / "machine", 2)
+    yield made
+    for name in made.names:
+        for path in FOLDER.glob(f"*{name}*"):
+            path.unlink()
+
+
+@pytest.mark.slow
+def test_trainings_at_once_have_a_gpu_each(small_config, on_a_gpu, machine, tmp_path):
+    """Three at once on two GPUs, as with --resources gpu=4 on a machine of two: one of them waits, and none shares."""
+    done = snakemake(tmp_path, *small_config, on_a_gpu, "--cores", 3, "--resources", "gpu=4", "--",
+                     "results/small/phase1/leaderboard.csv", environment=machine.environment())  # fmt: skip
+    logs = [path.read_text() for path in (tmp_path / "results/small/logs/train_phase1_trial").glob("*.log")]
+    leased = [re.findall(r"leased GPU \d, NVIDIA A100-SXM4-40GB \((GPU-[0-9a-f-]+)\)", log) for log in logs]
+    assert len(logs) == 3
+    assert all(len(found) == 1 for found in leased), leased
+    assert {name for found in leased for name in found} == set(machine.names)
+    assert sum("waiting for a free one" in log for log in logs) == 1
+    assert all("running on the CPU" in log for log in logs)
+    assert (done.stdout + done.stderr).count("everything is trained on the CPU") == 1
+
+
+def test_a_run_without_a_gpu_says_so_once(small_config, on_a_gpu, tmp_path):
+    """Before its first job, where the config asks for a GPU if there is one; not where it asks for the CPU."""
+    bare = Machine(tmp_path / "machine", 0)
+    for overlays, times in (([on_a_gpu], 1), ([], 0)):
+        done = snakemake(tmp_path, *small_config, *overlays, "--forcerun", "record_run", "--",
+                         "results/small/run.json", environment=bare.environment())  # fmt: skip
+        assert (done.stdout + done.stderr).count("warning: no GPU is here") == times
+
+
+@pytest.mark.parametrize("entry", ENTRIES, ids=[path.stem for path in ENTRIES])
+def test_every_entry_leases_before_torch_can_look_for_gpus(entry):
+    main = next(node for node in ast.parse(entry.read_text()).body if getattr(node, "name", "") == "main")
+    calls = [node for node in ast.walk(main) if isinstance(node, ast.Call)]
+    leases = [node.lineno for node in calls if getattr(node.func, "id", "") == "lease"]
+    loads = [node.lineno for node in ast.walk(main) if isinstance(node, ast.ImportFrom) and "ml." in str(node.module)]
+    loads += [node.lineno for node in calls if getattr(node.func, "id", "") in ("joined", "_train")]
+    assert leases
+    assert not loads or min(leases) < min(loads)
+
+
+def test_only_the_lease_and_torch_are_between_a_job_and_its_gpus():
+    """All the rules that take a GPU run entries that lease one."""
+    rules = "".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
+    launched = set(re.findall(r'launch\(\s*"(\w+)"[^)]*--device|launch\("(\w+)", \*TRAINING_FLAGS', rules))
+    names = {name for pair in launched for name in pair if name}
+    assert {"train_trial", "find_lr", "evaluate_final", "collect_looks"} <= names
+    assert names <= {path.stem for path in ENTRIES}
+
+
+def test_the_plan_says_which_gpus_are_here(small_config, on_a_gpu, machine, tmp_path):
+    def plan(environment, *overlays):
+        return snakemake(tmp_path, "plan_run", "--nolock", "--quiet", "all", *small_config, *overlays,
+                         environment=environment).stdout  # fmt: skip
+
+    made = snakemake(tmp_path, *small_config, "--", "results/small/data/audit.json")
+    assert made.returncode == 0
+    assert "GPUs: 2 here (2 x NVIDIA A100-SXM4-40GB)" in plan(machine.environment(), on_a_gpu)
+    one = machine.environment(CUDA_VISIBLE_DEVICES="1")
+    assert "GPUs: 1 here (NVIDIA A100-SXM4-40GB; CUDA_VISIBLE_DEVICES=1)" in plan(one, on_a_gpu)
+    none = machine.environment(CUDA_VISIBLE_DEVICES="")
+    assert "GPUs: none here" in plan(none, on_a_gpu)
+    assert "GPUs:" not in plan(machine.environment())
