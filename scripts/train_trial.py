@@ -4,7 +4,8 @@ The state under --state-dir outlives a killed job: started again, the training g
 training that is already complete there, for whichever trial, is only published again, without torch; with other class
 prompts, or for want of the exported model, the weights that it kept are scored again, without a step.
 
-  python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...   two GPUs, one training
+Two GPUs, one training:
+  lease_gpus.py --gpus 2 -- python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...
 """
 
 import argparse
@@ -16,6 +17,7 @@ from typing import Any
 
 from retclip.core import slurm
 from retclip.core.files import read_json, whole_folder, write_csv, write_json, write_parquet
+from retclip.core.gpu_lease import lease
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
 from retclip.ml import distributed
@@ -48,6 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
     encoder = read_json(options.encoder_dir / "source.json")
     folder = StateFolder(options.state_dir, state_key(trial, data, encoder, options.code))
     first = distributed.rank() == 0
+    # before the folder's lock, so that nobody waits for a GPU with what others wait for; what is complete takes none
+    if not folder.is_complete(trial, options.export):
+        lease(options.device)
     with distributed.joined(), folder.locked() if first else nullcontext():
         complete = distributed.from_first(folder.is_complete(trial, options.export))
         told_to_stop = False

@@ -1,10 +1,12 @@
 """A machine with GPUs, for tests without one: an nvidia-smi of our own on PATH, and processes that lease from it."""
 
 import os
+import select
 import subprocess
 import sys
 import uuid
 from pathlib import Path
+from typing import IO
 
 from running import ENVIRONMENT, REPOSITORY
 
@@ -46,12 +48,12 @@ class Machine:
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         return {**kept, "PATH": path, "PYTHONPATH": f"{REPOSITORY}/scripts:{REPOSITORY}/tests", **variables}
 
-    def start(self, count: int = 1, **variables: str) -> subprocess.Popen[str]:
+    def start(self, count: int = 1, **variables: str) -> subprocess.Popen[bytes]:
         """A process that leases `count` GPUs and keeps them."""
         return subprocess.Popen(
             [sys.executable, "-c", LEASING, str(count)],
             env=self.environment(**variables),
-            text=True,
+            bufsize=0,  # select knows nothing of what Python has read ahead
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -60,10 +62,26 @@ class Machine:
     def lease(self, count: int = 1, **variables: str) -> tuple[str, str]:
         """What CUDA sees of a process that leased, and what the process said; it has ended."""
         output, said = self.start(count, **variables).communicate(timeout=60)
-        return output.strip(), said
+        return output.decode().strip(), said.decode()
 
 
-def seen(process: subprocess.Popen[str]) -> list[str]:
+def seen(process: subprocess.Popen[bytes]) -> list[str]:
     """The GPUs that CUDA sees of a process that leases; waits until it has them."""
-    assert process.stdout is not None
-    return process.stdout.readline().strip().split(",")
+    return line_of(process.stdout).split(",")
+
+
+def waits(process: subprocess.Popen[bytes]) -> bool:
+    """Whether it has to wait, by its first word, and has no GPU yet."""
+    return "waiting for" in line_of(process.stderr) and not has_line(process.stdout)
+
+
+def line_of(stream: IO[bytes] | None) -> str:
+    """The next line, within a minute."""
+    assert has_line(stream, 60), "it says nothing"
+    assert stream is not None
+    return stream.readline().decode().strip()
+
+
+def has_line(stream: IO[bytes] | None, seconds: float = 0) -> bool:
+    """Whether something can be read now, or within so long."""
+    return bool(select.select([stream], [], [], seconds)[0])
