@@ -9,7 +9,9 @@ from running import REPOSITORY, snakemake
 
 from retclip.core.gpu_lease import FOLDER
 
-ENTRIES = [path for path in sorted((REPOSITORY / "scripts").glob("*.py")) if 'add_argument("--device"' in path.read_text()]
+ENTRIES = [
+    path for path in sorted((REPOSITORY / "scripts").glob("*.py")) if 'add_argument("--device"' in path.read_text()
+]
 
 
 @pytest.fixture

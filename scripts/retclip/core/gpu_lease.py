@@ -1,4 +1,4 @@
-"""A job's own GPUs, for as long as it lives: every job of this machine, of any run and any user, leases before it looks.
+"""A job's own GPUs, for as long as it lives: every job of a machine, of any run and any user, leases before it looks.
 
 Two locks for each GPU, both freed by the kernel however their processes end: one held by whoever chose it, and one by
 whoever computes on it. They are the same process but under torchrun, whose parent chooses: its processes keep a GPU

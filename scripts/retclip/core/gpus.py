@@ -71,7 +71,9 @@ def memory_mib() -> dict[str, tuple[int, int]]:
     answer = _ask("--query-gpu=uuid,memory.used,memory.total", "--format=csv,noheader,nounits")
     rows = [line.split(", ") for line in answer.splitlines()]
     return {
-        row[0]: (int(row[1]), int(row[2])) for row in rows if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()
+        row[0]: (int(row[1]), int(row[2]))
+        for row in rows
+        if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()
     }
 
 
