@@ -12,6 +12,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from retclip.core.code import code_hash
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, external_test
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
 from retclip.search.space import grid

@@ -1,17 +1,19 @@
 """A workstation with GPUs, run by the real rules: trainings at once get a GPU each, and a CPU in its place is named."""
 
 import ast
+import json
 import re
+import subprocess
+import sys
 
 import pytest
 from gpus import Machine
-from running import REPOSITORY, snakemake
+from running import REPOSITORY, merged, snakemake
 
 from retclip.core.gpu_lease import FOLDER
 
-ENTRIES = [
-    path for path in sorted((REPOSITORY / "scripts").glob("*.py")) if 'add_argument("--device"' in path.read_text()
-]
+SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
+ENTRIES = [path for path in SCRIPTS if 'add_argument("--device"' in path.read_text()]
 
 
 @pytest.fixture
@@ -76,16 +78,27 @@ def test_only_the_lease_and_torch_are_between_a_job_and_its_gpus():
     assert names <= {path.stem for path in ENTRIES}
 
 
-def test_the_plan_says_which_gpus_are_here(small_config, on_a_gpu, machine, tmp_path):
-    def plan(environment, *overlays):
-        return snakemake(tmp_path, "plan_run", "--nolock", "--quiet", "all", *small_config, *overlays,
-                         environment=environment).stdout  # fmt: skip
+def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
+    rows = "".join(f"P{i},{i}.jpg,left,{'xy'[i % 2]}\n" for i in range(500))
+    (tmp_path / "table.csv").write_text(f"patient_id,image,eye,label\n{rows}")
+    config = merged()
+    config["data"].update(manifest=str(tmp_path / "table.csv"), image_root=str(tmp_path))
+    flags = ["--trainings", '{"phase1": 17, "phase2": 20, "confirm": 6, "encoders": 0, "final": 12}', "--code", "x"]
 
-    made = snakemake(tmp_path, *small_config, "--", "results/small/data/audit.json")
-    assert made.returncode == 0
-    assert "GPUs: 2 here (2 x NVIDIA A100-SXM4-40GB)" in plan(machine.environment(), on_a_gpu)
-    one = machine.environment(CUDA_VISIBLE_DEVICES="1")
-    assert "GPUs: 1 here (NVIDIA A100-SXM4-40GB; CUDA_VISIBLE_DEVICES=1)" in plan(one, on_a_gpu)
-    none = machine.environment(CUDA_VISIBLE_DEVICES="")
-    assert "GPUs: none here" in plan(none, on_a_gpu)
-    assert "GPUs:" not in plan(machine.environment())
+    def plan(**variables):
+        command = [sys.executable, REPOSITORY / "scripts/plan_run.py", "--config", json.dumps(config),
+                   "--results-dir", tmp_path / "results", *flags]  # fmt: skip
+        done = subprocess.run(command, env=machine.environment(**variables), capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    two = "GPUs: 2 here (2 x NVIDIA A100-SXM4-40GB): 2 trainings at a time on this machine, with --resources gpu=2"
+    assert two in plan()
+    one = "GPUs: 1 here (NVIDIA A100-SXM4-40GB; CUDA_VISIBLE_DEVICES=1): 1 training at a time"
+    assert one in plan(CUDA_VISIBLE_DEVICES="1")
+    none = "GPUs: none here (CUDA_VISIBLE_DEVICES=): what is trained on this machine is trained on its CPU"
+    assert none in plan(CUDA_VISIBLE_DEVICES="")
+    config["training"]["gpus"] = 4
+    assert "and each training needs 4: none can be trained on this machine" in plan()
+    config["training"].update(device="cpu", gpus=0)
+    assert "GPUs:" not in plan()

@@ -70,11 +70,8 @@ def memory_mib() -> dict[str, tuple[int, int]]:
     """UUID -> MiB in use and in all, of whole GPUs; without those that do not tell."""
     answer = _ask("--query-gpu=uuid,memory.used,memory.total", "--format=csv,noheader,nounits")
     rows = [line.split(", ") for line in answer.splitlines()]
-    return {
-        row[0]: (int(row[1]), int(row[2]))
-        for row in rows
-        if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()
-    }
+    told = [row for row in rows if len(row) == 3 and row[1].isdecimal() and row[2].isdecimal()]
+    return {uuid: (int(used), int(total)) for uuid, used, total in told}
 
 
 def cpu_warning(training: dict[str, Any], python: str) -> str | None:

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from retclip.core import slurm
+from retclip.core.gpu_lease import is_leased
+from retclip.core.gpus import described, visible
 from retclip.core.logs import say
 from retclip.core.scores import METRICS
 from retclip.ml import distributed
@@ -353,12 +355,15 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
+        if not is_leased():
+            say("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
         # torchrun numbers the processes of this node, and each takes the GPU of its number
         return (
             torch.device("cuda", int(os.environ["LOCAL_RANK"])) if "LOCAL_RANK" in os.environ else torch.device("cuda")
         )
     given = slurm.gpus_given()
     if wanted == "auto" and given is None:
+        say(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
         return torch.device("cpu")
     node = platform.node()
     why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"
