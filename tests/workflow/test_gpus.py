@@ -10,6 +10,7 @@ import pytest
 from gpus import Machine
 from running import REPOSITORY, merged, snakemake
 
+from retclip.core.config import check_config
 from retclip.core.gpu_lease import FOLDER
 
 SCRIPTS = sorted((REPOSITORY / "scripts").glob("*.py"))
@@ -86,7 +87,7 @@ def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
     flags = ["--trainings", '{"phase1": 17, "phase2": 20, "confirm": 6, "encoders": 0, "final": 12}', "--code", "x"]
 
     def plan(**variables):
-        command = [sys.executable, REPOSITORY / "scripts/plan_run.py", "--config", json.dumps(config),
+        command = [sys.executable, REPOSITORY / "scripts/plan_run.py", "--config", json.dumps(check_config(config)),
                    "--results-dir", tmp_path / "results", *flags]  # fmt: skip
         done = subprocess.run(command, env=machine.environment(**variables), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
