@@ -26,6 +26,7 @@ from retclip.core.logs import say
 from retclip.core.scores import METRICS
 from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
+from retclip.ml.crowding import refuse_crowded
 from retclip.ml.evaluate import evaluate, no_predictions, standard_errors
 from retclip.ml.loader import Split, epoch_batches, read_ahead, sent
 from retclip.ml.loss import tripartite_loss
@@ -120,6 +121,7 @@ class Trainer:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            refuse_crowded(self.device)
             say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
             if distributed.world_size() > 1:
                 # the other processes wait for this one for ever: all must die, and the next start knows why
