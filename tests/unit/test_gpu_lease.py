@@ -1,6 +1,7 @@
 """Each job leases GPUs of its own: real processes, an nvidia-smi of ours, and every way to name a GPU."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 from gpus import Machine, has_line, line_of, seen, waits
 from running import REPOSITORY
 
-from retclip.core import gpu_lease
+from retclip.core import gpu_lease, gpus
 
 
 @pytest.fixture
@@ -167,6 +168,53 @@ def test_the_folder_is_open_to_all_users(machine):
     assert gpu_lease.FOLDER.stat().st_mode & 0o7777 == 0o1777
     lock = next(gpu_lease.FOLDER.glob(f"{machine.names[0]}*"))
     assert lock.stat().st_mode & 0o444 == 0o444
+
+
+@pytest.mark.skipif(os.getuid() != 0 or not shutil.which("flock"), reason="only root can be another user, too")
+def test_users_of_one_machine_share_its_locks(machine, started):
+    """The lock of one who lets others read nothing keeps another user off, too."""
+    nobody = ["sh", "-c", LOCKING, "sh", *machine.names]
+    previous = os.umask(0o077)
+    try:
+        started += [machine.start() for _ in range(2)]
+        had = [seen(one)[0] for one in started]
+    finally:
+        os.umask(previous)
+    done = subprocess.run(nobody, capture_output=True, text=True, user=65534, group=65534, extra_groups=[])
+    assert done.stdout.split() == [name for name in machine.names if name not in had], done.stderr
+    assert machine.lease()[0] not in had, "what the other user made and left can be locked"
+
+
+# As another user, who may have no right to read this clone or its Python: the GPUs whose locks he gets.
+LOCKING = f"""
+cd {gpu_lease.FOLDER} || exit
+for name; do [ -e $name.lock ] || : > $name.lock; flock --nonblock 9 9< $name.lock && echo $name; done
+"""
+
+
+def test_numbers_of_unlike_gpus_are_warned_about(machine):
+    """CUDA counts them by speed, nvidia-smi by slot; a UUID is the same to both."""
+    machine.lines[0] = machine.lines[0].replace(machine.model, "Quadro P400")
+    machine.write()
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in machine.lease(CUDA_VISIBLE_DEVICES="1")[1]
+    for quiet in ({"CUDA_VISIBLE_DEVICES": "1", "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}, {}):
+        assert "CUDA_DEVICE_ORDER" not in machine.lease(**quiet)[1]
+
+
+def test_without_nvidia_smi_the_driver_is_asked(tmp_path, monkeypatch):
+    """It describes all GPUs of the machine; a container has the devices of those that it may use."""
+    for minor, slot in enumerate(("0000:81:00.0", "0000:01:00.0", "0000:41:00.0")):
+        (tmp_path / "gpus" / slot).mkdir(parents=True)
+        facts = f"Model: \t\t NVIDIA A30\nGPU UUID: \t GPU-{minor}\nBus Type: \t PCIe\nDevice Minor: \t {minor}\n"
+        (tmp_path / "gpus" / slot / "information").write_text(facts)
+    for minor in (0, 1):
+        (tmp_path / f"nvidia{minor}").touch()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpus, "DRIVER", tmp_path / "gpus")
+    monkeypatch.setattr(gpus, "DEVICES", tmp_path)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert [(gpu.number, gpu.uuid) for gpu in gpus.visible()] == [(0, "GPU-1"), (1, "GPU-0")]
+    assert gpus.described(gpus.visible()) == "2 here (2 x NVIDIA A30)"
 
 
 WORKER = """

@@ -50,6 +50,19 @@ def test_trainings_at_once_have_a_gpu_each(small_config, on_a_gpu, machine, tmp_
     assert (done.stdout + done.stderr).count("everything is trained on the CPU") == 1
 
 
+@pytest.mark.slow
+def test_a_training_of_two_gpus_leases_both_at_once(small_config, machine, tmp_path):
+    """Two of two, by one process before torchrun's: they share the lease that it took for them."""
+    overlay = tmp_path / "two.yaml"
+    vision = "{layers: 2, width: 64, head_width: 32, patch_size: 16, embed_dim: 32}"
+    overlay.write_text(f"training: {{device: auto, gpus: 2}}\nmodel: {{vision: {vision}}}\n")
+    snakemake(tmp_path, *small_config, overlay, "--resources", "gpu=2", "--",
+              "results/small/phase1/baseline/metrics.json", environment=machine.environment())  # fmt: skip
+    log = (tmp_path / "results/small/logs/train_phase1_trial/baseline.log").read_text()
+    assert sorted(re.findall(r"leased GPU \d, .* \((GPU-[0-9a-f-]+)\)", log)) == sorted(machine.names)
+    assert log.count("epoch 1/1") == 1
+
+
 def test_a_run_without_a_gpu_says_so_once(small_config, on_a_gpu, tmp_path):
     """Before its first job, where the config asks for a GPU if there is one; not where it asks for the CPU."""
     bare = Machine(tmp_path / "machine", 0)

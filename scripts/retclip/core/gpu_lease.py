@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from retclip.core import slurm
-from retclip.core.gpus import VISIBLE, Gpu, memory_mib, visible
+from retclip.core.gpus import VISIBLE, Gpu, counts_differ, memory_mib, visible
 from retclip.core.locks import Lock, try_hold
 from retclip.core.logs import say
 
@@ -85,6 +85,8 @@ def _wait_for(gpus: list[Gpu], count: int) -> list[Gpu]:
             say(f"other jobs have {'this GPU' if len(gpus) == 1 else f'these {len(gpus)} GPUs'}: {_waiting(count)}")
         waits = True
         time.sleep(random.uniform(*WAIT_SECONDS))
+    if any(gpu.word.isdecimal() for gpu in chosen) and counts_differ():
+        say("CUDA counts unlike GPUs by speed, and this lease by slot: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs")
     for gpu in chosen:
         say(f"leased GPU {gpu.number}, {gpu.model or 'of unknown model'} ({gpu.uuid})")
         # those that were crowded when we came; our predecessor's memory was its own

@@ -57,6 +57,11 @@ def visible() -> list[Gpu]:
     return found
 
 
+def counts_differ() -> bool:
+    """Whether CUDA may number GPUs in another way than nvidia-smi: the fastest is its first, unless it is told not to."""
+    return os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and len({gpu.model for gpu in listed()}) > 1
+
+
 def described(gpus: list[Gpu]) -> str:
     """ "2 here (2 x NVIDIA A100)", or "none here"; with CUDA_VISIBLE_DEVICES where that is set."""
     models = Counter(gpu.model for gpu in gpus if gpu.model)
