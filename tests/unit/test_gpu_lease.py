@@ -161,6 +161,14 @@ def test_a_lock_that_is_a_trap_is_refused(machine, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="symbolic link"):
         gpu_lease.lease("auto")
     assert not list(mine.iterdir())
+    secret = mine / "secret"
+    secret.write_text("mine alone")
+    secret.chmod(0o600)
+    (folder / f"{machine.names[0]}.lock").unlink()
+    os.link(secret, folder / f"{machine.names[0]}.lock")
+    gpu_lease._hold(folder / f"{machine.names[0]}.lock").release()
+    assert secret.stat().st_mode & 0o777 == 0o600
+    assert secret.read_text() == "mine alone"
 
 
 def test_the_folder_is_open_to_all_users(machine):

@@ -76,8 +76,9 @@ def is_leased() -> bool:
 
 
 def _wait_for(gpus: list[Gpu], count: int) -> list[Gpu]:
-    used = {uuid: used / total for uuid, (used, total) in memory_mib().items() if total}
-    crowded = {gpu for gpu in gpus if gpu.uuid == gpu.gpu and used.get(gpu.gpu, 0) > CROWDED}
+    memory = memory_mib()
+    crowded = {gpu: memory[gpu.uuid] for gpu in gpus if gpu.uuid in memory}
+    crowded = {gpu: (used, total) for gpu, (used, total) in crowded.items() if used > CROWDED * total}
     order = sorted(gpus, key=lambda gpu: gpu in crowded)
     waits = False
     while not (chosen := _take(order, count)):
@@ -91,8 +92,8 @@ def _wait_for(gpus: list[Gpu], count: int) -> list[Gpu]:
         say(f"leased GPU {gpu.number}, {gpu.model or 'of unknown model'} ({gpu.uuid})")
         # those that were crowded when we came; our predecessor's memory was its own
         if gpu in crowded and not waits:
-            mib, total = memory_mib()[gpu.gpu]
-            say(f"beware: other processes hold {mib / 1024:.1f} of its {total / 1024:.1f} GiB and know of no lease")
+            used, total = crowded[gpu]
+            say(f"beware: other processes hold {used / 1024:.1f} of its {total / 1024:.1f} GiB and know of no lease")
     return chosen
 
 
@@ -168,6 +169,9 @@ def _hold(path: Path) -> Lock | None:
         lock = try_hold(path)
     except PermissionError:  # another user has just made it
         return None
-    if lock is not None and path.stat().st_uid == os.getuid():
-        path.chmod(0o644)  # others have to open what they wait for, whatever this user's umask
+    if lock is not None and lock.descriptor is not None:
+        made = os.fstat(lock.descriptor)
+        # others have to open what they wait for, whatever this user's umask; never a file that was laid in its place
+        if made.st_uid == os.getuid() and made.st_size == 0 and made.st_nlink == 1:
+            os.fchmod(lock.descriptor, 0o644)
     return lock

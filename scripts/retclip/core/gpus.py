@@ -58,7 +58,7 @@ def visible() -> list[Gpu]:
 
 
 def counts_differ() -> bool:
-    """Whether CUDA may number GPUs in another way than nvidia-smi: the fastest is its first, unless it is told not to."""
+    """Whether CUDA may number GPUs in another way than nvidia-smi: the fastest comes first, unless told otherwise."""
     return os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID" and len({gpu.model for gpu in listed()}) > 1
 
 

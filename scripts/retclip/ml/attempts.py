@@ -56,6 +56,6 @@ def _earlier(path: Path) -> list[dict[str, Any]]:
     """What is on the list so far; a damaged list costs the account of earlier attempts, and no training."""
     try:
         return [{"job": entry["job"], "seconds": float(entry["seconds"])} for entry in read_json(path)]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         say(f"{path.name} is damaged: earlier attempts are not counted")
         return []
