@@ -20,7 +20,7 @@ def machine(tmp_path):
     made = Machine(tmp_path, 4)
     yield made
     for name in made.names:
-        for path in gpu_lease.FOLDER.glob(f"*{name}*"):
+        for path in gpu_lease.FOLDER.glob(f"*{name[4:-1]}*"):  # of its parts, too
             path.unlink()
 
 
@@ -229,7 +229,8 @@ WORKER = """
 import os, sys, time
 from retclip.core.gpu_lease import lease
 lease("auto")
-print(os.environ["RANK"], os.environ["CUDA_VISIBLE_DEVICES"], os.getpid(), flush=True)
+# in one piece: two processes write into one pipe
+os.write(1, f"{os.environ['RANK']} {os.environ['CUDA_VISIBLE_DEVICES']} {os.getpid()}\\n".encode())
 time.sleep(600)
 """
 
