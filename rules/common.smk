@@ -6,6 +6,9 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resource, Resources
+
 REPOSITORY = Path(workflow.basedir)
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
@@ -406,8 +409,27 @@ def external_root(name):
 
 # --- what a job asks the cluster for ------------------------------------------------------------------------
 
-# max_mem_mb and max_runtime of the profile's default-resources: what the largest node and the partition allow
-SITE = workflow.resource_settings.default_resources or {}
+def site_limit(name, kind, example):
+    """max_mem_mb or max_runtime of the default resources, in MB or minutes: what the largest node and the partition
+    allow. None where the site names none. kind: the resource of Snakemake's that is written in the same ways."""
+    given = Resources.from_mapping(workflow.resource_settings.default_resources or {})
+    # asked for what it does not have, get() gives a Resource all the same
+    if name not in given:
+        return None
+    job = {"input": [], "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
+    try:
+        limit = Resource(kind, given[name].evaluate(None, **job).value).value
+    except WorkflowError:
+        limit = None
+    if not isinstance(limit, int) or limit < 1:
+        stop(f"default-resources: {name} is {given[name].raw}; give a whole number above 0, or {example}.")
+    return limit
+
+
+SITE = {
+    "mem_mb": site_limit("max_mem_mb", "mem", "a size such as 250G"),
+    "runtime": site_limit("max_runtime", "runtime", "a time such as 24h"),
+}
 
 
 def planned(path):
@@ -421,8 +443,7 @@ def asked(resource, amount):
 
     def ask(wildcards, input, attempt):
         wanted = amount(input) * attempt
-        limit = SITE.get(f"max_{resource}")
-        return wanted if limit is None else min(wanted, int(limit.value))
+        return wanted if SITE[resource] is None else min(wanted, SITE[resource])
 
     return ask
 
