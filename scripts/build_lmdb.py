@@ -8,7 +8,7 @@ from the pictures that are ready in --work-dir.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import held
+from retclip.core.locks import held
 from retclip.core.logs import run_entry
 from retclip.data.build import Settings, build
 from retclip.data.sources import READERS, Source

@@ -179,8 +179,8 @@ def test_an_entry_leaves_a_folder_of_the_user_alone(command, tmp_path, monkeypat
         entry("make_demo_encoder", "--name", "pubmedbert", "--seed", 1, "--output", "encoder")
     mine = with_own_files(tmp_path / "mine")
     done = entry(*command, mine, check=False)
-    assert {path.name: path.read_text() for path in mine.iterdir()} == dict.fromkeys(
-        ("config.json", "tokenizer.json", "index.html", "thesis.tex", "demo00000_left.jpg", "results.json"), "mine"
+    assert {path.name: path.read_bytes() for path in mine.iterdir()} == dict.fromkeys(
+        ("config.json", "tokenizer.json", "index.html", "thesis.tex", "demo00000_left.jpg", "results.json"), b"mine"
     )
     assert done.returncode == 1, done.stderr
     assert "mine" in done.stderr.splitlines()[-1]

@@ -5,7 +5,6 @@ part of it. So the same folder serves a killed job, a retry, the next rung, a tr
 class prompts and a needless rerun. Importing this module does not import torch.
 """
 
-import fcntl
 import hashlib
 import io
 import math
@@ -16,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import atomic, file_sha256, held, read_json, sha256_of, whole_folder, write_json
+from retclip.core.files import atomic, file_sha256, read_json, remove_leftovers, sha256_of, whole_folder, write_json
+from retclip.core.locks import held, try_hold
 from retclip.core.logs import say
 
 FORMAT_VERSION = 4
@@ -87,8 +87,7 @@ class StateFolder:
     def locked(self) -> Iterator[None]:
         """Holds the folder alone: an orphaned trainer and its replacement must never both write."""
         with held(self.path / "lock", "another process trains exactly this; waiting for it"):
-            for leftover in self.path.glob(".*.partial*"):  # of a process that was killed while it wrote
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            remove_leftovers(self.path, of_all=True)
             yield
 
     def results(self, trial: dict[str, Any]) -> Path:
@@ -201,11 +200,10 @@ def _is_at_rest(folder: Path) -> bool:
     """Whether it has results and no process is at work on it."""
     if not any(folder.glob(f"epoch-*/{SEAL}")):
         return False
-    with (folder / "lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    lock = try_hold(folder / "lock")
+    if lock is None:
+        return False
+    lock.release()
     return True
 
 
