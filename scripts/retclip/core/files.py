@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 # A write that failed with less than this free has found the disk full, whatever its library calls that.
 FULL_BYTES = 1 << 20
 # What is being written, by which process; version 0.1 did not say.
-LEFTOVER = re.compile(r"\..+?\.(?:(?P<process>[0-9a-f]{8}-[0-9]+-[0-9]*)-[0-9a-f]{16}\.)?partial(?:\.[^.]+)?", re.DOTALL)
+LEFTOVER = re.compile(
+    r"\..+?\.(?:(?P<process>[0-9a-f]{8}-[0-9]+-[0-9]*)-[0-9a-f]{16}\.)?partial(?:\.[^.]+)?", re.DOTALL
+)
 LEFTOVER_SECONDS = 86400.0  # untouched for so long, a file of a process that cannot be seen from here is a leftover
 LONGEST_NAME = 120  # bytes: with what is added, a file system takes 255
 
