@@ -15,6 +15,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 from retclip.core.code import code_hash
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, external_test
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.hub import hub_folder_name
 from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
 from retclip.search.space import grid
@@ -299,8 +300,7 @@ def sweep_setup(wildcards, input):
 
 
 def hub_folder(kind, entry):
-    slug = re.sub("[^A-Za-z0-9._-]+", "--", entry["source"])
-    return f"resources/{kind}/{slug}@{entry.get('revision', 'main')}"
+    return f"resources/{kind}/{hub_folder_name(entry['source'], entry.get('revision', 'main'))}"
 
 
 def encoder_dir(encoder):
@@ -409,9 +409,11 @@ def external_root(name):
 
 # --- what a job asks the cluster for ------------------------------------------------------------------------
 
+
 def site_limit(name, kind, example):
     """max_mem_mb or max_runtime of the default resources, in MB or minutes: what the largest node and the partition
-    allow. None where the site names none. kind: the resource of Snakemake's that is written in the same ways."""
+    allow. None where the site names none. kind: the resource of Snakemake's that is written in the same ways.
+    """
     given = Resources.from_mapping(workflow.resource_settings.default_resources or {})
     # asked for what it does not have, get() gives a Resource all the same
     if name not in given:

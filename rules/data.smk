@@ -292,9 +292,9 @@ if "hub_dataset" in DATA:
             directory(IMAGE_ROOT),
         params:
             code=code_hash("fetch_dataset"),
-            source=DATA["hub_dataset"]["source"],
-            revision=DATA["hub_dataset"].get("revision", "main"),
-            image_column=DATA["hub_dataset"].get("image_column", "image"),
+            source=lambda wildcards: DATA["hub_dataset"]["source"],
+            revision=lambda wildcards: DATA["hub_dataset"].get("revision", "main"),
+            image_column=lambda wildcards: DATA["hub_dataset"].get("image_column", "image"),
         log:
             "resources/logs/fetch_dataset.log",
         conda:

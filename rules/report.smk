@@ -13,8 +13,11 @@ rule record_run:
         "<results>/run.json",
     params:
         code=code_hash("record_run"),
-        # tracking is no part of the answer: turned on, it must rerun nothing
-        config=canonical_json({key: value for key, value in CONFIG.items() if key != "tracking"}),
+        # tracking is no part of the answer: turned on, it must rerun nothing. As a function, since snakemake looks for
+        # wildcards in texts, and a pattern of the config may hold {3} or {dataset_index}
+        config=lambda wildcards: canonical_json(
+            {key: value for key, value in CONFIG.items() if key != "tracking"}
+        ),
         # in the order of stages and slots, which a report follows; canonical JSON would sort it
         trainings=json.dumps(
             {

@@ -70,7 +70,7 @@ def hub():
                             digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
                             entry["lfs"] = {"sha256": digest, "size": entry["size"], "pointerSize": 130}
                     content = {"id": MODEL, "modelId": MODEL, "sha": COMMIT, "cardData": {"license": "mit"},
-                               "siblings": [*siblings, *LISTED], "tags": [], "private": False, "downloads": 0}  # fmt: skip
+                               "siblings": siblings + LISTED, "tags": [], "private": False, "downloads": 0}  # fmt: skip
                 self.send(200, json.dumps(content).encode(), "application/json", body)
             elif name == WEIGHTS and body and faults:
                 self.go_wrong(faults.pop(0), files[WEIGHTS])
@@ -193,8 +193,9 @@ def test_a_dataset_that_names_files_of_the_user_is_refused(tmp_path):
         table = pa.table({"image": pa.array([{"bytes": None, "path": str(path)}], schema.field("image").type)}, schema)
         pq.write_table(table, tmp_path / "set/data/train-00000-of-00001.parquet")
         command = [sys.executable, str(REPOSITORY / "scripts/fetch_dataset.py"), "--source", str(tmp_path / "set")]
-        done = subprocess.run([*command, "--output", str(tmp_path / "out")], capture_output=True, text=True,
-                              env={**ENVIRONMENT, "HF_HOME": str(tmp_path / "cache")}, cwd=tmp_path / "set")  # fmt: skip
+        command += ["--output", str(tmp_path / "out")]
+        environment = {**ENVIRONMENT, "HF_HOME": str(tmp_path / "cache")}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path / "set")
         assert done.returncode == 1, done.stderr
         assert "outside of the data set" in done.stderr.splitlines()[-1]
         assert not (tmp_path / "out").exists()

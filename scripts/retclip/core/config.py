@@ -1,6 +1,7 @@
 """The configuration of a run: cleaned, checked, and said wrong in one sentence."""
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from retclip.core import schemas
 from retclip.core.files import csv_separator, is_file
 
 Config = dict[str, Any]
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 # The order in which hyperparameters are named everywhere: trial.json, leaderboards, ids.
 HYPERPARAMETERS = (
@@ -41,7 +43,7 @@ def check_config(config: Config, origin: str = "config") -> Config:
     """The config without nulls. Raises ValueError with one sentence naming the first wrong key or path."""
     clean = drop_nulls(config)
     try:
-        schemas.check(clean, "config", origin)
+        check_form(clean, origin)
         _check_model(clean, origin)
         _check_search(clean, origin)
         _check_data(clean, origin)
@@ -50,6 +52,15 @@ def check_config(config: Config, origin: str = "config") -> Config:
     except ValueError as error:  # a value may hold line breaks, a sentence may not
         raise ValueError(" ".join(str(error).split())) from None
     return clean
+
+
+def check_form(config: Config, origin: str) -> None:
+    """Raises ValueError with one sentence where a key or a value is not what the schema says; looks at no file.
+
+    No text may hold a line break or another control character: many become names of files and folders.
+    """
+    _refuse_control_characters(config, origin, "")
+    schemas.check(config, "config", origin)
 
 
 def configured_defaults(config: Config) -> dict[str, Any]:
@@ -66,6 +77,20 @@ def configured_defaults(config: Config) -> dict[str, Any]:
         "precision": training["precision"],
     }
     return {name: values[name] for name in HYPERPARAMETERS}
+
+
+def _refuse_control_characters(value: Any, origin: str, key: str) -> None:
+    if isinstance(value, str) and not value.isprintable() and CONTROL.search(value):
+        raise ValueError(
+            f"{origin}: {key} is {value[:40]!r}; take the line break or other control character out of it."
+        )
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_control_characters(str(name), origin, f"{key} (a name in it)" if key else "a name")
+            _refuse_control_characters(item, origin, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_control_characters(item, origin, key)
 
 
 def _check_model(config: Config, origin: str) -> None:
@@ -203,8 +228,6 @@ def _check_source(data: dict[str, Any], key: str) -> None:
 def _check_pattern(patient_id: str | dict[str, str], key: str) -> None:
     if isinstance(patient_id, str):
         return
-    import re
-
     try:
         groups = re.compile(patient_id["pattern"]).groups
     except re.error as error:

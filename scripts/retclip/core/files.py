@@ -40,7 +40,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     """
     target = Path(path)
     with _said_of_disks(target):
-        temporary = _beside(target)
+        temporary = _beside(target, target.suffix)
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # which follows no link
     try:
         # inside, while what filled the disk is still there
@@ -173,9 +173,9 @@ def folder_digest(root: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _beside(target: Path) -> Path:
+def _beside(target: Path, suffix: str = "") -> Path:
     """A path in the target's folder, which is made, that nobody can guess and lay a link at, and whose name says which
-    process writes there."""
+    process writes there. suffix: what libraries tell the form of a file by."""
     folder = target.parent
     folder.mkdir(parents=True, exist_ok=True)
     if folder not in _cleaned:
@@ -184,7 +184,8 @@ def _beside(target: Path) -> Path:
     name = target.name
     if len(os.fsencode(name)) > LONGEST_NAME:
         name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    return target.with_name(f".{name}.{this_process()}-{secrets.token_hex(8)}.partial{target.suffix}")
+    known = suffix if len(suffix) < 16 else ""
+    return target.with_name(f".{name}.{this_process()}-{secrets.token_hex(8)}.partial{known}")
 
 
 _cleaned: set[Path] = set()  # folders that this process has removed leftovers from: once is enough
