@@ -8,10 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
+from conftest import DEMO_VALUES
 from running import ENVIRONMENT, REPOSITORY, entry
 
+from retclip.core import schemas
 from retclip.core.files import atomic, whole_folder, write_json
 from retclip.core.locks import this_process
+from retclip.search.budget import plan
 
 PYTHON = {**ENVIRONMENT, "PYTHONPATH": str(REPOSITORY / "scripts")}
 DIE = """
@@ -185,3 +188,43 @@ def test_an_entry_leaves_a_folder_of_the_user_alone(command, tmp_path, monkeypat
     assert done.returncode == 1, done.stderr
     assert "mine" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["index.html", "results.json", "references.bib", "methods.md"])
+def test_a_report_leaves_a_folder_of_the_user_alone(tmp_path, name):
+    from retclip.report.page import build_report
+
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ValueError, match=f"holds {name}, which is no report's"):
+        build_report(None, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_working_store_that_is_a_link_is_not_followed(tmp_path):
+    """It is written in place: what it leads to would be changed."""
+    import lmdb
+
+    from retclip.data.pictures import WorkingStore
+
+    lmdb.open(str(tmp_path / "theirs.lmdb"), subdir=False, lock=False).close()
+    before = (tmp_path / "theirs.lmdb").read_bytes()
+    (tmp_path / "pictures.lmdb").symlink_to(tmp_path / "theirs.lmdb")
+    (tmp_path / "nowhere.lmdb").symlink_to(tmp_path / "new.lmdb")
+    for name in ("pictures.lmdb", "nowhere.lmdb"):
+        with pytest.raises(ValueError, match="symbolic link"):
+            WorkingStore(tmp_path / name, 8, "raw", 1)
+    assert (tmp_path / "theirs.lmdb").read_bytes() == before
+    assert not (tmp_path / "new.lmdb").exists()
+
+
+@pytest.mark.parametrize("digest", ["../../x/", "x\n", "", "0" * 63, "0" * 64 + "\n"])
+def test_a_trial_names_no_path(digest):
+    """Its results lie in a folder that is called by it."""
+    recipe = {"id": "a", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {}, "image_size": 64,
+              "encoder": {"source": "demo", "revision": None, "texts": None, "long_texts": "head",
+                          "from_checkpoint": False}, "selection_metric": "zero_shot_accuracy", "train_samples": None,
+              "val_samples": None, "epochs": None, "shuffled_texts": False, "class_prompts": {"a": ["b"]}}  # fmt: skip
+    trial = plan(recipe, DEMO_VALUES, {"train": 640, "val": 100})
+    schemas.check(trial, "trial", "trial.json")
+    with pytest.raises(ValueError, match="trial.json: class_prompts_sha256"):
+        schemas.check({**trial, "class_prompts_sha256": digest}, "trial", "trial.json")
