@@ -226,5 +226,5 @@ def test_a_trial_names_no_path(digest):
               "val_samples": None, "epochs": None, "shuffled_texts": False, "class_prompts": {"a": ["b"]}}  # fmt: skip
     trial = plan(recipe, DEMO_VALUES, {"train": 640, "val": 100})
     schemas.check(trial, "trial", "trial.json")
-    with pytest.raises(ValueError, match="trial.json: class_prompts_sha256"):
+    with pytest.raises(ValueError, match=r"trial\.json: class_prompts_sha256"):
         schemas.check({**trial, "class_prompts_sha256": digest}, "trial", "trial.json")

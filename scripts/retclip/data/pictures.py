@@ -58,6 +58,8 @@ class WorkingStore:
         """most: pictures it has to have room for. A damaged file is made anew."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.size, self.encoding = path, size, encoding
+        if path.is_symlink():
+            raise ValueError(f"{path}: is a symbolic link, and would be written through it; delete the link.")
         if path.is_file() and not is_whole(path):
             say(f"{path.name} is damaged; preparing all pictures anew")
             path.unlink()
