@@ -228,3 +228,19 @@ def test_a_trial_names_no_path(digest):
     schemas.check(trial, "trial", "trial.json")
     with pytest.raises(ValueError, match=r"trial\.json: class_prompts_sha256"):
         schemas.check({**trial, "class_prompts_sha256": digest}, "trial", "trial.json")
+
+
+def test_only_weights_of_ours_are_dropped(tmp_path):
+    """--state-dir may be a folder where others keep weights as well."""
+    from retclip.ml.state import bound_weights
+
+    theirs = [
+        tmp_path / name for name in ("yolo/weights-best.pt", "yolo/weights-001.pt", f"{'0' * 64}/weights-best.pt")
+    ]
+    ours = tmp_path / ("a" * 64) / "weights-001.pt"
+    for path in (*theirs, ours):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(1000))
+    bound_weights(tmp_path, 0)
+    assert all(path.is_file() for path in theirs)
+    assert not ours.exists()
