@@ -9,6 +9,7 @@ import hashlib
 import io
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from retclip.core.logs import say
 FORMAT_VERSION = 4
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
 DIGEST_BYTES = 32
+KEY = re.compile("[0-9a-f]{64}")
 SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
 
 
@@ -141,9 +143,12 @@ def bound_weights(root: Path, gigabytes: float) -> None:
     again only where other class prompts or a later rung ask for it.
     """
     with held(root / "weights.lock", "another process looks after the weights; waiting for it"):
-        kept = {path: path.stat().st_size for path in root.glob("*/weights-*.pt")}
+        # others may keep weights there, too
+        folders = [path for path in root.iterdir() if KEY.fullmatch(path.name)]
+        found = [path for folder in folders for path in folder.glob("weights-[0-9][0-9][0-9]*.pt")]
         # a rung that ended keeps its checkpoint for the next one
-        kept |= {path: path.stat().st_size for path in root.glob("*/checkpoint.pt") if _is_at_rest(path.parent)}
+        found += [path for folder in folders for path in folder.glob("checkpoint.pt") if _is_at_rest(folder)]
+        kept = {path: path.stat().st_size for path in found}
         excess = sum(kept.values()) - gigabytes * 1e9
         if excess <= 0:
             return
