@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from transformers import BertModel
 
 GPU = torch.device("cuda", 0)
-PRETRAINED = BertModel.from_pretrained
+PRETRAINED, TO = BertModel.from_pretrained, torch.Tensor.to
 aten = torch.ops.aten
 # With their sources anywhere: a copy, and rows that are named by indices on the host.
 CROSSING = (aten.copy_.default, aten._to_copy.default)
@@ -118,6 +118,11 @@ def _read_on_cpu(*args: Any, **kwargs: Any) -> Any:
         return PRETRAINED(*args, **kwargs)
 
 
+def _to(tensor: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """Without an index, a GPU is the current one, which C++ would ask the driver for."""
+    return TO(tensor, *(GPU if value == torch.device("cuda") else value for value in args), **kwargs)
+
+
 def _pin_memory(tensor: torch.Tensor) -> torch.Tensor:
     if tensor.device.type != "cpu":
         raise RuntimeError(f"cannot pin '{tensor.type()}' only dense CPU tensors can be pinned")
@@ -130,6 +135,7 @@ def fake_cuda(free_bytes: int = 1 << 30, capability: tuple[int, int] = (8, 0)) -
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("retclip.ml.loader.ThreadPoolExecutor", _Threads)
         patch.setattr(torch.Tensor, "pin_memory", _pin_memory)
+        patch.setattr(torch.Tensor, "to", _to)
         patch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)
         patch.setattr(BertModel, "from_pretrained", _read_on_cpu)
         patch.setattr(torch.cuda, "_lazy_init", lambda: None)
