@@ -1,4 +1,4 @@
-"""Everything that runs on a GPU, run on a stand-in for one: nothing is left on the CPU, and the numbers are the CPU's."""
+"""All that runs on a GPU, run on a stand-in for one: nothing is left on the CPU, and the numbers are the CPU's."""
 
 import itertools
 import threading
@@ -11,22 +11,15 @@ import torch
 from fake_cuda import fake_cuda
 
 from retclip.core.files import file_sha256, read_json, write_json
-from retclip.core.scores import METRICS
 from retclip.data.store import write_store
 from retclip.ml.assemble import build_model
 from retclip.ml.demo_encoders import make_encoder
-from retclip.ml.evaluate import embed, evaluate
-from retclip.ml.export import export_model
-from retclip.ml.final import evaluate_on_test, initial_model, trained_model
+from retclip.ml.device import choose_device, choose_precision
 from retclip.ml.frozen import eye_features, serves, text_tokens
 from retclip.ml.loader import Split
-from retclip.ml.looks import collect_looks
-from retclip.ml.lr_finder import range_test
-from retclip.ml.prediction import Case, Predictor
-from retclip.ml.rescoring import keep_weights, restore_weights, score_again
-from retclip.ml.state import RESULTS, StateFolder
+from retclip.ml.state import StateFolder
 from retclip.ml.text import load_tokenizer
-from retclip.ml.trainer import Trainer, choose_device, choose_precision
+from retclip.ml.trainer import Trainer
 
 SIZE, LENGTH, BATCH = 32, 32, 8
 CPU = torch.device("cpu")
@@ -71,7 +64,7 @@ def folder(tmp_path_factory):
         store = folder / "data" / f"{name}.lmdb"
         write_store(store, pictures, len(pictures), SIZE, "raw")
         splits[name] = {"lmdb_bytes": store.stat().st_size, "sha256": file_sha256(store), "patients": count,
-                        "per_class": {label: count // 2 for label in CLASSES}}  # fmt: skip
+                        "per_class": dict.fromkeys(CLASSES, count // 2)}  # fmt: skip
     write_json(folder / "data" / "fingerprint.json", {
         "splits": splits, "classes": CLASSES, "label_level": "eye", "text_level": "eye", "texts_from_labels": False,
         "image_encoding": "raw", "sha256": "0" * 64,

@@ -19,7 +19,7 @@ from typing import Any
 from retclip.core.files import atomic, file_sha256, held, read_json, sha256_of, whole_folder, write_json
 from retclip.core.logs import say
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
 DIGEST_BYTES = 32
 SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
