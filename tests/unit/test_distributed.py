@@ -9,7 +9,7 @@ from retclip.ml.vision import build_vision
 
 GPU = torch.device("cuda", 1)
 TOWERS = ("test_efficientnet", "efficientnet_b0", "regnety_002", "resnetv2_50", "densenet121", "resnet10t",
-          "mobilenetv3_small_050", "demo_conv")  # fmt: skip
+          "mobilenetv2_050", "demo_conv")  # fmt: skip
 
 
 @pytest.fixture
