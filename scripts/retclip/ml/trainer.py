@@ -146,7 +146,7 @@ class Trainer:
         order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
         ahead = islice(order, progress.step_in_epoch, None)
         # a GPU must not wait for pictures; on a CPU a thread would only take the core that computes
-        batches = read_ahead(self._read, ahead) if self.device.type == "cuda" else map(self._read, ahead)
+        batches = read_ahead(self._read_ahead, ahead) if self.device.type == "cuda" else map(self._read, ahead)
         for position, batch in enumerate(batches, start=progress.step_in_epoch):
             loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, *batch)
             told_to_stop = distributed.in_any(self.told_to_stop)
@@ -184,7 +184,16 @@ class Trainer:
         parts = [mine[start : start + self.micro_batch] for start in range(0, len(mine), self.micro_batch)]
         return indices, [self.train.batch(part, self.device) for part in parts]
 
-    def _step(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
+    def _read_ahead(self, indices: Any) -> tuple[Any, list[dict[str, Any]] | None]:
+        """As _read, while a step is computed; None in place of the parts where that leaves no memory for them."""
+        try:
+            return self._read(indices)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return indices, None
+
+    def _step(self, step: int, indices: Any, parts: list[dict[str, Any]] | None) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
         set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
         self.optimizer.zero_grad(set_to_none=True)
@@ -196,14 +205,17 @@ class Trainer:
         self.model.clamp_logit_scales()
         return loss.double()
 
-    def _backward(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
+    def _backward(self, step: int, indices: Any, parts: list[dict[str, Any]] | None) -> torch.Tensor:
         """The gradients of one batch; where memory is short, again in smaller and smaller micro-batches."""
         while True:
             try:
+                if parts is None or len(parts[0]["present"]) > self.micro_batch:
+                    _, parts = self._read(indices)  # it was read before memory ran short
                 return self._gradients(step, indices, parts)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
                 # several processes would have to agree on it: they end, and the next start knows why
-                if distributed.world_size() > 1 or self.micro_batch <= SMALLEST_MICRO_BATCH:
+                shared, smallest = distributed.world_size() > 1, self.micro_batch <= SMALLEST_MICRO_BATCH
+                if shared or smallest or not is_out_of_memory(error):
                     raise
                 if has_batch_norm(self.model):
                     say("a tower with batch normalisation cannot be trained in parts of a batch")
@@ -212,7 +224,6 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = max(SMALLEST_MICRO_BATCH, math.ceil(self.micro_batch / 2))
             say(f"the device's memory does not hold this batch: going on in micro-batches of {self.micro_batch}")
-            _, parts = self._read(indices)
 
     def _gradients(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
         left, right = torch.from_numpy(self.train.present[indices]).unbind(1)
