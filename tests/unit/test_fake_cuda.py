@@ -1,5 +1,6 @@
 """All that runs on a GPU, run on a stand-in for one: nothing is left on the CPU, and the numbers are the CPU's."""
 
+import contextlib
 import itertools
 import threading
 from functools import cache, partial
@@ -9,14 +10,23 @@ import pandas as pd
 import pytest
 import torch
 from fake_cuda import fake_cuda
+from PIL import Image
 
 from retclip.core.files import file_sha256, read_json, write_json
+from retclip.core.scores import METRICS
+from retclip.data.images import load_fundus
 from retclip.data.store import write_store
 from retclip.ml.assemble import build_model
 from retclip.ml.demo_encoders import make_encoder
-from retclip.ml.device import choose_device, choose_precision
+from retclip.ml.device import choose_device, choose_precision, is_out_of_memory
+from retclip.ml.export import export_model, load_exported
+from retclip.ml.final import evaluate_on_test, initial_model, trained_model
 from retclip.ml.frozen import eye_features, serves, text_tokens
 from retclip.ml.loader import Split
+from retclip.ml.looks import collect_looks
+from retclip.ml.lr_finder import range_test
+from retclip.ml.prediction import Case, Predictor
+from retclip.ml.rescoring import keep_weights, restore_weights, score_again
 from retclip.ml.state import StateFolder
 from retclip.ml.text import load_tokenizer
 from retclip.ml.trainer import Trainer
@@ -232,3 +242,111 @@ def on_the_cpu(folder, tmp_path_factory):
         return trainer_of(folder, trial, CPU, tmp_path_factory.mktemp("cpu")).run()
 
     return outcome
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_training_goes_on_on_a_gpu_and_is_scored_again_with_other_prompts(folder, tmp_path, tower):
+    """Its state is read to the CPU and taken up by what lies on the GPU; every tower, augmented and with dropout."""
+    trial = trial_of(tower, augment=True, patience=3)
+    whole = trainer_of(folder, trial, CPU, tmp_path / "cpu", wrap=_no_draws).run()
+    with fake_cuda() as device:
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
+        trainer.told_to_stop = True
+        with pytest.raises(SystemExit):
+            trainer.run()
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
+        outcome = trainer.run()
+        assert outcome.resumed_from_epoch == 0.5
+        assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in whole.progress.history[0].items()}
+        keep_weights(trainer.model, tmp_path / "k" / "weights.pt")
+        scored = tmp_path / "scored"
+        write_json(scored / "metrics.json", {"status": "completed", "best_epoch": 1, "val": {}})
+        pd.DataFrame(outcome.progress.history).to_csv(scored / "history.csv", index=False)
+        model = _no_draws(build_model(trial, folder / "encoder", None))
+        assert restore_weights(model, tmp_path / "k" / "weights.pt")
+        again, _, _ = score_again(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
+    assert again["val"]["loss"] == CLOSE(outcome.val["loss"])
+
+
+def _no_draws(module):
+    """A GPU draws other numbers than a CPU when it drops out or, in timm, whole paths."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    return module
+
+
+@pytest.mark.parametrize("freeze", ["none", "both"])
+def test_a_learning_rate_is_found_on_a_gpu_as_on_the_cpu(folder, freeze):
+    trial, curves = trial_of(freeze=freeze, learning_rate=1e-4), []
+
+    def found(device):
+        frozen = features_of(folder, trial, device) if freeze == "both" else None
+        model = build_model(trial, folder / "encoder", None)
+        return range_test(trial, model, split_of(folder, "train", frozen), device, "fp32", 1e-2, 18)
+
+    curves.append(found(CPU))
+    with fake_cuda() as device:
+        curves.append(found(device))
+    np.testing.assert_allclose(curves[1][0]["loss"], curves[0][0]["loss"], rtol=1e-3)
+    assert curves[1][1] == pytest.approx(curves[0][1])
+
+
+def evaluated(model, reader, folder, tower):
+    fingerprint = read_json(folder / "data" / "fingerprint.json")
+    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code", tower)
+    split = reader.split(folder / "data", "test", fingerprint)
+    counts = fingerprint["splits"]["train"]["per_class"]
+    looks = collect_looks(model, reader, split, reader.embed(model, split), table, counts, private=False)
+    return document, table, looks
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Two, of bright discs."""
+    folder = tmp_path_factory.mktemp("photographs")
+    y, x = np.mgrid[:64, :64] - 32
+    for number, name in enumerate(("left", "right")):
+        pixels = np.full((64, 64, 3), 90 + 40 * number, np.uint8) * (x**2 + y**2 < 900)[..., None].astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    assert load_fundus(folder / "left.png", SIZE).shape == (SIZE, SIZE, 3)
+    return folder
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_model_is_exported_evaluated_probed_and_asked_on_a_gpu_as_on_the_cpu(folder, photographs, tmp_path, tower):
+    """The demo's tower, a ViT, and batch normalisation; the initial weights with the tower's own features, too."""
+    trial, found = trial_of(tower), []
+    for name in ("cpu", "gpu"):
+        with fake_cuda() if name == "gpu" else contextlib.nullcontext(CPU) as device:
+            model = build_model(trial, folder / "encoder", None).to(device)
+            fingerprint = {**read_json(folder / "data" / "fingerprint.json"), "texts_from_labels": False}
+            val = {**dict.fromkeys(METRICS), "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
+            export_model(model, tmp_path / name, vision=TOWERS[tower], tokenizer_folder=folder / "encoder",
+                         image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=fingerprint, val=val)  # fmt: skip
+            model, reader = trained_model(trial, tmp_path / name, "auto" if name == "gpu" else "cpu")
+            assert reader.device == device
+            trained = evaluated(model, reader, folder, tower=False)
+            untouched = evaluated(*initial_model(trial, folder / "encoder", None, device.type), folder, tower=True)
+            predictor = Predictor(tmp_path / name, device, "fp32")
+            cases = [Case("both", photographs / "left.png", photographs / "right.png"),
+                     Case("one", single=photographs / "left.png"), Case("none", photographs / "no.png")]  # fmt: skip
+            found.append((trained, untouched, predictor.predict(cases, 2, 1)))
+    one, other = (load_exported(tmp_path / name).state_dict() for name in ("cpu", "gpu"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    for cpu, gpu in zip(found[0][:2], found[1][:2], strict=True):
+        numbers = [name for name in cpu[1] if name.startswith(("score", "template", "probe"))]
+        assert any(name.startswith("probe") for name in numbers)
+        np.testing.assert_allclose(gpu[1][numbers], cpu[1][numbers], atol=2e-3)
+        np.testing.assert_allclose(gpu[2].occlusion, cpu[2].occlusion, atol=1e-4)
+        assert np.isfinite(gpu[2].occlusion).any()
+    pd.testing.assert_frame_equal(found[1][2], found[0][2], atol=1e-4)
+
+
+@pytest.mark.parametrize("message", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate",
+                                     "[enforce fail] DefaultCPUAllocator: can't allocate memory"])  # fmt: skip
+def test_libraries_that_cannot_allocate_are_out_of_memory_too(message):
+    assert is_out_of_memory(RuntimeError(message))
+    assert is_out_of_memory(torch.OutOfMemoryError("x"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_out_of_memory(ValueError(message))
