@@ -18,7 +18,9 @@ from transformers import BertModel
 
 GPU = torch.device("cuda", 0)
 PRETRAINED, TO = BertModel.from_pretrained, torch.Tensor.to
+WAITS: list[str] = []  # what asked the GPU for values, which a real one gives when all before it is computed
 aten = torch.ops.aten
+READING = (aten._local_scalar_dense.default, aten.is_nonzero.default, aten.nonzero.default, aten.equal.default)
 # With their sources anywhere: a copy, and rows that are named by indices on the host.
 CROSSING = (aten.copy_.default, aten._to_copy.default)
 INDEXED = (aten.index.Tensor, aten.index_put.default, aten.index_put_.default, aten._unsafe_index.Tensor)
@@ -72,6 +74,8 @@ def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         on_gpu = any(isinstance(value, OnGpu) for value in (given[:1] if func in CROSSING else given))
     if func not in CROSSING:
         _same_place(func, args, given)
+    if any(isinstance(value, OnGpu) for value in given) and (func in READING or not (on_gpu or func in CROSSING[:1])):
+        WAITS.append(str(func))
     wrappers = {id(value.held): value for value in given if isinstance(value, OnGpu)}
     real_args, real_kwargs = tree_map(lambda value: value.held if isinstance(value, OnGpu) else value, (args, kwargs))
 
