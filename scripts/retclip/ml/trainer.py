@@ -256,7 +256,7 @@ class Trainer:
             progress.status = "diverged"
             return
         val = self.latest[0]
-        scales = [self.model.logit_scale, self.model.logit_scale_left, self.model.logit_scale_right]
+        scales = (self.model.logit_scale, self.model.logit_scale_left, self.model.logit_scale_right)
         temperatures = [scale.exp().reciprocal().item() for scale in scales]
         progress.history.append(
             {
@@ -304,10 +304,7 @@ class Trainer:
             self.latest = self._evaluate()
         assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
-        return {
-            **val,
-            "standard_error": standard_errors(table),
-        }, table
+        return {**val, "standard_error": standard_errors(table)}, table
 
     def _resume(self) -> float | None:
         """Takes up the saved state, if there is one; returns the epoch it stood at, in fractions."""
