@@ -36,8 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     if not (options.model_dir / "model.json").is_file():
         raise ValueError(f"{options.model_dir}: has no model.json, so it is no exported model.")
 
+    from retclip.ml.device import choose_device
     from retclip.ml.prediction import Predictor, cases_of_paths, cases_of_table
-    from retclip.ml.trainer import choose_device
 
     if options.table:
         cases = cases_of_table(options.table, options.image_root or options.table.parent)

@@ -45,7 +45,7 @@ def export_model(
         {name: tensor for name, tensor in state.items() if not name.startswith(TOWERS)},
         folder / "heads.safetensors",
     )
-    model.bert.save_pretrained(folder / "text")
+    model.bert.save_pretrained(folder / "text", state_dict=_part(state, "bert."))
     for name in TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, folder / "text" / name)

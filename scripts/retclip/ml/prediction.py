@@ -17,10 +17,10 @@ from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
 from retclip.data.tables import need, read_table, rows_of
 from retclip.ml.augment import to_model_input
+from retclip.ml.device import autocast, choose_precision, prepare_device
 from retclip.ml.evaluate import class_features
 from retclip.ml.export import load_exported
 from retclip.ml.text import load_tokenizer
-from retclip.ml.trainer import choose_precision
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -110,6 +110,7 @@ class Predictor:
         self.model = load_exported(folder).to(device)
         self.device = device
         self.precision = choose_precision(self.reading["precision"] if precision == "auto" else precision, device)
+        prepare_device(device, self.precision)
         self.classes = list(prompts)
         tokenize = load_tokenizer(folder / "text", self.reading["long_texts"])
         length = self.reading["context_length"]
@@ -167,7 +168,7 @@ class Predictor:
         if pairs:
             stacked = torch.from_numpy(np.stack([picture for side in zip(*pairs, strict=True) for picture in side]))
             left, right = to_model_input(stacked.to(self.device), augment=False).chunk(2)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            with autocast(self.device, self.precision):
                 patient, left, right = self.model.encode_eyes(left, right)
             for unit, feature in (("left", left), ("right", right), ("patient", patient)):
                 features[unit] = (feature.float().cpu() @ self.texts[unit].T).numpy()

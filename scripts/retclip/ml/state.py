@@ -20,7 +20,7 @@ from retclip.core.files import atomic, file_sha256, read_json, remove_leftovers,
 from retclip.core.locks import held, try_hold
 from retclip.core.logs import say
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
 DIGEST_BYTES = 32
 KEY = re.compile("[0-9a-f]{64}")
