@@ -126,3 +126,55 @@ def test_a_score_of_unknown_error_beats_nothing():
     board, _ = decide(selection.Candidate("c0", [training("c0s0", right(0.9))]))
     best = selection.select(board.assign(standard_error=float("nan")), METRIC, DEFAULTS, {})
     assert best["id"] == "defaults"
+
+
+# --- how sure a difference is -----------------------------------------------------------------------------------
+
+
+def test_two_configurations_1_point_apart_with_4_points_between_seeds_are_tied():
+    """Nearly the same patients are right, so that patients alone would call the difference sure."""
+    first = selection.Candidate("c0", [training("c0s0", right(0.75)), training("c0s1", right(0.8), seed=2)])
+    second = selection.Candidate("c1", [training("c1s0", right(0.75), weight_decay=0.1),
+                                        training("c1s1", right(0.78), seed=2, weight_decay=0.1)])  # fmt: skip
+    board, best = decide(first, second)
+    row = board.set_index("id").loc["c1"]
+    assert row["difference"] == pytest.approx(-0.01, abs=0.005)
+    assert row["difference_se"] > 0.02
+    assert best["ties"] == ["c1"]
+    assert "more than one standard error" not in best["reason"]
+
+
+def test_one_seed_each_is_sure_of_patients_alone_and_says_so():
+    board, best = decide(selection.Candidate("a", [training("a", right(0.9))]),
+                         selection.Candidate("b", [training("b", right(0.6), weight_decay=0.1)]))  # fmt: skip
+    assert best["reason"] == "the best score, by more than one standard error over patients; one seed each"
+    assert board["seeds"].tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("seeds", [2, 3])
+@pytest.mark.parametrize("ratio", [0.0, 1.0, 4.0])
+def test_equal_configurations_differ_by_more_than_one_standard_error_as_rarely_as_it_says(seeds, ratio):
+    """Two configurations of the same expected score: by more than one standard error in 32 of 100 studies, at most.
+
+    ratio: the seeds' standard deviation over the patients' standard error of one configuration. Which patients a
+    configuration is right for is its own; a seed moves how many they are.
+    """
+    generator = np.random.default_rng([seeds, int(ratio)])
+    spread = ratio * np.sqrt(0.7 * 0.3 / PATIENTS)
+    studies, surely = 150, 0
+    for _ in range(studies):
+        candidates = []
+        for name, decay in (("a", 0.1), ("b", 0.2)):
+            hardness = generator.normal(size=PATIENTS)
+            shares = np.clip(0.7 + spread * generator.normal(size=seeds), 0.01, 0.99)
+            candidates.append(
+                selection.Candidate(
+                    name,
+                    [training(f"{name}{seed}", hardness < norm.ppf(share), seed=seed, weight_decay=decay)
+                     for seed, share in enumerate(shares)],
+                )
+            )  # fmt: skip
+        _, second = selection.rank(candidates, METRIC)
+        surely += abs(second.difference) > second.difference_se
+    margin = 2.5 * np.sqrt(0.32 * 0.68 / studies)
+    assert 0.15 < surely / studies < 0.32 + margin, surely / studies
