@@ -14,6 +14,7 @@ from retclip.core.scores import METRICS, ZERO_SHOT
 from retclip.search import budget, layout, proposals, selection, space
 from retclip.search.importance import importances
 from retclip.search.promotion import promoted
+from retclip.search.recommendation import recommend_encoder
 from retclip.search.wandb_sweep import sweep
 
 DEFAULTS = {
@@ -268,7 +269,7 @@ def test_the_encoder_is_recommended_by_the_mean_over_seeds():
         metrics["trial"]["text_encoder"] = encoder
         metrics["val"] = {METRIC: score}
         finals.append(metrics)
-    decision = selection.recommend_encoder(finals, METRIC)
+    decision = recommend_encoder(finals, METRIC)
     assert decision["encoder"] == "b"
     assert decision["val_scores"]["a"] == pytest.approx(0.8)
 

@@ -9,6 +9,7 @@ from scipy.stats import norm
 from retclip.core.config import configured_defaults
 from retclip.core.scores import METRICS
 from retclip.search import budget, selection
+from retclip.search.recommendation import recommend_encoder
 
 METRIC = "zero_shot_accuracy"
 CHANCE = 0.1
@@ -56,7 +57,7 @@ def finals(scores):
 
 
 def test_an_encoder_with_one_lucky_seed_left_is_not_recommended():
-    found = selection.recommend_encoder(
+    found = recommend_encoder(
         finals({"lucky": [0.9, "diverged", "out_of_memory"], "steady": [0.7, 0.72, 0.74]}), METRIC
     )
     assert found["encoder"] == "steady"
@@ -70,7 +71,7 @@ def test_an_encoder_with_one_lucky_seed_left_is_not_recommended():
 
 
 def test_a_recommended_encoder_names_its_failed_seeds():
-    found = selection.recommend_encoder(finals({"one": [0.9, "diverged"], "other": [0.3, 0.3]}), METRIC)
+    found = recommend_encoder(finals({"one": [0.9, "diverged"], "other": [0.3, 0.3]}), METRIC)
     assert found["encoder"] == "one"
     assert found["reason"] == (
         "the best mean validation score over 2 seeds, of which 1 failed and counts as chance: one-s1 diverged"
@@ -81,11 +82,11 @@ def test_the_order_of_encoders_and_seeds_decides_nothing():
     scores = {"a": [0.8, "diverged", 0.8], "b": [0.6, 0.7, 0.65], "c": ["diverged"] * 3}
     documents = finals(scores)
     for order in (documents, documents[::-1], documents[4:] + documents[:4]):
-        assert selection.recommend_encoder(order, METRIC)["encoder"] == "b"
+        assert recommend_encoder(order, METRIC)["encoder"] == "b"
 
 
 def test_where_every_seed_failed_no_encoder_is_recommended():
-    found = selection.recommend_encoder(finals({"a": ["diverged"] * 2, "b": ["out_of_memory"] * 2}), METRIC)
+    found = recommend_encoder(finals({"a": ["diverged"] * 2, "b": ["out_of_memory"] * 2}), METRIC)
     assert found["encoder"] is None
     assert found["reason"] == "no training ended with a score"
     assert found["val_scores"] == {"a": None, "b": None}
