@@ -7,7 +7,8 @@ from running import REPOSITORY, planned_jobs, snakemake
 OVERLAY = """
 model:
   text_encoders:
-    {biobert: null, bert_base: null, baseline_bert: {source: demo}, control_x: {source: demo}, ablation_lr: {source: demo}}
+    {biobert: null, bert_base: null, baseline_bert: {source: demo}, control_x: {source: demo},
+     ablation_lr: {source: demo}}
 ablation: true
 controls: {shuffled_texts: true}
 final: {learning_rate_factors: [0.5, 1.0]}

@@ -42,7 +42,7 @@ def random_reference(run: RunFolder) -> Reference | None:
         pool, label = scores, "random orders of the same trials, 90 %"
         drawn = np.array([generator.permutation(pool) for _ in range(ORDERS)])
     else:
-        first = np.array([trial.id.startswith("b0r0") for trial in trials])
+        first = np.array([(trial.trial["bracket"], trial.trial["rung"]) == (0, 0) for trial in trials])
         pool, label = scores[first], f"random trials, drawn from the first {first.sum()}, 90 %"
         drawn = generator.choice(pool, (ORDERS, len(scores))) if len(pool) else np.zeros((0, 0))
     if np.isfinite(pool).sum() < 2:
@@ -79,12 +79,9 @@ def candidates_of(run: RunFolder, stage: str) -> dict[str, list[Training]]:
     if stage not in run.boards or (stage not in run.decisions and stage != "confirm"):
         return {}
     board = run.boards[stage]
-    notes = board["note"].fillna("")
-    able = board[board["metric"].notna() & ~notes.str.startswith(("equal to", "stopped on"))].head(CONTENDERS)
-    trainings = {training.id: training for training in run.searched[stage]}
+    able = board[board["may_be_chosen"]].head(CONTENDERS)
     members = {
-        name: [t for key, t in trainings.items() if key == name or (stage == "confirm" and key.startswith(f"{name}s"))]
-        for name in able["id"]
+        name: [one for one in run.searched[stage] if name in (one.id, one.trial["candidate"])] for name in able["id"]
     }
     return {name: found for name, found in members.items() if found}
 

@@ -33,7 +33,7 @@ HYPERPARAMETER_NAMES = {
 }
 # Kinds of models that are evaluated on test.
 MODELS = {
-    "winner": "the winner's recipe (each text encoder and seed)",
+    "tuned": "the tuned configuration (each text encoder and seed)",
     "baseline": "the default config",
     "control": "the winner's recipe on texts permuted between patients, a negative control",
     "ablation": "the default config with one of the winner's values each, an ablation",

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 
 TIE_STANDARD_ERRORS = 1.0
 CHANCE_STANDARD_ERRORS = 2.0
-# How the notes of a leaderboard begin that take a trial out of the choice.
-EQUAL, UNFINISHED = "equal to", "stopped on its rung after"
 RULE = (
     "the highest validation score; ties within one standard error (of patients, paired, and of seeds where there are "
     "several) go to the lower planned cost, then to the better score"
@@ -72,6 +70,11 @@ class Candidate:
         )
 
     @property
+    def may_be_chosen(self) -> bool:
+        """It has a score, of a whole schedule, and is no other candidate's twin."""
+        return self.score is not None and self.same_as is None and not self.is_unfinished
+
+    @property
     def cost(self) -> int:
         return planned_cost(self.runs[0].trial)
 
@@ -113,6 +116,8 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
                 "rank": position,
                 "id": candidate.id,
                 "status": " ".join(statuses),
+                **{name: candidate.runs[0].trial[name] for name in ("kind", "bracket", "rung")},
+                "may_be_chosen": candidate.may_be_chosen,
                 **candidate.configured,
                 "metric": candidate.score,
                 "standard_error": candidate.standard_error,
@@ -135,7 +140,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
 
     space: hyperparameter -> values that were tried, or their range, for the warning about a best value on the border.
     """
-    scored = board[board["metric"].notna() & ~board["note"].fillna("").str.startswith((EQUAL, UNFINISHED))]
+    scored = board[board["may_be_chosen"]]
     warnings = []
     steps = board["steps"].min(), board["steps"].max()
     if steps[1] < RANKABLE_STEPS:
@@ -255,9 +260,9 @@ def _note(candidate: Candidate) -> str:
     if failed and len(candidate.runs) > 1:
         return f"{len(failed)} of {len(candidate.runs)} seeds failed: {', '.join(failed).replace('_', ' ')}"
     if candidate.same_as:
-        return f"{EQUAL} {candidate.same_as} after the budget's cuts"
+        return f"equal to {candidate.same_as} after the budget's cuts"
     if candidate.is_unfinished:
-        return f"{UNFINISHED} {candidate.runs[0].metrics['epochs']} epochs"
+        return f"stopped on its rung after {candidate.runs[0].metrics['epochs']} epochs"
     cuts = candidate.runs[0].trial["budget"]["cuts"]
     return "; ".join(f"{cut['key']} cut to {cut['used']}" for cut in cuts)
 
