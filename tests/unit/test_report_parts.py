@@ -338,3 +338,63 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     gap = comparisons.difference([winner], [default], run.test_metric)
     assert gap.value == pytest.approx(found["value"] - default.evaluation["multi_label"]["macro_auroc"]["value"])
     assert gap.is_real or not learned
+
+
+def failing(final: Final, status: str = "diverged") -> Final:
+    """The same training, had it failed; its weights still give scores on test."""
+    final.metrics["status"] = status
+    final.id = f"{final.encoder}-s{final.trial['seed']}"
+    return final
+
+
+def test_a_failed_seed_has_no_score_on_test_and_is_named():
+    """What an out-of-memory training's half-trained weights score is nobody's result."""
+    run = run_of(*(final("tuned", 0.9, seed) for seed in (1, 2)), failing(final("tuned", 0.9, 3), "out_of_memory"),
+                 *(final("baseline", 0.6, seed) for seed in (1, 2, 3)))  # fmt: skip
+    winners = run.winners("pubmedbert")
+    assert comparisons.score(winners, METRIC).value is None
+    assert comparisons.difference(winners, run.baselines(), METRIC).value is None
+    why = "1 of 3 seeds failed: pubmedbert-s3 out of memory"
+    assert answer.verdict(run) == (False, f"the winner has no score on test ({why})")
+    (said,) = cautions.warnings(run)
+    assert said.startswith(f"Final models of the tuned configuration with pubmedbert: {why}.")
+
+
+def test_a_control_that_failed_shows_nothing():
+    run = run_of(final("tuned", 0.95), failing(final("control", 0.5)))
+    assert answer.verdict(run).learned
+    (said,) = answer._control(run)
+    assert said == (
+        "The control on texts shuffled between patients has no score and shows nothing: 1 of 1 seed failed: "
+        "pubmedbert-s1 diverged."
+    )
+
+
+def test_the_recommended_encoder_names_its_failed_seeds():
+    run = run_of(
+        final("tuned", 0.9, 1), failing(final("tuned", 0.9, 2)), final("tuned", 0.6, 1), final("tuned", 0.6, 2)
+    )
+    for one in run.finals[2:]:
+        one.trial["text_encoder"] = "biobert"
+    counted = {"planned": 2, "failed": {"pubmedbert-s2": "diverged"}}
+    run.recommendation = {"encoder": "pubmedbert", "seeds": {"pubmedbert": counted}}
+    said = answer._encoder(run)
+    assert "is pubmedbert (1 of 2 seeds failed: pubmedbert-s2 diverged; counted as chance)" in said
+    assert "biobert cannot be compared with it there" in said
+
+
+def test_shares_of_wins_hold_the_spread_of_seeds(tmp_path):
+    """Two finalists that each win with one of their two seeds share the wins, however sure the patients are."""
+    members = []
+    for name, rights in (("c0", (0.95, 0.55)), ("c1", (0.6, 0.89))):
+        for seed, right in enumerate(rights):
+            folder = tmp_path / f"{name}s{seed}"
+            folder.mkdir()
+            final("tuned", right).predictions.to_parquet(folder / "val_predictions.parquet")
+            trial = {"candidate": name, "seed": seed}
+            members.append(SimpleNamespace(id=folder.name, trial=trial, folder=folder))
+    run = SimpleNamespace(metric=METRIC, searched={"confirm": members}, decisions={})
+    run.boards = {"confirm": pd.DataFrame({"id": ["c0", "c1"], "metric": [0.75, 0.745], "may_be_chosen": True})}
+    shares = stability.winning_shares(run, "confirm")
+    assert 0.2 < shares["c0"] < 0.8
+    assert sum(shares.values()) == pytest.approx(1)
