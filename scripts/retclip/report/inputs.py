@@ -157,6 +157,13 @@ class RunFolder:
             stage: [training for where, training in longest.values() if where == stage] for stage in self.trainings()
         }
 
+    def models(self) -> dict[str, list[Final]]:
+        """What a final model is, in words -> its trainings, which differ in the seed alone."""
+        named = {f"the tuned configuration with {encoder}": self.winners(encoder) for encoder in self.encoders}
+        others = {"the default config": self.baselines(), "the control on shuffled texts": self.controls()}
+        ablations = {f"the ablation of {name}": [final] for name, final in self.ablations().items()}
+        return {name: finals for name, finals in {**named, **others, **ablations}.items() if finals}
+
     def winners(self, encoder: str) -> list[Final]:
         """The winner's trainings with `encoder`, one per seed."""
         return [final for final in self.finals if final.kind == "tuned" and final.encoder == encoder]

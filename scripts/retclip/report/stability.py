@@ -52,16 +52,15 @@ def random_reference(run: RunFolder) -> Reference | None:
 
 
 def winning_shares(run: RunFolder, stage: str) -> dict[str, float]:
-    """Candidate -> the share of resamples of the validation patients in which it scores best; best first.
+    """Candidate -> the share of resamples of the validation patients, and of its seeds, in which it scores best; best
+    first. Candidates of equal seeds are scored on the same ones.
 
     Empty with fewer than two candidates that have scores.
     """
     candidates = candidates_of(run, stage)
     if len(candidates) < 2:
         return {}
-    draws = np.array(
-        [np.mean([_draws(run.metric, one.folder) for one in members], axis=0) for members in candidates.values()]
-    )
+    draws = np.array([_drawn(run.metric, members) for members in candidates.values()])
     draws = draws[:, np.isfinite(draws).all(axis=0)]
     if not draws.size:
         return {}
@@ -97,6 +96,14 @@ def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
             if score is not None and score > best.get(seed, (-np.inf, ""))[0]:
                 best[seed] = score, name
     return {seed: name for seed, (_, name) in sorted(best.items())}
+
+
+def _drawn(metric: str, members: list[Training]) -> np.ndarray:
+    """The mean score [draws] of as many seeds, drawn with replacement, in each resample of the patients."""
+    ordered = sorted(members, key=lambda one: one.trial["seed"])
+    values = np.array([_draws(metric, one.folder) for one in ordered])
+    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], len(values)))
+    return values[picks, np.arange(values.shape[1])[:, None]].mean(axis=1)
 
 
 @lru_cache(maxsize=64)

@@ -97,6 +97,14 @@ def count(number: int, noun: str, nouns: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
+def failed(trainings: dict[str, str], planned: int) -> str:
+    """How many of the planned trainings failed, and which. trainings: id -> its status; empty where none did."""
+    if not trainings:
+        return ""
+    named = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in trainings.items())
+    return f"{len(trainings)} of {count(planned, 'seed')} failed: {named}"
+
+
 def openings(models: dict[str, int]) -> str:
     """What is known of how often the test split was opened. models: how many of each kind; see MODELS."""
     listed = "; ".join(f"{number} of {MODELS[kind]}" for kind, number in models.items())
