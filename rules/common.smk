@@ -14,6 +14,7 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code import code_hash
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, external_test
+from retclip.core.facts import facts
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.prompts import prompts_hash
@@ -94,7 +95,7 @@ except ValueError as error:
 # luck: the best of twenty single trainings is the luckiest one, too.
 FRESH_SEED, FINAL_SEED = 1000, 2000
 CONFIRM = {
-    f"c{rank}s{seed}": {"rank": rank, "seed": CONFIG["seed"] + FRESH_SEED + seed}
+    f"c{rank}s{seed}": {"rank": rank, "candidate": f"c{rank}", "seed": CONFIG["seed"] + FRESH_SEED + seed}
     for rank in range(CONFIG["confirm"]["top_k"])
     for seed in range(CONFIG["confirm"]["seeds"])
 }
@@ -111,7 +112,7 @@ ENCODER_TRIALS = {
 FINAL_SEEDS = [CONFIG["seed"] + FINAL_SEED + offset for offset in range(CONFIG["final"]["seeds"])]
 FINALS = {
     **{
-        f"{encoder}-s{seed}": {"kind": "winner", "encoder": encoder, "seed": seed}
+        f"{encoder}-s{seed}": {"kind": "tuned", "encoder": encoder, "seed": seed}
         for encoder in MODEL["text_encoders"]
         for seed in FINAL_SEEDS
     },
@@ -144,6 +145,23 @@ TRAININGS = {
 }
 
 
+def facts_of(stage, trial):
+    """What trial.json, run.json and leaderboards record of a training, so that nobody reads it off its id."""
+    if stage == "phase2":
+        return PHASE2[trial].facts()
+    if stage == "confirm":
+        return facts("trial", candidate=CONFIRM[trial]["candidate"])
+    if stage == "final":
+        return facts(FINALS[trial]["kind"], ablated=FINALS[trial].get("only"))
+    return facts("baseline" if PHASE1.get(trial) == {} else "trial")
+
+
+def encoder_of(stage, trial):
+    """The text encoder of a training."""
+    entries = {"encoders": ENCODER_TRIALS, "final": FINALS}.get(stage, {})
+    return entries[trial]["encoder"] if trial in entries else SEARCH_ENCODER
+
+
 def epochs_added(stage, trial):
     """How many epochs a training adds: a later rung goes on where the one before it stood still."""
     sections = {"confirm": {**CONFIG["phase2"], **CONFIG["confirm"]}, "encoders": CONFIG["final"]}
@@ -167,12 +185,14 @@ def recipe(
     values=None,
     shuffled=False,
     stop_epoch=None,
+    recorded=None,
 ):
-    """All that plan_trial needs to know of the config. epochs: null where the trial's values say."""
+    """All that plan_trial needs to know of the config. epochs: null where the trial's values say. recorded: facts."""
     return canonical_json(
         {
             "id": identifier,
             "phase": phase,
+            **(recorded or facts()),
             "text_encoder": encoder,
             "encoder": {
                 "revision": None,
@@ -232,7 +252,7 @@ def phase2_source(wildcards):
 def winners_file(wildcards):
     """Where the winner's values stand: each text encoder may have a learning rate of its own."""
     entry = FINALS[wildcards.trial]
-    if ENCODER_TRIALS and entry["kind"] in ("winner", "control"):
+    if ENCODER_TRIALS and entry["kind"] in ("tuned", "control"):
         return f"{RESULTS}/encoders/{entry['encoder']}/best.json"
     return f"{RESULTS}/best.json"
 
@@ -261,6 +281,7 @@ def plan_final_recipe(wildcards):
         encoder=entry["encoder"],
         seed=entry["seed"],
         shuffled=entry["kind"] == "control",
+        recorded=facts_of("final", wildcards.trial),
     )
 
 
@@ -310,9 +331,16 @@ def encoder_dir(encoder):
     return hub_folder("text_encoders", entry)
 
 
+# A file of features -> the tower that makes them, and the text encoder beside it; the image tower's are the same with each.
+TOWERS = {
+    "vision": ("vision", SEARCH_ENCODER),
+    **{f"text-{encoder}": ("text", encoder) for encoder in MODEL["text_encoders"]},
+}
+
+
 def cached_encoder(wildcards):
-    """The text encoder whose features cache_features makes; those of the image tower are the same with each."""
-    return wildcards.tower.removeprefix("text-") if wildcards.tower != "vision" else SEARCH_ENCODER
+    """The text encoder of the model whose features cache_features makes."""
+    return TOWERS[wildcards.tower][1]
 
 
 def vision_weights():

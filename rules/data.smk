@@ -334,11 +334,11 @@ if CACHES_VISION or CACHES_TEXT:
         output:
             "<results>/features/{tower}.safetensors",
         wildcard_constraints:
-            tower="vision|" + "|".join(f"text-{encoder}" for encoder in MODEL["text_encoders"]),
+            tower="|".join(TOWERS),
         params:
             code=code_hash("cache_features"),
             recipe=lambda wildcards: features_recipe(cached_encoder(wildcards)),
-            tower=lambda wildcards: wildcards.tower.split("-")[0],
+            tower=lambda wildcards: TOWERS[wildcards.tower][0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,
             vision=vision_flag(),
             device=TRAINING["device"],

@@ -297,7 +297,7 @@ rule collect_looks:
 EXTERNAL_EVALUATIONS = [
     f"{RESULTS}/final/{trial}/external/{name}.json"
     for trial, entry in FINALS.items()
-    if entry["kind"] == "winner"
+    if entry["kind"] == "tuned"
     for name in EXTERNAL_TESTS
 ]
 
@@ -353,7 +353,7 @@ rule recommend_encoder:
     input:
         expand(
             "<results>/final/{trial}/metrics.json",
-            trial=[trial for trial, entry in FINALS.items() if entry["kind"] == "winner"],
+            trial=[trial for trial, entry in FINALS.items() if entry["kind"] == "tuned"],
         ),
     output:
         "<results>/final/recommendation.json",

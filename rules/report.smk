@@ -25,6 +25,17 @@ rule record_run:
                 for stage, trials in TRAININGS.items()
             }
         ),
+        # of what does not follow from stage and config: a command of thousands of trials could not be started
+        facts=canonical_json(
+            {
+                stage: {
+                    trial: {**facts_of(stage, trial), "text_encoder": encoder_of(stage, trial)}
+                    for trial in (["baseline"] if stage == "phase1" else TRAININGS[stage])
+                }
+                for stage in ("phase1", "confirm", "encoders", "final")
+            }
+        ),
+        initial=INITIAL,
     log:
         "<results>/logs/record_run.log",
     conda:
@@ -36,6 +47,8 @@ rule record_run:
             "record_run",
             "--config {params.config:q}",
             "--trainings {params.trainings:q}",
+            "--facts {params.facts:q}",
+            "--initial {params.initial}",
             "--output {output}",
         )
 

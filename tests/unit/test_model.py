@@ -1,5 +1,6 @@
 """The model and its loss against slow, obvious oracles; freezing; export; formats in the wild."""
 
+import shutil
 import subprocess
 import sys
 
@@ -85,6 +86,38 @@ def test_padding_changes_nothing(fetched):
     with torch.no_grad():
         plain, longer = net(left, right, ids, torch.ones_like(ids)), net(left, right, padded, mask)
     assert torch.allclose(plain["text_features"], longer["text_features"], atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["patient", "left", "right"])
+def test_texts_without_a_mask_are_read_as_each_alone(fetched, unit):
+    """Against the slow way: one text after the other, cut to its own length, so that there is no padding at all."""
+    net = build(fetched)
+    left, right, ids = batch()
+    lengths = [8, 3, 5, 2]
+    for row, length in enumerate(lengths):
+        ids[row, length:] = 0
+    name = "text_features" if unit == "patient" else f"text_features_{unit}"
+    with torch.no_grad():
+        alone = [net.encode_text(ids[[row], :length], None, unit)[0] for row, length in enumerate(lengths)]
+        assert torch.allclose(net.encode_text(ids, None, unit), torch.stack(alone), atol=1e-6)
+        assert torch.allclose(net(left, right, ids)[name], torch.stack(alone), atol=1e-6)
+        own = net(left, right, ids, text_ids_left=ids.flip(0), text_ids_right=ids.flip(0))[name]
+    assert torch.allclose(own, torch.stack(alone if unit == "patient" else alone[::-1]), atol=1e-6)
+
+
+def test_padding_is_what_the_tokenizer_calls_so(bert_folder, tmp_path):
+    """Its number is not 0 in every vocabulary, whatever the config of the weights says."""
+    own = tmp_path / "own"
+    shutil.copytree(bert_folder, own)
+    words = [*WORDS[1:], WORDS[0]]  # [PAD] comes last
+    (own / "vocab.txt").write_text("\n".join(words) + "\n")
+    fetch_text_encoder("tiny", str(own), "main", tmp_path / "fetched")
+    net = build(tmp_path / "fetched")
+    ids, mask = load_tokenizer(tmp_path / "fetched")(["a", "a normal fundus with drusen"], 16)
+    assert (ids[0] == len(words) - 1).any()
+    with torch.no_grad():
+        found, wanted = net.encode_text(ids, None, "patient"), net.encode_text(ids, mask, "patient")
+    assert torch.equal(found, wanted)
 
 
 def test_an_eye_reads_its_own_text(fetched):

@@ -30,6 +30,8 @@ HYPERPARAMETERS = (
     "patience",
     "precision",
 )
+# Text encoders of these names would share the ids of final models that every run, or one with an ablation, has.
+RESERVED = {"baseline", "control", "initial", *(f"ablation_{name}" for name in HYPERPARAMETERS)}
 
 
 def drop_nulls(value: Any) -> Any:
@@ -100,6 +102,12 @@ def _check_model(config: Config, origin: str) -> None:
             f"{origin}: model.search_encoder is {model['search_encoder']!r}; it must be one of "
             f"model.text_encoders: {', '.join(model['text_encoders'])}."
         )
+    for name in model["text_encoders"]:
+        if name in RESERVED:
+            raise ValueError(
+                f"{origin}: model.text_encoders.{name}: final/{name}-s... is a folder of the run's own; give the text "
+                "encoder another name."
+            )
     vision = model["vision"]
     sizes = {"layers", "width", "head_width", "patch_size", "embed_dim"}
     if "architecture" not in vision and not sizes <= set(vision):

@@ -275,7 +275,8 @@ class Trainer:
         if patience is None:
             progress.best_epoch, progress.best_score = progress.epoch, score
             return
-        if progress.best_epoch == 0 or (score is not None and score > (progress.best_score or -1.0)):
+        improved = score is not None and (progress.best_score is None or score > progress.best_score)
+        if improved or progress.best_epoch == 0:
             progress.best_epoch, progress.best_score = progress.epoch, score
             save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.trained_state()})
         elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:

@@ -24,6 +24,10 @@ def warnings(run: RunFolder) -> list[str]:
     ]
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
+    for name, finals in run.models().items():
+        why = wording.failed({one.id: one.metrics["status"] for one in finals if one.failed}, len(finals))
+        if why:
+            found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
     for control in run.controls():
         estimate = score([control], run.test_metric)
         chance = control.evaluation["levels"]["chance"].get(run.test_metric)

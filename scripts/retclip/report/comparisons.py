@@ -70,7 +70,10 @@ def holm(differences: dict[str, Estimate]) -> list[str]:
 
 
 def value_of(final: Final, metric: str) -> float | None:
-    """The score on test of one training; None where the data cannot give it."""
+    """The score on test of one training; None where the data cannot give it, or where it failed: what such weights
+    score is nobody's result."""
+    if final.failed:
+        return None
     if metric == MULTI_LABEL:
         return (final.evaluation["multi_label"] or {}).get("macro_auroc", {}).get("value")
     part = "zero_shot" if metric in ZERO_SHOT else "retrieval"
