@@ -28,6 +28,9 @@ onstart:
         f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, "
         f"{len(ENCODER_TRIALS) + len(FINALS)} final trainings"
     )
+    # a cluster's jobs find other GPUs than this machine's
+    if workflow.local_exec and (without_gpu := cpu_warning(TRAINING, PYTHON)):
+        print(without_gpu, file=sys.stderr)
 
 
 onsuccess:

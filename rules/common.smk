@@ -17,6 +17,7 @@ from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaul
 from retclip.core.facts import facts
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
+from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
 from retclip.search.space import grid
@@ -498,10 +499,15 @@ def launch(entry, *flags, processes=1, shown=False):
     where it is shown, before the user's eyes).
 
     What a job is told but must not run again for stands in the environment, since snakemake reruns a rule whose text or
-    params changed: so a moved clone or interpreter reruns nothing. Several processes, one for each GPU, are torchrun's.
+    params changed: so a moved clone or interpreter reruns nothing. Several processes, one for each GPU, are torchrun's,
+    on GPUs that are leased for all of them; an entry of one process leases its GPU itself.
     """
-    torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes} " if processes > 1 else ""
-    command = f'"$RETCLIP_PYTHON" {torchrun}"$RETCLIP_SCRIPTS"/{entry}.py'
+    python, command = '"$RETCLIP_PYTHON"', f'"$RETCLIP_SCRIPTS"/{entry}.py'
+    if processes > 1:
+        lease = f'"$RETCLIP_SCRIPTS"/lease_gpus.py --gpus {processes} --device {{params.device}} --'
+        torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes}"
+        command = f"{lease} {python} {torchrun} {command}"
+    command = f"{python} {command}"
     return " ".join([command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
 
 

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 
 from retclip.core.files import read_json
+from retclip.core.gpu_lease import lease
 from retclip.core.logs import run_entry, say
 
 
@@ -24,6 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
     options = parser.parse_args(arguments)
+    lease(options.device)
 
     from retclip.ml.assemble import build_model
     from retclip.ml.device import choose_device, choose_precision, prepare_device

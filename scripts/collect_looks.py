@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.files import read_json
+from retclip.core.gpu_lease import lease
 from retclip.core.logs import run_entry, say
 from retclip.core.model_looks import write_looks
 
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--private", action="store_true", help="no pictures, only the embedding")
     parser.add_argument("--output", type=Path, required=True, help="looks.npz")
     options = parser.parse_args(arguments)
+    lease(options.device)
 
     import pandas as pd
 

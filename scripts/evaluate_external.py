@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.files import read_json, write_json, write_parquet
+from retclip.core.gpu_lease import lease
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output-evaluation", type=Path, required=True, help="{name}.json")
     parser.add_argument("--output-predictions", type=Path, required=True, help="{name}.parquet")
     options = parser.parse_args(arguments)
+    lease(options.device)
 
     from retclip.ml.final import evaluate_elsewhere, trained_model
 

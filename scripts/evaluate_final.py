@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.files import read_json, write_json, write_parquet
+from retclip.core.gpu_lease import lease
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output-evaluation", type=Path, required=True, help="evaluation.json")
     parser.add_argument("--output-predictions", type=Path, required=True, help="predictions.parquet")
     options = parser.parse_args(arguments)
+    lease(options.device)
 
     from retclip.ml.final import evaluate_on_test, initial_model, trained_model
 

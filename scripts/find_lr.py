@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from retclip.core.files import read_json, write_csv, write_json
+from retclip.core.gpu_lease import lease
 from retclip.core.logs import run_entry, say
 
 
@@ -28,6 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output-curve", type=Path, required=True)
     parser.add_argument("--output-suggestion", type=Path, required=True)
     options = parser.parse_args(arguments)
+    lease(options.device)
 
     from retclip.ml.assemble import build_model
     from retclip.ml.device import choose_device, choose_precision, prepare_device

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.files import read_json
+from retclip.core.gpus import visible
 from retclip.core.logs import run_entry
 from retclip.core.table_counts import estimated_counts
 from retclip.search.budget import same_training
 from retclip.search.forecast import device_seconds, forecast, refuse_meaningless
-from retclip.search.plan_text import disk_lines, plan_lines, refuse_costly, upgrade_lines
+from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
 
 def finished_trainings(results_dir: Path) -> list[dict[str, Any]]:
@@ -55,6 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
     lines = disk_lines(config, counts, sum(options.trainings.values()), free)
+    lines = [*gpu_lines(config["training"], visible()), *lines]
     print("\n".join([*lines, *upgrade_lines(finished_trainings(options.results_dir), options.code)]))
     refuse_costly(config, seconds)
 

@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.files import write_csv
+from retclip.core.gpu_lease import lease
 from retclip.core.logs import run_entry, say
 
 
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}: give 1 or more.")
     if not (options.model_dir / "model.json").is_file():
         raise ValueError(f"{options.model_dir}: has no model.json, so it is no exported model.")
+    lease(options.device)
 
     from retclip.ml.device import choose_device
     from retclip.ml.prediction import Predictor, cases_of_paths, cases_of_table

@@ -4,7 +4,8 @@ The state under --state-dir outlives a killed job: started again, the training g
 training that is already complete there, for whichever trial, is only published again, without torch; with other class
 prompts, or for want of the exported model, the weights that it kept are scored again, without a step.
 
-  python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...   two GPUs, one training
+Two GPUs, one training:
+  lease_gpus.py --gpus 2 -- python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...
 """
 
 import argparse
@@ -16,7 +17,8 @@ from typing import Any
 
 from retclip.core import slurm
 from retclip.core.files import read_json, whole_folder, write_csv, write_json, write_parquet
-from retclip.core.logs import run_entry, say
+from retclip.core.gpu_lease import lease
+from retclip.core.logs import nice_to_know, run_entry, say
 from retclip.core.schemas import check
 from retclip.ml import distributed
 from retclip.ml.state import StateFolder, bound_weights, state_key
@@ -47,7 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     encoder = read_json(options.encoder_dir / "source.json")
     folder = StateFolder(options.state_dir, state_key(trial, data, encoder, options.code))
-    first = distributed.rank() == 0
+    first, kept = distributed.rank() == 0, (options.state_dir, options.kept_weights_gb)
+    # before the folder's lock, so that nobody waits for a GPU with what others wait for; what is complete takes none
+    if not folder.is_complete(trial, options.export):
+        lease(options.device)
     with distributed.joined(), folder.locked() if first else nullcontext():
         complete = distributed.from_first(folder.is_complete(trial, options.export))
         told_to_stop = False
@@ -57,7 +62,8 @@ def main(arguments: list[str] | None = None) -> None:
             say(f"{trial['id']}: this training is already complete; publishing its results")
         if first:
             folder.publish(trial, options.output_dir, options.export)
-            bound_weights(options.state_dir, options.kept_weights_gb)
+            # the results are published: tidying up may wait for the next training
+            nice_to_know("the size of all kept weights", lambda: bound_weights(*kept), None)
     # the snakemake around this process was told, too, and calls the job failed: its next start publishes at once
     if first and told_to_stop and slurm.requeue():
         sys.exit(slurm.STOPPED)

@@ -37,8 +37,8 @@ SHARED_VERBS = {
     "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm", "rank_encoder"},
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
 }
-# What a person starts beside a run.
-WITHOUT_A_RULE = {"predict", "reproduce_run", "show_status", "wandb_trial"}
+# What a person starts beside a run, or a rule's command around another entry.
+WITHOUT_A_RULE = {"lease_gpus", "predict", "reproduce_run", "show_status", "wandb_trial"}
 
 
 def imported(path: Path) -> set[str]:

@@ -67,7 +67,7 @@ def final(kind: str, right: float, seed: int = 1) -> Final:
 
 def run_of(*finals: Final) -> RunFolder:
     """As much of a run as the sentences about its control need."""
-    known = {"config": merged(), "finals": list(finals), "decisions": {}}
+    known = {"config": merged(), "finals": list(finals), "searched": {}, "decisions": {}}
     known["config"]["selection"]["metric"] = METRIC
     return RunFolder(**{field.name: known.get(field.name) for field in dataclasses.fields(RunFolder)})
 
@@ -83,6 +83,16 @@ def test_a_control_below_chance_is_no_leak(right, level, warned):
     assert "the winner is better, so the texts taught it" in said
     assert any("look for a leak" in warning for warning in cautions.warnings(run)) == warned
     assert answer.verdict(run).learned
+
+
+@pytest.mark.parametrize(("device", "gpus", "warned"), [("auto", 1, True), ("auto", 0, False), ("cpu", 0, False)])
+def test_a_cpu_in_place_of_a_gpu_is_a_limitation(device, gpus, warned):
+    on_cpu, on_gpu = final("winner", 0.95), final("baseline", 0.5)
+    on_cpu.metrics["gpus"], on_gpu.metrics["gpus"] = [], ["GPU-1"]
+    run = run_of(on_cpu, on_gpu)
+    run.config["training"].update(device=device, gpus=gpus)
+    said = [line for line in cautions.warnings(run) if "1 of 2 trainings ran on the CPU" in line]
+    assert len(said) == warned
 
 
 def test_a_winner_below_chance_has_learned_nothing():

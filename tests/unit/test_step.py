@@ -278,6 +278,33 @@ def test_a_score_of_nought_after_nought_is_no_improvement(split, net, data_dir, 
     assert (progress.best_epoch, progress.best_score, progress.status) == (1, 0.0, "early_stopped")
 
 
+GIB = 2**30
+
+
+@pytest.mark.parametrize(("free", "total", "own", "crowded"), [(1, 40, 38, False), (1, 40, 9, True), (1, 80, 74, False),
+                                                               (0, 8, 5, True), (1, 16, 13, False)])  # fmt: skip
+def test_no_memory_on_a_gpu_that_others_fill_is_no_result(
+    split, net, tmp_path, monkeypatch, capsys, free, total, own, crowded
+):
+    """GiB, in place of the GPU's word for them. Batch normalisation, so that nothing is tried in parts."""
+
+    class OnGpu(Small):
+        def forward(self, images):
+            trainer.device = torch.device("cuda", 0)
+            return super().forward(images)
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (free * GIB, total * GIB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: own * GIB)
+    net.visual = OnGpu(torch.nn.Sequential(net.visual, torch.nn.BatchNorm1d(VIT["embed_dim"])), 16)
+    trainer = trainer_of(net, split, tmp_path)
+    if crowded:
+        with pytest.raises(ValueError, match=rf"other processes hold {total - free - own}.0 of the {total}.0 GiB"):
+            trainer.run()
+    else:
+        assert trainer.run().progress.status == "out_of_memory"
+    assert not trainer.folder.out_of_memory.exists()
+
+
 def test_batch_normalisation_is_never_trained_in_parts(split, net, tmp_path, capsys):
     net.visual = Small(torch.nn.Sequential(net.visual, torch.nn.BatchNorm1d(VIT["embed_dim"])), 16)
     assert has_batch_norm(net)

@@ -32,6 +32,7 @@ class Lock(NamedTuple):
     """Held until `release` is called or this process ends by any means; dropping the object changes nothing."""
 
     release: Callable[[], None]
+    descriptor: int | None = None  # of a flock, which a command keeps that takes this process's place and inherits it
 
 
 @contextmanager
@@ -62,7 +63,7 @@ def try_hold(path: str | Path) -> Lock | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if _is_at(path, descriptor):
-            return Lock(partial(os.close, descriptor))
+            return Lock(partial(os.close, descriptor), descriptor)
     except OSError as error:
         os.close(descriptor)
         if isinstance(error, BlockingIOError):

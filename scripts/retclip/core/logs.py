@@ -5,6 +5,9 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from typing import TypeVar
+
+Value = TypeVar("Value")
 
 _started = time.monotonic()
 # A disk, or a user's share of it, that is full; one that is mounted for reading alone.
@@ -19,6 +22,19 @@ def seconds_since_start() -> float:
 def say(text: str) -> None:
     """Prints one progress line to stderr, led by the seconds since the process started."""
     print(f"[{seconds_since_start():7.1f} s] {text}", file=sys.stderr, flush=True)
+
+
+def nice_to_know(what: str, read: Callable[[], Value], otherwise: Value) -> Value:
+    """What `read` returns; `otherwise`, with a line that says so, where it fails in whatever way.
+
+    For what no result depends on (the name of a GPU, say), and which must never cost one: libraries that ask drivers
+    raise whatever they like.
+    """
+    try:
+        return read()
+    except Exception as error:
+        say(f"{what} is not known ({type(error).__name__}: {' '.join(str(error).split())})")
+        return otherwise
 
 
 def run_entry(main: Callable[[list[str] | None], None], arguments: list[str] | None = None) -> None:

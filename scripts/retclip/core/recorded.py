@@ -11,7 +11,7 @@ PATHS = (("data", "manifest"), ("data", "image_root"), ("data", "test_manifest")
          ("evaluation", "prompts"), ("model", "vision", "weights"))  # fmt: skip
 SCORES = {"metrics.json": ("status", "train_loss", "val", "best_epoch", "epochs", "steps"), "evaluation.json": ()}
 # What else evaluation.json says: of where it was made, which may be elsewhere now.
-MADE_WITH = {"trial_sha256", "device", "precision", "versions", "code", "commit", "machine"}
+MADE_WITH = {"trial_sha256", "device", "gpus", "precision", "versions", "code", "commit", "machine"}
 
 
 def recorded_config(path: Path, base: dict[str, Any]) -> dict[str, Any]:

@@ -72,6 +72,6 @@ def _scontrol(*arguments: str) -> str | None:
     """Its output; None where it fails or the controller does not answer while there is time left to leave."""
     try:
         done = subprocess.run(["scontrol", *arguments], capture_output=True, text=True, timeout=15)
-    except (FileNotFoundError, subprocess.TimeoutExpired):
+    except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout if done.returncode == 0 else None

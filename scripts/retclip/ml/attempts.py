@@ -38,7 +38,11 @@ class Attempts:
         seconds = seconds_since_start()
         if self.writes and (at_once or seconds - self.entries[-1]["seconds"] >= BEAT_SECONDS):
             self.entries[-1]["seconds"] = seconds
-            write_json(self.path, self.entries)
+            try:
+                write_json(self.path, self.entries)
+            except (OSError, ValueError) as error:  # an account of time is worth no training
+                say(f"{self.path.name} is not written any more, and lost time not counted: {error}")
+                self.writes = False
 
     def lost_seconds(self, saved_seconds: float) -> float:
         """What earlier attempts held a device for in vain, when this one went on from `saved_seconds` of work.
@@ -52,6 +56,6 @@ def _earlier(path: Path) -> list[dict[str, Any]]:
     """What is on the list so far; a damaged list costs the account of earlier attempts, and no training."""
     try:
         return [{"job": entry["job"], "seconds": float(entry["seconds"])} for entry in read_json(path)]
-    except (ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError):
         say(f"{path.name} is damaged: earlier attempts are not counted")
         return []

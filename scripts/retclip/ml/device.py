@@ -9,6 +9,8 @@ from pathlib import Path
 import torch
 
 from retclip.core import slurm
+from retclip.core.gpu_lease import is_leased
+from retclip.core.gpus import described, visible
 from retclip.core.logs import say
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
@@ -30,9 +32,12 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
+        if not is_leased():
+            say("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
         return _own_gpu()
     given = slurm.gpus_given()
     if wanted == "auto" and given is None:
+        say(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
         return torch.device("cpu")
     node = platform.node()
     why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"

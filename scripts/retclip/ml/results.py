@@ -2,12 +2,16 @@
 
 import os
 import platform
+from functools import partial
 from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from retclip.core.commit import commit
+from retclip.core.gpus import VISIBLE
+from retclip.core.logs import nice_to_know
 from retclip.ml.device import peak_memory_bytes
 from retclip.ml.distributed import world_size
 from retclip.ml.trainer import Outcome
@@ -40,8 +44,8 @@ def metrics_document(
         "samples_per_second": seen / progress.train_seconds if progress.train_seconds else None,
         "wall_seconds": progress.device_seconds,
         "device_seconds": progress.device_seconds * world_size(),
-        "peak_memory_bytes": peak_memory_bytes(device),
-        "utilization": _utilization(device),
+        "peak_memory_bytes": nice_to_know("peak memory", lambda: peak_memory_bytes(device), None),
+        "utilization": utilization(device),
         **ran_on(device, precision, code),
         "data": data,
         "attempts": outcome.attempts,
@@ -52,22 +56,35 @@ def metrics_document(
 
 
 def ran_on(device: torch.device, precision: str, code: str) -> dict[str, Any]:
-    """What a result was made with: device, precision, versions, code, commit and machine. code: its entry's hash."""
+    """What a result was made with: device, GPUs, precision, versions, code, commit and machine. code: its entry's hash.
+
+    Nothing here can fail: what is not known is null.
+    """
+    versions = {name: nice_to_know(f"the version of {name}", partial(version, name), None) for name in PACKAGES}
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu",
+        "device": nice_to_know("the device's name", lambda: _name(device), str(device)),
+        "gpus": _gpus(device),
         "precision": precision,
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}},
+        "versions": {"python": platform.python_version(), **versions},
         "code": code,
-        "commit": commit(),
+        "commit": nice_to_know("the commit", commit, None),
         "machine": {"system": platform.platform(), "cores": os.cpu_count(), "threads": torch.get_num_threads()},
     }
 
 
-def _utilization(device: torch.device) -> float | None:
-    """Share of the last sampling period in which the GPU was busy; None on a CPU or without NVML."""
+def _name(device: torch.device) -> str:
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or "cpu"
+
+
+def _gpus(device: torch.device) -> list[str]:
+    """All that worked on it together, as CUDA_VISIBLE_DEVICES names what was leased; none on a CPU."""
     if device.type != "cuda":
+        return []
+    return os.environ[VISIBLE].split(",") if os.environ.get(VISIBLE) else [str(device)]
+
+
+def utilization(device: torch.device) -> float | None:
+    """Share of the last sampling period in which the GPU was busy; None on a CPU or without NVML."""
+    if device.type != "cuda" or find_spec("pynvml") is None:
         return None
-    try:
-        return torch.cuda.utilization(device) / 100
-    except (ModuleNotFoundError, RuntimeError):
-        return None
+    return nice_to_know("how busy the GPU was", lambda: torch.cuda.utilization(device) / 100, None)

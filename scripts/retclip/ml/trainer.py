@@ -20,6 +20,7 @@ from retclip.core.logs import say
 from retclip.core.scores import METRICS
 from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
+from retclip.ml.crowding import refuse_crowded
 from retclip.ml.device import autocast, grad_scaler, is_out_of_memory, prepare_device, to_device
 from retclip.ml.evaluate import evaluate, no_predictions, standard_errors
 from retclip.ml.loader import Split, epoch_batches, read_ahead
@@ -116,6 +117,7 @@ class Trainer:
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
+            refuse_crowded(self.device)
             say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
             if distributed.world_size() > 1:
                 # the other processes wait for this one for ever: all must die, and the next start knows why

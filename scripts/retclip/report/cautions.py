@@ -16,7 +16,7 @@ WORTH_FINDING = 0.05
 
 
 def warnings(run: RunFolder) -> list[str]:
-    """From the choice of each stage, then from the controls, then from the audit."""
+    """From the choice of each stage, then from the controls, the device and the audit."""
     found = [
         f"{wording.STAGE_NAMES[stage]}: {warning}"
         for stage in ("phase1", "phase2")
@@ -37,7 +37,23 @@ def warnings(run: RunFolder) -> list[str]:
                 f"The control with shuffled texts scores {wording.score(estimate.value)} "
                 f"({wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
             )
-    return [*found, *(run.audit["warnings"] if run.audit else [])]
+    return [*found, *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+
+
+def _on_cpu(run: RunFolder) -> list[str]:
+    """Where the config left the device to the machine and asked for GPUs, but there was none."""
+    training = run.config["training"]
+    if training["device"] != "auto" or not training["gpus"]:
+        return []
+    everything = [one for trainings in run.trainings().values() for one in trainings]
+    # what an earlier version trained does not tell
+    on_cpu = sum(one.metrics.get("gpus") == [] for one in everything)
+    if not on_cpu:
+        return []
+    return [
+        f"{on_cpu:,} of {len(everything):,} trainings ran on the CPU: training.device is auto, and there was no usable "
+        "GPU. Their times are a CPU's, and so is their precision where training.precision is auto."
+    ]
 
 
 def limits(run: RunFolder) -> list[str]:

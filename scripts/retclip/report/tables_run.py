@@ -28,12 +28,13 @@ def utilisation(run: RunFolder) -> Table:
             continue
         busy = sorted(t.metrics["utilization"] for t in trainings if t.metrics["utilization"] is not None)
         spent = sum(t.metrics["device_seconds"] for t in trainings)
+        memory = max(t.metrics["peak_memory_bytes"] or 0 for t in trainings)
         lost = sum(t.metrics["lost_seconds"] for t in trainings)
         rows.append(
             [
                 wording.STAGE_NAMES[stage],
                 wording.percent(busy[len(busy) // 2]) if busy else "not measured",
-                f"{max(t.metrics['peak_memory_bytes'] for t in trainings) / 2**30:.1f} GiB",
+                f"{memory / 2**30:.1f} GiB" if memory else "not measured",
                 wording.percent(lost / (spent + lost)) if spent + lost else wording.NOTHING,
                 str(sum(t.metrics["attempts"] for t in trainings)),
             ]

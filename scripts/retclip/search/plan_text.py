@@ -3,6 +3,7 @@
 from typing import Any
 
 from retclip.core.config import Config
+from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
 from retclip.search.forecast import Stage
 
@@ -48,6 +49,23 @@ def plan_lines(
             f"find_lr measured ({speed['device']})."
         )
     return lines
+
+
+def gpu_lines(training: dict[str, Any], gpus: list[Gpu]) -> list[str]:
+    """The GPUs of this machine that trainings may use; none where the config wants the CPU. training: its section."""
+    if training["device"] == "cpu":
+        return []
+    here, each = described(gpus), max(1, training["gpus"])
+    elsewhere = "; those of a cluster's nodes are not counted here"
+    if not gpus and training["device"] == "auto":
+        return [f"GPUs: {here}: what is trained on this machine is trained on its CPU{elsewhere}."]
+    if len(gpus) < each:
+        return [f"GPUs: {here}, and each training needs {each}: none can be trained on this machine{elsewhere}."]
+    at_once = len(gpus) // each
+    return [
+        f"GPUs: {here}: {at_once} training{'s' * (at_once > 1)} at a time on this machine, with --resources "
+        f"gpu={len(gpus)}{elsewhere}."
+    ]
 
 
 def disk_lines(config: Config, counts: dict[str, int], trainings: int, free: dict[str, int | None]) -> list[str]:
