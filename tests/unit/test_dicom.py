@@ -11,6 +11,7 @@ from pydicom.encaps import encapsulate
 from pydicom.pixels import convert_color_space
 from pydicom.sequence import Sequence
 from pydicom.uid import (
+    MPEG4HP41,
     UID,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -20,7 +21,6 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
     JPEGLosslessSV1,
     JPEGLSLossless,
-    MPEG4HP41,
     RLELossless,
 )
 
@@ -100,7 +100,7 @@ def palette(entry_bits: int, index_bits: int = 8, entries: int = 256, first: int
     """A PALETTE COLOR file, and the colours [SIZE, SIZE, 3] that it stands for."""
     picture = Image.fromarray(DRAWN).quantize(64)
     colours = np.array(picture.getpalette() + [0] * 768)[:768].reshape(-1, 3)[:64]
-    indices = np.asarray(picture).astype(np.uint16) + entries - 64 + first  # those at the table's end
+    indices = np.asarray(picture).astype(int) + entries - 64 + first  # those at the table's end
     tables = {}
     for k, name in enumerate(("Red", "Green", "Blue")):
         values = np.concatenate([np.zeros(entries - 64, int), colours[:, k]])
@@ -138,7 +138,7 @@ COLOURS = {
     "RGB in planes": (lambda: dicom("RGB", DRAWN.transpose(2, 0, 1).tobytes(), PlanarConfiguration=1), 0),
     "RGB, implicit VR": (lambda: dicom("RGB", DRAWN.tobytes(), ImplicitVRLittleEndian), 0),
     "RGB, deflated": (lambda: dicom("RGB", DRAWN.tobytes(), DeflatedExplicitVRLittleEndian), 0),
-    "RGB of 12 bits": (lambda: dicom("RGB", (DRAWN.astype("<u2") * 4095 // 255).tobytes(), bits=12), 1),
+    "RGB of 12 bits": (lambda: dicom("RGB", (DRAWN.astype(int) * 4095 // 255).astype("<u2").tobytes(), bits=12), 1),
     "YBR_FULL": (lambda: dicom("YBR_FULL", YBR.tobytes()), 2),
     "YBR_FULL in planes": (lambda: dicom("YBR_FULL", YBR.transpose(2, 0, 1).tobytes(), PlanarConfiguration=1), 2),
     "YBR_FULL_422": (lambda: dicom("YBR_FULL_422", subsampled(DRAWN)), 40),
