@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -139,6 +140,45 @@ def test_from_a_raw_file_to_the_score_of_the_evaluation(final, tmp_path):
     ).all()
 
 
+def test_a_folder_of_images_gets_the_scores_of_the_evaluation(final, tmp_path):
+    """As config/README shows it: no table, only the names of the files, each eye through its own head."""
+    demo = final.parent / "demo"
+    own = pd.read_parquet(final / "pubmedbert-s2001/predictions.parquet")
+    table = pd.read_csv(demo / "manifest.csv").set_index("sample_id")
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    names = {}
+    for sample in own["sample_id"].unique():
+        for eye in ("left", "right"):
+            image = table.loc[sample, f"image_{eye}"]
+            if isinstance(image, str):
+                shutil.copy(demo / "images" / image, folder / Path(image).name)
+                names[Path(image).name] = sample, eye
+    entry("predict", "--model-dir", final / "pubmedbert-s2001/model", "--batch-size", 7, "--output",
+          tmp_path / "found.csv", folder)  # fmt: skip
+    found = pd.read_csv(tmp_path / "found.csv", keep_default_na=False)
+    assert set(found["problem"]) == {""}
+    eyes = found[found["eye"] != "patient"]
+    assert sorted(eyes["name"]) == sorted(names)
+    assert (eyes["head"] == eyes["eye"]).all()
+    eyes = eyes.assign(sample_id=[names[name][0] for name in eyes["name"]])
+    assert eyes["eye"].tolist() == [names[name][1] for name in eyes["name"]]
+    both = own.merge(eyes, on=["sample_id", "eye"])
+    assert len(both) == len(own) > 20
+    classes = json.loads((final.parent / "data/fingerprint.json").read_text())["classes"]
+    for k, label in enumerate(classes):
+        assert np.allclose(both[f"score_{k}"], both[f"score_{label}"], atol=1e-5)
+    # a patient's row sees both of its eyes, as a table's does
+    entry("predict", "--model-dir", final / "pubmedbert-s2001/model", "--table", demo / "manifest.csv", "--image-root",
+          demo / "images", "--output", tmp_path / "table.csv")  # fmt: skip
+    by_table = pd.read_csv(tmp_path / "table.csv").query("eye == 'patient'").set_index("name")
+    patients = found[found["eye"] == "patient"]
+    assert len(patients) == own["sample_id"].nunique()
+    samples = [names[name.split(" + ")[0]][0] for name in patients["name"]]
+    columns = [f"score_{label}" for label in classes]
+    assert np.allclose(by_table.loc[samples, columns], patients[columns].astype(float), atol=1e-5)
+
+
 def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, tmp_path):
     """A model trained on pictures that lost a little reads new ones with the same loss."""
     demo, data, trained = final.parent / "demo", tmp_path / "data", tmp_path / "trained"
@@ -174,7 +214,7 @@ def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, 
 
 
 def test_single_pictures_and_a_class_list(final, tmp_path):
-    """A picture of whichever eye gives its patient's score, with the one eye taken twice."""
+    """An image of an eye that nothing tells gets its patient's score, seen as both eyes, and its row says so."""
     (tmp_path / "classes.txt").write_text("Glaucoma\nDrusen\n")
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -184,10 +224,12 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
     done = entry("predict", "--model-dir", final / "pubmedbert-s2001/model", "--classes", tmp_path / "classes.txt",
                  "--output", tmp_path / "found.csv", folder)  # fmt: skip
     assert "no prompts for the class 'Drusen': using a template" in done.stderr
-    assert "1 of 2 cases scored" in done.stderr
+    assert "1 of 2 images scored" in done.stderr
+    assert "warning: 1 of 2 images: the eye is not known" in done.stderr
     found = pd.read_csv(tmp_path / "found.csv", keep_default_na=False)
     assert found["name"].tolist() == ["one.jpg", "two.png"]
-    assert found["eye"].tolist() == ["patient", ""]
+    assert found["eye"].tolist() == ["unknown", "unknown"]
+    assert found["head"].tolist() == ["patient", ""]
     assert list(found.columns[-2:]) == ["score_Glaucoma", "score_Drusen"]
     assert found["class"][0] in ("Glaucoma", "Drusen")
     assert "cannot be read" in found["problem"][1]
