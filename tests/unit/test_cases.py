@@ -1,10 +1,11 @@
 """What predict.py is given: which eye each image shows, and which two images are one patient's."""
 
 import pytest
+from dicom_files import DRAWN, dicom
 from PIL import Image
+
 from retclip.data.cases import cases_of_paths, cases_of_table
 from retclip.data.eyes import eye_of
-from test_dicom import DRAWN, dicom
 
 
 @pytest.mark.parametrize(
