@@ -71,7 +71,7 @@ def test_private_looks_have_no_pictures(final, tmp_path):
 
 
 def test_an_external_test_added_later_trains_nothing(small_run, small_config, tmp_path):
-    """The demo's own pictures as those of a clinic: everybody is a test patient there."""
+    """The demo's own pictures as those of a clinic: everybody is a test patient there, and the page tells on it."""
     run = tmp_path / "run"
     shutil.copytree(small_run, run, symlinks=True)
     demo = small_run / "results/small/demo"
@@ -81,13 +81,23 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
         f"manifest: {demo / 'manifest.csv'}, image_root: {demo / 'images'}}}}}}}\n"
     )
     jobs = planned_jobs(run, *small_config, overlay)
-    assert set(jobs) - {"record_run"} == {"build_external_lmdb", "evaluate_external", "build_report"}
+    assert set(jobs) - {"record_run"} == {
+        "build_external_lmdb", "find_overlap", "evaluate_external", "build_report"
+    }  # fmt: skip
     snakemake(run, *small_config, overlay)
     finals = run / "results/small/final"
     found = json.loads((finals / "pubmedbert-s2001/external/clinic.json").read_text())
     schemas.check(found, "evaluation", "clinic.json")
     assert found["counts"]["patients"] == 130
     assert found["linear_probe"] == {}
+    audit = json.loads((finals.parent / "data/audit.json").read_text())
+    seen = {key: sum(audit["splits"][split][key] for split in ("train", "val")) for key in ("patients", "images")}
+    overlap = found["overlap"]
+    assert overlap["same_id"] == overlap["image_patients"] == seen["patients"]
+    assert overlap["image_copies"] == seen["images"]
+    assert overlap["without"]["counts"]["patients"] == 130 - seen["patients"]
+    own_score = json.loads((finals / "pubmedbert-s2001/evaluation.json").read_text())["zero_shot"][METRIC]
+    assert overlap["without"]["zero_shot"][METRIC]["value"] == pytest.approx(own_score["value"], abs=1e-6)
     # the test patients of the run are among them, and their scores are the same
     elsewhere = pd.read_parquet(finals / "pubmedbert-s2001/external/clinic.parquet").set_index(["sample_id", "eye"])
     own = pd.read_parquet(finals / "pubmedbert-s2001/predictions.parquet").set_index(["sample_id", "eye"])
@@ -104,7 +114,8 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
         for name in ("index.html", "summary.md"):
             page = (report / name).read_text()
             assert said in page
-            assert "Nothing was trained or chosen on these data" in page
+            assert "othing was trained or chosen on these data" not in page
+            assert f"Not external: {seen['patients']} of 130 patients have images of train or val" in page
     assert [
         (one["place"], one["winner"], one["zero_shot"][METRIC]["value"])
         for one in json.loads((report / "results.json").read_text())["external"]
