@@ -236,7 +236,7 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
                  "--output", tmp_path / "found.csv", folder)  # fmt: skip
     assert "no prompts for the class 'Drusen': using a template" in done.stderr
     assert "1 of 2 images scored" in done.stderr
-    assert "warning: 1 of 2 images: the eye is not known" in done.stderr
+    assert "warning: 2 of 2 images: the eye is not known" in done.stderr
     found = pd.read_csv(tmp_path / "found.csv", keep_default_na=False)
     assert found["name"].tolist() == ["one.jpg", "two.png"]
     assert found["eye"].tolist() == ["unknown", "unknown"]

@@ -48,7 +48,18 @@ def groups_of(thumbnails: Sequence[bytes], threads: int) -> np.ndarray:
 
 def same_pairs(thumbnails: Sequence[bytes], threads: int) -> list[tuple[int, int]]:
     """Pairs (i < j) that show the same eye."""
-    candidates = _candidates(thumbnails)
+    return _checked(_candidates(thumbnails), thumbnails, threads)
+
+
+def same_across(ours: Sequence[bytes], theirs: Sequence[bytes], threads: int) -> list[tuple[int, int]]:
+    """Pairs (i of ours, j of theirs) that show the same eye; pairs within either are not looked for."""
+    count = len(ours)
+    pairs = [(mine, count + other) for mine, other in _candidates_across(ours, theirs)]
+    return [(mine, other - count) for mine, other in _checked(pairs, [*ours, *theirs], threads)]
+
+
+def _checked(candidates: list[tuple[int, int]], thumbnails: Sequence[bytes], threads: int) -> list[tuple[int, int]]:
+    """The candidates that show the same eye."""
     tasks = [candidates[start : start + PAIRS_PER_TASK] for start in range(0, len(candidates), PAIRS_PER_TASK)]
     if threads == 1 or len(tasks) < 2:
         return [pair for task in tasks for pair in _check(task, thumbnails)]
@@ -122,12 +133,7 @@ def _candidates(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
     count = len(thumbnails)
     if count < 2:
         return []
-    zooms = COARSE_ZOOMS if count <= MOST_WITH_ZOOMS else COARSE_ZOOMS[:1]
-    views = [(zoom, flip) for zoom in zooms for flip in (False, True)]
-    signatures = np.empty((len(views), count, COARSE_SIDE**2), np.float16)
-    for index, thumbnail in enumerate(thumbnails):
-        pixels = _pixels(thumbnail)
-        signatures[:, index] = [_signature(pixels, zoom, flip) for zoom, flip in views]
+    signatures = _signatures(thumbnails, count)
     plain = signatures[0].astype(np.float32)
     pairs = set()
     for start in range(0, count, BLOCK):
@@ -135,12 +141,45 @@ def _candidates(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
         alike = np.maximum.reduce([block @ plain.T for block in blocks])
         rows = np.arange(len(alike))
         alike[rows, start + rows] = -1
-        kept = min(NEIGHBOURS, count - 1)
-        nearest = np.argpartition(alike, -kept, axis=1)[:, -kept:]
-        good_rows, places = np.nonzero(np.take_along_axis(alike, nearest, axis=1) >= COARSE)
-        for row, column in zip(good_rows + start, nearest[good_rows, places], strict=True):
-            pairs.add((min(int(row), int(column)), max(int(row), int(column))))
+        for row, column in _nearest(alike, count - 1):
+            pairs.add((min(start + row, column), max(start + row, column)))
     return sorted(pairs)
+
+
+def _candidates_across(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, int]]:
+    """Pairs (i of ours, j of theirs) whose coarse signatures are alike: at most NEIGHBOURS per picture of theirs."""
+    if not len(ours) or not len(theirs):
+        return []
+    mine, others = (_signatures(thumbnails, len(ours) + len(theirs)) for thumbnails in (ours, theirs))
+    plain = mine[0].astype(np.float32)
+    pairs = []
+    for start in range(0, len(theirs), BLOCK):
+        blocks = others[:, start : start + BLOCK].astype(np.float32)
+        # either may be the one that was cropped
+        alike = np.maximum.reduce([block @ plain.T for block in blocks])
+        for view in mine[1:]:
+            np.maximum(alike, blocks[0] @ view.astype(np.float32).T, out=alike)
+        pairs += [(column, start + row) for row, column in _nearest(alike, len(ours))]
+    return sorted(pairs)
+
+
+def _nearest(alike: np.ndarray, others: int) -> list[tuple[int, int]]:
+    """(row, column) of the NEIGHBOURS highest values of each row that reach COARSE. others: how many columns count."""
+    kept = min(NEIGHBOURS, others)
+    nearest = np.argpartition(alike, -kept, axis=1)[:, -kept:]
+    rows, places = np.nonzero(np.take_along_axis(alike, nearest, axis=1) >= COARSE)
+    return list(zip(rows.tolist(), nearest[rows, places].tolist(), strict=True))
+
+
+def _signatures(thumbnails: Sequence[bytes], count: int) -> np.ndarray:
+    """float16 [views, N, COARSE_SIDE**2]: signatures, plain first. count: of all pictures that are compared."""
+    zooms = COARSE_ZOOMS if count <= MOST_WITH_ZOOMS else COARSE_ZOOMS[:1]
+    views = [(zoom, flip) for zoom in zooms for flip in (False, True)]
+    signatures = np.empty((len(views), len(thumbnails), COARSE_SIDE**2), np.float16)
+    for index, thumbnail in enumerate(thumbnails):
+        pixels = _pixels(thumbnail)
+        signatures[:, index] = [_signature(pixels, zoom, flip) for zoom, flip in views]
+    return signatures
 
 
 def _signature(pixels: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
