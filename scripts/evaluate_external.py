@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output-predictions", type=Path, required=True, help="{name}.parquet")
     options = parser.parse_args(arguments)
 
-    from retclip.core.evaluation import with_overlap
+    from retclip.core.external import with_overlap
     from retclip.ml.final import evaluate_elsewhere, trained_model
 
     trial = read_json(options.trial)

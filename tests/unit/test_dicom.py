@@ -245,6 +245,18 @@ def test_a_table_that_names_the_other_eye_than_the_dicom_file_is_told_so(tmp_pat
     frame, problems = read_source(Source("manifest", tmp_path / "eyes.csv", tmp_path))
     assert problems == [{"row": 2, "reason": "the table says left eye, the DICOM file right"}]
     assert frame["patient_id"].tolist() == ["P2"]
+    (tmp_path / "7_left.dcm").write_bytes((tmp_path / "a").read_bytes())
+    (tmp_path / "7_right.dcm").write_bytes((tmp_path / "a").read_bytes())
+    (tmp_path / "odir.csv").write_text("patient_id,left_keywords,right_keywords\n7,normal fundus,normal fundus\n")
+    (tmp_path / "classes.yaml").write_text("Healthy: [normal fundus]\n")
+    odir = Source("odir", tmp_path / "odir.csv", tmp_path, image_pattern="{patient_id}_{eye}.dcm",
+                  class_map=tmp_path / "classes.yaml")  # fmt: skip
+    with pytest.raises(ValueError, match="Line 2: the table says left eye, the DICOM file right"):
+        read_source(odir)
+    (tmp_path / "prompts.csv").write_text("dataset_index,label,prompt\n7,x,A fundus.\n")
+    found = Source("prompts", tmp_path / "prompts.csv", tmp_path, patient_id="none",
+                   image_pattern="{dataset_index}_left.dcm")  # fmt: skip
+    assert read_source(found)[0]["eyes"].tolist() == ["right"]
     (tmp_path / "patients.csv").write_text("patient_id,image_left,image_right,label\nP1,a,b,x\nP2,,b,x\n")
     frame, problems = read_source(Source("manifest", tmp_path / "patients.csv", tmp_path))
     assert problems == [{"row": 2, "reason": "the table says left eye, the DICOM file right"}]

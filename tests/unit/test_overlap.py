@@ -9,6 +9,8 @@ import pytest
 from PIL import Image, ImageEnhance
 from running import entry
 
+from retclip.core.external import with_overlap
+
 FLAGS = ["--source", "manifest", "--image-size", 96, "--image-encoding", "raw", "--max-bad-fraction", 0, "--seed", 1,
          "--near-duplicates", "ignore"]  # fmt: skip
 
@@ -131,3 +133,20 @@ def test_texts_made_from_labels_are_no_reports(drawn):
     columns = [name for name in table.columns if not name.startswith("text")]
     found = overlap_of(root, "labels", renamed(table[columns].iloc[:10]), root / "images")
     assert found["identical_texts"] is None
+
+
+@pytest.mark.parametrize(("out", "left"), [(0, None), (20, 20), (35, None)])
+def test_scores_without_the_people_who_are_in_both(out, left):
+    """The first patients are named right since they were trained on, the others by a coin; few are not scored."""
+    target = np.arange(40) % 2
+    named = np.where(np.arange(40) < 20, target, np.arange(40) // 2 % 2)
+    table = pd.DataFrame({"sample_id": [f"s{n}" for n in range(40)], "patient_id": [f"p{n}" for n in range(40)],
+                          "eye": "patient", "target": target, "score_0": 1.0 - named, "score_1": 0.0 + named})  # fmt: skip
+    found = with_overlap({"confusion": {"classes": ["a", "b"]}}, table, {"left_out": table["sample_id"].tolist()[:out]})
+    overlap = found["overlap"]
+    assert overlap["left_out"] == {"samples": out, "patients": out}
+    if left is None:
+        assert overlap["without"] is None
+        return
+    assert overlap["without"]["counts"] == {"patients": left, "scored": left}
+    assert overlap["without"]["zero_shot"]["zero_shot_accuracy"]["value"] == pytest.approx(0.5)

@@ -119,34 +119,6 @@ def evaluation_document(
     }
 
 
-def with_overlap(document: dict[str, Any], table: "pd.DataFrame", found: dict[str, Any]) -> dict[str, Any]:
-    """The evaluation of an external data set with what it shares with train and val (find_overlap's), counted, and its
-    scores without the people who are in both. table: its predictions."""
-    out = found["left_out"]
-    people = table.loc[table["sample_id"].isin(out), "patient_id"].nunique()
-    classes = document["confusion"]["classes"]
-    overlap = {
-        **found,
-        "left_out": {"samples": len(out), "patients": int(people)},
-        "without": scores_without(table, classes, out) if out else None,
-    }
-    return {**document, "overlap": overlap}
-
-
-def scores_without(table: "pd.DataFrame", classes: list[str], left_out: list[str]) -> dict[str, Any] | None:
-    """counts {patients, scored} and zero_shot as in evaluation.json, of the table's patients without some samples; None
-    where fewer than SMALLEST_GROUP are left, or two classes."""
-    kept = table[(table["target"] >= 0) & ~table["sample_id"].isin(left_out)]
-    scores, target = columns_of(kept, "score_", classes), kept["target"].to_numpy(dtype=np.int64)
-    patients = kept["patient_id"].to_numpy()
-    if len(np.unique(patients)) < SMALLEST_GROUP or len(np.unique(target)) < 2 or not np.isfinite(scores).all():
-        return None
-    return {
-        "counts": {"patients": len(np.unique(patients)), "scored": len(target)},
-        "zero_shot": _with_intervals(target, scores, resamples(patients, DRAWS)),
-    }
-
-
 def choose_thresholds(table: "pd.DataFrame", classes: list[str]) -> dict[str, float]:
     """Class -> the score at which sensitivity + specificity is highest in a table of predictions (of val).
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from retclip.data.dicom import is_dicom_file, laterality
+from retclip.data.dicom import eye_of_image, is_dicom_file
 from retclip.data.eyes import eye_of, without_eye
 from retclip.data.tables import LINE, need, read_table, rows_of
 
@@ -106,24 +106,19 @@ def _of_row(name: str, places: dict[str, str], root: Path) -> Case:
 def _of_image(name: str, place: str, word: str | None, root: Path) -> Case:
     """The eye is that of the table, where it says none the DICOM header's, and last the file name's."""
     path = root / place
-    if word and word.lower() == "unknown":
-        return Case(name, {"unknown": path}, {})
-    if word:
-        said = eye_of(word)
-        if said is None:
-            return Case(name, {"unknown": path}, {}, "the eye is not left, right or unknown")
-        eye, problem = _eye(path, said, "table")
-    else:
-        eye, problem = _eye(path, eye_of(Path(place).stem), "name")
+    said = eye_of(word or Path(place).stem)
+    if word and word.lower() != "unknown" and said is None:
+        return Case(name, {"unknown": path}, {}, "the eye is not left, right or unknown")
+    eye, problem = _eye(path, said, "table" if word else "name")
     return Case(name, {eye: path}, {}, problem)
 
 
 def _eye(path: Path, said: str | None, who: str) -> tuple[str, str]:
     """The eye of an image, and what contradicts it. said: left or right, as `who` (table or name) has it."""
-    recorded = laterality(path)
-    if said and recorded and said != recorded:
-        return said, f"the {who} says {said} eye, the DICOM file {recorded}"
-    return said or recorded or "unknown", ""
+    try:
+        return eye_of_image(path, said, who), ""
+    except ValueError as error:
+        return said or "unknown", str(error)
 
 
 def _files(paths: list[Path]) -> Iterator[tuple[str, Path]]:

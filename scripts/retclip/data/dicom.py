@@ -47,6 +47,17 @@ def laterality(path: Path) -> str | None:
         return None
 
 
+def eye_of_image(path: Path, said: str | None, who: str) -> str:
+    """left or right as `who` (the table, the name) says, else as the DICOM header does; unknown where neither does.
+
+    Raises ValueError where the header names the other eye.
+    """
+    recorded = laterality(path)
+    if said and recorded and said != recorded:
+        raise ValueError(f"the {who} says {said} eye, the DICOM file {recorded}")
+    return said or recorded or "unknown"
+
+
 def read_dicom(content: bytes, most_pixels: int) -> Image.Image:
     """The photograph in 8-bit RGB, its own depth scaled, palettes and windows applied.
 
