@@ -141,7 +141,8 @@ def test_scores_without_the_people_who_are_in_both(out, left):
     target = np.arange(40) % 2
     named = np.where(np.arange(40) < 20, target, np.arange(40) // 2 % 2)
     table = pd.DataFrame({"sample_id": [f"s{n}" for n in range(40)], "patient_id": [f"p{n}" for n in range(40)],
-                          "eye": "patient", "target": target, "score_0": 1.0 - named, "score_1": 0.0 + named})  # fmt: skip
+                          "eye": "patient", "target": target})  # fmt: skip
+    table = table.assign(score_0=1.0 - named, score_1=0.0 + named)
     found = with_overlap({"confusion": {"classes": ["a", "b"]}}, table, {"left_out": table["sample_id"].tolist()[:out]})
     overlap = found["overlap"]
     assert overlap["left_out"] == {"samples": out, "patients": out}

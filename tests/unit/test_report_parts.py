@@ -238,9 +238,9 @@ SCORE = {"value": 0.61, "low": 0.5, "high": 0.7, "standard_error": 0.05}
         ({**NO_OVERLAP, "same_id": 24, "ids_confirmed": True, "image_copies": 46, "near_duplicates": 2,
           "image_patients": 24, "left_out": {"samples": 24, "patients": 24},
           "without": {"counts": {"patients": 16, "scored": 30}, "zero_shot": {"zero_shot_balanced_accuracy": SCORE}}},
-         "Not external: 24 of 40 patients have images of train or val (46 exact copies, 2 more of the same eye); "
-         "24 share an id. Without these 24 patients, pubmedbert-s1 reaches a balanced accuracy of 0.610",
-         "othing was trained"),
+         "Not external for 24 of 40 patients: train or val has images of theirs (46 exact copies, 2 more that seem to "
+         "show the same eye); 24 share an id. Without these 24 patients, pubmedbert-s1 reaches a balanced accuracy "
+         "of 0.610", "othing was trained"),
         ({**NO_OVERLAP, "image_copies": 80, "image_patients": 40, "left_out": {"samples": 40, "patients": 40}},
          "Too few patients are left to score without these 40", "othing was trained"),
     ],

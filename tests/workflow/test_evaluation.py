@@ -115,7 +115,7 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
             page = (report / name).read_text()
             assert said in page
             assert "othing was trained or chosen on these data" not in page
-            assert f"Not external: {seen['patients']} of 130 patients have images of train or val" in page
+            assert f"Not external for {seen['patients']} of 130 patients: train or val has images of theirs" in page
     assert [
         (one["place"], one["winner"], one["zero_shot"][METRIC]["value"])
         for one in json.loads((report / "results.json").read_text())["external"]

@@ -153,9 +153,9 @@ def _shared(run: RunFolder, place: str) -> list[str]:
     if found["image_patients"]:
         copies, more = found["image_copies"], found["near_duplicates"]
         said.append(
-            f"{place}: Not external: {found['image_patients']:,} of {patients:,} patients have images of train or val "
-            f"({copies:,} exact copies, {more:,} more of the same eye); {same_id:,} share an id."
-            f"{_without(run, models)}"
+            f"{place}: Not external for {found['image_patients']:,} of {patients:,} patients: train or val has images "
+            f"of theirs ({copies:,} exact copies, {more:,} more that seem to show the same eye); {same_id:,} share an "
+            f"id.{_without(run, models)}"
         )
     else:
         said.append(
