@@ -314,6 +314,7 @@ if EXTERNAL_TESTS:
             samples="<results>/external/{external}/samples_test.parquet",
             store="<results>/external/{external}/test.lmdb",
             fingerprint="<results>/external/{external}/fingerprint.json",
+            overlap="<results>/external/{external}/overlap.json",
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",
@@ -340,6 +341,7 @@ if EXTERNAL_TESTS:
                 "--evaluation {input.evaluation}",
                 '--prompts "$RETCLIP_PROMPTS"',
                 "--data-dir {params.data}",
+                "--overlap {input.overlap}",
                 "--code {params.code}",
                 "--device {params.device}",
                 "{params.ordered}",

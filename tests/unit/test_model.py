@@ -7,10 +7,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from retclip.core.files import write_json
 from retclip.core.scores import METRICS
+from retclip.data.images import load_fundus
 from retclip.ml import augment, loss, model, optim, vision
 from retclip.ml.assemble import build_model
 from retclip.ml.checkpoint import from_retclip, to_retclip
@@ -300,7 +302,8 @@ def test_an_incomplete_folder_is_said(tmp_path):
 
 SPLIT = {"patients": 10, "per_class": {"a": 1}}
 DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye", "classes": ["a"], "sha256": "0" * 64,
-        "splits": {"train": {"patients": 90, "per_class": {"a": 7}}, "val": SPLIT, "test": SPLIT}}  # fmt: skip
+        "splits": {"val": SPLIT, "test": SPLIT,
+                   "train": {"patients": 90, "eyes": {"left": 80, "right": 80}, "per_class": {"a": 7}}}}  # fmt: skip
 LEVEL = {"zero_shot_balanced_accuracy": 0.5}
 VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {"chance": LEVEL, "majority": LEVEL},
        "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
@@ -354,6 +357,39 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_
     for wanted, taken in (("auto", "bf16"), ("fp32", "fp32")):  # a CPU's own choice would be fp32
         assert Predictor(folder, torch.device("cpu"), wanted).precision == taken
     assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))
+
+
+@pytest.mark.parametrize("known", [0, 50])
+def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, known):
+    """Without a known eye in train, the left and the right head stay random: a name with _left must not open them."""
+    from retclip.data.cases import cases_of_paths
+
+    visual, embed_dim = vision.build_vision(SIZES, 32)
+    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
+    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
+             "encoder": {"source": "x", "revision": "y", "long_texts": "head"},
+             "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    train = {**DATA["splits"]["train"], "eyes": {"left": known, "right": known}}
+    export_model(net, tmp_path / "model", vision=SIZES, tokenizer_folder=fetched, image_size=32,
+                 class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, val=VAL,
+                 data={**DATA, "splits": {**DATA["splits"], "train": train}})  # fmt: skip
+    (tmp_path / "photographs").mkdir()
+    for eye, seed in (("left", 1), ("right", 2)):
+        noise = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"photographs/1_{eye}.png")
+    cases = cases_of_paths([tmp_path / "photographs"])
+    predictor = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
+    found = predictor.predict(cases, 4, 1)
+    assert found["eye"].tolist() == (["left", "right", "patient"] if known else ["left", "right"])
+    assert found["head"].tolist() == (["left", "right", "patient"] if known else ["patient", "patient"])
+    left, right = (torch.from_numpy(load_fundus(cases[0].images[eye], 32))[None] for eye in ("left", "right"))
+    units = {"left": 1, "right": 2, "patient": 0}
+    for row in found.to_dict("records"):
+        own = {"left": (left, left), "right": (right, right), "patient": (left, right)}[row["eye"]]
+        with torch.no_grad():
+            feature = net.encode_eyes(*(augment.to_model_input(eye, augment=False) for eye in own))[units[row["head"]]]
+        wanted = (feature @ predictor.texts[row["head"]].T)[0]
+        assert [row["score_a"], row["score_b"]] == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
 def start(fetched, weights, seed, from_checkpoint):

@@ -286,6 +286,7 @@ def _fingerprint(
             "patients": int(part["patient_id"].nunique()),
             "samples": len(part),
             "images": int(part[["source_left", "source_right"]].ne("").sum().sum()),
+            "eyes": {side: int(part["eyes"].isin([side, "both"]).sum()) for side in SIDES},
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
             "sha256": _content_hash(part, pictures, store),
             "per_class": {label: units.count(label) for label in sorted(single)},

@@ -29,7 +29,7 @@ from retclip.data.samples import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
 # Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
-PREPARATION = 1
+PREPARATION = 2
 SAY_SECONDS = 10.0
 PICTURES_PER_TASK = 16
 EMPTY = np.empty(0, np.uint8)

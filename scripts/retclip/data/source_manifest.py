@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retclip.data.images import laterality
+from retclip.data.dicom import eye_of_image
 from retclip.data.samples import EXTRAS, EYES, Problems, Row
 from retclip.data.tables import LINE, need, patient_of, read_table, rows_of
 
@@ -43,14 +43,15 @@ def _pictures(cells: dict[str, str], by_eye: bool, root: Path) -> dict[str, str]
         images = {eye: cells[f"image_{eye}"] for eye in ("left", "right") if cells.get(f"image_{eye}")}
         if not images:
             raise ValueError("neither image_left nor image_right is given")
+        for eye, location in images.items():
+            eye_of_image(root / location, eye, "table")
         return images
     if not cells["image"]:
         raise ValueError("image is empty")
     word = cells.get("eye", "").lower()
     if word not in ("", "unknown") and word not in EYES:
         raise ValueError(f"eye is {cells['eye'][:40]!r}; it must be left, right or unknown")
-    # a DICOM file knows its side
-    return {EYES.get(word) or laterality(root / cells["image"]) or "unknown": cells["image"]}
+    return {eye_of_image(root / cells["image"], EYES.get(word), "table"): cells["image"]}
 
 
 def _values(cells: dict[str, str], pictures: dict[str, str], by_eye: bool, carried: list[str]) -> dict[str, str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retclip.data.dicom import eye_of_image
 from retclip.data.samples import Problems, Row
 from retclip.data.tables import LINE, need, read_table, rows_of
 
@@ -31,6 +32,12 @@ def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row
         line = int(cells[LINE])
         patient = cells["patient_id"]
         pictures = {eye: source.image_pattern.format(patient_id=patient, eye=eye) for eye in ("left", "right")}
+        try:
+            for eye, location in pictures.items():
+                eye_of_image(source.image_root / location, eye, "table")
+        except ValueError as error:
+            problems.append({"row": line, "reason": str(error)})
+            continue
         values = {
             "text": cells.get("prompt_patient", ""),
             "age": cells.get("age", ""),

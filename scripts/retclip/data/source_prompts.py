@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retclip.data.dicom import eye_of_image
 from retclip.data.samples import EXTRAS, Problems, Row
 from retclip.data.tables import LINE, need, patient_of, read_table, rows_of
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row]:
-    """One picture of unknown side a row.
+    """One picture a row, of unknown side unless it is a DICOM file that says it.
 
     source.image_pattern names the file below the image root, with {dataset_index} (a number, so
     {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending.
@@ -32,12 +33,13 @@ def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row
             # the test table counts from 0 as well
             sample = f"{split}-{index}" if source.test_table else str(index)
             patient = patient_of(source.patient_id, cells, picture, sample)
+            eye = eye_of_image(source.image_root / picture, None, "table")
         except ValueError as error:
             problems.append({"row": line, "reason": str(error)})
             continue
         values = {"label": cells.get("label", ""), "text": cells.get("prompt", "")}
         values |= {column: cells[column] for column in ("split", *EXTRAS) if column in cells}
-        yield Row(line, patient, sample, {"unknown": picture}, values)
+        yield Row(line, patient, sample, {eye: picture}, values)
 
 
 def _index(text: str) -> int:

@@ -62,6 +62,8 @@ def export_model(
             "mean": MEAN,
             "std": STD,
             "single_eye": "the patient's feature takes the one eye twice",
+            # two eyes at least: one alone has nothing to be told apart from, and its head stays random
+            "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
             "context_length": trial["hyperparameters"]["context_length"],
             "long_texts": trial["encoder"]["long_texts"],

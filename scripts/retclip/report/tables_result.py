@@ -132,11 +132,14 @@ def external(run: RunFolder) -> Table:
         ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in documents], [0.0] * len(documents)),
     ]
     views = [view for view in views if any(value and value["value"] is not None for value in view[1])]
-    heads = ["data from elsewhere", "winner", "samples", "patients", "scored"]
+    heads = ["data from elsewhere", "winner", "samples", "patients", "of them in train or val", "scored"]
     rows = []
     for position, one in enumerate(run.external):
         counts = one.evaluation["counts"]
-        row = [one.place, one.winner.id, *(f"{counts[key]:,}" for key in ("samples", "patients", "scored"))]
+        overlap = one.evaluation.get("overlap")
+        shared = f"{overlap['left_out']['patients']:,}" if overlap else wording.NOTHING
+        row = [one.place, one.winner.id, *(f"{counts[key]:,}" for key in ("samples", "patients"))]
+        row += [shared, f"{counts['scored']:,}"]
         for _, values, levels in views:
             value = values[position]
             row += [_estimated(value), wording.score(levels[position]) if value else wording.NOTHING]
