@@ -348,3 +348,123 @@ def test_a_bad_config_is_one_sentence(folder, name):
 
 def test_there_are_forty_of_them():
     assert len(BAD_ROWS) + len(FINE) + len(BAD_TABLES) + len(BAD_CONFIGS) >= 40
+
+
+# --- tables that people have: ../shared/cases, each built or refused as wanted ----------------------------------
+
+CASES = Path(os.environ.get("RETCLIP_CASES", REPOSITORY.parent / "shared/cases"))
+WHAT = ("rows", "images", "texts", "labels")
+
+
+def all_used(rows: int, images: int, texts: int, labels: int) -> dict[str, tuple[int, int, int, int]]:
+    """in, used, merged, quarantined of each, where nothing is left out."""
+    return {what: (n, n, 0, 0) for what, n in zip(WHAT, (rows, images, texts, labels), strict=True)}
+
+
+# A sentence where the case must be refused; else the reconciliation table, where each count is what the files hold.
+OUTCOMES = {
+    "01/published": r"lacks the column patient_id; it has ID, Patient Age",
+    "01/renamed": r"odir_classes\.yaml: 8 keywords of the table are in no class",
+    "01/fixed": all_used(92, 184, 0, 184),
+    "02/published": r"lacks the column one of image, image_left, image_right; it has image_id",
+    "02/renamed": r"60 of 60 rows cannot be used.*line 2: the eye is a number; it must be left, right or unknown",
+    "02/noext": r"60 of 60 rows cannot be used.*line 2: the image file does not exist",
+    "02/eyesok": r"60 of 60 rows cannot be used.*line 2: the image file does not exist",
+    "03/last": r"table\.csv: line 2 has 7 cells, but the header 5 \(near the column text\)",
+    "03/later": r"later\.csv: line 2\d has 6 cells, but the header 5 \(near the column text\)|later\.csv: line \d+ has \d",
+    "03/shifted": r"shifted\.csv: line 2 has 6 cells, but the header 5 \(near the column text\)",
+    "04/case": all_used(55, 55, 0, 55),
+    "04/named": r"15 samples are in train_named\.csv too \(the first in line 2\)",
+    "06/case": r"1 of 30 rows cannot be used.*line 32: the image cannot be read",
+    "07/csv": all_used(40, 40, 40, 40),
+    "07/tsv": all_used(40, 40, 40, 40),
+    "07/gbk": r"gbk\.csv is not in UTF-8 but seems to be in GBK; convert it: iconv -f GBK",
+    "07/utf16": r"utf16\.csv is not in UTF-8 but in UTF-16; convert it: iconv -f UTF-16",
+    "08/case": all_used(64, 64, 64, 64),
+    "10/case": all_used(60, 60, 60, 60),
+    "12/nan": all_used(30, 55, 25, 50),
+    "12/strict": all_used(30, 55, 25, 50),
+    "12/na": all_used(30, 60, 30, 38),
+    "13/numbers": all_used(50, 100, 50, 0),
+    "13/texts": {**all_used(50, 100, 51, 0), "texts": (51, 50, 0, 1)},
+    "14/case": all_used(30, 60, 0, 60),
+    "19/case": r"40 labelled images say no eye, while others do.*leave the column eye out",
+    "21/case": r"lacks the column one of label.*Disease_Risk.*columns of 0 and 1",
+    "22/case": all_used(30, 60, 0, 50),
+    "23/case": r"table\.csv: the column label is there twice",
+    "26/case": r"table\.csv: line 12: the quote that opens in the column text is never closed",
+}
+
+
+def outcome(case: str, folder: Path, capsys) -> tuple[str, str]:
+    """What a user sees of a case: the sentence that ends it ("" where it is built), and all that was printed."""
+    text = (CASES / "data" / f"{case}.yaml").read_text()
+    text = re.sub(r"(@CASE@\S*)", r'"\1"', text.replace('"', "")).replace("@CASE@", str(CASES / "data" / case[:2]))
+    config = merged("demo")
+    own = yaml.safe_load(text)
+    config = {**config, **own, "data": {**config["data"], **own["data"]}}
+    if not Path(config["data"].get("class_map") or "").is_file():
+        config["data"]["class_map"] = str(REPOSITORY / "config/odir_classes.yaml")
+    config["evaluation"]["prompts"] = str(REPOSITORY / "config/prompts.yaml")
+    try:
+        data = check_config(config)["data"]
+    except ValueError as error:
+        return str(error), str(error)
+    flags = {key: data[key] for key in ("source", "manifest", "image_size", "image_encoding", "test_fraction",
+             "val_fraction", "max_bad_fraction", "near_duplicates", "patient_id", "eye_images")}  # fmt: skip
+    flags["image_root"] = data.get("image_root", data["manifest"])
+    flags |= {key: data[key] for key in ("test_manifest",) if key in data}
+    if data["source"] == "odir":
+        flags |= {"class_map": data["class_map"], "image_pattern": "{patient_id}_{eye}.jpg"}
+    code, said = build(folder, capsys, **flags)
+    errors = [line for line in said.splitlines() if line.startswith("error: ")]
+    assert len(errors) == code, said
+    return "".join(errors), said
+
+
+@pytest.mark.parametrize("case", OUTCOMES)
+def test_a_table_that_people_have(tmp_path, capsys, case):
+    if not CASES.is_dir():
+        pytest.skip(f"{CASES} is not here; RETCLIP_CASES may name another folder")
+    wanted = OUTCOMES[case]
+    error, said = outcome(case, tmp_path, capsys)
+    assert "Traceback" not in said
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ufffd]", said), "something binary reached the terminal"
+    if isinstance(wanted, str):
+        assert re.search(wanted, error), error or said
+        assert len(error) < 420 + len(str(CASES))
+        assert not (tmp_path / "out/fingerprint.json").exists()
+        return
+    assert error == "", error
+    table = json.loads((tmp_path / "out/fingerprint.json").read_text())["reconciliation"]["counts"]
+    found = {what: tuple(entry[key] for key in ("in", "used", "merged", "quarantined"))
+             for what, entry in table.items()}  # fmt: skip
+    assert found == wanted
+    for what, entry in table.items():
+        assert entry["in"] == entry["used"] + entry["merged"] + entry["quarantined"]
+        assert f"{what}: {entry['in']:,} in" in said
+
+
+def test_every_case_is_among_them():
+    if not CASES.is_dir():
+        pytest.skip(f"{CASES} is not here; RETCLIP_CASES may name another folder")
+    there = {str(path.relative_to(CASES / "data"))[:-5] for path in (CASES / "data").glob("??/*.yaml")}
+    assert there - {"01/my_classes"} == set(OUTCOMES)
+
+
+def test_texts_stay_with_their_eyes_and_visits(tmp_path, capsys):
+    """Two visits of a patient are two samples of one split, and no image reads a text about another eye."""
+    if not CASES.is_dir():
+        pytest.skip(f"{CASES} is not here; RETCLIP_CASES may name another folder")
+    for case in ("10/case", "22/case"):
+        folder = tmp_path / case[:2]
+        folder.mkdir()
+        assert outcome(case, folder, capsys)[0] == ""
+        frame = pd.read_parquet(folder / "out/samples.parquet")
+        for row in frame.to_dict("records"):
+            for eye, other in (("left", "right"), ("right", "left")):
+                if row["eyes"] in (eye, "both"):
+                    assert f"{other} eye" not in row[f"text_{eye}"], row
+        assert frame.groupby("patient_id")["split"].nunique().eq(1).all()
+        if case == "10/case":
+            assert len(frame) == 2 * frame["patient_id"].nunique() == 60
