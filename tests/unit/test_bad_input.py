@@ -4,6 +4,7 @@ import json
 import os
 import re
 import sys
+import unicodedata
 import zlib
 from pathlib import Path
 
@@ -198,7 +199,31 @@ def with_texts(*texts: str):
     return change
 
 
+def with_trailing_separators(folder: Path) -> None:
+    """As spreadsheets write columns that were emptied; one of the cells holds a blank."""
+    lines = (folder / "table.csv").read_text().splitlines()
+    (folder / "table.csv").write_text("\n".join([*(f"{line},,," for line in lines[:-1]), f"{lines[-1]},,, "]) + "\n")
+
+
+def quoted_after_a_blank(folder: Path) -> None:
+    lines = (folder / "table.csv").read_text().splitlines()
+    spaced = [re.sub(r",(Report .*)", r', "\1, and no more"', line) for line in lines]
+    (folder / "table.csv").write_text("\n".join(spaced) + "\n")
+
+
+def in_two_forms(folder: Path) -> None:
+    """One patient written in both Unicode forms, an image named in one and stored in the other, blanks of the web."""
+    path = folder / "table.csv"
+    os.rename(folder / "images/0.png", folder / unicodedata.normalize("NFD", "images/é.png"))
+    text = path.read_text().replace("P0,0.png,left", unicodedata.normalize("NFD", "Zoé,") + "é.png,left")
+    path.write_text(text.replace("P1,1.png,left", "\u200bZoé\u00a0,1.png,right"))
+
+
 FINE = {
+    "trailing separators": with_trailing_separators,
+    "tabs": rewritten(sep="\t"),
+    "lines that end in CR": rewritten(lineterminator="\r"),
+    "a blank before each quote": quoted_after_a_blank,
     "byte order mark": rewritten(encoding="utf-8-sig"),
     "CRLF": rewritten(lineterminator="\r\n"),
     "semicolons": rewritten(sep=";"),
@@ -265,6 +290,46 @@ def wrong_split(folder: Path) -> None:
     table.to_csv(folder / "table.csv", index=False)
 
 
+GBK = "patient_id,image,text\nP,0.png,未见明显异常，随访\n"
+
+
+def unquoted_commas(*, label_last: bool, first: int):
+    """A sentence with a comma in the rows from `first` on; the label behind it, or before it."""
+
+    def change(folder: Path) -> None:
+        heads = "patient_id,image,eye,text,label" if label_last else "patient_id,image,eye,label,text"
+        rows = []
+        for index in range(GOOD):
+            text = "Drusen, soft" if index >= first else "Drusen"
+            last = f"{text},{'ab'[index % 2]}" if label_last else f"{'ab'[index % 2]},{text}"
+            rows.append(f"P{index},{index}.png,left,{last}")
+        (folder / "table.csv").write_text("\n".join([heads, *rows]) + "\n")
+
+    return change
+
+
+def half_without_an_eye(folder: Path) -> None:
+    table = pd.read_csv(folder / "table.csv", dtype=str)
+    table.loc[: GOOD // 2 - 1, "eye"] = ""
+    table.to_csv(folder / "table.csv", index=False)
+
+
+def a_quote_that_takes_rows_in(folder: Path) -> None:
+    """Opened in line 5 and closed in line 8, so that no rule of CSV is broken."""
+    lines = (folder / "table.csv").read_text().splitlines()
+    lines[4] = lines[4].replace("Report", '"Report')
+    lines[7] += '"'
+    (folder / "table.csv").write_text("\n".join(lines) + "\n")
+
+
+def a_bad_row_below_line_breaks(folder: Path) -> None:
+    """Each report has three lines, so that the last row of 40 begins in line 1 + 39 * 3 + 1."""
+    table = pd.read_csv(folder / "table.csv", dtype=str)
+    table["text"] = "FINDINGS:\nnone, really\n" + table["text"]
+    table.loc[GOOD - 1, "image"] = "gone.png"
+    table.to_csv(folder / "table.csv", index=False)
+
+
 NO_CSV = "cannot be read as a CSV table in UTF-8"
 LATIN = "patient_id,image,text\nP,0.png,f\xfcnf\n".encode("latin-1")
 
@@ -284,6 +349,31 @@ BAD_TABLES = {
                       "line 2: the quote that opens in the column text is never closed"),
     "more cells than heads": (content(b"patient_id,image,text\nP,0.png,a\nQ,1.png,b,c,d\n"), {},
                               "line 3 has 5 cells, but the header 3 (near the column text); 1 rows are like that"),
+    "GBK": (content(GBK.encode("gbk")), {}, "is not in UTF-8 but seems to be in GBK; convert it: iconv -f GBK"),
+    "UTF-16": (content(GBK.encode("utf-16")), {}, "is not in UTF-8 but in UTF-16; convert it: iconv -f UTF-16"),
+    "UTF-16 without a mark": (content(GBK.encode("utf-16-le")), {}, "is not in UTF-8 but in UTF-16"),
+    "gzip": (content(b"\x1f\x8b\x08\x00"), {}, "is no CSV table but a gzip file"),
+    "a web page": (content(b"<!DOCTYPE html><html></html>"), {}, "is no CSV table but a web page"),
+    "NUL": (content(b"patient_id,image,text\nP,0.png,a\nQ,1.png,b\0\n"), {}, "line 3 has null characters"),
+    "no header": (replaced("patient_id,image,eye,label,text\n", ""), {}, "looks like data: is the header missing?"),
+    "commas in the last column": (unquoted_commas(label_last=False, first=0), {},
+                                  "line 2 has 6 cells, but the header 5 (near the column text); 40 rows are like that"),
+    "commas further down": (unquoted_commas(label_last=False, first=19), {},
+                            "line 21 has 6 cells, but the header 5 (near the column text); 21 rows are like that"),
+    "commas that shift the label": (unquoted_commas(label_last=True, first=0), {},
+                                    "line 2 has 6 cells, but the header 5 (near the column text)"),
+    "a row that is cut": (lambda folder: add(folder, "X,0.png,left"), {}, "line 42 has 3 cells, but the header 5"),
+    "another separator": (lambda folder: add(folder, "X;0.png;left;a;b"), {}, "line 42 has 1 cells, but the header 5"),
+    "a surplus column of one row": (lambda folder: add(folder, "X,0.png,left,a,Report,"), {}, "line 42 has 6 cells"),
+    "a quote that takes rows in": (a_quote_that_takes_rows_in, {},
+                                   "line 5: the quote that opens in the column text takes in whole rows"),
+    "a text beyond its quotes": (lambda folder: add(folder, 'X,0.png,left,a,"Drusen" are seen'), {},
+                                 "line 42: the column text goes on after its closing quote"),
+    "a line below line breaks": (a_bad_row_below_line_breaks, {"max_bad_fraction": 0},
+                                 "line 119: the image file does not exist"),
+    "eyes by number": (replaced(",left,", ",1,"), {}, "Line 2: the eye is a number; it must be left, right or unknown"),
+    "half of the eyes": (half_without_an_eye, {}, "20 labelled images say no eye, while others do"),
+    "neither text nor label": (content(b"patient_id,image,DR,AMD\nP,0.png,0,1\n"), {}, "lacks the column one of label"),
     "a column twice": (content(b"patient_id,image,image ,text\nP,0.png,1.png,a\n"), {}, "column image is there twice"),
     "no such table": (lambda folder: (folder / "table.csv").unlink(), {}, "table.csv: no such file"),
     "all paths wrong": (replaced(".png", ".jpeg"), {}, "40 of 40 rows cannot be used|no row can be used"),
@@ -471,3 +561,133 @@ def test_texts_stay_with_their_eyes_and_visits(tmp_path, capsys):
         assert frame.groupby("patient_id")["split"].nunique().eq(1).all()
         if case == "10/case":
             assert len(frame) == 2 * frame["patient_id"].nunique() == 60
+
+
+# --- what a table says is used, or named: small tables of the same kinds, each counted ---------------------------
+
+
+def built(folder: Path, capsys, **flags) -> tuple[pd.DataFrame, dict, str]:
+    """The samples, the reconciliation, and what was printed."""
+    code, said = build(folder, capsys, **flags)
+    assert code == 0, said
+    fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
+    counts = fingerprint["reconciliation"]["counts"]
+    for entry in counts.values():
+        assert entry["in"] == entry["used"] + entry["merged"] + entry["quarantined"]
+    found = {what: tuple(entry.values()) for what, entry in counts.items()}
+    return pd.read_parquet(folder / "out/samples.parquet").set_index("sample_id"), found, said
+
+
+def write(folder: Path, heads: str, rows: list[str]) -> None:
+    (folder / "table.csv").write_text("\n".join([heads, *rows]) + "\n")
+
+
+def test_two_visits_of_a_patient_keep_their_reports(folder, capsys):
+    rows = [f"P{i // 2},{i}.png,,{'ab'[i // 2 % 2]},,March {i}" if i % 2 == 0 else
+            f"P{i // 2},,{i}.png,,{'ab'[i // 2 % 2]},July {i}" for i in range(GOOD)]  # fmt: skip
+    write(folder, "patient_id,image_left,image_right,label_left,label_right,text", rows)
+    frame, counts, _ = built(folder, capsys)
+    assert counts == all_used(GOOD, GOOD, GOOD, GOOD)
+    assert frame.loc["P3", "text"] == "March 6"
+    assert frame.loc["P3~2", "text"] == "July 7"
+    assert frame.loc["P3", "split"] == frame.loc["P3~2", "split"]
+    # a column visit names them
+    rows = [re.sub("^(P[0-9]+),", rf"\1,{'first' if i % 2 == 0 else 'second'},", row) for i, row in enumerate(rows)]
+    write(folder, "patient_id,visit,image_left,image_right,label_left,label_right,text", rows)
+    frame, counts, _ = built(folder, capsys)
+    assert counts == all_used(GOOD, GOOD, GOOD, GOOD)
+    assert frame.loc["P3@second", "text"] == "July 7"
+
+
+def test_two_rows_of_a_visit_are_one_sample(folder, capsys):
+    """Left and right of a patient whose report is repeated in both rows."""
+    rows = [f"P{i // 2},{f'{i}.png,' if i % 2 else f',{i}.png'},{'ab'[i // 2 % 2]},Report {i // 2}"
+            for i in range(GOOD)]  # fmt: skip
+    write(folder, "patient_id,image_left,image_right,label,text", rows)
+    frame, counts, _ = built(folder, capsys)
+    assert len(frame) == GOOD // 2
+    assert frame["eyes"].eq("both").all()
+    assert counts["rows"] == (GOOD, GOOD, 0, 0)
+    assert counts["texts"] == counts["labels"] == (GOOD, GOOD // 2, GOOD // 2, 0)
+
+
+@pytest.mark.parametrize("rule", ["first", "best", "all"])
+def test_further_images_of_an_eye_are_counted(folder, capsys, rule):
+    """An image of a known eye and one of an unknown one are never one another's."""
+    add(folder, "P0,1.png,left,a,Another report of the left eye.")
+    add(folder, "P2,3.png,,,Of which eye nobody knows.")
+    _, counts, _ = built(folder, capsys, eye_images=rule)
+    merged = rule != "all"
+    assert counts["rows"] == (GOOD + 2, GOOD + 2 - merged, int(merged), 0)
+    assert counts["texts"] == (GOOD + 2, GOOD + 2 - merged, int(merged), 0)
+
+
+def test_words_for_nothing_are_nothing_in_every_column(folder, capsys):
+    rows = [f"P{i},{i}.png,{(i + 1) % GOOD if i % 4 else 'nan'}{'.png' if i % 4 else ''},{'ab'[i % 2]},"
+            f"{('N/A', 'a', 'NaN', 'b')[i % 4]},{('null', f'Report {i}')[i % 2]}" for i in range(GOOD)]  # fmt: skip
+    write(folder, "patient_id,image_left,image_right,label_left,label_right,text", rows)
+    frame, counts, said = built(folder, capsys)
+    assert counts == all_used(GOOD, GOOD + 30, GOOD // 2, GOOD + GOOD // 2)
+    assert set(frame["label_right"]) == {"", "a", "b"}
+    assert "20 cells of label_right are a word for nothing, such as NA, and count as empty" in said
+
+
+def test_only_declared_columns_are_texts(folder, capsys):
+    write(folder, "patient_id,image,eye,label,text_id,Report",
+          [f"P{i},{i}.png,left,{'ab'[i % 2]},{8400 + i},Drusen." for i in range(GOOD)])  # fmt: skip
+    frame, counts, said = built(folder, capsys)
+    assert counts["texts"] == (0, 0, 0, 0)
+    assert "columns that nothing uses: text_id, Report" in said
+    assert "text_id" not in frame.columns
+
+
+def test_no_text_of_the_fellow_eye(folder, capsys):
+    """Where only one eye is labelled, or has a report, the other's text says nothing about it."""
+    write(folder, "patient_id,image_left,image_right,label_left,label_right,text_left",
+          [f"P{i},{i}.png,{i + 1}.png,{'ab'[i % 2]},,{('', 'Drusen left.')[i // 2 % 2]}"
+           for i in range(GOOD - 1)])  # fmt: skip
+    frame, _, _ = built(folder, capsys)
+    assert set(frame["text_right"]) == {"A fundus photograph of the right eye."}
+    assert frame.loc["P1", "text_left"] == "A fundus photograph of the left eye showing b."
+    assert frame.loc["P2", "text_left"] == "Drusen left."
+
+
+def test_an_eye_without_its_image_takes_label_and_text_with_it(folder, capsys):
+    write(folder, "patient_id,image_left,image_right,label_left,label_right,text_right",
+          [f"P{i},{i}.png,{'' if i < 10 else 'gone.png' if i < 14 else f'{i}.png'},{'ab'[i % 2]},b,Right {i}."
+           for i in range(GOOD)])  # fmt: skip
+    frame, counts, _ = built(folder, capsys)
+    assert counts["images"] == (GOOD + 30, GOOD + 26, 0, 4)
+    assert counts["labels"] == (2 * GOOD, 2 * GOOD - 14, 0, 14)
+    assert counts["texts"] == (GOOD, GOOD - 14, 0, 14)
+    assert not frame.loc["P3", "text"].startswith("Right")
+
+
+def test_patients_in_two_unicode_forms_are_one(folder, capsys):
+    in_two_forms(folder)
+    frame, _, _ = built(folder, capsys, max_bad_fraction=0)
+    assert len(frame) == GOOD - 1
+    assert frame.loc["Zoé", "eyes"] == "both"
+
+
+SECRETS = "Jane Doe 1960-01-31"
+
+
+def test_no_sentence_quotes_a_cell(folder, capsys):
+    """A name and a birth date in whichever column a shifted row puts them: the line is named, the cell is not."""
+    good = {"patient_id": "X", "image": "0.png", "eye": "left", "label": "a", "text": "Report.", "split": "train",
+            "sample_id": "", "age": "60"}  # fmt: skip
+    lines = (folder / "table.csv").read_text().splitlines()[1:]
+    rows = [f"{line},{('train', 'val', 'test')[index % 3]},," for index, line in enumerate(lines)]
+    for column in set(good) - {"label"}:
+        for more in ({}, {"image": "gone.png"}, {"patient_id": ""}, {"eye": "up"}, {"split": "training"}):
+            cells = {**good, **more, column: SECRETS}
+            for shape in (",".join(cells.values()), f"{','.join(cells.values())},", f'"{",".join(cells.values())}'):
+                write(folder, ",".join(good), [*rows, shape])
+                for limit in (0, 1):
+                    code, said = build(folder, capsys, max_bad_fraction=limit)
+                    assert "Jane" not in said, (cells, shape)
+                    assert "Traceback" not in said
+                    if code == 0:
+                        document = json.loads((folder / "out/fingerprint.json").read_text())
+                        assert "Jane" not in json.dumps([document["quarantined"], document["reconciliation"]])

@@ -140,9 +140,10 @@ def _without_nulls(stream: TextIO, path: Path) -> Iterator[str]:
 
 
 def _refuse_quote(path: Path, line: int, until: int, names: list[str], separator: str) -> NoReturn:
-    cells = next(csv.reader([_line(path, line)], delimiter=separator, skipinitialspace=True), [])
+    text = _line(path, line)
+    cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
     column = names[min(len(cells), len(names)) - 1] if names and cells else "of the header"
-    if until == line and '"' in (cells or [""])[-1]:
+    if until == line and text.count('"') % 2 == 0:
         what = f"the column {column} goes on after its closing quote"
     else:
         what = f"the quote that opens in the column {column} is never closed"

@@ -45,7 +45,8 @@ def refuse_never_scored(frame: "pd.DataFrame", table: Path, max_bad_fraction: fl
         if frame.loc[never, "eyes"].eq("unknown").all():
             raise ValueError(
                 f"{table}: {images[never].sum()} labelled images say no eye, while others do: they would never be "
-                f"scored (the first: line {line}). Give each its eye, or leave the column eye out to score all as patients."
+                f"scored (the first: line {line}). Give each its eye, or leave the column eye out: then "
+                "all are scored as patients."
             )
         raise ValueError(
             f"{table}: {never.sum()} samples have a label of the patient alone, while others have one of an eye, and "

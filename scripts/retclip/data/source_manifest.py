@@ -37,7 +37,7 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
     )
     patient = [source.patient_id] if by_column else []
     used = [*pictures, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
-    note_of_table(ledger, table_path, table, used, [*LABELS, *texts])
+    note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
     for cells in rows_of(table):
         line = int(cells.pop(LINE))
         given = {eye: cells[name] for eye, name in zip(_eyes(by_eye), pictures, strict=True) if cells.get(name)}

@@ -32,7 +32,13 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
     _refuse_unknown_keywords(table, classes, source.class_map)
     # a row is a patient with a photograph of each eye
     ledger.receive(rows=len(table), images=2 * len(table), texts=filled(table, TEXTS), labels=filled(table, LABELS))
-    note_of_table(ledger, table_path, table, ["patient_id", "age", "sex", "split", *LABELS, *TEXTS], [*LABELS, *TEXTS])
+    note_of_table(
+        ledger,
+        source.name_of(table_path),
+        table,
+        ["patient_id", "age", "sex", "split", *LABELS, *TEXTS],
+        [*LABELS, *TEXTS],
+    )
     for cells in rows_of(table):
         line = int(cells[LINE])
         patient = cells["patient_id"]

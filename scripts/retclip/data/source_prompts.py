@@ -26,7 +26,7 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
     images = filled(table, ["dataset_index"])
     ledger.receive(rows=len(table), images=images, texts=filled(table, ["prompt"]), labels=filled(table, ["label"]))
     used = ["dataset_index", "prompt", "label", "split", *EXTRAS, source.patient_id]
-    note_of_table(ledger, table_path, table, used, ["prompt", "label"])
+    note_of_table(ledger, source.name_of(table_path), table, used, ["prompt", "label"])
     split = "test" if table_path == source.test_table else "train"
     endings: dict[str, dict[str, str]] = {}
     for cells in rows_of(table):

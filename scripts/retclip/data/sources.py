@@ -38,6 +38,10 @@ class Source(NamedTuple):
     eye_images: str = "all"
     text_columns: tuple[str, ...] = ()
 
+    def name_of(self, table: Path) -> str:
+        """What to call one of its tables where no path may be told."""
+        return "the test table" if table == self.test_table else "the table"
+
 
 def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataFrame", Problems]:
     """The samples (see samples.collect) and the rows that cannot be used.

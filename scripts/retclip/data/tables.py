@@ -58,15 +58,18 @@ def filled(table: "pd.DataFrame", columns: list[str]) -> int:
     return sum(int(table[name].ne("").sum()) for name in columns if name in table.columns)
 
 
-def note_of_table(ledger: Ledger, path: Path, table: "pd.DataFrame", used: list[str], told: list[str]) -> None:
-    """Notes the columns that nothing uses, and the words for nothing in the columns `told`: one might be a class."""
-    unused = [name for name in table.columns if name not in (*used, LINE)]
+def note_of_table(ledger: Ledger, name: str, table: "pd.DataFrame", used: list[str], told: list[str]) -> None:
+    """Notes the columns that nothing uses, and the words for nothing in the columns `told`: one might be a class.
+
+    name: what to call the table on a page that shows no path.
+    """
+    unused = [column for column in table.columns if column not in (*used, LINE)]
     if unused:
-        ledger.note(f"{path.name}: columns that nothing uses: {shown(unused)}.")
-    for name in told:
-        count = table.attrs["missing"].get(name, 0)
+        ledger.note(f"{name}: columns that nothing uses: {shown(unused)}.")
+    for column in told:
+        count = table.attrs["missing"].get(column, 0)
         if count:
-            ledger.note(f"{path.name}: {count} cells of {name} are a word for nothing, such as NA, and count as empty.")
+            ledger.note(f"{name}: {count} cells of {column} are a word for nothing, such as NA, and count as empty.")
 
 
 def need(path: Path, table: "pd.DataFrame", *columns: str) -> None:
