@@ -155,14 +155,15 @@ def _refuse_swallowed(path: Path, line: int, names: list[str], cells: list[str],
     if len(cells) != len(names):
         return  # refused in any case
     for column, cell in enumerate(cells):
-        others = [_shape(text) for place, text in enumerate(cells) if place != column]
-        for inner in cell.splitlines()[1:] if len(names) > 1 else ():
+        for inner in cell.splitlines()[1:]:
+            if inner.count(separator) < max(len(names) - 1, 1):
+                continue  # as nearly all lines of reports
             parts = next(csv.reader([inner], delimiter=separator, skipinitialspace=True), [])
             if len(parts) != len(names):
                 continue
-            alike = [_shape(text) for place, text in enumerate(parts) if place != column]
-            same = sum(bool(a) and a == b for a, b in zip(others, alike, strict=True))
-            if same >= max(min(2, len(others)), (len(others) + 1) // 2):
+            pairs = [(a, b) for place, (a, b) in enumerate(zip(cells, parts, strict=True)) if place != column]
+            alike = sum(bool(_shape(a)) and _shape(a) == _shape(b) for a, b in pairs)
+            if alike >= max(min(2, len(pairs)), (len(pairs) + 1) // 2):
                 raise ValueError(
                     f"{path}: line {line}: the quote that opens in the column {names[column]} takes in whole rows; "
                     "close it. Within quotes, a quote is written twice."
