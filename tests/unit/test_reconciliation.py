@@ -129,7 +129,13 @@ def damages(draw) -> tuple[dict, list[tuple[int, float, str]]]:
     """A dialect, and what happens to up to three places: (record, where in it, what)."""
     what = st.sampled_from(['+"', '+"', "+,", "+;", "+\t", "+\n", "+\0", "-", "-", 'open"', 'close"', "cut", "twice"])
     place = st.tuples(st.integers(1, len(ROWS)), st.floats(0, 0.999), what)
-    return draw(dialects()), draw(st.lists(place, min_size=1, max_size=3))
+    if draw(st.booleans()):
+        return draw(dialects()), draw(st.lists(place, min_size=1, max_size=3))
+    # a quote that opens in one row and closes in another breaks no rule of CSV, where no other quote is between them
+    plain = {"quoting": csv.QUOTE_MINIMAL, "lineterminator": "\n", "empty": 0, "delimiter": ";"}
+    first = draw(st.integers(1, len(ROWS) - 2))
+    last = min(first + draw(st.integers(2, 3)), len(ROWS))
+    return {**draw(dialects()), **plain}, [(first, draw(st.floats(0.2, 0.999)), 'open"'), (last, 0.999, 'close"')]
 
 
 def damaged(texts: list[str], damage: list[tuple[int, float, str]], delimiter: str) -> tuple[str, set[int]]:

@@ -38,8 +38,8 @@ def cell_of(text: str) -> str:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is nothing, in whatever word."""
-    return not cell or (len(cell) < 5 and cell.lower() in MISSING)
+    """Whether a cell says that there is nothing, in whatever word; so does one that only separates labels."""
+    return not cell or (len(cell) < 5 and cell.lower() in MISSING) or not cell.strip("| ")
 
 
 def read_header(path: Path) -> list[str]:

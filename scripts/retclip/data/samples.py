@@ -274,6 +274,11 @@ def _name(row: Row) -> str:
     return name
 
 
+def joined_label(cell: str) -> str:
+    """Several labels joined by |, without blanks around them or empty ones."""
+    return "|".join(part for part in map(str.strip, cell.split("|")) if part) if "|" in cell else cell
+
+
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:
     """Whether a value says that the row is of another visit than the sample."""
     known = sample.get(column, "")

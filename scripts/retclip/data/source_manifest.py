@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from retclip.core.config import LABELS_OR_TEXTS
 from retclip.data.images import laterality
 from retclip.data.reconciliation import LABELS, Ledger
-from retclip.data.samples import EXTRAS, EYES, Problems, Row
+from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
 from retclip.data.tables import LINE, filled, need, note_of_table, patient_of, read_table, rows_of
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def _pictures(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: 
 def _values(cells: dict[str, str], pictures: dict[str, str], by_eye: bool, carried: list[str]) -> dict[str, str]:
     values = {name: cells[name] for name in carried}
     for name in LABELS:
-        values[name] = cells.get(name, "")
+        values[name] = joined_label(cells.get(name, ""))
     eye = next(iter(pictures), "unknown")
     if by_eye and eye != "unknown":
         # in a table of eyes, label and text are those of the eye, unless columns of the eye say something, too

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retclip.data.reconciliation import Ledger
-from retclip.data.samples import EXTRAS, Problems, Row
+from retclip.data.samples import EXTRAS, Problems, Row, joined_label
 from retclip.data.tables import LINE, filled, need, note_of_table, patient_of, read_table, rows_of
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
     endings: dict[str, dict[str, str]] = {}
     for cells in rows_of(table):
         line = int(cells[LINE])
-        values = {"label": cells.get("label", ""), "text": cells.get("prompt", "")}
+        values = {"label": joined_label(cells.get("label", "")), "text": cells.get("prompt", "")}
         values |= {column: cells[column] for column in ("split", *EXTRAS) if column in cells}
         given = {"unknown": cells["dataset_index"]}
         try:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from retclip.data import source_manifest, source_odir, source_prompts, source_retclip
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
+from retclip.data.tables import ids_alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,6 +67,8 @@ def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataF
     if not len(frame):
         first = f" Line {problems[0]['row']}: {sentence_of(problems[0])}." if problems else ""
         raise ValueError(f"{source.table}: no row can be used.{first}")
+    if alike := ids_alike(frame["patient_id"]):
+        ledger.note(f"{alike} patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?")
     return frame, problems
 
 

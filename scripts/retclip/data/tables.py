@@ -1,8 +1,9 @@
 """CSV tables as frames of clean cells, and who the patient of a row is."""
 
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -90,3 +91,13 @@ def patient_of(rule: str, row: dict[str, str], picture: str, sample_id: str) -> 
             raise ValueError("the image path does not match data.patient_id's pattern")
         return cell_of(found[1])
     return row[rule]
+
+
+def ids_alike(ids: Iterable[str]) -> int:
+    """How many ids differ from another one in letter case, blanks, width, leading zeros or a final .0 alone."""
+    alike: dict[str, int] = {}
+    for name in set(ids):
+        plain = "".join(unicodedata.normalize("NFKC", name).casefold().split())
+        plain = re.sub(r"(?<!\d)0+(?=\d)", "", plain.removesuffix(".0"))
+        alike[plain] = alike.get(plain, 0) + 1
+    return sum(count for count in alike.values() if count > 1)
