@@ -399,6 +399,15 @@ def features_flags(encoder):
 
 # --- the data: flags that only some sources know --------------------------------------------------------------
 
+# what encoders of other languages read; no other column of the table is taken for texts
+TEXT_COLUMNS = sorted(
+    {
+        column
+        for entry in MODEL["text_encoders"].values()
+        for column in entry.get("texts", {}).values()
+        if column not in ("text", "text_left", "text_right")
+    }
+)
 IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
 
 
@@ -413,7 +422,8 @@ def source_flags(data):
             "--report-section": data.get("report_section"),
             "--test-manifest": input.get("test_manifest") or None,
         }
-        return " ".join(f"{flag}={shlex.quote(value)}" for flag, value in values.items() if value is not None)
+        flags = [f"{flag}={shlex.quote(value)}" for flag, value in values.items() if value is not None]
+        return " ".join(flags + (["--text-columns", *TEXT_COLUMNS] if TEXT_COLUMNS else []))
 
     return flags
 

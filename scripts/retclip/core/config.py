@@ -1,12 +1,12 @@
 """The configuration of a run: cleaned, checked, and said wrong in one sentence."""
 
-import csv
 import re
 from pathlib import Path
 from typing import Any
 
 from retclip.core import schemas
-from retclip.core.files import csv_separator, is_file
+from retclip.core.csv_tables import read_header, shown
+from retclip.core.files import is_file
 
 Config = dict[str, Any]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -253,16 +253,18 @@ def _check_table(data: dict[str, Any], path: Path, origin: str) -> None:
         return
     if not is_file(path):
         raise ValueError(f"{origin} is {path}: no such file.")
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        first = stream.readline()
-    columns = [name.strip() for name in next(csv.reader([first], delimiter=csv_separator(first)), [])]
+    try:
+        columns = read_header(path)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
     groups = NEEDED_COLUMNS[source]
     if source != "odir" and isinstance(patient_id, str) and patient_id not in ("none", *columns):
         raise ValueError(
-            f"{origin} ({path}) lacks the column {patient_id}; it has {', '.join(columns)}. Name the patient's "
+            f"{origin} ({path}) lacks the column {patient_id}; it has {shown(columns)}. Name the patient's "
             "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
         )
     for wanted in groups:
         if not set(wanted) & set(columns):
             need = wanted[0] if len(wanted) == 1 else f"one of {', '.join(wanted)}"
-            raise ValueError(f"{origin} ({path}) lacks the column {need}; it has {', '.join(columns)}.")
+            hint = " Columns of 0 and 1 are no labels: join their names by | in one." if "label" in wanted else ""
+            raise ValueError(f"{origin} ({path}) lacks the column {need}; it has {shown(columns)}.{hint}")

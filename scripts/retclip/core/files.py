@@ -125,11 +125,6 @@ def is_file(path: str | Path) -> bool:
         return False
 
 
-def csv_separator(header: str) -> str:
-    """Spreadsheets of half of Europe write semicolons: whichever the first line has more of."""
-    return ";" if header.count(";") > header.count(",") else ","
-
-
 def write_csv(path: str | Path, frame: "pd.DataFrame") -> None:
     """Writes the frame without its index, floats in full precision."""
     with atomic(path) as temporary:

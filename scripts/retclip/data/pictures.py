@@ -37,11 +37,12 @@ TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepare
 
 
 class Wanted(NamedTuple):
-    """key: {sample_id}/{side}; line: its row in the table; location: see samples."""
+    """key: {sample_id}/{side}; line: its row in the table; location, table: see samples."""
 
     key: str
     line: int
     location: str
+    table: str = ""
 
 
 class Note(NamedTuple):
@@ -130,7 +131,7 @@ class WorkingStore:
 def prepare(
     wanted: list[Wanted], root: Path, store: WorkingStore, threads: int
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """key -> name of its picture in the store, and {"row", "reason"} of those that cannot be read.
+    """key -> name of its picture in the store, and {"row", "reason", "table"} of those that cannot be read.
 
     Streams: at any time a few pictures per process are in memory. Raises ValueError where a process dies.
     """
@@ -153,7 +154,7 @@ def prepare(
         for name, _, _, fundus, reason in results:
             for item in missing[name]:
                 if fundus is None:
-                    problems.append({"row": item.line, "reason": reason})
+                    problems.append({"row": item.line, "reason": reason, "table": item.table})
                 else:
                     found[item.key] = name
         done += len(results)

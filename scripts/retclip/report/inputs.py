@@ -72,7 +72,8 @@ class RunFolder:
 
     planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
     fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
-    curve, importances (tables), and looks (ModelLooks): None where they lack.
+    curve, importances (tables), and looks (ModelLooks): None where they lack. external_fingerprints: place ->
+    fingerprint.json of a data set from elsewhere.
     """
 
     config: Config
@@ -90,6 +91,7 @@ class RunFolder:
     searched: dict[str, list[Training]]
     finals: list[Final]
     external: list[External]
+    external_fingerprints: dict[str, Any]
     recommendation: Any
     initial: Any
     looks: Any
@@ -277,6 +279,11 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         searched=searched,
         finals=finals,
         external=[External(*entry) for entry in elsewhere if entry[-1] is not None],
+        external_fingerprints={
+            place: read_json(path)
+            for place in places
+            if (path := folder / f"external/{place}/fingerprint.json").is_file()
+        },
         recommendation=document("final/recommendation.json"),
         initial=read_json(initial) if initial.is_file() else None,
         looks=read_looks(looks) if looks.is_file() else None,
