@@ -67,8 +67,15 @@ def clone(tmp_path):
 
 
 def test_in_a_path_with_blanks(queue, clone, tmp_path):
-    queue.fill(("7", RUN_ID, "R", clone), ("8_[1-3]", f"mine_{RUN_ID}", "PD", clone), ("9", "retclip-tune", "R", clone),
-               ("10", "jupyter", "R", clone), ("11", RUN_ID, "CG", clone), ("12", RUN_ID, "R", clone.parent))  # fmt: skip
+    prefixed = f"mine_{RUN_ID}"
+    queue.fill(
+        ("7", RUN_ID, "R", clone),
+        ("8_[1-3]", prefixed, "PD", clone),
+        ("9", "retclip-tune", "R", clone),
+        ("10", "jupyter", "R", clone),
+        ("11", RUN_ID, "CG", clone),
+        ("12", RUN_ID, "R", clone.parent),
+    )
     done = queue.cancel(clone)
     assert done.returncode == 0, done.stderr
     assert queue.cancelled == ["7", "8_[1-3]", "9"]
