@@ -88,7 +88,8 @@ reference: .environment  ## the key table of config/README.md anew from the sche
 	$(BIN)/python tests/config_reference.py
 
 plan: .environment  ## what a run would do and cost; CONFIG=my.yaml for yours
-	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake -n --quiet rules progress $(FILES)
+	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake -n --quiet rules host $(FILES) \
+	  | awk '/^Job stats:/ {tables++} tables < 2'  # a dry run prints the jobs twice
 	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake --cores 1 --nolock --quiet all $(FILES) -- plan_run
 
 status: .environment  ## how far a run is; RUN=demo, at any time
@@ -112,7 +113,7 @@ unlock: .environment  ## after kill -9 or a power cut; CONFIG=my.yaml for yours,
 	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake --unlock --directory "$$RETCLIP_DIR" $(FILES)
 
 cancel:  ## the Slurm jobs that a killed snakemake left behind; DIR=... where it ran with --directory
-	@bash slurm/cancel_jobs.sh "$$RETCLIP_DIR"
+	@bash slurm/cancel_jobs.sh $(if $(filter undefined,$(origin DIR)),,"$$RETCLIP_DIR")
 
 rulegraph: .environment  ## the picture of all rules, as Graphviz text
 	@$(BIN)/snakemake --rulegraph $(DEMO)
