@@ -39,11 +39,11 @@ class Training:
 @dataclass
 class Final(Training):
     """A final training with its evaluation on test. kind: winner, baseline, control (shuffled texts), or
-    ablation (the default config with one of the winner's values)."""
+    ablation (the default config with one of the winner's values). predictions: None where they were removed."""
 
     kind: str
     evaluation: dict[str, Any]
-    predictions: "pd.DataFrame"
+    predictions: "pd.DataFrame | None"
 
     @property
     def encoder(self) -> str:
@@ -225,7 +225,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     for stage, board in boards.items():
         if board is None and searched[stage]:
             boards[stage] = provisional_board(searched[stage], metric)
-    finals = [_final(path) for path in finished("final", "evaluation.json")]
+    finals = [_final(path, interim) for path in finished("final", "evaluation.json")]
     places = record["config"]["evaluation"].get("external_tests", {})
     elsewhere = [
         (place, final, document(f"final/{final.id}/external/{place}.json"))
@@ -300,9 +300,12 @@ def _training(metrics: Path) -> Training:
     return Training(metrics.parent.name, document, history, metrics.parent)
 
 
-def _final(evaluation: Path) -> Final:
+def _final(evaluation: Path, interim: bool) -> Final:
     import pandas as pd
 
+    predictions = evaluation.with_name("predictions.parquet")
+    if not predictions.is_file() and not interim:
+        raise ValueError(f"{predictions}: this file does not exist.")
     training = _training(evaluation.with_name("metrics.json"))
     kind = training.id.split("-")[0].split("_")[0]
     return Final(
@@ -312,5 +315,5 @@ def _final(evaluation: Path) -> Final:
         training.folder,
         kind if kind in KINDS else "winner",
         read_json(evaluation),
-        pd.read_parquet(evaluation.with_name("predictions.parquet")),
+        pd.read_parquet(predictions) if predictions.is_file() else None,
     )

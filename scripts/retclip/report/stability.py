@@ -54,10 +54,11 @@ def random_reference(run: RunFolder) -> Reference | None:
 def winning_shares(run: RunFolder, stage: str) -> dict[str, float]:
     """Candidate -> the share of resamples of the validation patients in which it scores best; best first.
 
-    Empty with fewer than two candidates that have scores.
+    Empty with fewer than two candidates that have scores, and on an interim page whose predictions were removed.
     """
     candidates = candidates_of(run, stage)
-    if len(candidates) < 2:
+    files = [one.folder / "val_predictions.parquet" for members in candidates.values() for one in members]
+    if len(candidates) < 2 or (run.interim and not all(file.is_file() for file in files)):
         return {}
     draws = np.array(
         [np.mean([_draws(run.metric, one.folder) for one in members], axis=0) for members in candidates.values()]
