@@ -70,6 +70,7 @@ COMMANDS = {
         "make cancel": PLAN,
         "make cancel DIR=/scratch/me/run": PLAN,
         "make clean RUN=...": PLAN,
+        "make env": RUN,
         "make env VENV=/shared/venv": "tests/unit/test_make.py gives it folders of all kinds",
         "make fetch": RUN,
         "make fetch CONFIG=my.yaml": RUN,
@@ -78,6 +79,7 @@ COMMANDS = {
         "make reference": RUN,
         "make reproduce RUN=...": PLAN,
         "make submit CONFIG=my.yaml": PLAN,
+        "make unlock": RUN,
         "make unlock CONFIG=my.yaml": RUN,
         "make wandb-sweep CONFIG=my.yaml": RUN,
         "module load python/3.11 && make env PYTHON=python3": "there are no modules on this machine",
@@ -137,7 +139,13 @@ def test_every_target_has_an_entry_and_a_line_of_help():
 def clone(tmp_path_factory, small_run, small_config):
     """A clone with the small run in it, and my.yaml, its config."""
     folder = tmp_path_factory.mktemp("Über das Auge's data 2024") / "retclip tune"
-    names = subprocess.run(["git", "ls-files", "-z"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     for name in filter(None, names.split("\0")):
         if (REPOSITORY / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
