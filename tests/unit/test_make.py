@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -75,7 +76,9 @@ def make(tmp_path):
     python = tmp_path / "python3"
 
     def run(folder: Path, *words: str, broken: str = "", **environment: str) -> subprocess.CompletedProcess[str]:
-        python.write_text(PYTHON.format(python=sys.executable, allowed=tmp_path, broken=broken))
+        python.write_text(
+            PYTHON.format(python=shlex.quote(sys.executable), allowed=shlex.quote(str(tmp_path)), broken=broken)
+        )
         python.chmod(0o755)
         variables = {key: value for key, value in os.environ.items() if key not in ("VENV", "MAKEFLAGS", "MAKELEVEL")}
         variables |= {"PYTHON": str(python), **environment}
