@@ -172,7 +172,7 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         config=canonical_json(CONFIG),
-        trainings=canonical_json({stage: len(trials) for stage, trials in TRAININGS.items()}),
+        trainings=canonical_json({stage: list(trials) for stage, trials in TRAININGS.items()}),
         folder=RESULTS,
         code=code_hash("train_trial"),
     log:

@@ -171,6 +171,8 @@ def _control(run: RunFolder) -> list[str]:
 
 
 def _encoder(run: RunFolder) -> str:
+    if run.recommendation is None:
+        return "Which text encoder to take is known when all final trainings have been evaluated."
     recommended = run.recommendation["encoder"]
     if recommended is None:
         return "No text encoder can be recommended: no final training ended with a score."

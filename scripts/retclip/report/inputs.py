@@ -47,10 +47,10 @@ class Training:
 
 @dataclass
 class Final(Training):
-    """A final training with its evaluation on test."""
+    """A final training with its evaluation on test. predictions: None where they were removed."""
 
     evaluation: dict[str, Any]
-    predictions: "pd.DataFrame"
+    predictions: "pd.DataFrame | None"
 
     @property
     def encoder(self) -> str:
@@ -251,7 +251,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     for stage, board in boards.items():
         if board is None and searched[stage]:
             boards[stage] = provisional_board(searched[stage], metric)
-    finals = of_this_version([_final(path) for path in finished("final", "evaluation.json")])
+    finals = of_this_version([_final(path, interim) for path in finished("final", "evaluation.json")])
     places = record["config"]["evaluation"].get("external_tests", {})
     elsewhere = [
         (place, final, document(f"final/{final.id}/external/{place}.json"))
@@ -337,9 +337,12 @@ def _training(metrics: Path) -> Training:
     return Training(metrics.parent.name, document, history, metrics.parent)
 
 
-def _final(evaluation: Path) -> Final:
+def _final(evaluation: Path, interim: bool) -> Final:
     import pandas as pd
 
+    predictions = evaluation.with_name("predictions.parquet")
+    if not predictions.is_file() and not interim:
+        raise ValueError(f"{predictions}: this file does not exist.")
     training = _training(evaluation.with_name("metrics.json"))
     return Final(
         training.id,
@@ -347,5 +350,5 @@ def _final(evaluation: Path) -> Final:
         training.history,
         training.folder,
         read_json(evaluation),
-        pd.read_parquet(evaluation.with_name("predictions.parquet")),
+        pd.read_parquet(predictions) if predictions.is_file() else None,
     )

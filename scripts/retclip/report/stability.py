@@ -55,10 +55,11 @@ def winning_shares(run: RunFolder, stage: str) -> dict[str, float]:
     """Candidate -> the share of resamples of the validation patients, and of its seeds, in which it scores best; best
     first. Candidates of equal seeds are scored on the same ones.
 
-    Empty with fewer than two candidates that have scores.
+    Empty with fewer than two candidates that have scores, and on an interim page whose predictions were removed.
     """
     candidates = candidates_of(run, stage)
-    if len(candidates) < 2:
+    files = [one.folder / "val_predictions.parquet" for members in candidates.values() for one in members]
+    if len(candidates) < 2 or (run.interim and not all(file.is_file() for file in files)):
         return {}
     draws = np.array([_drawn(run.metric, members) for members in candidates.values()])
     draws = draws[:, np.isfinite(draws).all(axis=0)]
