@@ -149,7 +149,9 @@ def _by_driver() -> Iterator[Gpu]:
 def _ask(*flags: str) -> str:
     """What nvidia-smi prints; nothing where it is not there, fails or does not answer."""
     try:
-        done = subprocess.run(["nvidia-smi", *flags], capture_output=True, text=True, timeout=PATIENCE_SECONDS)
+        done = subprocess.run(
+            ["nvidia-smi", *flags], capture_output=True, text=True, errors="replace", timeout=PATIENCE_SECONDS
+        )
     except FileNotFoundError:
         return ""
     except (OSError, subprocess.TimeoutExpired) as error:
