@@ -26,7 +26,7 @@ rule record_run:
             }
         ),
         # of what does not follow from stage and config: a command of thousands of trials could not be started
-        facts=canonical_json(
+        facts=json.dumps(
             {
                 stage: {
                     trial: {**facts_of(stage, trial), "text_encoder": encoder_of(stage, trial)}

@@ -19,7 +19,7 @@ phase2: {strategy: tpe_halving}
 def test_run_json_says_what_every_training_is_for(tmp_path):
     (tmp_path / "own.yaml").write_text(OVERLAY)
     files = ["--configfile", REPOSITORY / "config/demo.yaml", tmp_path / "own.yaml"]
-    snakemake(tmp_path, *files, "--", "results/demo/run.json")
+    snakemake(tmp_path, *files, "--config", "seed=7998", "--", "results/demo/run.json")
     record = json.loads((tmp_path / "results/demo/run.json").read_text())
     told = record["facts"]
     encoders = {"pubmedbert", "baseline_bert", "control_x", "ablation_lr"}
@@ -41,6 +41,8 @@ def test_run_json_says_what_every_training_is_for(tmp_path):
     assert {one["candidate"] for one in told["confirm"].values()} == {name.split("s")[0] for name in told["confirm"]}
     assert {one["text_encoder"] for one in told["encoders"].values()} == encoders
     assert record["initial"].startswith("initial-s")
+    # the report shows the first one, whatever the digits of its seed
+    assert list(told["final"]) == list(record["trainings"]["final"])
 
 
 def test_every_such_training_is_one_job(tmp_path):
