@@ -230,11 +230,11 @@ WAYS = [
 
 @pytest.mark.parametrize(("freeze", "cached", "micro", "less", "negatives", "held"), WAYS)
 def test_a_training_on_a_gpu_is_one_on_the_cpu(
-    folder, on_the_cpu, tmp_path, freeze, cached, micro, less, negatives, held
+    folder, on_the_cpu, by_the_gpu, tmp_path, freeze, cached, micro, less, negatives, held
 ):
     trial = trial_of(freeze=freeze, same_class_negatives=negatives)
+    frozen = by_the_gpu(freeze) if cached else None
     with fake_cuda(free_bytes=1 << 30 if held else 0) as device:
-        frozen = features_of(folder, trial, device) if cached else None
         trainer = trainer_of(folder, trial, device, tmp_path, frozen, less)
         trainer.micro_batch = micro
         outcome = trainer.run()
@@ -244,6 +244,18 @@ def test_a_training_on_a_gpu_is_one_on_the_cpu(
     assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in wanted.progress.history[0].items()}
     scores = [f"score_{k}" for k in range(len(CLASSES))]
     np.testing.assert_allclose(outcome.predictions[scores], wanted.predictions[scores], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def by_the_gpu(folder):
+    """features_of the GPU."""
+
+    @cache
+    def features(freeze):
+        with fake_cuda() as device:
+            return features_of(folder, trial_of(freeze=freeze), device)
+
+    return features
 
 
 @pytest.fixture(scope="module")

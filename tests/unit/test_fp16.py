@@ -132,7 +132,7 @@ def test_a_training_in_fp16_goes_on_bit_for_bit_with_its_scale(net, split, tmp_p
 
 
 def test_a_training_begun_in_another_precision_goes_on_in_this_one(net, split, tmp_path):
-    """A queue may give a pre-empted training another kind of GPU."""
+    """A queue may give a preempted training another kind of GPU."""
     for before, after in (("fp32", "fp16"), ("fp16", "fp32")):
         trainer = trainer_of(net, split, tmp_path / before, before)
         trainer.told_to_stop = True
