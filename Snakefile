@@ -14,6 +14,15 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+
+
+from retclip.core.unlock import UnlockHint, unlock_command
+
+# what a killed snakemake leaves locked, only the same config files unlock
+UNLOCK = unlock_command(sys.argv)
+logger.addFilter(UnlockHint(UNLOCK))
+
+
 include: "rules/data.smk"
 include: "rules/lr_finder.smk"
 include: "rules/phase1.smk"
@@ -40,7 +49,8 @@ onsuccess:
 
 onerror:
     print(
-        "A job failed: its log is named above. Correct the cause and run the same command again; finished work is kept."
+        "A job failed: its log is named above. Correct the cause and run the same command again; finished work is kept. "
+        f"Were snakemake itself killed, its folder would stay locked until: {UNLOCK}"
     )
 
 

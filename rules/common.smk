@@ -6,12 +6,17 @@ import shlex
 import sys
 from pathlib import Path
 
+from snakemake.exceptions import WorkflowError
+from snakemake.resources import Resource, Resources
+
 REPOSITORY = Path(workflow.basedir)
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code import code_hash
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, external_test
+from retclip.core.facts import facts
 from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
@@ -91,7 +96,7 @@ except ValueError as error:
 # luck: the best of twenty single trainings is the luckiest one, too.
 FRESH_SEED, FINAL_SEED = 1000, 2000
 CONFIRM = {
-    f"c{rank}s{seed}": {"rank": rank, "seed": CONFIG["seed"] + FRESH_SEED + seed}
+    f"c{rank}s{seed}": {"rank": rank, "candidate": f"c{rank}", "seed": CONFIG["seed"] + FRESH_SEED + seed}
     for rank in range(CONFIG["confirm"]["top_k"])
     for seed in range(CONFIG["confirm"]["seeds"])
 }
@@ -108,7 +113,7 @@ ENCODER_TRIALS = {
 FINAL_SEEDS = [CONFIG["seed"] + FINAL_SEED + offset for offset in range(CONFIG["final"]["seeds"])]
 FINALS = {
     **{
-        f"{encoder}-s{seed}": {"kind": "winner", "encoder": encoder, "seed": seed}
+        f"{encoder}-s{seed}": {"kind": "tuned", "encoder": encoder, "seed": seed}
         for encoder in MODEL["text_encoders"]
         for seed in FINAL_SEEDS
     },
@@ -141,6 +146,23 @@ TRAININGS = {
 }
 
 
+def facts_of(stage, trial):
+    """What trial.json, run.json and leaderboards record of a training, so that nobody reads it off its id."""
+    if stage == "phase2":
+        return PHASE2[trial].facts()
+    if stage == "confirm":
+        return facts("trial", candidate=CONFIRM[trial]["candidate"])
+    if stage == "final":
+        return facts(FINALS[trial]["kind"], ablated=FINALS[trial].get("only"))
+    return facts("baseline" if PHASE1.get(trial) == {} else "trial")
+
+
+def encoder_of(stage, trial):
+    """The text encoder of a training."""
+    entries = {"encoders": ENCODER_TRIALS, "final": FINALS}.get(stage, {})
+    return entries[trial]["encoder"] if trial in entries else SEARCH_ENCODER
+
+
 def epochs_added(stage, trial):
     """How many epochs a training adds: a later rung goes on where the one before it stood still."""
     sections = {"confirm": {**CONFIG["phase2"], **CONFIG["confirm"]}, "encoders": CONFIG["final"]}
@@ -164,12 +186,14 @@ def recipe(
     values=None,
     shuffled=False,
     stop_epoch=None,
+    recorded=None,
 ):
-    """All that plan_trial needs to know of the config. epochs: null where the trial's values say."""
+    """All that plan_trial needs to know of the config. epochs: null where the trial's values say. recorded: facts."""
     return canonical_json(
         {
             "id": identifier,
             "phase": phase,
+            **(recorded or facts()),
             "text_encoder": encoder,
             "encoder": {
                 "revision": None,
@@ -229,7 +253,7 @@ def phase2_source(wildcards):
 def winners_file(wildcards):
     """Where the winner's values stand: each text encoder may have a learning rate of its own."""
     entry = FINALS[wildcards.trial]
-    if ENCODER_TRIALS and entry["kind"] in ("winner", "control"):
+    if ENCODER_TRIALS and entry["kind"] in ("tuned", "control"):
         return f"{RESULTS}/encoders/{entry['encoder']}/best.json"
     return f"{RESULTS}/best.json"
 
@@ -258,6 +282,7 @@ def plan_final_recipe(wildcards):
         encoder=entry["encoder"],
         seed=entry["seed"],
         shuffled=entry["kind"] == "control",
+        recorded=facts_of("final", wildcards.trial),
     )
 
 
@@ -297,8 +322,7 @@ def sweep_setup(wildcards, input):
 
 
 def hub_folder(kind, entry):
-    slug = re.sub("[^A-Za-z0-9._-]+", "--", entry["source"])
-    return f"resources/{kind}/{slug}@{entry.get('revision', 'main')}"
+    return f"resources/{kind}/{hub_folder_name(entry['source'], entry.get('revision', 'main'))}"
 
 
 def encoder_dir(encoder):
@@ -308,9 +332,16 @@ def encoder_dir(encoder):
     return hub_folder("text_encoders", entry)
 
 
+# A file of features -> the tower that makes them, and the text encoder beside it; the image tower's are the same with each.
+TOWERS = {
+    "vision": ("vision", SEARCH_ENCODER),
+    **{f"text-{encoder}": ("text", encoder) for encoder in MODEL["text_encoders"]},
+}
+
+
 def cached_encoder(wildcards):
-    """The text encoder whose features cache_features makes; those of the image tower are the same with each."""
-    return wildcards.tower.removeprefix("text-") if wildcards.tower != "vision" else SEARCH_ENCODER
+    """The text encoder of the model whose features cache_features makes."""
+    return TOWERS[wildcards.tower][1]
 
 
 def vision_weights():
@@ -368,6 +399,15 @@ def features_flags(encoder):
 
 # --- the data: flags that only some sources know --------------------------------------------------------------
 
+# what encoders of other languages read; no other column of the table is taken for texts
+TEXT_COLUMNS = sorted(
+    {
+        column
+        for entry in MODEL["text_encoders"].values()
+        for column in entry.get("texts", {}).values()
+        if column not in ("text", "text_left", "text_right")
+    }
+)
 IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
 
 
@@ -382,7 +422,8 @@ def source_flags(data):
             "--report-section": data.get("report_section"),
             "--test-manifest": input.get("test_manifest") or None,
         }
-        return " ".join(f"{flag}={shlex.quote(value)}" for flag, value in values.items() if value is not None)
+        flags = [f"{flag}={shlex.quote(value)}" for flag, value in values.items() if value is not None]
+        return " ".join(flags + (["--text-columns", *TEXT_COLUMNS] if TEXT_COLUMNS else []))
 
     return flags
 
@@ -407,8 +448,29 @@ def external_root(name):
 
 # --- what a job asks the cluster for ------------------------------------------------------------------------
 
-# max_mem_mb and max_runtime of the profile's default-resources: what the largest node and the partition allow
-SITE = workflow.resource_settings.default_resources or {}
+
+def site_limit(name, kind, example):
+    """max_mem_mb or max_runtime of the default resources, in MB or minutes: what the largest node and the partition
+    allow. None where the site names none. kind: the resource of Snakemake's that is written in the same ways.
+    """
+    given = Resources.from_mapping(workflow.resource_settings.default_resources or {})
+    # asked for what it does not have, get() gives a Resource all the same
+    if name not in given:
+        return None
+    job = {"input": [], "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
+    try:
+        limit = Resource(kind, given[name].evaluate(None, **job).value).value
+    except WorkflowError:
+        limit = None
+    if not isinstance(limit, int) or limit < 1:
+        stop(f"default-resources: {name} is {given[name].raw}; give a whole number above 0, or {example}.")
+    return limit
+
+
+SITE = {
+    "mem_mb": site_limit("max_mem_mb", "mem", "a size such as 250G"),
+    "runtime": site_limit("max_runtime", "runtime", "a time such as 24h"),
+}
 
 
 def planned(path):
@@ -422,8 +484,7 @@ def asked(resource, amount):
 
     def ask(wildcards, input, attempt):
         wanted = amount(input) * attempt
-        limit = SITE.get(f"max_{resource}")
-        return wanted if limit is None else min(wanted, int(limit.value))
+        return wanted if SITE[resource] is None else min(wanted, SITE[resource])
 
     return ask
 

@@ -1,5 +1,5 @@
 # Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
-# An external test set, likewise -> results/{run}/external/{external}/
+# An external test set, likewise -> results/{run}/external/{external}/, and overlap.json: who of it is in train or val
 # Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
 # A frozen tower and the data -> features/vision.safetensors, features/text-{encoder}.safetensors
 
@@ -115,6 +115,7 @@ if EXTERNAL_TESTS:
         output:
             samples="<results>/external/{external}/samples_test.parquet",
             store="<results>/external/{external}/test.lmdb",
+            pictures="<results>/external/{external}/pictures.parquet",
             fingerprint="<results>/external/{external}/fingerprint.json",
         params:
             code=code_hash("build_lmdb"),
@@ -161,6 +162,45 @@ if EXTERNAL_TESTS:
                 "--threads {threads}",
                 f"--work-dir {RESULTS}/state/external/{{wildcards.external}}",
                 "--output-dir {params.folder}",
+            )
+
+    rule find_overlap:
+        """Whether its people are in train or val: a score is external where their images, ids and texts are not."""
+        input:
+            samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val"]),
+            stores=expand("<results>/data/{split}.lmdb", split=["train", "val"]),
+            pictures="<results>/data/pictures.parquet",
+            fingerprint="<results>/data/fingerprint.json",
+            external=multiext(
+                "<results>/external/{external}/",
+                "samples_test.parquet",
+                "test.lmdb",
+                "pictures.parquet",
+                "fingerprint.json",
+            ),
+        output:
+            "<results>/external/{external}/overlap.json",
+        params:
+            code=code_hash("find_overlap"),
+            data=lambda wildcards, input: Path(input.fingerprint).parent,
+            folder=lambda wildcards, output: Path(output[0]).parent,
+        log:
+            "<results>/logs/find_overlap/{external}.log",
+        benchmark:
+            "<results>/benchmarks/find_overlap/{external}.tsv"
+        threads: 4
+        resources:
+            mem_mb=asked("mem_mb", lambda input: 8000),
+            runtime=asked("runtime", lambda input: 120),
+        conda:
+            "../envs/train.yaml"
+        shell:
+            launch(
+                "find_overlap",
+                "--data-dir {params.data}",
+                "--external-dir {params.folder}",
+                "--threads {threads}",
+                "--output {output}",
             )
 
 
@@ -292,9 +332,9 @@ if "hub_dataset" in DATA:
             directory(IMAGE_ROOT),
         params:
             code=code_hash("fetch_dataset"),
-            source=DATA["hub_dataset"]["source"],
-            revision=DATA["hub_dataset"].get("revision", "main"),
-            image_column=DATA["hub_dataset"].get("image_column", "image"),
+            source=lambda wildcards: DATA["hub_dataset"]["source"],
+            revision=lambda wildcards: DATA["hub_dataset"].get("revision", "main"),
+            image_column=lambda wildcards: DATA["hub_dataset"].get("image_column", "image"),
         log:
             "resources/logs/fetch_dataset.log",
         conda:
@@ -334,11 +374,11 @@ if CACHES_VISION or CACHES_TEXT:
         output:
             "<results>/features/{tower}.safetensors",
         wildcard_constraints:
-            tower="vision|" + "|".join(f"text-{encoder}" for encoder in MODEL["text_encoders"]),
+            tower="|".join(TOWERS),
         params:
             code=code_hash("cache_features"),
             recipe=lambda wildcards: features_recipe(cached_encoder(wildcards)),
-            tower=lambda wildcards: wildcards.tower.split("-")[0],
+            tower=lambda wildcards: TOWERS[wildcards.tower][0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,
             vision=vision_flag(),
             device=TRAINING["device"],

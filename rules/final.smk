@@ -297,7 +297,7 @@ rule collect_looks:
 EXTERNAL_EVALUATIONS = [
     f"{RESULTS}/final/{trial}/external/{name}.json"
     for trial, entry in FINALS.items()
-    if entry["kind"] == "winner"
+    if entry["kind"] == "tuned"
     for name in EXTERNAL_TESTS
 ]
 
@@ -314,6 +314,7 @@ if EXTERNAL_TESTS:
             samples="<results>/external/{external}/samples_test.parquet",
             store="<results>/external/{external}/test.lmdb",
             fingerprint="<results>/external/{external}/fingerprint.json",
+            overlap="<results>/external/{external}/overlap.json",
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",
@@ -340,6 +341,7 @@ if EXTERNAL_TESTS:
                 "--evaluation {input.evaluation}",
                 '--prompts "$RETCLIP_PROMPTS"',
                 "--data-dir {params.data}",
+                "--overlap {input.overlap}",
                 "--code {params.code}",
                 "--device {params.device}",
                 "{params.ordered}",
@@ -353,7 +355,7 @@ rule recommend_encoder:
     input:
         expand(
             "<results>/final/{trial}/metrics.json",
-            trial=[trial for trial, entry in FINALS.items() if entry["kind"] == "winner"],
+            trial=[trial for trial, entry in FINALS.items() if entry["kind"] == "tuned"],
         ),
     output:
         "<results>/final/recommendation.json",

@@ -27,6 +27,7 @@ rule plan_phase1_trial:
             CONFIG["phase1"],
             epochs=stage_epochs(CONFIG["phase1"]),
             values=PHASE1[wildcards.trial],
+            recorded=facts_of("phase1", wildcards.trial),
         ),
         suggestion=lambda wildcards, input: f"--lr-finder {input.suggestion}" if AUTO_GRID else "",
     log:

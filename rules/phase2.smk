@@ -91,6 +91,7 @@ rule plan_phase2_trial:
             CONFIG["phase2"],
             epochs=stage_epochs(CONFIG["phase2"]),
             stop_epoch=PHASE2[wildcards.trial].stop_epoch,
+            recorded=facts_of("phase2", wildcards.trial),
         ),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
@@ -229,6 +230,7 @@ rule plan_confirm_trial:
             CONFIG["confirm"],
             epochs=CONFIG["confirm"].get("epochs", stage_epochs(CONFIG["phase2"])),
             seed=CONFIRM[wildcards.trial]["seed"],
+            recorded=facts_of("confirm", wildcards.trial),
         ),
         rank=lambda wildcards: CONFIRM[wildcards.trial]["rank"],
     log:
@@ -260,8 +262,8 @@ use rule train_phase1_trial as train_confirm_trial with:
 
 
 FINALISTS = {
-    f"c{rank}": [trial for trial, entry in CONFIRM.items() if entry["rank"] == rank]
-    for rank in range(CONFIG["confirm"]["top_k"])
+    candidate: [trial for trial, entry in CONFIRM.items() if entry["candidate"] == candidate]
+    for candidate in {entry["candidate"]: None for entry in CONFIRM.values()}
 }
 
 

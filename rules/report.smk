@@ -13,8 +13,11 @@ rule record_run:
         "<results>/run.json",
     params:
         code=code_hash("record_run"),
-        # tracking is no part of the answer: turned on, it must rerun nothing
-        config=canonical_json({key: value for key, value in CONFIG.items() if key != "tracking"}),
+        # tracking is no part of the answer: turned on, it must rerun nothing. As a function, since snakemake looks for
+        # wildcards in texts, and a pattern of the config may hold {3} or {dataset_index}
+        config=lambda wildcards: canonical_json(
+            {key: value for key, value in CONFIG.items() if key != "tracking"}
+        ),
         # in the order of stages and slots, which a report follows; canonical JSON would sort it
         trainings=json.dumps(
             {
@@ -22,6 +25,17 @@ rule record_run:
                 for stage, trials in TRAININGS.items()
             }
         ),
+        # of what does not follow from stage and config: a command of thousands of trials could not be started
+        facts=json.dumps(
+            {
+                stage: {
+                    trial: {**facts_of(stage, trial), "text_encoder": encoder_of(stage, trial)}
+                    for trial in (["baseline"] if stage == "phase1" else TRAININGS[stage])
+                }
+                for stage in ("phase1", "confirm", "encoders", "final")
+            }
+        ),
+        initial=INITIAL,
     log:
         "<results>/logs/record_run.log",
     conda:
@@ -33,6 +47,8 @@ rule record_run:
             "record_run",
             "--config {params.config:q}",
             "--trainings {params.trainings:q}",
+            "--facts {params.facts:q}",
+            "--initial {params.initial}",
             "--output {output}",
         )
 
@@ -156,7 +172,7 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         config=canonical_json(CONFIG),
-        trainings=canonical_json({stage: len(trials) for stage, trials in TRAININGS.items()}),
+        trainings=canonical_json({stage: list(trials) for stage, trials in TRAININGS.items()}),
         folder=RESULTS,
         code=code_hash("train_trial"),
     log:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from retclip.core.files import read_json, write_json
 from retclip.core.logs import run_entry, say
+from retclip.core.schemas import check
 from retclip.data.audit import audit
 
 
@@ -29,6 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
         encoders,
         options.context_length,
     )
+    check(document, "audit", "audit.json")
     for warning in document["warnings"]:
         say(f"warning: {warning}")
     write_json(options.output, document)

@@ -8,7 +8,7 @@ from the pictures that are ready in --work-dir.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import held
+from retclip.core.locks import held
 from retclip.core.logs import run_entry
 from retclip.data.build import Settings, build
 from retclip.data.sources import READERS, Source
@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-pattern", default="{dataset_index}.*", help="file names of prompts and odir")
     parser.add_argument("--class-map", type=Path, help="YAML, class: keywords (odir)")
     parser.add_argument("--eye-images", choices=("all", "first", "best"), default="all", help="several of one eye")
+    parser.add_argument("--text-columns", nargs="+", default=[], help="further columns of the table that hold texts")
     parser.add_argument("--report-section", help="heading whose paragraph stands for the report")
     parser.add_argument("--near-duplicates", choices=("ignore", "warn", "group", "drop"), default="warn")
     parser.add_argument("--image-size", type=int, required=True, help="pixels, square")
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.image_pattern,
         options.class_map,
         options.eye_images,
+        tuple(options.text_columns),
     )
     settings = Settings(
         options.image_size,

@@ -28,11 +28,10 @@ def main(arguments: list[str] | None = None) -> None:
     lease(options.device)
 
     from retclip.ml.assemble import build_model
+    from retclip.ml.device import choose_device, choose_precision, prepare_device
     from retclip.ml.frozen import eye_features, features_key, text_tokens, write_features
     from retclip.ml.loader import Split
-    from retclip.ml.step import prepare_device
     from retclip.ml.text import load_tokenizer
-    from retclip.ml.trainer import choose_device, choose_precision
 
     trial, fingerprint = options.recipe, read_json(options.data_dir / "fingerprint.json")
     hyperparameters, reading = trial["hyperparameters"], trial["encoder"]

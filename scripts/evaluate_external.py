@@ -1,7 +1,8 @@
 """Scores a final model on a data set from elsewhere: zero-shot and retrieval with intervals, as evaluate_final does.
 
 The data may have other classes; those that evaluation.prompts does not know are named by a template. Sensitivity and
-specificity are at the thresholds that were chosen on the model's own validation split.
+specificity are at the thresholds that were chosen on the model's own validation split. Where people of the data set are
+in train or val of the run, the zero-shot scores are given without them, too.
 """
 
 import argparse
@@ -21,6 +22,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.json of the same model")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
     parser.add_argument("--data-dir", type=Path, required=True, help="results/{run}/external/{name}")
+    parser.add_argument("--overlap", type=Path, required=True, help="overlap.json of the same data set")
     parser.add_argument("--code", required=True, help="hash of this code, for the record")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
@@ -29,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
+    from retclip.core.external import with_overlap
     from retclip.ml.final import evaluate_elsewhere, trained_model
 
     trial = read_json(options.trial)
@@ -45,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.ordered_classes,
         options.code,
     )
+    document = with_overlap(document, table, read_json(options.overlap))
     check(document, "evaluation", str(options.output_evaluation))
     say(f"{trial['id']}: {document['counts']['samples']} samples from elsewhere scored")
     write_parquet(options.output_predictions, table)

@@ -32,12 +32,11 @@ def main(arguments: list[str] | None = None) -> None:
     lease(options.device)
 
     from retclip.ml.assemble import build_model
+    from retclip.ml.device import choose_device, choose_precision, prepare_device
     from retclip.ml.frozen import frozen_features
     from retclip.ml.loader import Split
     from retclip.ml.lr_finder import range_test
-    from retclip.ml.step import prepare_device
     from retclip.ml.text import load_tokenizer
-    from retclip.ml.trainer import choose_device, choose_precision
     from retclip.search.budget import plan
     from retclip.search.space import AUTO_FACTORS
 

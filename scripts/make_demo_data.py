@@ -14,7 +14,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from retclip.core.files import write_csv
+from retclip.core.files import whole_folder, write_csv
 from retclip.core.logs import run_entry, say
 from retclip.data.demo_patients import make_patient
 
@@ -37,10 +37,9 @@ def main(arguments: list[str] | None = None) -> None:
     # imported here, so that --help and a wrong option answer at once
     import pandas as pd
 
-    options.output_images.mkdir(parents=True, exist_ok=True)
-    make = partial(make_patient, options.seed, folder=options.output_images)
     rows = []
-    with ProcessPoolExecutor(options.threads) as pool:
+    with whole_folder(options.output_images) as folder, ProcessPoolExecutor(options.threads) as pool:
+        make = partial(make_patient, options.seed, folder=folder)
         for row in pool.map(make, range(options.patients), chunksize=25):
             rows.append(row)
             if len(rows) % 500 == 0:

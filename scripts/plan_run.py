@@ -16,7 +16,7 @@ from retclip.core.gpus import visible
 from retclip.core.logs import run_entry
 from retclip.core.table_counts import estimated_counts
 from retclip.search.budget import same_training
-from retclip.search.forecast import device_seconds, forecast, refuse_meaningless
+from retclip.search.forecast import count_finished, device_seconds, forecast, refuse_meaningless
 from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
 
@@ -26,19 +26,30 @@ def finished_trainings(results_dir: Path) -> list[dict[str, Any]]:
     return list({same_training(metrics["trial"]): metrics for metrics in found}.values())
 
 
+def planned_and_finished(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """Stage -> metrics.json of those trainings of the plan that have one."""
+    folders = {stage: [options.results_dir / stage / name for name in ids] for stage, ids in options.trainings.items()}
+    return {
+        stage: [read_json(path / "metrics.json") for path in paths if (path / "metrics.json").is_file()]
+        for stage, paths in folders.items()
+    }
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=json.loads, required=True, help="JSON: the checked config")
-    parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> number of trainings")
+    parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> ids of trainings")
     parser.add_argument("--results-dir", type=Path, required=True, help="results/{run}; may not exist yet")
     parser.add_argument("--code", required=True, help="hash of the training code")
     options = parser.parse_args(arguments)
     config = options.config
 
+    numbers = {stage: len(ids) for stage, ids in options.trainings.items()}
     built, measured = options.results_dir / "data/fingerprint.json", options.results_dir / "find_lr/suggestion.json"
     if built.is_file():
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
+        data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
         refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]))
     else:
         estimate = estimated_counts(config["data"])
@@ -46,7 +57,9 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError("the plan needs the data built first, which takes no GPU: snakemake -- " + str(built))
         counts = estimate["splits"]
         refuse_meaningless(config["selection"]["metric"], estimate["labels"])
-    stages = forecast(config, counts, options.trainings)
+    stages = forecast(config, counts, numbers)
+    if built.is_file():
+        stages = count_finished(stages, planned_and_finished(options), config, options.code, data)
     speed = read_json(measured) if measured.is_file() else None
     seconds = None
     if speed:
@@ -55,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
-    lines = disk_lines(config, counts, sum(options.trainings.values()), free)
+    lines = disk_lines(config, counts, sum(numbers.values()), free)
     lines = [*gpu_lines(config["training"], visible()), *lines]
     print("\n".join([*lines, *upgrade_lines(finished_trainings(options.results_dir), options.code)]))
     refuse_costly(config, seconds)

@@ -1,8 +1,13 @@
-"""Scores new photographs with an exported final model; writes one CSV row per eye of known side and per patient.
+"""Scores new photographs with an exported final model; writes one CSV row per eye and one per patient.
+
+The left and the right eye have a head each. Which eye an image shows is said by the table's columns, else by its DICOM
+header, else by its name (12_left.jpg, P1-R.png, 7_OD.jpg): two files whose names differ in that alone are one patient.
+Where nothing says it, the row has eye: unknown, and the patient's head sees the image as both eyes.
 
 Pictures are turned upright, cropped, resized and read as in training, so that a picture of the test split gets the
-score that predictions.parquet has. A score is the cosine similarity to a class's prompts; a probability is shared among
-the named classes alone: one of them is always likeliest, whatever the picture shows. Not a medical device.
+score that predictions.parquet has, where `head` is the `eye` there. A score is the cosine similarity to a class's
+prompts; a probability is shared among the named classes alone: one of them is always likeliest, whatever the picture
+shows. Not a medical device.
 
     predict.py --model-dir results/demo/final/pubmedbert-s2001/model --output found.csv left.jpg photographs/
     predict.py --model-dir MODEL --table patients.csv --image-root photographs --output found.csv
@@ -18,9 +23,9 @@ from retclip.core.logs import run_entry, say
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path, nargs="*", help="files, and folders of files, of whichever eye")
+    parser.add_argument("pictures", type=Path, nargs="*", help="files, and folders of files")
     parser.add_argument("--model-dir", type=Path, required=True, help="results/{run}/final/{trial}/model")
-    parser.add_argument("--table", type=Path, help="CSV: image_left, image_right (or left, right), or image")
+    parser.add_argument("--table", type=Path, help="CSV: image_left, image_right (or left, right), or image, eye")
     parser.add_argument("--image-root", type=Path, help="of the table's paths (default: the table's folder)")
     parser.add_argument("--classes", type=Path, help="names, one a line, or YAML as config/prompts.yaml")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -38,8 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f"{options.model_dir}: has no model.json, so it is no exported model.")
     lease(options.device)
 
-    from retclip.ml.prediction import Predictor, cases_of_paths, cases_of_table
-    from retclip.ml.trainer import choose_device
+    from retclip.data.cases import cases_of_paths, cases_of_table
+    from retclip.ml.device import choose_device
+    from retclip.ml.prediction import Predictor
 
     if options.table:
         cases = cases_of_table(options.table, options.image_root or options.table.parent)
@@ -49,7 +55,8 @@ def main(arguments: list[str] | None = None) -> None:
     found = predictor.predict(cases, options.batch_size, options.threads)
     write_csv(options.output, found)
     unread = int(found["problem"].ne("").sum())
-    say(f"{len(cases) - unread} of {len(cases)} cases scored: {options.output}")
+    images = sum(max(1, len(case.images)) for case in cases)
+    say(f"{images - unread} of {images} images scored: {options.output}")
 
 
 if __name__ == "__main__":

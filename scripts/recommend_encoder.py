@@ -1,11 +1,14 @@
-"""Recommends a text encoder by the mean validation score of its final trainings; test has no say."""
+"""Recommends a text encoder by the mean validation score of its final trainings; test has no say.
+
+A seed that diverged or ran out of memory counts as chance, and is named in recommendation.json.
+"""
 
 import argparse
 from pathlib import Path
 
 from retclip.core.files import read_json, write_json
 from retclip.core.logs import run_entry, say
-from retclip.search.selection import recommend_encoder
+from retclip.search.recommendation import recommend_encoder
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -1,4 +1,5 @@
-"""Writes down what a run is, before anything of it has finished: its config, and the trainings that follow from it.
+"""Writes down what a run is, before anything of it has finished: its config, and the trainings that follow from it,
+each with what it is for.
 
 The report reads it, and while the run goes on `make status` and `make interim` do, which ask Snakemake nothing.
 """
@@ -9,15 +10,20 @@ from pathlib import Path
 
 from retclip.core.files import write_json
 from retclip.core.logs import run_entry
+from retclip.search.layout import facts_of_trainings
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=json.loads, required=True, help="JSON: the checked config")
     parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> id -> epochs it adds")
+    parser.add_argument("--facts", type=json.loads, required=True, help="JSON: stage -> id -> what it is for")
+    parser.add_argument("--initial", required=True, help="id of the evaluation of the initial weights")
     parser.add_argument("--output", type=Path, required=True, help="run.json")
     options = parser.parse_args(arguments)
-    write_json(options.output, {"config": options.config, "trainings": options.trainings})
+    facts = facts_of_trainings(options.config, options.trainings, options.facts)
+    record = {"config": options.config, "trainings": options.trainings, "facts": facts, "initial": options.initial}
+    write_json(options.output, record)
 
 
 if __name__ == "__main__":

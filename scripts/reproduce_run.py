@@ -9,9 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json
+from retclip.core.files import write_json
 from retclip.core.logs import run_entry
-from retclip.core.recorded import compared_scores, overlay_of
+from retclip.core.recorded import (
+    compared_scores,
+    link_resources,
+    overlay_of,
+    recorded_config,
+    refuse_others_folder,
+)
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
@@ -25,13 +31,13 @@ def main(arguments: list[str] | None = None) -> None:
 
     import yaml
 
-    recorded = read_json(options.run_folder / "run.json")["config"]
     base = yaml.safe_load((REPOSITORY / "config/config.yaml").read_text(encoding="utf-8"))
+    recorded = recorded_config(options.run_folder / "run.json", base)
+    overlay = overlay_of(recorded, base)
+    refuse_others_folder(options.output_dir, recorded["run"], overlay)
     config = options.output_dir / "config.json"
-    write_json(config, overlay_of(recorded, base))
-    resources = options.output_dir / "resources"
-    if not resources.exists() and Path("resources").is_dir():
-        resources.symlink_to(Path("resources").resolve())
+    write_json(config, overlay)
+    link_resources(Path("resources"), options.output_dir / "resources")
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     command += ["--directory", str(options.output_dir), "--configfile", str(config), "--cores", options.cores]
     done = subprocess.run([*command, "--rerun-incomplete", "--quiet", "rules"])

@@ -81,12 +81,13 @@ def _train(
     import pandas as pd
 
     from retclip.ml.assemble import build_model
+    from retclip.ml.device import choose_device, choose_precision
     from retclip.ml.frozen import frozen_features
     from retclip.ml.loader import Split
     from retclip.ml.rescoring import keep_weights, restore_weights, score_again
     from retclip.ml.results import metrics_document
     from retclip.ml.text import load_tokenizer
-    from retclip.ml.trainer import Trainer, choose_device, choose_precision
+    from retclip.ml.trainer import Trainer
 
     hyperparameters, budget = trial["hyperparameters"], trial["budget"]
     device = choose_device(options.device)

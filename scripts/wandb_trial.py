@@ -8,6 +8,7 @@ results/{run}/sweep/{run id}. One process on one device: start one agent for eac
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
 from retclip.search.wandb_runs import Place, log_run
+
+RUN_ID = re.compile("[A-Za-z0-9_-]{1,128}")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,8 +33,10 @@ def main(arguments: list[str] | None = None) -> None:
     setup, base = options.setup, options.setup["recipe"]["values"]
     given = {name: getattr(options, name) for name in HYPERPARAMETERS if getattr(options, name) is not None}
     values = {**base, **{name: _read(name, text, base[name]) for name, text in given.items()}}
-    run_id = os.environ.get("WANDB_RUN_ID")
-    folder = Path(setup["folder"]) / (run_id or sha256_of(values)[:8])
+    run_id = os.environ.get("WANDB_RUN_ID") or sha256_of(values)[:8]
+    if not RUN_ID.fullmatch(run_id):
+        raise ValueError(f"WANDB_RUN_ID is {run_id[:60]!r}; letters, digits, dash and underscore make a run's folder.")
+    folder = Path(setup["folder"]) / run_id
     trial = _plan(setup, values, folder.name)
     write_json(folder / "trial.json", trial)
 

@@ -21,7 +21,7 @@ trap 'echo "the time limit is near: this controller runs again"; scontrol requeu
 # What an earlier life left behind: its lock, and jobs that a new snakemake knows nothing of. A cancelled training
 # saves its state first, and its successor goes on from there.
 snakemake --snakefile "$repository/Snakefile" --unlock "$@" 2>/dev/null || true
-bash "$repository/slurm/cancel_jobs.sh"
+bash "$repository/slurm/cancel_jobs.sh" .
 
 snakemake --profile "$repository/slurm" --snakefile "$repository/Snakefile" "$@" &
 # a signal ends wait, but not snakemake

@@ -32,10 +32,11 @@ import torch
 from torch.nn import functional
 
 from retclip.ml.augment import to_model_input
+from retclip.ml.device import choose_device, prepare_device
 from retclip.ml.loader import Split
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import BETAS, EPSILON, build_optimizer
-from retclip.ml.step import backward, encode_batch, prepare_device
+from retclip.ml.step import backward, encode_batch
 
 UPSTREAM_CONTEXT = 100
 VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw"}
@@ -51,7 +52,7 @@ def main() -> None:
     options = parser.parse_args()
     if not options.tiny and not torch.cuda.is_available():
         sys.exit("error: torch sees no GPU here; --tiny runs the same code on the CPU, to see that it runs.")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = choose_device("auto")
     vision, layers = shapes.VIT_B_16, 12
     if options.tiny:
         vision, layers = {**vision, "layers": 1, "width": 64, "patch_size": 32}, 1

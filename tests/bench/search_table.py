@@ -109,7 +109,7 @@ class Task:
             for indices in epoch_batches(TRAIN, values["batch_size"], seed, epoch):
                 set_learning_rate(optimizer, learning_rate_at(step, total, settings))
                 images = to_model_input(self.pictures[:, indices].flatten(0, 1), augment=False)
-                left, right = self.sentences[:, indices]
+                left, right = self.sentences[:, indices].unsqueeze(-1)
                 # the patient's text is the left eye's sentence
                 outputs = model(*images.chunk(2), left, text_ids_left=left, text_ids_right=right)
                 loss = tripartite_loss(outputs)["total"]
@@ -134,7 +134,7 @@ class Task:
             _, *eyes = model.encode_eyes(*images.chunk(2))
             hits = []
             for eye, unit in zip(eyes, ("left", "right"), strict=True):
-                texts = model.encode_text(torch.arange(len(self.tokens)), None, unit)
+                texts = model.encode_text(torch.arange(len(self.tokens))[:, None], None, unit)
                 classes = texts.view(len(WORDS), len(SENTENCES), -1).mean(1)
                 hits.append((eye @ torch.nn.functional.normalize(classes, dim=1).T).argmax(1))
         right = (torch.stack(hits) == self.targets[:, TRAIN:]).double()
@@ -159,16 +159,16 @@ def _text_features() -> Any:
 
 
 def frozen_texts(tokens: Any) -> Any:
-    """A text tower whose texts are known: input ids [B] are rows of `tokens`."""
+    """A text tower whose texts are known: input ids [B, 1] are rows of `tokens`, and none is padding."""
     from types import SimpleNamespace
 
     from torch import nn
 
     class Tower(nn.Module):
-        config = SimpleNamespace(hidden_size=tokens.shape[1])
+        config = SimpleNamespace(hidden_size=tokens.shape[1], pad_token_id=-1)
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
-            return SimpleNamespace(last_hidden_state=tokens[input_ids][:, None])
+            return SimpleNamespace(last_hidden_state=tokens[input_ids])
 
     return Tower()
 

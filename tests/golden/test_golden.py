@@ -48,6 +48,16 @@ def test_outputs(golden, outputs):
         assert relative(outputs[name], wanted) < 1e-5, name
 
 
+def test_without_a_mask_padding_is_not_attended_to(golden, model, outputs):
+    """None means text_ids != pad, as upstream computes it itself."""
+    inputs = golden["input"]
+    assert (inputs["text_ids"] == 0).any(), "the golden texts are padded"
+    found = model(inputs["image_left"], inputs["image_right"], inputs["text_ids"])
+    for name, wanted in golden["output"].items():
+        assert relative(found[name], wanted) < 1e-5, name
+    assert torch.equal(found["text_features"], outputs["text_features"])
+
+
 def test_losses(golden, outputs):
     losses = tripartite_loss(outputs)
     for ours, theirs in {"total": "total", "patient": "global", "left": "left", "right": "right"}.items():

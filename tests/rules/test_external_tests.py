@@ -23,6 +23,7 @@ def overlay(tmp_path):
 def test_every_winner_is_evaluated_on_it_and_nobody_else(tmp_path, overlay):
     jobs = planned_jobs(tmp_path, "--configfile", DEMO, overlay)
     assert jobs["build_external_lmdb"] == {"clinic"}
+    assert jobs["find_overlap"] == {"clinic"}
     assert jobs["evaluate_external"] == {f"{name}-s2001-clinic" for name in ("pubmedbert", "bert_base", "biobert")}
 
 

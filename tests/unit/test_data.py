@@ -162,7 +162,7 @@ def test_bad_rows_are_named_by_line_and_reason(tmp_path):
     said = {problem["row"]: problem["reason"] for problem in problems}
     assert said.keys() == {3, 4, 6, 7, 8}
     for line, reason in ((3, "duplicate"), (4, "does not exist"), (6, "patient_id is empty"), (7, "leads out of"),
-                         (8, "eye is 'up'")):  # fmt: skip
+                         (8, "the eye is no eye's name")):  # fmt: skip
         assert reason in said[line]
 
 
@@ -287,7 +287,7 @@ def test_a_bad_picture_is_set_aside_and_its_fellow_eye_kept(tmp_path):
 def test_too_many_bad_rows_stop_the_build(tmp_path):
     path = small_set(tmp_path)
     (tmp_path / "4_right.png").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"1 of 48 rows cannot be used.*line 6"):
+    with pytest.raises(ValueError, match=r"1 of 24 rows cannot be used.*line 6"):
         build_set(tmp_path, path, tmp_path / "out", max_bad_fraction=0.01)
 
 

@@ -17,6 +17,7 @@ from retclip.core.files import read_json
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = "someone/tiny-bert"
 WEIGHTS = "pytorch_model.bin"
+LISTED: list[dict] = []  # what the hub lists besides
 
 
 def model_files() -> dict[str, bytes]:
@@ -69,7 +70,7 @@ def hub():
                             digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
                             entry["lfs"] = {"sha256": digest, "size": entry["size"], "pointerSize": 130}
                     content = {"id": MODEL, "modelId": MODEL, "sha": COMMIT, "cardData": {"license": "mit"},
-                               "siblings": siblings, "tags": [], "private": False, "downloads": 0}  # fmt: skip
+                               "siblings": siblings + LISTED, "tags": [], "private": False, "downloads": 0}  # fmt: skip
                 self.send(200, json.dumps(content).encode(), "application/json", body)
             elif name == WEIGHTS and body and faults:
                 self.go_wrong(faults.pop(0), files[WEIGHTS])
@@ -161,6 +162,43 @@ def test_a_faulty_hub(hub, tmp_path, fault):
     second = fetch(address, tmp_path, "main", tmp_path / "encoder")
     assert second.returncode == 0, second.stderr
     assert (tmp_path / "encoder/model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("kind", ["above", "absolute"])
+def test_a_hub_that_lists_paths_elsewhere_is_refused(hub, tmp_path, monkeypatch, kind):
+    """What lies there is another file than the listing says, and such files are deleted to be fetched anew."""
+    address, _, _ = hub
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    name = "../../../../victim" if kind == "above" else str(victim)
+    lfs = {"sha256": "0" * 64, "size": 8, "pointerSize": 130}
+    monkeypatch.setattr(f"{__name__}.LISTED", [{"rfilename": name, "size": 8, "lfs": lfs}])
+    done = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    assert victim.read_text() == "precious"
+    assert done.returncode == 1
+    assert "lists a file outside of itself" in done.stderr.splitlines()[-1]
+    assert not (tmp_path / "encoder").exists()
+
+
+def test_a_dataset_that_names_files_of_the_user_is_refused(tmp_path):
+    """A table may name a picture by its path; one from the hub must not name what lies on this machine."""
+    import datasets
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    (tmp_path / "secret").write_text("secret")
+    (tmp_path / "set/data").mkdir(parents=True)
+    schema = datasets.Features({"image": datasets.Image()}).arrow_schema
+    for path in (tmp_path / "secret", "../secret"):
+        table = pa.table({"image": pa.array([{"bytes": None, "path": str(path)}], schema.field("image").type)}, schema)
+        pq.write_table(table, tmp_path / "set/data/train-00000-of-00001.parquet")
+        command = [sys.executable, str(REPOSITORY / "scripts/fetch_dataset.py"), "--source", str(tmp_path / "set")]
+        command += ["--output", str(tmp_path / "out")]
+        environment = {**ENVIRONMENT, "HF_HOME": str(tmp_path / "cache")}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path / "set")
+        assert done.returncode == 1, done.stderr
+        assert "outside of the data set" in done.stderr.splitlines()[-1]
+        assert not (tmp_path / "out").exists()
 
 
 def test_no_network_is_one_sentence(tmp_path):

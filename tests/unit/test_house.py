@@ -64,7 +64,7 @@ def test_imports_go_down_the_floors(floor):
 
 
 NO_TRAINING = ("plan_trial", "rank_trials", "select_trial", "propose_bracket", "promote_rung", "recommend_encoder",
-               "plan_run", "build_report", "audit_data", "build_lmdb")  # fmt: skip
+               "plan_run", "build_report", "audit_data", "build_lmdb", "find_overlap")  # fmt: skip
 
 
 @pytest.mark.parametrize("entry", NO_TRAINING)

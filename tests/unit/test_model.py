@@ -1,15 +1,18 @@
 """The model and its loss against slow, obvious oracles; freezing; export; formats in the wild."""
 
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 from retclip.core.files import write_json
 from retclip.core.scores import METRICS
+from retclip.data.images import load_fundus
 from retclip.ml import augment, loss, model, optim, vision
 from retclip.ml.assemble import build_model
 from retclip.ml.checkpoint import from_retclip, to_retclip
@@ -85,6 +88,38 @@ def test_padding_changes_nothing(fetched):
     with torch.no_grad():
         plain, longer = net(left, right, ids, torch.ones_like(ids)), net(left, right, padded, mask)
     assert torch.allclose(plain["text_features"], longer["text_features"], atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["patient", "left", "right"])
+def test_texts_without_a_mask_are_read_as_each_alone(fetched, unit):
+    """Against the slow way: one text after the other, cut to its own length, so that there is no padding at all."""
+    net = build(fetched)
+    left, right, ids = batch()
+    lengths = [8, 3, 5, 2]
+    for row, length in enumerate(lengths):
+        ids[row, length:] = 0
+    name = "text_features" if unit == "patient" else f"text_features_{unit}"
+    with torch.no_grad():
+        alone = [net.encode_text(ids[[row], :length], None, unit)[0] for row, length in enumerate(lengths)]
+        assert torch.allclose(net.encode_text(ids, None, unit), torch.stack(alone), atol=1e-6)
+        assert torch.allclose(net(left, right, ids)[name], torch.stack(alone), atol=1e-6)
+        own = net(left, right, ids, text_ids_left=ids.flip(0), text_ids_right=ids.flip(0))[name]
+    assert torch.allclose(own, torch.stack(alone if unit == "patient" else alone[::-1]), atol=1e-6)
+
+
+def test_padding_is_what_the_tokenizer_calls_so(bert_folder, tmp_path):
+    """Its number is not 0 in every vocabulary, whatever the config of the weights says."""
+    own = tmp_path / "own"
+    shutil.copytree(bert_folder, own)
+    words = [*WORDS[1:], WORDS[0]]  # [PAD] comes last
+    (own / "vocab.txt").write_text("\n".join(words) + "\n")
+    fetch_text_encoder("tiny", str(own), "main", tmp_path / "fetched")
+    net = build(tmp_path / "fetched")
+    ids, mask = load_tokenizer(tmp_path / "fetched")(["a", "a normal fundus with drusen"], 16)
+    assert (ids[0] == len(words) - 1).any()
+    with torch.no_grad():
+        found, wanted = net.encode_text(ids, None, "patient"), net.encode_text(ids, mask, "patient")
+    assert torch.equal(found, wanted)
 
 
 def test_an_eye_reads_its_own_text(fetched):
@@ -267,7 +302,8 @@ def test_an_incomplete_folder_is_said(tmp_path):
 
 SPLIT = {"patients": 10, "per_class": {"a": 1}}
 DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye", "classes": ["a"], "sha256": "0" * 64,
-        "splits": {"train": {"patients": 90, "per_class": {"a": 7}}, "val": SPLIT, "test": SPLIT}}  # fmt: skip
+        "splits": {"val": SPLIT, "test": SPLIT,
+                   "train": {"patients": 90, "eyes": {"left": 80, "right": 80}, "per_class": {"a": 7}}}}  # fmt: skip
 LEVEL = {"zero_shot_balanced_accuracy": 0.5}
 VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {"chance": LEVEL, "majority": LEVEL},
        "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
@@ -321,6 +357,39 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_
     for wanted, taken in (("auto", "bf16"), ("fp32", "fp32")):  # a CPU's own choice would be fp32
         assert Predictor(folder, torch.device("cpu"), wanted).precision == taken
     assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))
+
+
+@pytest.mark.parametrize("known", [0, 50])
+def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, known):
+    """Without a known eye in train, the left and the right head stay random: a name with _left must not open them."""
+    from retclip.data.cases import cases_of_paths
+
+    visual, embed_dim = vision.build_vision(SIZES, 32)
+    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
+    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
+             "encoder": {"source": "x", "revision": "y", "long_texts": "head"},
+             "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    train = {**DATA["splits"]["train"], "eyes": {"left": known, "right": known}}
+    export_model(net, tmp_path / "model", vision=SIZES, tokenizer_folder=fetched, image_size=32,
+                 class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, val=VAL,
+                 data={**DATA, "splits": {**DATA["splits"], "train": train}})  # fmt: skip
+    (tmp_path / "photographs").mkdir()
+    for eye, seed in (("left", 1), ("right", 2)):
+        noise = np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"photographs/1_{eye}.png")
+    cases = cases_of_paths([tmp_path / "photographs"])
+    predictor = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
+    found = predictor.predict(cases, 4, 1)
+    assert found["eye"].tolist() == (["left", "right", "patient"] if known else ["left", "right"])
+    assert found["head"].tolist() == (["left", "right", "patient"] if known else ["patient", "patient"])
+    left, right = (torch.from_numpy(load_fundus(cases[0].images[eye], 32))[None] for eye in ("left", "right"))
+    units = {"left": 1, "right": 2, "patient": 0}
+    for row in found.to_dict("records"):
+        own = {"left": (left, left), "right": (right, right), "patient": (left, right)}[row["eye"]]
+        with torch.no_grad():
+            feature = net.encode_eyes(*(augment.to_model_input(eye, augment=False) for eye in own))[units[row["head"]]]
+        wanted = (feature @ predictor.texts[row["head"]].T)[0]
+        assert [row["score_a"], row["score_b"]] == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
 def start(fetched, weights, seed, from_checkpoint):

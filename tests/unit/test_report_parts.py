@@ -60,8 +60,9 @@ def final(kind: str, right: float, seed: int = 1) -> Final:
                           "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
     evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {},
                   "multi_label": None}  # fmt: skip
-    trial = {"trial": {"text_encoder": "pubmedbert", "seed": seed}}
-    return Final(kind, trial, None, None, kind=kind, evaluation=evaluation, predictions=table)
+    trial = {"kind": kind, "text_encoder": "pubmedbert", "seed": seed}
+    metrics = {"trial": trial, "status": "completed"}
+    return Final(kind, metrics, None, None, evaluation=evaluation, predictions=table)
 
 
 def run_of(*finals: Final) -> RunFolder:
@@ -76,7 +77,7 @@ def run_of(*finals: Final) -> RunFolder:
                                    (0.8, ", above chance", True)],
 )  # fmt: skip
 def test_a_control_below_chance_is_no_leak(right, level, warned):
-    run = run_of(final("winner", 0.95), final("control", right))
+    run = run_of(final("tuned", 0.95), final("control", right))
     (said,) = answer._control(run)
     assert level in said
     assert "the winner is better, so the texts taught it" in said
@@ -95,10 +96,10 @@ def test_a_cpu_in_place_of_a_gpu_is_a_limitation(device, gpus, warned):
 
 
 def test_a_winner_below_chance_has_learned_nothing():
-    assert answer.verdict(run_of(final("winner", 0.1))).reason == (
+    assert answer.verdict(run_of(final("tuned", 0.1))).reason == (
         "the winner's interval on test lies below chance (0.500)"
     )
-    assert "reaches down to chance" in answer.verdict(run_of(final("winner", 0.5))).reason
+    assert "reaches down to chance" in answer.verdict(run_of(final("tuned", 0.5))).reason
 
 
 def slow_draws(first: list[Final], second: list[Final], paired: bool) -> np.ndarray:
@@ -125,7 +126,7 @@ def slow_draws(first: list[Final], second: list[Final], paired: bool) -> np.ndar
 @pytest.mark.parametrize("seeds", [(1, 2, 3), (4, 5, 6), (1, 2)])
 def test_intervals_of_several_seeds_hold_their_spread(seeds):
     """Trainings of equal seeds are drawn together, others on their own."""
-    winners = [final("winner", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
+    winners = [final("tuned", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
     defaults = [final("baseline", right, seed) for right, seed in zip((0.3, 0.5, 0.6), seeds, strict=False)]
     gap = comparisons.difference(winners, defaults, METRIC)
     slow = slow_draws(winners, defaults, paired=seeds == (1, 2, 3))
@@ -138,7 +139,7 @@ def test_intervals_of_several_seeds_hold_their_spread(seeds):
 
 
 def test_one_seed_is_drawn_over_patients_alone():
-    winner, default = final("winner", 0.9), final("baseline", 0.4)
+    winner, default = final("tuned", 0.9), final("baseline", 0.4)
     draws = scores.draws_of(METRIC, winner.predictions) - scores.draws_of(METRIC, default.predictions)
     gap = comparisons.difference([winner], [default], METRIC)
     assert [gap.low, gap.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]))
@@ -146,7 +147,7 @@ def test_one_seed_is_drawn_over_patients_alone():
 
 @pytest.mark.parametrize("seeds", [1, 2])
 def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
-    run = run_of(*(final(kind, right, seed) for kind, right in (("winner", 0.95), ("baseline", 0.4))
+    run = run_of(*(final(kind, right, seed) for kind, right in (("tuned", 0.95), ("baseline", 0.4))
                    for seed in range(seeds)))  # fmt: skip
     run.decisions["best"] = {"id": "c0"}
     gap = comparisons.difference(run.winners("pubmedbert"), run.baselines(), METRIC)
@@ -157,17 +158,17 @@ def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
 
 
 def test_what_shows_one_training_of_several_names_its_seed():
-    several = run_of(*(final(kind, 0.9, seed) for seed in (7, 8) for kind in ("winner", "baseline")))
+    several = run_of(*(final(kind, 0.9, seed) for seed in (7, 8) for kind in ("tuned", "baseline")))
     named = {name for name, entry in figures.FIGURES.items() if "{seed}" in entry.caption}
     assert named == {"per_class", "calibration", "confusion_winner", "confusion_baseline", "embedding"}
     assert several.shown_seed == " (seed 7, the first of 2)"
-    assert run_of(final("winner", 0.9)).shown_seed == ""
+    assert run_of(final("tuned", 0.9)).shown_seed == ""
 
 
 def test_few_cases_are_patients_not_eyes():
     """Nine patients with two eyes each are few; the page and methods.md name their class."""
     rows = [{"class": "Healthy", "count": 40, "patients": 25}, {"class": "Drusen", "count": 18, "patients": 9}]
-    run = run_of(final("winner", 0.9))
+    run = run_of(final("tuned", 0.9))
     run.finals[0].evaluation["per_class"] = rows
     assert cautions.small_classes(run) == ["Drusen (9)"]
     said = " ".join(cautions._few_cases(run))
@@ -178,11 +179,11 @@ def test_few_cases_are_patients_not_eyes():
 
 
 def test_what_was_opened_on_test_is_named():
-    run = run_of(final("winner", 0.9, 1), final("winner", 0.9, 2), final("baseline", 0.4), final("control", 0.5))
+    run = run_of(final("tuned", 0.9, 1), final("tuned", 0.9, 2), final("baseline", 0.4), final("control", 0.5))
     run.initial = {}
-    assert run.opened == {"winner": 2, "baseline": 1, "control": 1, "initial": 1}
+    assert run.opened == {"tuned": 2, "baseline": 1, "control": 1, "initial": 1}
     said = wording.openings(run.opened)
-    assert said.startswith("The test split was opened for 5 models: 2 of the winner's recipe")
+    assert said.startswith("The test split was opened for 5 models: 2 of the tuned configuration")
     assert "1 of the untouched initial weights" in said
     assert "cannot be seen" in said
 
@@ -216,16 +217,55 @@ def test_split_fractions_are_said_where_the_tool_may_have_split():
 
 
 def test_classes_that_no_training_has_seen_are_named():
-    evaluation = {"per_class": [{"class": "Drusen"}, {"class": "Glaucoma"}], "retrieval_omitted": None}
+    evaluation = {"per_class": [{"class": "Drusen"}, {"class": "Glaucoma"}], "retrieval_omitted": None, "overlap": None}
     run = SimpleNamespace(
         fingerprint={"classes": ["Glaucoma", "Healthy"]},
+        test_metric="zero_shot_balanced_accuracy",
         external=[SimpleNamespace(place=place, evaluation=evaluation) for place in ("clinic", "clinic")],
     )
     said = cautions.elsewhere(run)
     assert sum("1 class of 2 no training has seen, named by prompts alone: Drusen." in line for line in said) == 1
     assert sum("scores among 2 classes do not compare" in line for line in said) == 1
     evaluation["per_class"] = [{"class": "Healthy"}, {"class": "Glaucoma"}]
-    assert not [line for line in cautions.elsewhere(run) if "clinic" in line]
+    assert [line for line in cautions.elsewhere(run) if "clinic" in line] == [cautions.elsewhere(run)[1]]
+
+
+NO_OVERLAP = {"patients": 40, "samples": 40, "images": 80, "same_id": 0, "ids_confirmed": False, "image_copies": 0,
+              "near_duplicates": 0, "image_patients": 0, "identical_texts": 0,
+              "left_out": {"samples": 0, "patients": 0}, "without": None}  # fmt: skip
+SCORE = {"value": 0.61, "low": 0.5, "high": 0.7, "standard_error": 0.05}
+
+
+@pytest.mark.parametrize(
+    ("found", "said", "not_said"),
+    [
+        (None, "Not looked for", "othing was trained"),
+        (NO_OVERLAP, "clinic: nothing was trained or chosen on these data, as far as its 80 images tell",
+         "share an id"),
+        ({**NO_OVERLAP, "same_id": 24}, "24 of 40 patients have an id of train or val too; no image of theirs matches, "
+         "so that the ids may coincide", "Not external"),
+        ({**NO_OVERLAP, "identical_texts": 7}, "7 of 40 samples have a report that is in train or val word for word",
+         "Not external"),
+        ({**NO_OVERLAP, "same_id": 24, "ids_confirmed": True, "image_copies": 46, "near_duplicates": 2,
+          "image_patients": 24, "left_out": {"samples": 24, "patients": 24},
+          "without": {"counts": {"patients": 16, "scored": 30}, "zero_shot": {"zero_shot_balanced_accuracy": SCORE}}},
+         "Not external for 24 of 40 patients: train or val has images of theirs (46 exact copies, 2 more that seem to "
+         "show the same eye); 24 share an id. Without these 24 patients, pubmedbert-s1 reaches a balanced accuracy "
+         "of 0.610", "othing was trained"),
+        ({**NO_OVERLAP, "image_copies": 80, "image_patients": 40, "left_out": {"samples": 40, "patients": 40}},
+         "Too few patients are left to score without these 40", "othing was trained"),
+    ],
+)  # fmt: skip
+def test_what_the_page_says_of_data_from_elsewhere_follows_from_what_was_found(found, said, not_said):
+    evaluation = {"per_class": [], "retrieval_omitted": None, "overlap": found}
+    run = SimpleNamespace(
+        fingerprint={"classes": []},
+        test_metric="zero_shot_balanced_accuracy",
+        external=[SimpleNamespace(place="clinic", winner=SimpleNamespace(id="pubmedbert-s1"), evaluation=evaluation)],
+    )
+    text = " ".join(cautions.elsewhere(run))
+    assert said in text
+    assert not_said not in text
 
 
 def test_no_path_of_a_private_run_is_told():
@@ -293,7 +333,7 @@ def test_the_checklist_has_every_item_and_real_sections():
 
 @pytest.mark.parametrize("private", [True, False])
 def test_the_checklist_claims_no_looks_that_were_not_made(private):
-    run = run_of(final("winner", 0.9))
+    run = run_of(final("tuned", 0.9))
     run.config["privacy"]["private"], run.config["final"]["seeds"] = private, 1
     run.finals[0].evaluation["subgroups"] = []
     answers = {entry.where: entry for entry in checklist.checklist(run)}
@@ -323,12 +363,13 @@ def several_labels(kind: str, share: float) -> Final:
     ranks = {name: np.ones(60, int) for name in ("image_to_text", "text_to_image")}
     retrieval = evaluation.Retrieval(ranks, table["patient_id"].to_numpy(), table["sample_id"].tolist())
     document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, texts_from_labels=False)
-    return Final(kind, {"trial": {"text_encoder": "pubmedbert", "seed": 1}}, None, None, kind, document, table)
+    trial = {"kind": kind, "text_encoder": "pubmedbert", "seed": 1}
+    return Final(kind, {"trial": trial, "status": "completed"}, None, None, document, table)
 
 
 @pytest.mark.parametrize(("share", "learned"), [(0.9, True), (0.0, False)])
 def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share, learned):
-    winner, default = several_labels("winner", share), several_labels("baseline", 0.1)
+    winner, default = several_labels("tuned", share), several_labels("baseline", 0.1)
     run = run_of(winner, default)
     run.decisions = {"best": {"id": "s01"}}
     for other in ("_recipe", "_encoder", "_cost"):
@@ -346,3 +387,63 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     gap = comparisons.difference([winner], [default], run.test_metric)
     assert gap.value == pytest.approx(found["value"] - default.evaluation["multi_label"]["macro_auroc"]["value"])
     assert gap.is_real or not learned
+
+
+def failing(final: Final, status: str = "diverged") -> Final:
+    """The same training, had it failed; its weights still give scores on test."""
+    final.metrics["status"] = status
+    final.id = f"{final.encoder}-s{final.trial['seed']}"
+    return final
+
+
+def test_a_failed_seed_has_no_score_on_test_and_is_named():
+    """What an out-of-memory training's half-trained weights score is nobody's result."""
+    run = run_of(*(final("tuned", 0.9, seed) for seed in (1, 2)), failing(final("tuned", 0.9, 3), "out_of_memory"),
+                 *(final("baseline", 0.6, seed) for seed in (1, 2, 3)))  # fmt: skip
+    winners = run.winners("pubmedbert")
+    assert comparisons.score(winners, METRIC).value is None
+    assert comparisons.difference(winners, run.baselines(), METRIC).value is None
+    why = "1 of 3 seeds failed: pubmedbert-s3 out of memory"
+    assert answer.verdict(run) == (False, f"the winner has no score on test ({why})")
+    (said,) = cautions.warnings(run)
+    assert said.startswith(f"Final models of the tuned configuration with pubmedbert: {why}.")
+
+
+def test_a_control_that_failed_shows_nothing():
+    run = run_of(final("tuned", 0.95), failing(final("control", 0.5)))
+    assert answer.verdict(run).learned
+    (said,) = answer._control(run)
+    assert said == (
+        "The control on texts shuffled between patients has no score and shows nothing: 1 of 1 seed failed: "
+        "pubmedbert-s1 diverged."
+    )
+
+
+def test_the_recommended_encoder_names_its_failed_seeds():
+    run = run_of(
+        final("tuned", 0.9, 1), failing(final("tuned", 0.9, 2)), final("tuned", 0.6, 1), final("tuned", 0.6, 2)
+    )
+    for one in run.finals[2:]:
+        one.trial["text_encoder"] = "biobert"
+    counted = {"planned": 2, "failed": {"pubmedbert-s2": "diverged"}}
+    run.recommendation = {"encoder": "pubmedbert", "seeds": {"pubmedbert": counted}}
+    said = answer._encoder(run)
+    assert "is pubmedbert (1 of 2 seeds failed: pubmedbert-s2 diverged; counted as chance)" in said
+    assert "biobert cannot be compared with it there" in said
+
+
+def test_shares_of_wins_hold_the_spread_of_seeds(tmp_path):
+    """Two finalists that each win with one of their two seeds share the wins, however sure the patients are."""
+    members = []
+    for name, rights in (("c0", (0.95, 0.55)), ("c1", (0.6, 0.89))):
+        for seed, right in enumerate(rights):
+            folder = tmp_path / f"{name}s{seed}"
+            folder.mkdir()
+            final("tuned", right).predictions.to_parquet(folder / "val_predictions.parquet")
+            trial = {"candidate": name, "seed": seed}
+            members.append(SimpleNamespace(id=folder.name, trial=trial, folder=folder))
+    run = SimpleNamespace(metric=METRIC, searched={"confirm": members}, decisions={})
+    run.boards = {"confirm": pd.DataFrame({"id": ["c0", "c1"], "metric": [0.75, 0.745], "may_be_chosen": True})}
+    shares = stability.winning_shares(run, "confirm")
+    assert 0.2 < shares["c0"] < 0.8
+    assert sum(shares.values()) == pytest.approx(1)

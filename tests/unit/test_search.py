@@ -14,6 +14,7 @@ from retclip.core.scores import METRICS, ZERO_SHOT
 from retclip.search import budget, layout, proposals, selection, space
 from retclip.search.importance import importances
 from retclip.search.promotion import promoted
+from retclip.search.recommendation import recommend_encoder
 from retclip.search.wandb_sweep import sweep
 
 DEFAULTS = {
@@ -268,7 +269,7 @@ def test_the_encoder_is_recommended_by_the_mean_over_seeds():
         metrics["trial"]["text_encoder"] = encoder
         metrics["val"] = {METRIC: score}
         finals.append(metrics)
-    decision = selection.recommend_encoder(finals, METRIC)
+    decision = recommend_encoder(finals, METRIC)
     assert decision["encoder"] == "b"
     assert decision["val_scores"]["a"] == pytest.approx(0.8)
 
@@ -423,7 +424,7 @@ def board(trials, effect, seed=0):
     drawn = proposals.propose(LISTS, BASE, trials, seed, "random")
     noise = np.random.default_rng(seed).normal(size=trials)
     scores = [effect * np.log(values["learning_rate"]) + error for values, error in zip(drawn, noise, strict=True)]
-    return pd.DataFrame(drawn).assign(metric=scores, note="")
+    return pd.DataFrame(drawn).assign(metric=scores, status="completed", may_be_chosen=True)
 
 
 def test_importances_find_what_mattered_and_their_intervals_say_how_surely():
@@ -439,10 +440,11 @@ def test_importances_find_what_mattered_and_their_intervals_say_how_surely():
 
 def test_importances_of_too_few_trials_are_not_given():
     few = board(12, effect=5)
-    few["note"] = [f"{selection.UNFINISHED} 2 epochs"] * 3 + [""] * 9
+    few["may_be_chosen"] = [False] * 3 + [True] * 9
     assert importances(few, list(LISTS), draws=2) == []
-    few["note"] = [f"{selection.UNFINISHED} 2 epochs"] * 2 + [""] * 10
+    few["may_be_chosen"] = [False] * 2 + [True] * 9 + [False]
     few["metric"] = [*few["metric"][:-1], None]  # it diverged, and counts as the worst
+    few["status"] = ["completed"] * 11 + ["diverged"]
     assert len(importances(few, [*LISTS, "weight_decay"], draws=2)) == 3
 
 

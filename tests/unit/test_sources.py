@@ -285,7 +285,7 @@ def test_a_second_language_and_a_section(tmp_path):
     rows = [{"patient_id": f"P{i}", "image_left": f"{i}.png", "label": "ab"[i % 2],
              "text": f"History: long. Impression: finding {i}. Plan: none", "text_de": f"Befund {i}"}
             for i in range(12)]  # fmt: skip
-    source = Source("manifest", manifest(tmp_path, rows), tmp_path)
+    source = Source("manifest", manifest(tmp_path, rows), tmp_path, text_columns=("text_de",))
     _, frame = built(source, tmp_path / "out", report_section="Impression")
     assert frame["text_de"].str.startswith("Befund").all()
     assert frame.set_index("patient_id").loc["P3", "text"].startswith("finding 3.")

@@ -237,10 +237,11 @@ HYPERPARAMETERS = {"learning_rate": 1e-3, "batch_size": 32, "warmup_steps": 0, "
                    "same_class_negatives": "keep", "patience": None, "context_length": LONGEST}  # fmt: skip
 
 
-def trainer_of(net, split, folder):
-    budget = {"stop_epoch": 1, "steps_per_epoch": 1, "total_steps": 1}
-    trial = {"id": "t", "seed": 1, "hyperparameters": HYPERPARAMETERS, "budget": budget, "class_prompts": {"x": ["1"]},
-             "selection_metric": "image_to_text_recall_at_10"}  # fmt: skip
+def trainer_of(net, split, folder, metric="image_to_text_recall_at_10", epochs=1, patience=None):
+    budget = {"stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
+    prompts = {name: ["1"] for name in split.classes}
+    trial = {"id": "t", "seed": 1, "hyperparameters": {**HYPERPARAMETERS, "epochs": epochs, "patience": patience},
+             "budget": budget, "class_prompts": prompts, "selection_metric": metric}  # fmt: skip
     return Trainer(trial, net, split, split, tokenize, CPU, "fp32", StateFolder(folder, "k"), 999)
 
 
@@ -265,6 +266,16 @@ def test_scores_do_not_depend_on_micro_batches(split, net, tmp_path):
         net.visual = Small(tower, most)
         losses.append(trainer_of(net, split, tmp_path / str(most)).run().progress.history[0]["val_loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_a_score_of_nought_after_nought_is_no_improvement(split, net, data_dir, tmp_path):
+    """Two classes with the same prompts tie, the first is named, and no eye is of it: 0.0 in every epoch."""
+    fingerprint = {**split.fingerprint, "classes": ["w", "x"]}
+    always_wrong = Split(data_dir, "train", fingerprint, tokenize, LONGEST)
+    metric = "zero_shot_balanced_accuracy"
+    progress = trainer_of(net, always_wrong, tmp_path, metric, epochs=4, patience=1).run().progress
+    assert [row[metric] for row in progress.history] == [0.0, 0.0]
+    assert (progress.best_epoch, progress.best_score, progress.status) == (1, 0.0, "early_stopped")
 
 
 GIB = 2**30

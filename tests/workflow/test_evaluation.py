@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -70,7 +71,7 @@ def test_private_looks_have_no_pictures(final, tmp_path):
 
 
 def test_an_external_test_added_later_trains_nothing(small_run, small_config, tmp_path):
-    """The demo's own pictures as those of a clinic: everybody is a test patient there."""
+    """The demo's own pictures as those of a clinic: everybody is a test patient there, and the page tells on it."""
     run = tmp_path / "run"
     shutil.copytree(small_run, run, symlinks=True)
     demo = small_run / "results/small/demo"
@@ -80,13 +81,23 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
         f"manifest: {demo / 'manifest.csv'}, image_root: {demo / 'images'}}}}}}}\n"
     )
     jobs = planned_jobs(run, *small_config, overlay)
-    assert set(jobs) - {"record_run"} == {"build_external_lmdb", "evaluate_external", "build_report"}
+    assert set(jobs) - {"record_run"} == {
+        "build_external_lmdb", "find_overlap", "evaluate_external", "build_report"
+    }  # fmt: skip
     snakemake(run, *small_config, overlay)
     finals = run / "results/small/final"
     found = json.loads((finals / "pubmedbert-s2001/external/clinic.json").read_text())
     schemas.check(found, "evaluation", "clinic.json")
     assert found["counts"]["patients"] == 130
     assert found["linear_probe"] == {}
+    audit = json.loads((finals.parent / "data/audit.json").read_text())
+    seen = {key: sum(audit["splits"][split][key] for split in ("train", "val")) for key in ("patients", "images")}
+    overlap = found["overlap"]
+    assert overlap["same_id"] == overlap["image_patients"] == seen["patients"]
+    assert overlap["image_copies"] == seen["images"]
+    assert overlap["without"]["counts"]["patients"] == 130 - seen["patients"]
+    own_score = json.loads((finals / "pubmedbert-s2001/evaluation.json").read_text())["zero_shot"][METRIC]
+    assert overlap["without"]["zero_shot"][METRIC]["value"] == pytest.approx(own_score["value"], abs=1e-6)
     # the test patients of the run are among them, and their scores are the same
     elsewhere = pd.read_parquet(finals / "pubmedbert-s2001/external/clinic.parquet").set_index(["sample_id", "eye"])
     own = pd.read_parquet(finals / "pubmedbert-s2001/predictions.parquet").set_index(["sample_id", "eye"])
@@ -103,7 +114,8 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
         for name in ("index.html", "summary.md"):
             page = (report / name).read_text()
             assert said in page
-            assert "Nothing was trained or chosen on these data" in page
+            assert "othing was trained or chosen on these data" not in page
+            assert f"Not external for {seen['patients']} of 130 patients: train or val has images of theirs" in page
     assert [
         (one["place"], one["winner"], one["zero_shot"][METRIC]["value"])
         for one in json.loads((report / "results.json").read_text())["external"]
@@ -137,6 +149,45 @@ def test_from_a_raw_file_to_the_score_of_the_evaluation(final, tmp_path):
     assert (
         both["class"] == [classes[k] for k in both[[f"score_{k}" for k in range(len(classes))]].to_numpy().argmax(1)]
     ).all()
+
+
+def test_a_folder_of_images_gets_the_scores_of_the_evaluation(final, tmp_path):
+    """As config/README shows it: no table, only the names of the files, each eye through its own head."""
+    demo = final.parent / "demo"
+    own = pd.read_parquet(final / "pubmedbert-s2001/predictions.parquet")
+    table = pd.read_csv(demo / "manifest.csv").set_index("sample_id")
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    names = {}
+    for sample in own["sample_id"].unique():
+        for eye in ("left", "right"):
+            image = table.loc[sample, f"image_{eye}"]
+            if isinstance(image, str):
+                shutil.copy(demo / "images" / image, folder / Path(image).name)
+                names[Path(image).name] = sample, eye
+    entry("predict", "--model-dir", final / "pubmedbert-s2001/model", "--batch-size", 7, "--output",
+          tmp_path / "found.csv", folder)  # fmt: skip
+    found = pd.read_csv(tmp_path / "found.csv", keep_default_na=False)
+    assert set(found["problem"]) == {""}
+    eyes = found[found["eye"] != "patient"]
+    assert sorted(eyes["name"]) == sorted(names)
+    assert (eyes["head"] == eyes["eye"]).all()
+    eyes = eyes.assign(sample_id=[names[name][0] for name in eyes["name"]])
+    assert eyes["eye"].tolist() == [names[name][1] for name in eyes["name"]]
+    both = own.merge(eyes, on=["sample_id", "eye"])
+    assert len(both) == len(own) > 20
+    classes = json.loads((final.parent / "data/fingerprint.json").read_text())["classes"]
+    for k, label in enumerate(classes):
+        assert np.allclose(both[f"score_{k}"], both[f"score_{label}"], atol=1e-5)
+    # a patient's row sees both of its eyes, as a table's does
+    entry("predict", "--model-dir", final / "pubmedbert-s2001/model", "--table", demo / "manifest.csv", "--image-root",
+          demo / "images", "--output", tmp_path / "table.csv")  # fmt: skip
+    by_table = pd.read_csv(tmp_path / "table.csv").query("eye == 'patient'").set_index("name")
+    patients = found[found["eye"] == "patient"]
+    assert len(patients) == own["sample_id"].nunique()
+    samples = [names[name.split(" + ")[0]][0] for name in patients["name"]]
+    columns = [f"score_{label}" for label in classes]
+    assert np.allclose(by_table.loc[samples, columns], patients[columns].astype(float), atol=1e-5)
 
 
 def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, tmp_path):
@@ -174,7 +225,7 @@ def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, 
 
 
 def test_single_pictures_and_a_class_list(final, tmp_path):
-    """A picture of whichever eye gives its patient's score, with the one eye taken twice."""
+    """An image of an eye that nothing tells gets its patient's score, seen as both eyes, and its row says so."""
     (tmp_path / "classes.txt").write_text("Glaucoma\nDrusen\n")
     folder = tmp_path / "pictures"
     folder.mkdir()
@@ -184,10 +235,12 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
     done = entry("predict", "--model-dir", final / "pubmedbert-s2001/model", "--classes", tmp_path / "classes.txt",
                  "--output", tmp_path / "found.csv", folder)  # fmt: skip
     assert "no prompts for the class 'Drusen': using a template" in done.stderr
-    assert "1 of 2 cases scored" in done.stderr
+    assert "1 of 2 images scored" in done.stderr
+    assert "warning: 2 of 2 images: the eye is not known" in done.stderr
     found = pd.read_csv(tmp_path / "found.csv", keep_default_na=False)
     assert found["name"].tolist() == ["one.jpg", "two.png"]
-    assert found["eye"].tolist() == ["patient", ""]
+    assert found["eye"].tolist() == ["unknown", "unknown"]
+    assert found["head"].tolist() == ["patient", ""]
     assert list(found.columns[-2:]) == ["score_Glaucoma", "score_Drusen"]
     assert found["class"][0] in ("Glaucoma", "Drusen")
     assert "cannot be read" in found["problem"][1]

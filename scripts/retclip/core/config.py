@@ -1,13 +1,15 @@
 """The configuration of a run: cleaned, checked, and said wrong in one sentence."""
 
-import csv
+import re
 from pathlib import Path
 from typing import Any
 
 from retclip.core import schemas
-from retclip.core.files import csv_separator, is_file
+from retclip.core.csv_tables import read_header, shown
+from retclip.core.files import is_file
 
 Config = dict[str, Any]
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 # The order in which hyperparameters are named everywhere: trial.json, leaderboards, ids.
 HYPERPARAMETERS = (
@@ -28,6 +30,8 @@ HYPERPARAMETERS = (
     "patience",
     "precision",
 )
+# Text encoders of these names would share the ids of final models that every run, or one with an ablation, has.
+RESERVED = {"baseline", "control", "initial", *(f"ablation_{name}" for name in HYPERPARAMETERS)}
 
 
 def drop_nulls(value: Any) -> Any:
@@ -41,7 +45,7 @@ def check_config(config: Config, origin: str = "config") -> Config:
     """The config without nulls. Raises ValueError with one sentence naming the first wrong key or path."""
     clean = drop_nulls(config)
     try:
-        schemas.check(clean, "config", origin)
+        check_form(clean, origin)
         _check_model(clean, origin)
         _check_search(clean, origin)
         _check_data(clean, origin)
@@ -50,6 +54,15 @@ def check_config(config: Config, origin: str = "config") -> Config:
     except ValueError as error:  # a value may hold line breaks, a sentence may not
         raise ValueError(" ".join(str(error).split())) from None
     return clean
+
+
+def check_form(config: Config, origin: str) -> None:
+    """Raises ValueError with one sentence where a key or a value is not what the schema says; looks at no file.
+
+    No text may hold a line break or another control character: many become names of files and folders.
+    """
+    _refuse_control_characters(config, origin, "")
+    schemas.check(config, "config", origin)
 
 
 def configured_defaults(config: Config) -> dict[str, Any]:
@@ -68,6 +81,20 @@ def configured_defaults(config: Config) -> dict[str, Any]:
     return {name: values[name] for name in HYPERPARAMETERS}
 
 
+def _refuse_control_characters(value: Any, origin: str, key: str) -> None:
+    if isinstance(value, str) and not value.isprintable() and CONTROL.search(value):
+        raise ValueError(
+            f"{origin}: {key} is {value[:40]!r}; take the line break or other control character out of it."
+        )
+    if isinstance(value, dict):
+        for name, item in value.items():
+            _refuse_control_characters(str(name), origin, f"{key} (a name in it)" if key else "a name")
+            _refuse_control_characters(item, origin, f"{key}.{name}" if key else str(name))
+    elif isinstance(value, list):
+        for item in value:
+            _refuse_control_characters(item, origin, key)
+
+
 def _check_model(config: Config, origin: str) -> None:
     model = config["model"]
     if model["search_encoder"] not in model["text_encoders"]:
@@ -75,6 +102,12 @@ def _check_model(config: Config, origin: str) -> None:
             f"{origin}: model.search_encoder is {model['search_encoder']!r}; it must be one of "
             f"model.text_encoders: {', '.join(model['text_encoders'])}."
         )
+    for name in model["text_encoders"]:
+        if name in RESERVED:
+            raise ValueError(
+                f"{origin}: model.text_encoders.{name}: final/{name}-s... is a folder of the run's own; give the text "
+                "encoder another name."
+            )
     vision = model["vision"]
     sizes = {"layers", "width", "head_width", "patch_size", "embed_dim"}
     if "architecture" not in vision and not sizes <= set(vision):
@@ -203,8 +236,6 @@ def _check_source(data: dict[str, Any], key: str) -> None:
 def _check_pattern(patient_id: str | dict[str, str], key: str) -> None:
     if isinstance(patient_id, str):
         return
-    import re
-
     try:
         groups = re.compile(patient_id["pattern"]).groups
     except re.error as error:
@@ -222,16 +253,18 @@ def _check_table(data: dict[str, Any], path: Path, origin: str) -> None:
         return
     if not is_file(path):
         raise ValueError(f"{origin} is {path}: no such file.")
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        first = stream.readline()
-    columns = [name.strip() for name in next(csv.reader([first], delimiter=csv_separator(first)), [])]
+    try:
+        columns = read_header(path)
+    except ValueError as error:
+        raise ValueError(f"{origin}: {error}") from None
     groups = NEEDED_COLUMNS[source]
     if source != "odir" and isinstance(patient_id, str) and patient_id not in ("none", *columns):
         raise ValueError(
-            f"{origin} ({path}) lacks the column {patient_id}; it has {', '.join(columns)}. Name the patient's "
+            f"{origin} ({path}) lacks the column {patient_id}; it has {shown(columns)}. Name the patient's "
             "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
         )
     for wanted in groups:
         if not set(wanted) & set(columns):
             need = wanted[0] if len(wanted) == 1 else f"one of {', '.join(wanted)}"
-            raise ValueError(f"{origin} ({path}) lacks the column {need}; it has {', '.join(columns)}.")
+            hint = " Columns of 0 and 1 are no labels: join their names by | in one." if "label" in wanted else ""
+            raise ValueError(f"{origin} ({path}) lacks the column {need}; it has {shown(columns)}.{hint}")

@@ -1,17 +1,21 @@
 """Files that are whole or absent: everything is written beside its place and renamed into it."""
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.logs import DISK_ERRORS, cannot_be_written, say
+from retclip.core.locks import has_ended, this_process
+from retclip.core.logs import DISK_ERRORS, cannot_be_written
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,19 +23,25 @@ if TYPE_CHECKING:
 
 # A write that failed with less than this free has found the disk full, whatever its library calls that.
 FULL_BYTES = 1 << 20
+# What is being written, by which process; version 0.1 did not say.
+LEFTOVER = re.compile(
+    r"\..+?\.(?:(?P<process>[0-9a-f]{8}-[0-9]+-[0-9]*)-[0-9a-f]{16}\.)?partial(?:\.[^.]+)?", re.DOTALL
+)
+LEFTOVER_SECONDS = 86400.0  # untouched for so long, a file of a process that cannot be seen from here is a leftover
+LONGEST_NAME = 120  # bytes: with what is added, a file system takes 255
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside `path`; renames it onto `path` on success, removes it on any error.
 
-    What a killed process left half-written is written over by the next one that makes the same file. Raises
-    ValueError where the disk is full or read-only.
+    Where `path` is a link, the link is replaced, and what it leads to stays. What a killed process left half-written is
+    removed by the next one that writes into the same folder. Raises ValueError where the disk is full or read-only.
     """
     target = Path(path)
     with _said_of_disks(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary, lock = _temporary(target)
+        temporary = _beside(target, target.suffix)
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))  # which follows no link
     try:
         # inside, while what filled the disk is still there
         with _said_of_disks(target):
@@ -40,44 +50,53 @@ def atomic(path: str | Path) -> Iterator[Path]:
             temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
-        os.close(lock)
 
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Yields an empty folder beside `path`; on success it takes the place of `path` and all that was there.
+    """Yields an empty folder beside `path`; on success it takes the place of `path`, if there is one, which must hold
+    nothing that the new folder does not hold.
 
-    Raises ValueError where the disk is full or read-only.
+    Raises ValueError where it holds more, which then is the user's, and where the disk is full or read-only.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.partial")
     with _said_of_disks(target):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
+        _refuse_other_kinds(target)
+        temporary = _beside(target)
+        temporary.mkdir()
     try:
         with _said_of_disks(target):
             yield temporary
             if target.exists():
-                shutil.rmtree(target)
-            temporary.replace(target)
+                _refuse_to_lose(target, temporary)
+                old = _beside(target)
+                target.replace(old)  # at once: a folder of which some is removed already would look whole
+                temporary.replace(target)
+                shutil.rmtree(old)
+            else:
+                temporary.replace(target)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-@contextmanager
-def held(path: str | Path, waiting: str) -> Iterator[None]:
-    """Holds a lock file alone, on all machines of its file system; says `waiting` where another has it."""
-    path = Path(path)
-    with _said_of_disks(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        stream = path.open("a")
-    with stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say(waiting)
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
+def remove_leftovers(folder: Path, of_all: bool = False) -> None:
+    """Removes what processes that are gone left half-written in a folder, and follows no link.
+
+    of_all: also what others seem to be writing, for the one process that may write there.
+    """
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            owner = LEFTOVER.fullmatch(entry.name)
+            if not owner or not (of_all or owner["process"]):
+                continue
+            with suppress(FileNotFoundError):  # another process removes the same
+                status = entry.stat(follow_symlinks=False)
+                gone = of_all or has_ended(owner["process"])
+                if gone is None:
+                    gone = time.time() - status.st_mtime > LEFTOVER_SECONDS
+                if not gone or entry.is_symlink() or status.st_uid != os.geteuid():
+                    continue
+                shutil.rmtree(entry.path) if stat.S_ISDIR(status.st_mode) else os.unlink(entry.path)
 
 
 def read_json(path: str | Path) -> Any:
@@ -104,11 +123,6 @@ def is_file(path: str | Path) -> bool:
         return Path(path).is_file()
     except (OSError, ValueError):
         return False
-
-
-def csv_separator(header: str) -> str:
-    """Spreadsheets of half of Europe write semicolons: whichever the first line has more of."""
-    return ";" if header.count(";") > header.count(",") else ","
 
 
 def write_csv(path: str | Path, frame: "pd.DataFrame") -> None:
@@ -154,26 +168,45 @@ def folder_digest(root: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _temporary(target: Path) -> tuple[Path, int]:
-    """Where to write first, and the descriptor that claims it: the same path each time, so that killed processes
-    leave one at most; and one of its own for a process that finds another at work on the same file."""
-    path = target.with_name(f".{target.name}.partial{target.suffix}")
-    lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    if _claims(lock, path):
-        os.ftruncate(lock, 0)
-        return path, lock
-    os.close(lock)
-    path = target.with_name(f".{target.name}.{os.getpid()}.partial{target.suffix}")
-    return path, os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o666)
+def _beside(target: Path, suffix: str = "") -> Path:
+    """A path in the target's folder, which is made, that nobody can guess and lay a link at, and whose name says which
+    process writes there. suffix: what libraries tell the form of a file by."""
+    folder = target.parent
+    folder.mkdir(parents=True, exist_ok=True)
+    if folder not in _cleaned:
+        remove_leftovers(folder)
+        _cleaned.add(folder)
+    name = target.name
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    known = suffix if len(suffix) < 16 else ""
+    return target.with_name(f".{name}.{this_process()}-{secrets.token_hex(8)}.partial{known}")
 
 
-def _claims(descriptor: int, path: Path) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # its owner may have renamed it between our opening and our locking: then this is a finished file
-        return os.fstat(descriptor).st_ino == path.stat().st_ino
-    except OSError:
-        return False
+_cleaned: set[Path] = set()  # folders that this process has removed leftovers from: once is enough
+
+
+def _refuse_other_kinds(target: Path) -> None:
+    if target.is_symlink():
+        raise ValueError(f"{target}: is a symbolic link, which would be replaced; give the folder that it leads to.")
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"{target}: is no folder; move it, or give another name.")
+
+
+def _refuse_to_lose(target: Path, new: Path) -> None:
+    mine = _names(target) - _names(new)
+    if mine:
+        raise ValueError(
+            f"{target}: holds {sorted(mine)[0]}, which would be lost; move it, or give a new or empty folder."
+        )
+
+
+def _names(folder: Path) -> set[str]:
+    """Of all files and folders below a folder, relative to it, but for what Snakemake adds."""
+    found = set()
+    for place, folders, files in os.walk(folder):
+        found |= {os.path.relpath(os.path.join(place, name), folder) for name in (*folders, *files)}
+    return found - {".snakemake_timestamp"}
 
 
 def _flush(path: Path) -> None:

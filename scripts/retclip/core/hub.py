@@ -1,9 +1,18 @@
 """One repository of the Hugging Face hub at one revision: fetched, checked, and named."""
 
+import hashlib
+import os
+import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from retclip.core.files import file_sha256
+
+# Hub ids, and paths like them, which name their folder themselves: each / becomes --, which occurs in none of them.
+_WORD = r"[A-Za-z0-9._]+(?:-[A-Za-z0-9._]+)*"
+PLAIN_SOURCE = re.compile(rf"(?!\.)(?=.{{1,150}}\Z)/?{_WORD}(?:/{_WORD})*")
+PLAIN_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Snapshot(NamedTuple):
@@ -22,20 +31,23 @@ def fetch_snapshot(
     superseded: file -> the file in whose presence it is left out.
 
     key: the config's key, for messages. kind: model or dataset. HF_ENDPOINT, HF_TOKEN, HF_HOME and the proxy
-    variables are the client's. Raises ValueError with one sentence where it cannot be had, or where a file has
-    another hash than the hub says.
+    variables are the client's. Raises ValueError with one sentence where it cannot be had, where a file has another
+    hash than the hub says, or where the hub lists what is no file of a repository.
     """
     import huggingface_hub
 
     try:
         info: Any = huggingface_hub.HfApi().repo_info(source, repo_type=kind, revision=revision, files_metadata=True)
         there = {entry.rfilename for entry in info.siblings or []}
+        _refuse_others(f"{key}: {source}", str(info.sha), there)
         left_out = [old for old, new in (superseded or {}).items() if new in there]
         folder = Path(
             huggingface_hub.snapshot_download(
                 source, repo_type=kind, revision=info.sha, allow_patterns=patterns, ignore_patterns=left_out
             )
         )
+    except ListingError as error:
+        raise ValueError(str(error)) from None
     except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
         raise ValueError(
             f"{key}: {source} at {revision} cannot be downloaded ({first_line(error)}); "
@@ -46,13 +58,40 @@ def fetch_snapshot(
         if entry.lfs is not None and path.is_file() and file_sha256(path) != entry.lfs.sha256:
             broken = path.resolve()
             path.unlink()
-            broken.unlink(missing_ok=True)
+            if broken.is_relative_to(folder.resolve().parents[1]):  # the client's cache of this repository
+                broken.unlink(missing_ok=True)
             raise ValueError(
                 f"{key}: {entry.rfilename} of {source} is not what the hub says it is (SHA-256); it was deleted, "
                 "run again to fetch it anew."
             )
     card = info.card_data
     return Snapshot(folder, str(info.sha), getattr(card, "license", None) if card else None)
+
+
+def hub_folder_name(source: str, revision: str) -> str:
+    """The name of the folder for a source at a revision: one name each, and never a path or a wildcard.
+
+    Whatever is no ordinary hub id, path or revision bears a hash, since two of them may look alike.
+    """
+    slug = source.replace("/", "--") if PLAIN_SOURCE.fullmatch(source) else _hashed(source)
+    return f"{slug}@{revision if PLAIN_REVISION.fullmatch(revision) else _hashed(revision)}"
+
+
+def _hashed(text: str) -> str:
+    readable = re.sub("[^A-Za-z0-9._-]+", "--", text).lstrip(".")[:60] or "other"
+    return f"{readable}~{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
+
+
+class ListingError(Exception):
+    """A hub whose answer would lead the client, or us, to files elsewhere."""
+
+
+def _refuse_others(what: str, commit: str, names: set[str]) -> None:
+    if not COMMIT.fullmatch(commit):
+        raise ListingError(f"{what}: the hub calls its commit {commit[:60]!r}, which is none; check HF_ENDPOINT.")
+    for name in sorted(names):
+        if os.path.isabs(name) or ".." in Path(name).parts or "\0" in name:
+            raise ListingError(f"{what} lists a file outside of itself ({name[:60]!r}); do not trust this source.")
 
 
 def is_hub_id(source: str) -> bool:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from retclip.core.config import check_form
 from retclip.core.files import read_json
 
 # Keys that name files or folders of the user's; relative ones are relative to where the run was started.
@@ -11,6 +12,40 @@ PATHS = (("data", "manifest"), ("data", "image_root"), ("data", "test_manifest")
 SCORES = {"metrics.json": ("status", "train_loss", "val", "best_epoch", "epochs", "steps"), "evaluation.json": ()}
 # What else evaluation.json says: of where it was made, which may be elsewhere now.
 MADE_WITH = {"trial_sha256", "device", "gpus", "precision", "versions", "code", "commit", "machine"}
+
+
+def recorded_config(path: Path, base: dict[str, Any]) -> dict[str, Any]:
+    """The config of a run.json, which may be a stranger's. Raises ValueError with one sentence where it is none."""
+    content = read_json(path)
+    config = content.get("config") if isinstance(content, dict) else None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path}: holds no config of a run; give the folder results/RUN of a finished run.")
+    check_form({"tracking": base["tracking"], **config}, str(path))
+    return config
+
+
+def refuse_others_folder(folder: Path, run: str, config: dict[str, Any]) -> None:
+    """Raises ValueError where a folder holds more than an earlier reproduction of the same run left there."""
+    there = {path.relative_to(folder) for pattern in ("*", "results/*") for path in folder.glob(pattern)}
+    ours = {"config.json", "results", "resources", ".snakemake", ".cache", f"results/{run}"}
+    others = sorted(str(path) for path in there if str(path) not in ours)
+    if (folder / "config.json").exists() and read_json(folder / "config.json") != config:
+        others.append("another config.json")
+    if others:
+        raise ValueError(f"{folder}: holds {others[0]}, so it is no reproduction of this run; give a new folder.")
+
+
+def link_resources(shared: Path, own: Path) -> None:
+    """Shows in `own` each encoder, weights file and data set that was fetched to `shared`: what is fetched anew takes
+    the place of a link, and leaves what is shared alone."""
+    if own.is_symlink():
+        own.unlink()
+    for kind in ("text_encoders", "vision", "datasets"):
+        for entry in sorted((shared / kind).glob("[!.]*")):
+            link = own / kind / entry.name
+            if not (link.exists() or link.is_symlink()):
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(entry.resolve())
 
 
 def overlay_of(recorded: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:

@@ -66,7 +66,8 @@ def _sentence(error: Any) -> str:
         return f"{key} is {value!r}; it must be {article} {wanted}.{hint}"
     described = error.schema.get("description") if isinstance(error.schema, dict) else None
     explanation = f" ({' '.join(described.split())})" if described else ""
-    return f"{key}: {error.message}{explanation}."
+    message = error.message if len(error.message) <= 160 else f"{error.message[:100]} ... {error.message[-50:]}"
+    return f"{key}: {message}{explanation}."
 
 
 def _unknown_key(error: Any, key: str) -> str:

@@ -1,13 +1,11 @@
 """What can be said of a table without reading a picture: rows, patients and classes, for planning."""
 
-import csv
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import csv_separator
+from retclip.core.csv_tables import cell_of, is_missing, read_rows
 
 LABELS = ("label", "label_left", "label_right", "left_keywords", "right_keywords")
-csv.field_size_limit(10_000_000)  # reports of 100 KB are rare, but they exist
 
 
 def estimated_counts(data: dict[str, Any]) -> dict[str, Any] | None:
@@ -45,16 +43,16 @@ def _read(path: Path, data: dict[str, Any]) -> tuple[int, set[str], dict[str, in
     labels: set[str] = set()
     samples: set[str] = set()
     splits: dict[str, set[str]] = {}
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        header = stream.readline()
-        stream.seek(0)
-        reader = csv.DictReader(stream, delimiter=csv_separator(header))
-        reader.fieldnames = [name.strip() for name in reader.fieldnames or []]
-        for number, row in enumerate(reader):
-            known = row.get("sample_id") or row.get(data["patient_id"] if isinstance(data["patient_id"], str) else "")
-            sample = known or str(number)
-            samples.add(sample)
-            labels |= {row[name].strip() for name in LABELS if (row.get(name) or "").strip()}
-            if row.get("split"):
-                splits.setdefault(row["split"].strip(), set()).add(sample)
+    rows = read_rows(path)
+    _, names = next(rows)
+    for number, (_, cells) in enumerate(rows):
+        clean = (cell_of(cell) for cell in cells)
+        row = {name: cell for name, cell in zip(names, clean, strict=True) if not is_missing(cell)}
+        sample = row.get("sample_id") or row.get(data["patient_id"] if isinstance(data["patient_id"], str) else "")
+        if sample and "visit" in row and "sample_id" not in row:
+            sample = f"{sample}@{row['visit']}"
+        samples.add(sample or str(number))
+        labels |= {row[name] for name in LABELS if name in row}
+        if "split" in row:
+            splits.setdefault(row["split"], set()).add(sample or str(number))
     return len(samples), labels, {name: len(members) for name, members in splits.items()}

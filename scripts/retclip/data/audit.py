@@ -54,12 +54,19 @@ def audit(
         "sides": sides(pictures),
         "shortcuts": shortcuts(frame, pictures, fingerprint["label_level"]),
         "quarantined": fingerprint["quarantined"],
+        "reconciliation": fingerprint["reconciliation"],
+        "never_scored": int(_never_scored(frame, fingerprint["label_level"]).sum()),
     }
     return {**document, "warnings": _warnings(document)}
 
 
 def _unlabelled(frame: "pd.DataFrame") -> "pd.Series":
     return frame[["label", "label_left", "label_right"]].eq("").all(axis=1)
+
+
+def _never_scored(frame: "pd.DataFrame", level: str) -> "pd.Series":
+    """Where eyes are scored, a sample whose label is the patient's alone."""
+    return frame["label"].ne("") & frame[["label_left", "label_right"]].eq("").all(axis=1) & (level == "eye")
 
 
 def _several(frame: "pd.DataFrame", level: str) -> "pd.Series":
@@ -77,7 +84,7 @@ def _warnings(document: dict[str, Any]) -> list[str]:
         *_text_warnings(document),
         *_picture_warnings(document),
         *_shortcut_warnings(document["shortcuts"]),
-        *_quarantine_warnings(document["quarantined"]),
+        *_quarantine_warnings(document),
     ]
 
 
@@ -185,7 +192,13 @@ def _shortcut_warnings(found: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _quarantine_warnings(quarantined: list[dict[str, Any]]) -> list[str]:
-    if not quarantined:
-        return []
-    return [f"{len(quarantined)} rows could not be used; audit.json names their lines and reasons."]
+def _quarantine_warnings(document: dict[str, Any]) -> list[str]:
+    warnings = []
+    for what, entry in document["reconciliation"]["counts"].items():
+        if entry["quarantined"]:
+            warnings.append(f"{entry['quarantined']} of {entry['in']} {what} are not used; audit.json has the reasons.")
+    if document["never_scored"]:
+        warnings.append(
+            f"{document['never_scored']} labelled samples say no eye: they train, but are never scored, since eyes are."
+        )
+    return [*warnings, *document["reconciliation"]["notes"]]

@@ -12,8 +12,21 @@ from retclip.core.logs import say
 from retclip.data.looks import Looks
 from retclip.data.near_duplicates import groups_of
 from retclip.data.pictures import Wanted, WorkingStore, prepare
-from retclip.data.samples import COLUMNS, EXTRAS, SPLITS, Problems, fill_texts, text_columns
-from retclip.data.sources import Source, read_source
+from retclip.data.reconciliation import Ledger, say_counts
+from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_useless
+from retclip.data.samples import (
+    COLUMNS,
+    EXTRAS,
+    ORIGINS,
+    SPLITS,
+    eye_columns,
+    fill_texts,
+    of_present_eyes,
+    patient_columns,
+    patient_labels,
+    text_columns,
+)
+from retclip.data.sources import Source, read_source, sentence_of
 from retclip.data.splits import assign_splits, cut_val_from_train
 from retclip.data.store import write_store
 
@@ -63,40 +76,50 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     """Writes {split}.lmdb, samples*.parquet, pictures.parquet and fingerprint.json to output_dir.
 
     work_dir holds what a killed or repeated build goes on from. Raises ValueError where more than
-    max_bad_fraction of the rows are unusable, where a split is empty, where a patient is in two splits, or
-    where all labels are one class.
+    max_bad_fraction of the rows are unusable, where a split is empty, where a patient is in two splits, where
+    all labels are one class, or where nothing is said of any image.
     """
-    frame, problems = read_source(source)
-    rows = int(frame[["row_left", "row_right"]].ne("").sum().sum()) + len(problems)
-    _refuse_many(problems, rows, settings.max_bad_fraction)
+    ledger = Ledger()
+    frame, problems = read_source(source, ledger)
+    rows = ledger.received["rows"]
+    refuse_many(problems, rows, settings.max_bad_fraction)
+    whole, frame = frame, of_present_eyes(frame)
+    ledger.book_difference("quarantined", "of an eye that has no image", whole, frame)
+    refuse_never_scored(frame, source.table, settings.max_bad_fraction)
     wanted = _wanted(frame)
     store = WorkingStore(work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted))
     try:
         pictures, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
-        _refuse_many(problems, rows, settings.max_bad_fraction)
-        frame = _without_bad_eyes(frame, pictures)
+        refuse_many(problems, rows, settings.max_bad_fraction)
+        whole, frame = frame, _without_bad_eyes(frame, pictures)
+        ledger.book_difference("quarantined", "an image that cannot be read", whole, frame)
         if source.eye_images == "best":
-            frame = _sharpest(frame, pictures, store)
-        frame, from_labels = fill_texts(frame, settings.report_section)
+            whole, frame = frame, _sharpest(frame, pictures, store)
+            ledger.book_difference("merged", "a further image of an eye (data.eye_images: best)", whole, frame)
         groups = _groups(frame, pictures, store, settings)
         if settings.near_duplicates == "drop":
-            frame = _first_of_each_group(frame, groups)
+            whole, frame = frame, _first_of_each_group(frame, groups)
+            ledger.book_difference("merged", "a near-duplicate (data.near_duplicates: drop)", whole, frame)
+        reconciliation = ledger.close(frame)
+        say_counts(reconciliation)
+        frame, from_labels = fill_texts(patient_labels(frame), settings.report_section)
         frame["split"] = _splits(frame, groups, source, settings)
         _write(frame, pictures, groups, store, output_dir, settings)
         fingerprint = _fingerprint(frame, pictures, store, output_dir, source, settings, from_labels)
         if not settings.only_test:
-            _refuse_useless(fingerprint)
+            refuse_useless(fingerprint, frame.loc[frame["split"].eq("train"), "text"].ne("").any())
         store.keep_only(set(pictures.values()))
     finally:
         store.close()
-    problems.sort(key=lambda problem: problem["row"])
-    write_json(output_dir / "fingerprint.json", {**fingerprint, "quarantined": problems})
+    quarantined = [{"row": p["row"], "reason": sentence_of(p)} for p in sorted(problems, key=lambda p: p["row"])]
+    document = {**fingerprint, "quarantined": quarantined, "reconciliation": reconciliation}
+    write_json(output_dir / "fingerprint.json", document)
 
 
 def _wanted(frame: "pd.DataFrame") -> list[Wanted]:
     return [
-        Wanted(f"{row.sample_id}/{side}", int(getattr(row, f"row_{side}")), location)
+        Wanted(f"{row.sample_id}/{side}", int(getattr(row, f"row_{side}")), location, row.table)
         for row in frame.sort_values("sample_id").itertuples()
         for side, location in (("left", row.source_left), ("right", row.source_right))
         if location
@@ -115,36 +138,39 @@ def _without_bad_eyes(frame: "pd.DataFrame", pictures: dict[str, str]) -> "pd.Da
     )
     for side in SIDES:
         frame[f"source_{side}"] = frame[f"source_{side}"].where(has[side], "")
-        if not unknown.all():
-            frame[f"label_{side}"] = frame[f"label_{side}"].where(has[side], "")
     frame["eyes"] = eyes
-    return frame[eyes != "none"].reset_index(drop=True)
+    return of_present_eyes(frame[eyes != "none"].reset_index(drop=True))
 
 
 def _sharpest(frame: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore) -> "pd.DataFrame":
-    """Of several samples of one name (NAME, NAME#2, ...), one with the sharpest picture of each eye.
+    """Of several samples that repeat an eye (NAME, NAME#2, ...), one with the sharpest picture of each eye.
 
     The pictures dictionary follows: the best picture is filed under the first sample's key.
     """
     frame = frame.copy()
-    names = frame["sample_id"].str.replace(r"#\d+$", "", regex=True)
     kept = []
-    for name, members in frame.groupby(names, sort=False):
+    for name, members in frame.groupby("base", sort=False):
         first = members.index[0]
         kept.append(first)
+        names = frame.loc[members.index, "sample_id"].tolist()
         for side in SIDES:
-            keys = [f"{frame.loc[index, 'sample_id']}/{side}" for index in members.index]
+            keys = [f"{sample}/{side}" for sample in names]
             there = [place for place, key in enumerate(keys) if key in pictures]
             if not there:
                 continue
             best = max(there, key=lambda place: (store.note(pictures[keys[place]]).looks.sharpness, -place))
-            origin = members.index[best]
-            for column in (f"source_{side}", f"row_{side}", f"label_{side}", f"text_{side}"):
-                frame.loc[first, column] = frame.loc[origin, column]
+            columns = [f"source_{side}", f"row_{side}", *eye_columns(frame, side)]
+            # what is said of a photograph of unknown side is said of the patient
+            columns += patient_columns(frame) if members["eyes"].eq("unknown").all() else []
+            frame.loc[first, columns] = members.loc[members.index[best], columns]
             chosen = pictures[keys[best]]
             for key in keys:
                 pictures.pop(key, None)
             pictures[f"{name}/{side}"] = chosen
+        if members["eyes"].ne("unknown").any():
+            # what is said of the patient may stand in any of them
+            for column in patient_columns(frame):
+                frame.loc[first, column] = next((value for value in members[column] if value), "")
         frame.loc[first, "sample_id"] = name
         seen = [side for side in SIDES if f"{name}/{side}" in pictures]
         if frame.loc[first, "eyes"] != "unknown":
@@ -194,7 +220,7 @@ def _splits(frame: "pd.DataFrame", groups: dict[str, int], source: Source, setti
             f"{lines['row_left'] or lines['row_right']}); fill the column or leave it out."
         )
     split = cut_val_from_train(frame, settings.val_fraction, settings.seed)
-    _refuse_leaks(frame.assign(split=split), source.table)
+    refuse_leaks(frame.assign(split=split), source.table)
     return split
 
 
@@ -286,6 +312,7 @@ def _fingerprint(
             "patients": int(part["patient_id"].nunique()),
             "samples": len(part),
             "images": int(part[["source_left", "source_right"]].ne("").sum().sum()),
+            "eyes": {side: int(part["eyes"].isin([side, "both"]).sum()) for side in SIDES},
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
             "sha256": _content_hash(part, pictures, store),
             "per_class": {label: units.count(label) for label in sorted(single)},
@@ -307,7 +334,7 @@ def _fingerprint(
 
 def _content_hash(part: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore) -> str:
     """Of what a training can see of a split: ids, labels, texts and pixels, in the order of the ids."""
-    unseen = ("source_left", "source_right", "row_left", "row_right", *EXTRAS)
+    unseen = ("source_left", "source_right", *ORIGINS, *EXTRAS)
     digest = hashlib.sha256()
     seen = part.drop(columns=list(unseen))
     for name, row in zip(part["sample_id"], seen.itertuples(index=False, name=None), strict=True):
@@ -315,37 +342,3 @@ def _content_hash(part: "pd.DataFrame", pictures: dict[str, str], store: Working
         pixels = [store.note(name).digest if name else "" for name in names]
         digest.update(canonical_json([*row, *pixels]).encode())
     return digest.hexdigest()
-
-
-def _refuse_leaks(frame: "pd.DataFrame", table: Path) -> None:
-    splits = frame.groupby("patient_id")["split"].nunique()
-    leaking = splits[splits > 1]
-    if len(leaking):
-        rows = frame[frame["patient_id"] == leaking.index[0]]
-        lines = [line for pair in zip(rows["row_left"], rows["row_right"], strict=True) for line in pair if line]
-        raise ValueError(
-            f"{table}: {len(leaking)} patients are in more than one split (the first: lines {', '.join(lines[:4])}); "
-            "correct the split column, since a test on known patients proves nothing."
-        )
-
-
-def _refuse_many(problems: Problems, rows: int, max_bad_fraction: float) -> None:
-    if len(problems) > max_bad_fraction * rows:
-        shown = "; ".join(f"line {p['row']}: {p['reason']}" for p in problems[:5])
-        raise ValueError(
-            f"{len(problems)} of {rows} rows cannot be used, more than data.max_bad_fraction = {max_bad_fraction:g} "
-            f"allows ({shown}{'; ...' if len(problems) > 5 else ''}); correct them, or raise the limit."
-        )
-
-
-def _refuse_useless(fingerprint: dict[str, Any]) -> None:
-    for split, entry in fingerprint["splits"].items():
-        if entry["samples"] == 0:
-            raise ValueError(f"the {split} split is empty; raise data.test_fraction or data.val_fraction, or add data.")
-    if fingerprint["splits"]["train"]["samples"] < 2:
-        raise ValueError("the train split has one sample; a contrastive loss needs at least two.")
-    if fingerprint["label_level"] != "none" and len(fingerprint["classes"]) < 2:
-        raise ValueError(
-            f"all labels are {fingerprint['classes']}: with one class there is nothing to tell apart; "
-            "leave the label columns out to train on texts alone."
-        )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from retclip.data.dicom import is_dicom, read_dicom
 from retclip.data.looks import look_at
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ DARK = 16
 LIT_SHARE = 0.02
 # A crop to less than this share of the picture's side has found something else than the fundus.
 SMALLEST_CROP = 0.3
-DICOM_SIDES = {"L": "left", "R": "right"}
 
 
 class Fundus(NamedTuple):
@@ -53,9 +53,9 @@ def read_fundus(content: bytes, size: int) -> Fundus:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of large pictures; we refuse the too large
-            if _is_dicom(content):
-                whole, original = _read_dicom(content)
-                square = crop_to_fundus(whole)
+            if is_dicom(content):
+                whole = read_dicom(content, MAX_PIXELS)
+                square, original = crop_to_fundus(whole), whole.size
             else:
                 whole, square, original = _read_picture(content, size)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
@@ -65,19 +65,6 @@ def read_fundus(content: bytes, size: int) -> Fundus:
         raise ValueError(f"the image cannot be read ({reason})") from None
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
     return Fundus(pixels, *look_at(whole, square, original, len(content)))
-
-
-def laterality(path: Path) -> str | None:
-    """left or right where a DICOM file says so; None for every other file. Nothing else of its header is kept."""
-    if path.suffix.lower() not in (".dcm", ".dicom"):
-        return None
-    import pydicom
-
-    try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ImageLaterality", "Laterality"])
-    except (OSError, pydicom.errors.InvalidDicomError):
-        return None  # the build says what is wrong with it
-    return DICOM_SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -142,33 +129,6 @@ def _select_largest_page(image: Image.Image) -> None:
         image.seek(page)
         areas.append(image.width * image.height)
     image.seek(int(np.argmax(areas)))
-
-
-def _is_dicom(content: bytes) -> bool:
-    return content[128:132] == b"DICM"
-
-
-def _read_dicom(content: bytes) -> tuple[Image.Image, tuple[int, int]]:
-    """The first frame, its stored bits scaled to eight."""
-    import pydicom
-
-    try:
-        dataset = pydicom.dcmread(io.BytesIO(content))
-        _check_pixels(int(dataset.Columns), int(dataset.Rows))
-        pixels = np.asarray(dataset.pixel_array)
-    except ValueError:
-        raise
-    except Exception as error:  # each codec of pydicom has errors of its own
-        raise ValueError(f"the DICOM file cannot be read ({str(error).splitlines()[0][:80]})") from None
-    if int(dataset.get("NumberOfFrames") or 1) > 1:
-        pixels = pixels[0]
-    top = 2 ** int(dataset.BitsStored) - 1
-    if dataset.PhotometricInterpretation == "MONOCHROME1":
-        pixels = top - pixels
-    if dataset.PhotometricInterpretation.startswith("YBR"):
-        pixels = pydicom.pixels.convert_color_space(pixels, dataset.PhotometricInterpretation, "RGB")
-    eight = (pixels.astype(np.float32) / top * 255).clip(0, 255).astype(np.uint8)
-    return Image.fromarray(eight).convert("RGB"), (int(dataset.Columns), int(dataset.Rows))
 
 
 def _check_pixels(width: int, height: int) -> None:

@@ -42,10 +42,8 @@ def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], 
 
     whole: the photograph, perhaps at reduced scale; fundus: its square crop; original: its size in the file.
     """
-    small = np.asarray(fundus.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0))
+    small = _small(fundus)
     green = small[..., 1].astype(np.float32)
-    stream = io.BytesIO()
-    Image.fromarray(small[..., 1]).save(stream, "JPEG", quality=90)
     inside = green[radius(THUMBNAIL) < 0.9]
     gradient = (np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()) / 2
     red, green_border, blue = (round(float(value), 2) for value in _border(whole))
@@ -61,7 +59,22 @@ def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], 
         sharpness=round(float(gradient) / max(float(inside.mean()), 1.0), 4),
         disc_x=round(disc_side(small), 3),
     )
-    return looks, stream.getvalue()
+    return looks, _as_jpeg(small)
+
+
+def thumbnail_of(fundus: Image.Image) -> bytes:
+    """The thumbnail of look_at alone."""
+    return _as_jpeg(_small(fundus))
+
+
+def _small(fundus: Image.Image) -> np.ndarray:
+    return np.asarray(fundus.resize((THUMBNAIL, THUMBNAIL), Image.Resampling.BILINEAR, reducing_gap=2.0))
+
+
+def _as_jpeg(small: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    Image.fromarray(small[..., 1]).save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def disc_side(small: np.ndarray) -> float:

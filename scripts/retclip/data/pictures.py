@@ -29,7 +29,7 @@ from retclip.data.samples import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
 # Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
-PREPARATION = 1
+PREPARATION = 2
 SAY_SECONDS = 10.0
 PICTURES_PER_TASK = 16
 EMPTY = np.empty(0, np.uint8)
@@ -37,11 +37,12 @@ TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepare
 
 
 class Wanted(NamedTuple):
-    """key: {sample_id}/{side}; line: its row in the table; location: see samples."""
+    """key: {sample_id}/{side}; line: its row in the table; location, table: see samples."""
 
     key: str
     line: int
     location: str
+    table: str = ""
 
 
 class Note(NamedTuple):
@@ -58,6 +59,8 @@ class WorkingStore:
         """most: pictures it has to have room for. A damaged file is made anew."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.size, self.encoding = path, size, encoding
+        if path.is_symlink():
+            raise ValueError(f"{path}: is a symbolic link, and would be written through it; delete the link.")
         if path.is_file() and not is_whole(path):
             say(f"{path.name} is damaged; preparing all pictures anew")
             path.unlink()
@@ -128,7 +131,7 @@ class WorkingStore:
 def prepare(
     wanted: list[Wanted], root: Path, store: WorkingStore, threads: int
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """key -> name of its picture in the store, and {"row", "reason"} of those that cannot be read.
+    """key -> name of its picture in the store, and {"row", "reason", "table"} of those that cannot be read.
 
     Streams: at any time a few pictures per process are in memory. Raises ValueError where a process dies.
     """
@@ -151,7 +154,7 @@ def prepare(
         for name, _, _, fundus, reason in results:
             for item in missing[name]:
                 if fundus is None:
-                    problems.append({"row": item.line, "reason": reason})
+                    problems.append({"row": item.line, "reason": reason, "table": item.table})
                 else:
                     found[item.key] = name
         done += len(results)

@@ -2,8 +2,11 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from retclip.data.reconciliation import LABELS, Ledger, row_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,17 +28,23 @@ COLUMNS = (
 # What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training.
 EXTRAS = ("age", "sex", "site", "camera")
 LINES = ("row_left", "row_right")
-KNOWN = frozenset((*COLUMNS, *EXTRAS, *LINES))
-EYES = {"left": "left", "l": "left", "os": "left", "right": "right", "r": "right", "od": "right"}
+# table: the file of the rows where a source has several. base: the sample that this one repeats an eye of.
+ORIGINS = (*LINES, "table", "base")
+KNOWN = frozenset((*COLUMNS, *EXTRAS, *ORIGINS))
+EYES = {
+    **dict.fromkeys(("left", "l", "os", "left eye"), "left"),
+    **dict.fromkeys(("right", "r", "od", "right eye"), "right"),
+}
 SPLITS = ("train", "val", "test")
 EYE_TEXT = "A fundus photograph of the {eye} eye showing {label}."
+# Of an eye that nobody described, beside one that somebody did: true, and nothing about the other eye.
+BARE_TEXT = "A fundus photograph of the {eye} eye."
 PATIENT_TEXT = "Fundus photographs showing {label}."
 # A picture inside a file of many begins so; see pictures.open_picture.
 CONTAINERS = ("tsv://", "lmdb://")
-# What tables of pandas' and of spreadsheets write for a missing text.
-MISSING = {"nan", "none", "null", "n/a", "na"}
 LONGEST_ID = 400
 
+# {"row": line, "reason": sentence, "table": file}: rows, or single pictures of theirs, that cannot be used
 Problems = list[dict[str, Any]]
 
 
@@ -43,7 +52,8 @@ class Row(NamedTuple):
     """A line of a source's table in our words.
 
     pictures: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
-    label*, text*, age, sex, site, camera. sample_id: "" where the patient is the sample.
+    label*, text*, age, sex, site, camera. sample_id: "" where the patient, or its visit, is the sample. problem: why
+    the reader could not use the row; "" where it could. table: the file, where a source has several.
     """
 
     line: int
@@ -51,55 +61,78 @@ class Row(NamedTuple):
     sample_id: str
     pictures: dict[str, str]
     values: dict[str, str]
+    problem: str = ""
+    table: str = ""
+    visit: str = ""
 
 
 def collect(
-    rows: Iterable[Row], image_root: str | os.PathLike[str], eye_images: str, problems: Problems
+    rows: Iterable[Row], image_root: str | os.PathLike[str], eye_images: str, problems: Problems, ledger: Ledger
 ) -> "pd.DataFrame":
-    """One row a sample with COLUMNS, EXTRAS, LINES and every further text column, all strings.
+    """One row a sample with COLUMNS, EXTRAS, ORIGINS and every further text column, all strings.
 
-    Rows of one sample_id (or of one patient, where there is none) become one sample. Where an eye has several
-    pictures, eye_images says: all (each further one begins a sample NAME#2 of the same patient), best (the
-    same here; the build keeps the sharpest) or first. What cannot be used goes to problems as {"row": line,
-    "reason": sentence}; a row with one good picture keeps it.
+    Rows of one sample_id (or, where there is none, of one patient and visit) become one sample, as long as their
+    texts, labels and ages agree: what differs is of another visit, and begins a sample NAME~2 of the same patient.
+    Where an eye has several pictures, eye_images says: all (each further one begins a sample NAME#2), best (the same
+    here; the build keeps the sharpest) or first. What cannot be used goes to problems and is booked in the ledger; a
+    row with one good picture keeps it.
     """
-    root = os.path.realpath(image_root)
-    samples: dict[str, dict[str, str]] = {}
+    samples = _Samples(os.path.realpath(image_root), eye_images, problems, ledger)
     for row in rows:
         try:
-            _add(samples, row, root, eye_images, problems)
+            samples.add(row)
         except ValueError as error:
-            problems.append({"row": row.line, "reason": str(error)})
-    return _frame(list(samples.values()))
+            problems.append({"row": row.line, "reason": str(error), "table": row.table})
+            ledger.book("quarantined", str(error), _items(row))
+    return _frame(list(samples.by_id.values()))
+
+
+def patient_labels(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Where no patient has a label of its own, that of its eyes, so that tables and strata of patients have one."""
+    if frame["label"].ne("").any():
+        return frame
+    pairs = zip(frame["label_left"], frame["label_right"], strict=True)
+    return frame.assign(label=["|".join(dict.fromkeys(label for label in pair if label)) for pair in pairs])
+
+
+def of_present_eyes(frame: "pd.DataFrame") -> "pd.DataFrame":
+    """Labels and texts of an eye without a picture are taken out: they would describe another one."""
+    frame = frame.copy()
+    for eye in ("left", "right"):
+        frame.loc[~frame["eyes"].isin((eye, "both")), eye_columns(frame, eye)] = ""
+    return frame
 
 
 def fill_texts(frame: "pd.DataFrame", report_section: str | None) -> tuple["pd.DataFrame", bool]:
     """The frame with a text for every sample, and whether all of them were made from labels.
 
-    Where only the eyes have texts, the patient's is both; where nobody has, a template names the label.
+    Where only the eyes have texts, the patient's is both; where nobody has, a template names the label. An eye
+    without words of its own is described by the patient's, but never by words about the fellow eye.
     report_section: the heading whose paragraph stands for the whole report, where a report has it.
     """
     frame = frame.copy()
     texts = text_columns(frame)
-    for column in texts:
-        frame[column] = frame[column].where(~frame[column].str.lower().isin(MISSING), "")
-        if report_section:
+    if report_section:
+        for column in texts:
             frame[column] = [section(text, report_section) for text in frame[column]]
     own = frame[texts].ne("").to_numpy().any()
+    of_patient = frame["text"].ne("")
     for eye in ("left", "right"):
         column, label = f"text_{eye}", f"label_{eye}"
-        missing = frame[column].eq("") & frame[label].ne("") & frame["text"].eq("")
+        missing = frame[column].eq("") & frame[label].ne("") & ~of_patient
         names = frame.loc[missing, label].str.replace("|", " and ")
         frame.loc[missing, column] = [EYE_TEXT.format(eye=eye, label=name) for name in names]
-    empty = frame["text"].eq("")
-    if empty.any():
-        eyes = frame.loc[empty, "text_left"] + " " + frame.loc[empty, "text_right"]
-        labels = frame.loc[empty, "label"].str.replace("|", " and ")
+    described = frame["text_left"].ne("") | frame["text_right"].ne("")
+    if not of_patient.all():
+        eyes = (frame["text_left"] + " " + frame["text_right"])[~of_patient].str.strip()
+        labels = frame.loc[~of_patient, "label"].str.replace("|", " and ")
         from_labels = [PATIENT_TEXT.format(label=label) if label else "" for label in labels]
-        frame.loc[empty, "text"] = eyes.str.strip().where(eyes.str.strip().ne(""), from_labels)
-    # an eye without words of its own is described by the patient's
+        frame.loc[~of_patient, "text"] = eyes.where(eyes.ne(""), from_labels)
     for eye in ("left", "right"):
-        frame[f"text_{eye}"] = frame[f"text_{eye}"].where(frame[f"text_{eye}"].ne(""), frame["text"])
+        silent = frame[f"text_{eye}"].eq("")
+        bare = silent & ~of_patient & described & frame["eyes"].isin((eye, "both"))
+        frame[f"text_{eye}"] = frame[f"text_{eye}"].where(~silent, frame["text"])
+        frame.loc[bare, f"text_{eye}"] = BARE_TEXT.format(eye=eye)
     return frame, not own
 
 
@@ -114,74 +147,189 @@ def section(report: str, heading: str) -> str:
     return found.strip() or report
 
 
+def eye_columns(frame: "pd.DataFrame", eye: str) -> list[str]:
+    """The label and the texts of an eye."""
+    return [f"label_{eye}", *(name for name in text_columns(frame) if name.startswith(f"text_{eye}"))]
+
+
+def patient_columns(frame: "pd.DataFrame") -> list[str]:
+    """The label and the texts of a patient."""
+    of_eyes = {*eye_columns(frame, "left"), *eye_columns(frame, "right")}
+    return ["label", *(name for name in text_columns(frame) if name not in of_eyes)]
+
+
 def text_columns(frame: "pd.DataFrame") -> list[str]:
     """text, text_left, text_right and those of further languages (text_de, text_left_de)."""
     return [name for name in frame.columns if name == "text" or name.startswith("text_")]
 
 
-def _add(samples: dict[str, dict[str, str]], row: Row, root: str, eye_images: str, problems: Problems) -> None:
-    """Adds a row to its sample. Raises ValueError with the reason where nothing of it can be used."""
+class _Samples:
+    """The samples so far. by_id: sample_id -> its values; of_name: what rows call a sample -> its sample_ids."""
+
+    def __init__(self, root: str, eye_images: str, problems: Problems, ledger: Ledger) -> None:
+        self.root, self.eye_images, self.problems, self.ledger = root, eye_images, problems, ledger
+        self.by_id: dict[str, dict[str, str]] = {}
+        self.of_name: dict[str, list[str]] = {}
+
+    def add(self, row: Row) -> None:
+        """Adds a row to its sample. Raises ValueError with the reason where nothing of it can be used."""
+        if row.problem:
+            raise ValueError(row.problem)
+        name = _name(row)
+        own = self.of_name.get(name, [])
+        self._refuse_other(row, own)
+        pictures = self._found(row, own)
+        base = ""
+        for place in own:
+            sample = self.by_id[place]
+            if ("unknown" in pictures) != ("unknown" in sample["eyes"].split()):
+                continue
+            again = set(pictures) & set(sample["eyes"].split())
+            of_picture = _columns_of(again, row.values)
+            if any(_differs(sample, key, value) for key, value in row.values.items() if key not in of_picture):
+                continue
+            if not again:
+                self._join(sample, row, pictures)
+                return
+            if self.eye_images == "first":
+                self._merge(sample, row, pictures, of_picture)
+                return
+            base = base or sample["base"]
+        place = self._free(name if not own else f"{base}#{len(own) + 1}" if base else f"{name}~{len(own) + 1}")
+        # only what there is: a hundred thousand samples with every column would be a gigabyte
+        sample = {"sample_id": place, "patient_id": row.patient_id, "split": row.values.get("split", ""), "eyes": ""}
+        self.by_id[place] = {**sample, "table": row.table, "base": base or place}
+        self.of_name.setdefault(name, []).append(place)
+        self._join(self.by_id[place], row, pictures)
+
+    def _refuse_other(self, row: Row, own: list[str]) -> None:
+        if not own:
+            return
+        known = self.by_id[own[0]]
+        if known["patient_id"] != row.patient_id:
+            raise ValueError("this sample_id was used before for another patient")
+        if known["split"] != row.values.get("split", ""):
+            raise ValueError("split is another than that of an earlier row of the same sample")
+
+    def _found(self, row: Row, own: list[str]) -> dict[str, str]:
+        """The row's pictures that are there; the others go to problems. Raises ValueError where none is, or where the
+        sample has one already."""
+        found: dict[str, str] = {}
+        reasons: dict[str, str] = {}
+        for eye, location in row.pictures.items():
+            try:
+                found[eye] = _inside(self.root, location)
+            except ValueError as error:
+                reasons[eye] = str(error)
+        if not found:
+            raise ValueError(next(iter(reasons.values())))
+        for place in own:
+            earlier = self.by_id[place]
+            if any(location == earlier.get(f"source_{_side(eye)}") for eye, location in found.items()):
+                raise ValueError(f"duplicate: this sample already has this {' and '.join(sorted(found))} picture")
+        for eye, reason in reasons.items():
+            self.problems.append({"row": row.line, "reason": reason, "table": row.table})
+            self.ledger.book("quarantined", reason, {"images": {_image_name(row, eye)}})
+        return found
+
+    def _join(self, sample: dict[str, str], row: Row, pictures: dict[str, str]) -> None:
+        """The row's pictures and values become the sample's; what it has already, is merged."""
+        for eye, location in pictures.items():
+            sample[f"source_{_side(eye)}"], sample[f"row_{_side(eye)}"] = location, str(row.line)
+            sample["eyes"] = f"{sample['eyes']} {eye}".strip()
+        for column, value in row.values.items():
+            known = sample.get(column, "")
+            if value and known and column != "split":
+                what = _what(column)
+                if what:
+                    self.ledger.book("merged", "the same in another row of the sample", {what: 1})
+                elif value != known:
+                    self.ledger.disagreements[column] += 1
+            elif value or column not in KNOWN:
+                sample[column] = value or known
+
+    def _merge(self, sample: dict[str, str], row: Row, pictures: dict[str, str], of_picture: set[str]) -> None:
+        """data.eye_images: first. A further picture goes with its own label and text; the patient's values stay."""
+        values = {column: value for column, value in row.values.items() if column in of_picture}
+        self._join(sample, row._replace(values={k: v for k, v in row.values.items() if k not in of_picture}), {})
+        row = row._replace(pictures=pictures, values=values)
+        self.ledger.book("merged", "a further image of an eye (data.eye_images: first)", _items(row))
+
+    def _free(self, name: str) -> str:
+        """The name, or where a sample_id of the table is the same, one that is nobody's."""
+        while name in self.by_id:
+            name += "~"
+        return name
+
+
+def _name(row: Row) -> str:
+    """What the row calls its sample. Raises ValueError where it names nobody, or no split of ours."""
     if not row.patient_id:
         raise ValueError("patient_id is empty")
-    split = row.values.get("split", "")
-    if split and split not in SPLITS:
-        raise ValueError(f"split is {split[:40]!r}; it must be train, val or test")
-    name = row.sample_id or row.patient_id
+    if row.values.get("split", "") not in ("", *SPLITS):
+        raise ValueError("split is none of ours; it must be train, val or test")
+    name = row.sample_id or (f"{row.patient_id}@{row.visit}" if row.visit else row.patient_id)
     if "\0" in name or len(name) > LONGEST_ID:
         raise ValueError(f"sample_id has a null character or more than {LONGEST_ID} letters")
-    pictures = _found(row, root, problems)
-    known = samples.get(name)
-    if known is not None and known["patient_id"] != row.patient_id:
-        raise ValueError("this sample_id was used before for another patient")
-    if known is not None and known["split"] != split:
-        raise ValueError(f"split is {split!r}, but an earlier row of the same sample says {known['split']!r}")
-    place, copy = name, 1
-    while place in samples and set(pictures) & set(samples[place]["eyes"].split()):
-        earlier = samples[place]
-        if any(location == earlier.get(f"source_{_side(eye)}") for eye, location in pictures.items()):
-            raise ValueError(f"duplicate: this sample already has this {' and '.join(sorted(pictures))} picture")
-        if eye_images == "first":
-            return
-        copy += 1
-        place = f"{name}#{copy}"
-    # only what there is: a hundred thousand samples with every column would be a gigabyte
-    fresh = {"sample_id": place, "patient_id": row.patient_id, "split": split, "eyes": ""}
-    sample = samples.setdefault(place, fresh)
-    for eye, location in pictures.items():
-        sample[f"source_{_side(eye)}"], sample[f"row_{_side(eye)}"] = location, str(row.line)
-        sample["eyes"] = f"{sample['eyes']} {eye}".strip()
-    sample.update({column: value for column, value in row.values.items() if value or column not in KNOWN})
+    return name
 
 
-def _found(row: Row, root: str, problems: Problems) -> dict[str, str]:
-    """The row's pictures that are there; the others go to problems. Raises ValueError where none is."""
-    found = {}
-    reasons = []
-    for eye, location in row.pictures.items():
-        try:
-            _check_inside(root, location)
-            found[eye] = location
-        except ValueError as error:
-            reasons.append(str(error))
-    if not found:
-        raise ValueError(reasons[0])
-    problems += [{"row": row.line, "reason": reason} for reason in reasons]
-    return found
+def joined_label(cell: str) -> str:
+    """Several labels joined by |, without blanks around them or empty ones."""
+    return "|".join(part for part in map(str.strip, cell.split("|")) if part) if "|" in cell else cell
 
 
-def _check_inside(root: str, location: str) -> None:
-    """Raises ValueError where a path leads out of the root or to no file. No path is named: it may hold a name."""
+def _differs(sample: dict[str, str], column: str, value: str) -> bool:
+    """Whether a value says that the row is of another visit than the sample."""
+    known = sample.get(column, "")
+    return bool(value and known and value != known and (_what(column) or column == "age"))
+
+
+def _columns_of(eyes: set[str], columns: Iterable[str]) -> set[str]:
+    """The columns that belong to the pictures of these eyes; those of an eye of unknown side are the patient's."""
+    found = {
+        column
+        for column in columns
+        for eye in eyes - {"unknown"}
+        if column == f"label_{eye}" or column.startswith(f"text_{eye}")
+    }
+    return found | {column for column in columns if _what(column)} if "unknown" in eyes else found
+
+
+def _what(column: str) -> str:
+    """texts or labels; "" for other columns."""
+    return "labels" if column in LABELS else "texts" if column == "text" or column.startswith("text_") else ""
+
+
+def _items(row: Row) -> dict[str, set[str] | int]:
+    """All that a row holds, for the ledger."""
+    kinds = [_what(column) for column, value in row.values.items() if value]
+    images = {_image_name(row, eye) for eye, location in row.pictures.items() if location}
+    rows = {row_name(row.table, row.line)}
+    return {"rows": rows, "images": images, "texts": kinds.count("texts"), "labels": kinds.count("labels")}
+
+
+def _image_name(row: Row, eye: str) -> str:
+    return f"{row_name(row.table, row.line)}/{_side(eye)}"
+
+
+def _inside(root: str, location: str) -> str:
+    """The location, in the Unicode form that the disk knows. Raises ValueError where it leads out of the root or to
+    no file. No path is named: it may hold a name."""
     if location.startswith(CONTAINERS):
-        return  # the reader of the container made it
+        return location  # the reader of the container made it
     if "\0" in location:
         raise ValueError("the image path has a null character")
-    path = os.path.realpath(os.path.join(root, location))  # a loop of links ends in a path that is no file
-    if not path.startswith(root.rstrip(os.sep) + os.sep):
-        raise ValueError("the image path leads out of the image root")
-    if os.path.isdir(path):
-        raise ValueError("the image path is a folder")
-    if not os.path.isfile(path):
-        raise ValueError("the image file does not exist")
+    forms = [location]
+    if not location.isascii():
+        forms += [unicodedata.normalize(form, location) for form in ("NFC", "NFD")]
+    for form in forms:
+        path = os.path.realpath(os.path.join(root, form))  # a loop of links ends in a path that is no file
+        if not path.startswith(root.rstrip(os.sep) + os.sep):
+            raise ValueError("the image path leads out of the image root")
+        if os.path.isfile(path):
+            return form
+    raise ValueError("the image path is a folder" if os.path.isdir(path) else "the image file does not exist")
 
 
 def _side(eye: str) -> str:
@@ -192,14 +340,8 @@ def _frame(samples: list[dict[str, str]]) -> "pd.DataFrame":
     import pandas as pd
 
     further = dict.fromkeys(name for sample in samples for name in sample if name not in KNOWN)
-    columns = [*COLUMNS, *EXTRAS, *LINES, *further]
+    columns = [*COLUMNS, *EXTRAS, *ORIGINS, *further]
     frame = pd.DataFrame({name: [sample.get(name, "") for sample in samples] for name in columns}, dtype=str)
     eyes = frame["eyes"].map(lambda text: set(text.split()))
     frame["eyes"] = ["both" if {"left", "right"} <= seen else next(iter(sorted(seen)), "unknown") for seen in eyes]
-    if frame["label"].eq("").all() and len(frame):
-        # a patient's labels are those of its eyes, so that patient-level tables and strata have them too
-        frame["label"] = [
-            "|".join(dict.fromkeys(label for label in pair if label))
-            for pair in zip(frame["label_left"], frame["label_right"], strict=True)
-        ]
     return frame

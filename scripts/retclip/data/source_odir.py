@@ -6,16 +6,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retclip.data.dicom import eye_of_image
+from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, Row
-from retclip.data.tables import LINE, need, read_table, rows_of
+from retclip.data.tables import LINE, filled, need, note_of_table, read_table, rows_of
 
 if TYPE_CHECKING:
     from retclip.data.sources import Source
 
 ClassMap = list[tuple[str, str]]
+LABELS = ["left_keywords", "right_keywords"]
+TEXTS = ["prompt_patient", "prompt_left", "prompt_right"]
 
 
-def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row]:
+def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """One patient a row; pictures {patient_id}_left.jpg and {patient_id}_right.jpg, or by source.image_pattern.
 
     Raises ValueError where a column is missing, or where a keyword is in no class of source.class_map: a
@@ -23,25 +27,43 @@ def read(source: "Source", table_path: Path, problems: Problems) -> Iterator[Row
     """
     table = read_table(table_path)
     need(table_path, table, "patient_id")
-    need(table_path, table, "left_keywords", "right_keywords")
+    need(table_path, table, *LABELS)
     assert source.class_map is not None
     classes = read_class_map(source.class_map)
     _refuse_unknown_keywords(table, classes, source.class_map)
+    # a row is a patient with a photograph of each eye
+    ledger.receive(rows=len(table), images=2 * len(table), texts=filled(table, TEXTS), labels=filled(table, LABELS))
+    note_of_table(
+        ledger,
+        source.name_of(table_path),
+        table,
+        ["patient_id", "age", "sex", "split", *LABELS, *TEXTS],
+        [*LABELS, *TEXTS],
+    )
     for cells in rows_of(table):
         line = int(cells[LINE])
         patient = cells["patient_id"]
         pictures = {eye: source.image_pattern.format(patient_id=patient, eye=eye) for eye in ("left", "right")}
+        problem = ""
+        try:
+            for eye, location in pictures.items():
+                eye_of_image(source.image_root / location, eye, "table")
+        except ValueError as error:
+            problem = str(error)
         values = {
             "text": cells.get("prompt_patient", ""),
             "age": cells.get("age", ""),
             "sex": cells.get("sex", ""),
         }
         for eye in pictures:
-            values[f"label_{eye}"] = label_of(cells.get(f"{eye}_keywords", ""), classes)
+            keywords = cells.get(f"{eye}_keywords", "")
+            values[f"label_{eye}"] = label_of(keywords, classes)
+            if keywords and not values[f"label_{eye}"]:
+                ledger.book("quarantined", "keywords that name no disease (ignore of data.class_map)", {"labels": 1})
             values[f"text_{eye}"] = cells.get(f"prompt_{eye}", "")
         if "split" in cells:
             values["split"] = cells["split"]
-        yield Row(line, patient, "", pictures, values)
+        yield Row(line, patient, "", pictures, values, problem)
 
 
 def read_class_map(path: Path) -> ClassMap:

@@ -1,15 +1,18 @@
 """Every form of data that people have, behind one interface."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.data import source_manifest, source_odir, source_prompts, source_retclip
+from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
+from retclip.data.tables import ids_alike
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# A reader yields samples.Row for (source, table or folder, problems); rows it cannot read it adds to problems.
+# A reader yields samples.Row for (source, table or folder, problems, ledger), also for rows that it cannot use, and
+# says in the ledger what it found, by counts of its own. What is no row goes to problems.
 READERS = {
     "manifest": source_manifest.read,
     "demo": source_manifest.read,
@@ -21,7 +24,10 @@ READERS = {
 
 
 class Source(NamedTuple):
-    """What the config's `data` says of the table and its pictures; the keys bear the same names there."""
+    """What the config's `data` says of the table and its pictures; the keys bear the same names there.
+
+    text_columns: further columns that hold texts, which model.text_encoders names.
+    """
 
     kind: str
     table: Path
@@ -31,22 +37,27 @@ class Source(NamedTuple):
     image_pattern: str = "{dataset_index}.*"
     class_map: Path | None = None
     eye_images: str = "all"
+    text_columns: tuple[str, ...] = ()
+
+    def name_of(self, table: Path) -> str:
+        """What to call one of its tables where no path may be told."""
+        return "the test table" if table == self.test_table else "the table"
 
 
-def read_source(source: Source) -> tuple["pd.DataFrame", Problems]:
+def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataFrame", Problems]:
     """The samples (see samples.collect) and the rows that cannot be used.
 
-    split is "" where no table says it. Raises ValueError where a whole table cannot be used.
+    split is "" where no table says it. ledger: what came in, and what was left out, is booked there. Raises
+    ValueError where a whole table cannot be used.
     """
     import pandas as pd
 
+    ledger = ledger or Ledger()
     problems: Problems = []
-    frame = _read_one(source, source.table, problems)
+    frame = _read_one(source, source.table, "", problems, ledger)
     if source.test_table is not None:
-        found: Problems = []
-        tests = _read_one(source, source.test_table, found)
+        tests = _read_one(source, source.test_table, source.test_table.name, problems, ledger)
         frame = pd.concat([frame.assign(split="train"), tests.assign(split="test")], ignore_index=True).fillna("")
-        problems += [{**problem, "reason": f"{source.test_table.name}: {problem['reason']}"} for problem in found]
         twice = frame.index[frame["sample_id"].duplicated()]
         if len(twice):
             raise ValueError(
@@ -54,11 +65,20 @@ def read_source(source: Source) -> tuple["pd.DataFrame", Problems]:
                 f"{frame.loc[twice[0], 'row_left'] or frame.loc[twice[0], 'row_right']}); keep each in one table."
             )
     if not len(frame):
-        first = f" Line {problems[0]['row']}: {problems[0]['reason']}." if problems else ""
+        first = f" Line {problems[0]['row']}: {sentence_of(problems[0])}." if problems else ""
         raise ValueError(f"{source.table}: no row can be used.{first}")
+    if alike := ids_alike(frame["patient_id"]):
+        ledger.note(f"{alike} patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?")
     return frame, problems
 
 
-def _read_one(source: Source, table: Path, problems: Problems) -> "pd.DataFrame":
-    rows = READERS[source.kind](source, table, problems)
-    return collect(rows, source.image_root, source.eye_images, problems)
+def sentence_of(problem: dict[str, Any]) -> str:
+    """A problem's reason, with the table that its line is of where a source has several."""
+    return f"{problem['table']}: {problem['reason']}" if problem["table"] else problem["reason"]
+
+
+def _read_one(source: Source, table: Path, name: str, problems: Problems, ledger: Ledger) -> "pd.DataFrame":
+    """name: what tells the table's rows from those of the source's other table."""
+    rows = READERS[source.kind](source, table, problems, ledger)
+    named = (row._replace(table=name) for row in rows) if name else rows
+    return collect(named, source.image_root, source.eye_images, problems, ledger)

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from retclip.core.files import file_sha256, write_json
+from retclip.core.files import file_sha256, whole_folder, write_json
 from retclip.data.demo_reports import corpus
 
 HIDDEN, LAYERS, HEADS, INTERMEDIATE, POSITIONS = 64, 2, 1, 128, 128
@@ -49,7 +49,7 @@ def make_encoder(name: str, seed: int, folder: Path) -> None:
     """Writes a Hugging Face BERT folder: tokenizer trained and weights pre-trained on the encoder's texts.
 
     A few seconds of masked-language modelling, deterministic for a seed on one thread. Raises ValueError for
-    a name the demo does not have.
+    a name the demo does not have, or where `folder` holds what is not ours.
     """
     if name not in ENCODERS:
         raise ValueError(f"the demo has no text encoder {name!r}; it has {', '.join(ENCODERS)}.")
@@ -62,27 +62,27 @@ def make_encoder(name: str, seed: int, folder: Path) -> None:
     tokenizer.no_padding()
     tokenizer.no_truncation()
     model = _pretrain(ids, tokenizer.get_vocab_size(), seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    tokenizer.save(str(folder / "tokenizer.json"))
-    write_json(
-        folder / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "model_max_length": POSITIONS,
-            **{f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")},
-        },
-    )
-    model.bert.save_pretrained(folder)
-    write_json(
-        folder / "source.json",
-        {
-            "name": name,
-            "source": "demo",
-            "revision": None,
-            "license": "MIT",
-            "sha256": file_sha256(folder / "model.safetensors"),
-        },
-    )
+    with whole_folder(folder) as made:
+        tokenizer.save(str(made / "tokenizer.json"))
+        write_json(
+            made / "tokenizer_config.json",
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "model_max_length": POSITIONS,
+                **{f"{kind}_token": f"[{kind.upper()}]" for kind in ("pad", "unk", "cls", "sep", "mask")},
+            },
+        )
+        model.bert.save_pretrained(made)
+        write_json(
+            made / "source.json",
+            {
+                "name": name,
+                "source": "demo",
+                "revision": None,
+                "license": "MIT",
+                "sha256": file_sha256(made / "model.safetensors"),
+            },
+        )
 
 
 def _train_tokenizer(sentences: list[str], cased: bool) -> Any:

@@ -85,20 +85,24 @@ def parallel(model: "torch.nn.Module", batch_size: int, device: "torch.device") 
     if world_size() == 1:
         return model
     import torch
+    from timm.layers import convert_sync_batchnorm
+
+    from retclip.ml.step import has_batch_norm
 
     if batch_size % world_size():
         raise ValueError(
             f"a batch of {batch_size} cannot be shared evenly by {world_size()} GPUs: "
             "make batch_size a multiple of training.gpus."
         )
-    batch_norm = any(isinstance(module, torch.nn.modules.batchnorm._BatchNorm) for module in model.modules())
+    batch_norm = has_batch_norm(model)
     if batch_norm and device.type == "cpu":
         raise ValueError(
             "this image tower has batch normalisation, whose statistics several processes can share on GPUs only: "
             "set training.gpus to 1, or take a tower with layer normalisation."
         )
     if batch_norm:
-        model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        # timm's, not torch's: that one drops the activation that timm's BatchNormAct2d has inside
+        model = convert_sync_batchnorm(model)
     devices = [device] if device.type == "cuda" else None
     return torch.nn.parallel.DistributedDataParallel(model, device_ids=devices)
 

@@ -17,6 +17,7 @@ from retclip.core.scores import (
     unpack,
     zero_shot_scores,
 )
+from retclip.ml.device import autocast
 from retclip.ml.loader import Split
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.step import encode_batch
@@ -50,7 +51,7 @@ def embed(model: "RetClip", split: Split, device: torch.device, precision: str) 
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
         batch = split.batch(indices, device)
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             outputs = encode_batch(model, batch, augment=False)
         left, right = batch["present"].unbind(1)
         loss_sum += tripartite_loss(outputs, left, right)["total"].double() * len(indices)

@@ -45,7 +45,7 @@ def export_model(
         {name: tensor for name, tensor in state.items() if not name.startswith(TOWERS)},
         folder / "heads.safetensors",
     )
-    model.bert.save_pretrained(folder / "text")
+    model.bert.save_pretrained(folder / "text", state_dict=_part(state, "bert."))
     for name in TOKENIZER_FILES:
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, folder / "text" / name)
@@ -62,6 +62,8 @@ def export_model(
             "mean": MEAN,
             "std": STD,
             "single_eye": "the patient's feature takes the one eye twice",
+            # two eyes at least: one alone has nothing to be told apart from, and its head stays random
+            "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
             "context_length": trial["hyperparameters"]["context_length"],
             "long_texts": trial["encoder"]["long_texts"],

@@ -4,7 +4,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import atomic, file_sha256, read_json, write_json
+from retclip.core.files import atomic, file_sha256, read_json, whole_folder, write_json
 from retclip.core.hub import fetch_snapshot, first_line, is_hub_id
 from retclip.ml.text import TOKENIZER_FILES, load_text_encoder, load_tokenizer
 
@@ -16,9 +16,10 @@ WHOLE = "retclip."
 
 
 def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> dict[str, Any]:
-    """Fills `folder` from a hub id or a local folder; returns the content of its source.json.
+    """Makes `folder` from a hub id or a local folder; returns the content of its source.json.
 
-    Raises ValueError with one sentence where the source cannot be had or holds no complete BERT.
+    Raises ValueError with one sentence where the source cannot be had or holds no complete BERT, or where `folder`
+    holds what is not ours.
     """
     local = Path(source)
     if local.is_dir():
@@ -28,19 +29,22 @@ def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> d
         origin, resolved, licence = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
     else:
         raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
-    folder.mkdir(parents=True, exist_ok=True)
-    _copy_model(origin, folder)
-    _make_tokenizer(origin, folder)
-    load_text_encoder(folder)
-    load_tokenizer(folder)(["optic disc"], 8)
-    content = {
-        "name": name,
-        "source": source,
-        "revision": resolved,
-        "license": licence,
-        "sha256": file_sha256(folder / "model.safetensors"),
-    }
-    write_json(folder / "source.json", content)
+    with whole_folder(folder) as made:
+        _copy_model(origin, made)
+        _make_tokenizer(origin, made)
+        try:
+            load_text_encoder(made)
+            load_tokenizer(made)(["optic disc"], 8)
+        except ValueError as error:  # of a folder that is gone when this is read
+            raise ValueError(str(error).replace(str(made), source)) from None
+        content = {
+            "name": name,
+            "source": source,
+            "revision": resolved,
+            "license": licence,
+            "sha256": file_sha256(made / "model.safetensors"),
+        }
+        write_json(made / "source.json", content)
     return content
 
 

@@ -11,12 +11,12 @@ from retclip.core.evaluation import Probe, Retrieval, choose_thresholds, evaluat
 from retclip.core.prompts import TEMPLATES
 from retclip.ml.assemble import build_model
 from retclip.ml.augment import to_model_input
+from retclip.ml.device import autocast, choose_device, choose_precision, prepare_device
 from retclip.ml.evaluate import EVALUATION_BATCH, Features, class_features, embed, predictions, retrieval_ranks, seen
 from retclip.ml.export import load_exported
 from retclip.ml.loader import Split
 from retclip.ml.results import ran_on
 from retclip.ml.text import load_tokenizer
-from retclip.ml.trainer import choose_device, choose_precision
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,7 +89,9 @@ def make_reader(trial: dict[str, Any], encoder_dir: Path, device: str) -> Reader
     """encoder_dir: the folder with the tokenizer; device: auto, cpu or cuda."""
     chosen = choose_device(device)
     tokenize = load_tokenizer(encoder_dir, trial["encoder"]["long_texts"])
-    return Reader(trial, tokenize, chosen, choose_precision(trial["hyperparameters"]["precision"], chosen))
+    precision = choose_precision(trial["hyperparameters"]["precision"], chosen)
+    prepare_device(chosen, precision)
+    return Reader(trial, tokenize, chosen, precision)
 
 
 def scales_of(model: "RetClip") -> dict[str, float]:
@@ -254,7 +256,7 @@ def tower_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, 
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
         batch = split.batch(indices, reader.device)
         images = to_model_input(batch["pictures"], augment=False)
-        with torch.autocast(reader.device.type, dtype=torch.bfloat16, enabled=reader.precision == "bf16"):
+        with autocast(reader.device, reader.precision):
             found = model.encode_image(images).float()
         left.append(found[batch["eyes"][0]].cpu().numpy())
         right.append(found[batch["eyes"][1]].cpu().numpy())

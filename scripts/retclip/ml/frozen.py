@@ -8,6 +8,7 @@ import torch
 
 from retclip.core.files import atomic, sha256_of
 from retclip.ml.augment import to_model_input
+from retclip.ml.device import autocast, to_device
 from retclip.ml.loader import Split
 from retclip.ml.text import Tokenize
 
@@ -49,7 +50,7 @@ def eye_features(model: "RetClip", split: Split, device: torch.device, precision
     parts = []
     for start in range(0, len(split.picture_keys), AT_ONCE):
         rows = np.arange(start, min(start + AT_ONCE, len(split.picture_keys)))
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             parts.append(model.visual(to_model_input(split.pictures_at(rows, device), augment=False)).float())
     return torch.cat(parts).cpu()
 
@@ -64,8 +65,8 @@ def text_tokens(
     found = torch.empty(len(ids), model.bert.config.hidden_size)
     for rows in lengths.argsort().split(AT_ONCE):
         longest = int(lengths[rows].max())
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
-            token = model.class_token(ids[rows, :longest].to(device), mask[rows, :longest].to(device))
+        with autocast(device, precision):
+            token = model.class_token(*(to_device(part[rows, :longest], device) for part in (ids, mask)))
         found[rows] = token.float().cpu()
     return found
 

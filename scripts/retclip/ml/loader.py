@@ -10,6 +10,7 @@ import torch
 
 from retclip.data.splits import stratified_subset
 from retclip.data.store import Store
+from retclip.ml.device import to_device
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")
@@ -114,21 +115,21 @@ class Split:
         else:
             shown, eyes = np.unique(self._eye_rows[indices], return_inverse=True)
             batch["pictures"] = self.pictures_at(shown, device)
-            batch["eyes"] = sent(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device)
+            batch["eyes"] = to_device(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device)
         if self._tokens is not None:
             batch["tokens"] = {unit: _rows_of(self._tokens, rows[indices], device)
                                for unit, rows in self._text_rows.items()}  # fmt: skip
         else:
             texts, text_rows = self._text_batch(indices)
-            batch["texts"] = [(sent(ids, device), sent(mask, device)) for ids, mask in texts]
-            batch["text_rows"] = {unit: sent(rows, device) for unit, rows in text_rows.items()}
+            batch["texts"] = [(to_device(ids, device), to_device(mask, device)) for ids, mask in texts]
+            batch["text_rows"] = {unit: to_device(rows, device) for unit, rows in text_rows.items()}
         return batch
 
     def pictures_at(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
         """uint8 [len(rows), S, S, 3]: the pictures of picture_keys at `rows`, on `device`."""
         if self._held is not None:
-            return self._held[sent(torch.from_numpy(rows), device)]
-        return sent(torch.from_numpy(self.store.get_many([self.picture_keys[i] for i in rows])), device)
+            return _rows_of(self._held, rows, device)
+        return to_device(torch.from_numpy(self.store.get_many([self.picture_keys[i] for i in rows])), device)
 
     def _all_pictures(self, device: torch.device) -> torch.Tensor:
         parts = []
@@ -181,13 +182,6 @@ def epoch_batches(samples: int, batch_size: int, seed: int, epoch: int) -> Itera
         yield chosen
 
 
-def sent(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """On `device`; a GPU takes it from pinned memory, while it still computes what came before."""
-    if tensor.device == device or device.type != "cuda":
-        return tensor
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
 def _pictures(sample_ids: list[str], eyes: np.ndarray) -> tuple[list[str], np.ndarray]:
     """The store's keys of all pictures, and [N, 2] the place there of each sample's left and right eye."""
     keys: list[str] = []
@@ -210,7 +204,7 @@ def _read_rows(rows: dict[str, np.ndarray], present: np.ndarray, by_eye: bool) -
 
 
 def _rows_of(table: torch.Tensor, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-    return sent(table[sent(torch.from_numpy(rows), table.device)], device)
+    return to_device(table[to_device(torch.from_numpy(rows), table.device)], device)
 
 
 def _codes(frame: Any, unit: str) -> np.ndarray:

@@ -9,6 +9,7 @@ from torch.nn import functional
 from retclip.core.model_looks import LARGEST_PICTURE, TOP_PROMPTS, ModelLooks
 from retclip.data.images import DARK
 from retclip.ml.augment import to_model_input
+from retclip.ml.device import autocast
 from retclip.ml.evaluate import Features
 from retclip.ml.final import Reader, as_arrays, scales_of
 from retclip.ml.loader import Split
@@ -208,7 +209,7 @@ def _features(model: "RetClip", reader: Reader, pictures: np.ndarray, unit: str)
         to_model_input(torch.from_numpy(pictures[:, view]).to(reader.device), augment=False)
         for view in range(pictures.shape[1])
     ]
-    with torch.autocast(reader.device.type, dtype=torch.bfloat16, enabled=reader.precision == "bf16"):
+    with autocast(reader.device, reader.precision):
         if unit == "patient":
             return model.encode_eyes(*images)[0].float().cpu()
         head = model.left_feature_mapping if unit == "left" else model.right_feature_mapping

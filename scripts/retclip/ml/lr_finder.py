@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from retclip.ml.device import autocast, grad_scaler
 from retclip.ml.loader import Split, epoch_batches
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import build_optimizer
@@ -30,7 +31,7 @@ class _Wrapped(torch.nn.Module):
 
     def forward(self, batch: dict[str, Any]) -> dict[str, torch.Tensor]:
         self.model.clamp_logit_scales()
-        with torch.autocast(self.model.logit_scale.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+        with autocast(self.model.logit_scale.device, self.precision):
             return encode_batch(self.model, batch, self.augment)
 
 
@@ -81,7 +82,10 @@ def range_test(
         return loss
 
     wrapped = _Wrapped(model.to(device), hyperparameters["augment"], precision)
-    finder = LRFinder(wrapped, build_optimizer(model, hyperparameters), criterion, device=device)
+    # the wrapped model knows in which precision which part computes
+    scaled = {"amp_backend": "torch", "amp_config": {"device_type": device.type, "enabled": False},
+              "grad_scaler": grad_scaler(device, precision)}  # fmt: skip
+    finder = LRFinder(wrapped, build_optimizer(model, hyperparameters), criterion, device=device, **scaled)
     batches = _Batches(train, hyperparameters["batch_size"], trial["seed"], device)
     finder.range_test(
         TrainDataLoaderIter(batches),

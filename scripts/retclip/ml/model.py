@@ -49,15 +49,23 @@ class RetClip(nn.Module):
         return self._image_features(*self.visual(torch.cat([image_left, image_right])).chunk(2))
 
     def encode_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, unit: str) -> torch.Tensor:
-        """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`."""
+        """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`; None: see class_token."""
         return self.text_feature(self.class_token(text_ids, attention_mask), unit)
 
     def class_token(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """What the text tower makes of texts [B, L]: [B, hidden], before any head."""
-        if attention_mask is not None:
-            # laid out as attention reads it: of [B, L], transformers would ask the GPU whether anything is masked
-            attention_mask = attention_mask.bool()[:, None, None, :].expand(-1, 1, attention_mask.shape[1], -1)
-        return self.bert(input_ids=text_ids, attention_mask=attention_mask).last_hidden_state[:, 0]
+        """What the text tower makes of texts [B, L]: [B, hidden], before any head.
+
+        attention_mask [B, L]: true or 1 for what is read; None: all but padding, as upstream has it. Raises ValueError
+        where no mask is given and the text encoder's config does not say which id padding has.
+        """
+        if attention_mask is None:
+            padding = self.bert.config.pad_token_id
+            if padding is None:
+                raise ValueError("the text encoder's config has no pad_token_id, so attention_mask must be given.")
+            attention_mask = text_ids != padding
+        # laid out as attention reads it: of [B, L], transformers would ask the GPU whether anything is masked
+        laid_out = attention_mask.bool()[:, None, None, :].expand(-1, 1, text_ids.shape[1], -1)
+        return self.bert(input_ids=text_ids, attention_mask=laid_out).last_hidden_state[:, 0]
 
     def text_feature(self, token: torch.Tensor, unit: str) -> torch.Tensor:
         """L2-normalised feature [B, embed_dim] of class tokens [B, hidden] through the head of `unit`."""
@@ -75,7 +83,8 @@ class RetClip(nn.Module):
         text_ids_right: torch.Tensor | None = None,
         attention_mask_right: torch.Tensor | None = None,
     ) -> dict[str, torch.Tensor]:
-        """Images [B, 3, S, S], texts [B, L]; where an eye has no text of its own, the patient's is read.
+        """Images [B, 3, S, S], texts [B, L]; where an eye has no text of its own, the patient's is read. Without a
+        mask, all of a text but its padding is read.
 
         Returns image_features, left_features, right_features, text_features, text_features_left,
         text_features_right, each [B, embed_dim] and L2-normalised, and the three logit scales.

@@ -28,7 +28,8 @@ def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> 
         case "adam":
             return torch.optim.Adam(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
         case "sgd":
-            return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM, fused=True)
+            # not fused: where fp16 leaves the first step out, torch's fused kernel goes on with a momentum of garbage
+            return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM)
     raise AssertionError(hyperparameters["optimizer"])
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,70 +13,20 @@ import torch
 from retclip.core.files import read_json
 from retclip.core.logs import say
 from retclip.core.prompts import TEMPLATES, class_prompts
+from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
-from retclip.data.tables import need, read_table, rows_of
 from retclip.ml.augment import to_model_input
+from retclip.ml.device import autocast, choose_precision, prepare_device
 from retclip.ml.evaluate import class_features
 from retclip.ml.export import load_exported
 from retclip.ml.text import load_tokenizer
-from retclip.ml.trainer import choose_precision
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PICTURES = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".jp2", ".gif"}
 UNITS = ("left", "right", "patient")
 SAY_SECONDS = 10.0
-
-
-class Case(NamedTuple):
-    """A patient: the pictures of the left and the right eye, or one picture of whichever eye."""
-
-    name: str
-    left: Path | None = None
-    right: Path | None = None
-    single: Path | None = None
-
-
-def cases_of_paths(paths: list[Path]) -> list[Case]:
-    """One case a picture, of unknown side; a folder stands for the pictures below it, by name.
-
-    Raises ValueError for what is neither a file nor a folder, and where a folder has no picture.
-    """
-    cases = []
-    for path in paths:
-        if path.is_dir():
-            found = sorted(inner for inner in path.rglob("*") if inner.suffix.lower() in PICTURES)
-            if not found:
-                raise ValueError(f"{path}: this folder has no picture ({', '.join(sorted(PICTURES))}).")
-            cases += [Case(str(inner.relative_to(path)), single=inner) for inner in found]
-        elif path.is_file():
-            cases.append(Case(path.name, single=path))
-        else:
-            raise ValueError(f"{path}: no such file or folder.")
-    return cases
-
-
-def cases_of_table(table: Path, image_root: Path) -> list[Case]:
-    """One case a row of a CSV with image_left and image_right (or left and right), or image; named by sample_id,
-    name or patient_id, or by its line. Raises ValueError naming a column that is missing."""
-    frame = read_table(table)
-    need(table, frame, "image_left", "image_right", "left", "right", "image")
-    names = next((column for column in ("sample_id", "name", "patient_id") if column in frame.columns), None)
-    cases = []
-    for cells in rows_of(frame):
-        places = {
-            "left": cells.get("image_left") or cells.get("left"),
-            "right": cells.get("image_right") or cells.get("right"),
-            "single": cells.get("image"),
-        }
-        found = {eye: image_root / place for eye, place in places.items() if place}
-        if "left" in found or "right" in found:
-            found.pop("single", None)
-        name = cells[names] if names else f"line {cells['__line__']}"
-        cases.append(Case(str(name), **found))
-    return cases
 
 
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
@@ -110,6 +60,9 @@ class Predictor:
         self.model = load_exported(folder).to(device)
         self.device = device
         self.precision = choose_precision(self.reading["precision"] if precision == "auto" else precision, device)
+        prepare_device(device, self.precision)
+        # heads that no known eye has trained are random; exports of version 0.1 do not say
+        self.heads = self.reading.get("heads", UNITS)
         self.classes = list(prompts)
         tokenize = load_tokenizer(folder / "text", self.reading["long_texts"])
         length = self.reading["context_length"]
@@ -118,13 +71,18 @@ class Predictor:
         self.scales = dict(zip(UNITS, (float(scale.detach().exp()) for scale in scales), strict=True))
 
     def predict(self, cases: list[Case], batch_size: int, threads: int) -> "pd.DataFrame":
-        """One row per eye of known side and one per patient: name, eye, class, probability, problem, score_{class}.
+        """One row per eye and one per patient: name, eye, head, class, probability, problem, score_{class}.
 
-        score: cosine similarity, as in predictions.parquet; probability: of the likeliest class among these classes.
-        A case that cannot be read has one row, with its problem.
+        eye: left, right, unknown, or patient (all of its eyes); head: left, right or patient, which scored it, as `eye`
+        of predictions.parquet. score: cosine similarity, as there; probability: of the likeliest class among these
+        classes. An image that cannot be read has a row with its problem. threads: that read images.
         """
         import pandas as pd
 
+        if any(self._untrained(case.images) for case in cases):
+            say("warning: this model was trained without known eyes: the patient's head sees each image as both eyes")
+            cases = [alone for case in cases for alone in (_apart(case) if self._untrained(case.images) else [case])]
+        _warn_of_unknown_eyes(cases)
         rows: list[dict[str, Any]] = []
         started = said = time.monotonic()
         done = 0
@@ -136,30 +94,45 @@ class Predictor:
                     said = time.monotonic()
                     left = (said - started) / done * (len(cases) - done)
                     say(f"{done} of {len(cases)} cases, {left:.0f} s to go")
-        columns = ["name", "eye", "class", "probability", "problem", *(f"score_{name}" for name in self.classes)]
+        columns = [
+            "name",
+            "eye",
+            "head",
+            "class",
+            "probability",
+            "problem",
+            *(f"score_{name}" for name in self.classes),
+        ]
         return pd.DataFrame(rows, columns=columns)
 
-    def _read(self, case: Case) -> "dict[str, np.ndarray] | str":
-        """eye (left, right or single) -> pixels, or the reason why a picture cannot be read."""
-        found = {}
-        for eye in ("left", "right", "single"):
-            path = getattr(case, eye)
-            if path is None:
-                continue
+    def _untrained(self, eyes: Iterable[str]) -> bool:
+        """Whether one of these eyes has a head that no training has reached."""
+        return any(eye in SIDES and eye not in self.heads for eye in eyes)
+
+    def _read(self, case: Case) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+        """eye -> pixels, and eye -> the reason why its image cannot be used."""
+        found: dict[str, np.ndarray] = {}
+        problems: dict[str, str] = {}
+        if case.problem:
+            return found, dict.fromkeys(case.images or [""], case.problem)
+        for eye, path in case.images.items():
             try:
                 pixels = load_fundus(path, self.reading["image_size"])
             except ValueError as error:
-                return f"{eye} picture: {error}" if eye != "single" else str(error)
+                problems[eye] = f"{eye} picture: {error}" if eye in SIDES else str(error)
+                continue
             # a store of JPEG pictures has lost a little of each
             jpeg = self.reading["image_encoding"] == "jpeg"
             found[eye] = decode(encode(pixels, "jpeg")) if jpeg else pixels
-        return found or "no picture is named"
+        return found, problems
 
     @torch.inference_mode()
-    def _rows(self, cases: list[Case], read: "list[dict[str, np.ndarray] | str]") -> Iterable[dict[str, Any]]:
+    def _rows(
+        self, cases: list[Case], read: list[tuple[dict[str, np.ndarray], dict[str, str]]]
+    ) -> Iterable[dict[str, Any]]:
         pairs = []
-        for pictures in read:
-            if isinstance(pictures, dict):
+        for pictures, _ in read:
+            if pictures:
                 # a missing eye shows the other one
                 one = next(iter(pictures.values()))
                 pairs.append((pictures.get("left", one), pictures.get("right", one)))
@@ -167,24 +140,45 @@ class Predictor:
         if pairs:
             stacked = torch.from_numpy(np.stack([picture for side in zip(*pairs, strict=True) for picture in side]))
             left, right = to_model_input(stacked.to(self.device), augment=False).chunk(2)
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            with autocast(self.device, self.precision):
                 patient, left, right = self.model.encode_eyes(left, right)
             for unit, feature in (("left", left), ("right", right), ("patient", patient)):
                 features[unit] = (feature.float().cpu() @ self.texts[unit].T).numpy()
         at = 0
-        for case, pictures in zip(cases, read, strict=True):
-            if isinstance(pictures, str):
-                yield {"name": case.name, "eye": "", "class": "", "problem": pictures}
+        for case, (pictures, problems) in zip(cases, read, strict=True):
+            for eye, problem in problems.items():
+                yield {"name": case.names.get(eye, case.name), "eye": eye, "head": "", "class": "", "problem": problem}
+            if not pictures:
                 continue
-            for unit in (*(side for side in ("left", "right") if side in pictures), "patient"):
-                yield self._row(case.name, unit, features[unit][at])
+            alone = "unknown" in pictures or self._untrained(pictures)
+            for eye in (side for side in SIDES if side in pictures and not alone):
+                yield self._row(case.names.get(eye, case.name), eye, eye, features[eye][at])
+            eye = next(iter(pictures)) if alone else "patient"
+            yield self._row(case.name, eye, "patient", features["patient"][at])
             at += 1
 
-    def _row(self, name: str, unit: str, scores: np.ndarray) -> dict[str, Any]:
+    def _row(self, name: str, eye: str, head: str, scores: np.ndarray) -> dict[str, Any]:
         best = int(scores.argmax())
-        odds = np.exp(self.scales[unit] * (scores.astype(np.float64) - scores[best]))
-        row = {"name": name, "eye": unit, "class": self.classes[best], "probability": 1 / odds.sum(), "problem": ""}
+        odds = np.exp(self.scales[head] * (scores.astype(np.float64) - scores[best]))
+        row = {"name": name, "eye": eye, "head": head, "class": self.classes[best]}
+        row |= {"probability": 1 / odds.sum(), "problem": ""}
         return row | {f"score_{label}": score for label, score in zip(self.classes, scores, strict=True)}
+
+
+def _apart(case: Case) -> list[Case]:
+    """Each image of a case as a case of its own."""
+    alone = [Case(case.names.get(eye, case.name), {eye: path}, {}, case.problem) for eye, path in case.images.items()]
+    return alone or [case]
+
+
+def _warn_of_unknown_eyes(cases: list[Case]) -> None:
+    unknown = sum("unknown" in case.images for case in cases)
+    if unknown:
+        images = sum(len(case.images) for case in cases)
+        say(
+            f"warning: {unknown} of {images} images: the eye is not known by table, DICOM header or file name; the "
+            "patient's head scores them, each as both eyes, and their rows say so (eye: unknown)"
+        )
 
 
 def _pieces(cases: list[Case], size: int) -> Iterator[list[Case]]:

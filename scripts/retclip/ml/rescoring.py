@@ -7,6 +7,7 @@ import torch
 
 from retclip.core.files import read_json
 from retclip.core.scores import ZERO_SHOT
+from retclip.ml.device import prepare_device
 from retclip.ml.evaluate import evaluate, standard_errors
 from retclip.ml.loader import Split
 from retclip.ml.state import load_checkpoint, save_checkpoint
@@ -56,6 +57,7 @@ def score_again(
         history = pd.DataFrame()
     if metrics["status"] in BROKEN:
         return metrics, history, pd.read_parquet(scored / "val_predictions.parquet")
+    prepare_device(device, precision)
     found = evaluate(trial, model.to(device), val, tokenize, device, precision)
     assert found is not None, "weights that were scored with other prompts are finite"
     val_scores, table = found

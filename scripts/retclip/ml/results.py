@@ -12,8 +12,9 @@ import torch
 from retclip.core.commit import commit
 from retclip.core.gpus import VISIBLE
 from retclip.core.logs import nice_to_know
+from retclip.ml.device import peak_memory_bytes
 from retclip.ml.distributed import world_size
-from retclip.ml.trainer import Outcome, peak_memory_bytes
+from retclip.ml.trainer import Outcome
 
 PACKAGES = ("torch", "open_clip_torch", "timm", "transformers", "numpy")
 

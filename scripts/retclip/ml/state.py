@@ -5,23 +5,25 @@ part of it. So the same folder serves a killed job, a retry, the next rung, a tr
 class prompts and a needless rerun. Importing this module does not import torch.
 """
 
-import fcntl
 import hashlib
 import io
 import math
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import atomic, file_sha256, held, read_json, sha256_of, whole_folder, write_json
+from retclip.core.files import atomic, file_sha256, read_json, remove_leftovers, sha256_of, whole_folder, write_json
+from retclip.core.locks import held, try_hold
 from retclip.core.logs import say
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
 DIGEST_BYTES = 32
+KEY = re.compile("[0-9a-f]{64}")
 SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
 
 
@@ -87,8 +89,7 @@ class StateFolder:
     def locked(self) -> Iterator[None]:
         """Holds the folder alone: an orphaned trainer and its replacement must never both write."""
         with held(self.path / "lock", "another process trains exactly this; waiting for it"):
-            for leftover in self.path.glob(".*.partial*"):  # of a process that was killed while it wrote
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            remove_leftovers(self.path, of_all=True)
             yield
 
     def results(self, trial: dict[str, Any]) -> Path:
@@ -142,9 +143,12 @@ def bound_weights(root: Path, gigabytes: float) -> None:
     again only where other class prompts or a later rung ask for it.
     """
     with held(root / "weights.lock", "another process looks after the weights; waiting for it"):
-        kept = {path: path.stat().st_size for path in root.glob("*/weights-*.pt")}
+        # others may keep weights there, too
+        folders = [path for path in root.iterdir() if KEY.fullmatch(path.name)]
+        found = [path for folder in folders for path in folder.glob("weights-[0-9][0-9][0-9]*.pt")]
         # a rung that ended keeps its checkpoint for the next one
-        kept |= {path: path.stat().st_size for path in root.glob("*/checkpoint.pt") if _is_at_rest(path.parent)}
+        found += [path for folder in folders for path in folder.glob("checkpoint.pt") if _is_at_rest(folder)]
+        kept = {path: path.stat().st_size for path in found}
         excess = sum(kept.values()) - gigabytes * 1e9
         if excess <= 0:
             return
@@ -201,11 +205,10 @@ def _is_at_rest(folder: Path) -> bool:
     """Whether it has results and no process is at work on it."""
     if not any(folder.glob(f"epoch-*/{SEAL}")):
         return False
-    with (folder / "lock").open("a") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
+    lock = try_hold(folder / "lock")
+    if lock is None:
+        return False
+    lock.release()
     return True
 
 

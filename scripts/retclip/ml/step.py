@@ -43,13 +43,6 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
     return model.outputs(left, right, {unit: tokens[rows] for unit, rows in batch["text_rows"].items()})
 
 
-def prepare_device(device: torch.device, precision: str) -> None:
-    """Lets a GPU use TF32 for what bf16 training leaves in fp32; asked for fp32, it keeps to it."""
-    if device.type == "cuda":
-        torch.backends.cuda.matmul.allow_tf32 = precision == "bf16"
-        torch.backends.cudnn.allow_tf32 = precision == "bf16"
-
-
 def has_batch_norm(model: torch.nn.Module) -> bool:
     """Whether a part of a batch, trained alone, would be normalised by statistics of its own."""
     norms = (part for part in model.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm))
@@ -61,16 +54,18 @@ def backward(
     batches: list[dict[str, Any]],
     seeds: list[int],
     loss_of: Callable[[Outputs], torch.Tensor],
+    scaled: Callable[[torch.Tensor], torch.Tensor] = lambda loss: loss,
 ) -> torch.Tensor:
     """Adds the gradients of `loss_of` the whole batch's outputs to the model's; returns the loss, detached.
 
     batches: the whole batch, or its micro-batches in order. seeds: of torch's generator before each of them is
-    encoded, so that both passes over a micro-batch drop out the same.
+    encoded, so that both passes over a micro-batch drop out the same. scaled: what the loss is multiplied by before
+    gradients are taken, as fp16 needs it; the gradients are then so much larger, the returned loss is not.
     """
     if len(batches) == 1:
         torch.manual_seed(seeds[0])
         loss = loss_of(encode(batches[0]))
-        loss.backward()
+        scaled(loss).backward()
         return loss.detach()
 
     parts = []
@@ -83,7 +78,7 @@ def backward(
               for name, value in parts[0].items()}  # fmt: skip
     leaves = {name: value.detach().requires_grad_() for name, value in joined.items()}
     loss = loss_of(leaves)
-    loss.backward()
+    scaled(loss).backward()
 
     start, last = 0, len(batches) - 1
     for position, (batch, seed) in enumerate(zip(batches, seeds, strict=True)):

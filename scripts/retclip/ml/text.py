@@ -9,14 +9,18 @@ from torch import nn
 
 from retclip.core.files import read_json
 
+TOKENIZER = "tokenizer.json"
 # What a tokenizer may consist of, in a folder of Hugging Face's.
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
 
 Tokenize = Callable[[list[str], int], tuple[torch.Tensor, torch.Tensor]]
 
 
 def load_text_encoder(folder: str | Path) -> nn.Module:
-    """The folder's BERT without pooler. Raises ValueError where the folder holds no BERT, or not all of it."""
+    """The folder's BERT without pooler; its config has the padding id of the folder's tokenizer.
+
+    Raises ValueError where the folder holds no BERT, or not all of it.
+    """
     from transformers import BertModel
     from transformers.utils import logging
 
@@ -33,6 +37,9 @@ def load_text_encoder(folder: str | Path) -> nn.Module:
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
         raise ValueError(f"{folder}: the weights lack {len(found['missing_keys'])} tensors ({missing}, ...).")
+    if (Path(folder) / TOKENIZER).is_file():
+        # a config may name none or another one, since transformers takes every mask from its tokenizers
+        model.config.pad_token_id = _read_tokenizer(folder)[1]
     return model
 
 
@@ -42,15 +49,7 @@ def load_tokenizer(folder: str | Path, long_texts: str = "head") -> Tokenize:
     L is the longest text, at most context_length. Of a longer text the head or the tail is read (long_texts);
     [CLS] and [SEP] stay.
     """
-    from tokenizers import Tokenizer
-
-    path = Path(folder) / "tokenizer.json"
-    if not path.is_file():
-        raise ValueError(f"{folder}: has no tokenizer.json; fetch the text encoder again.")
-    tokenizer = Tokenizer.from_file(str(path))
-    padding = tokenizer.token_to_id("[PAD]")
-    if padding is None:
-        raise ValueError(f"{path}: has no [PAD] token, so it is not a BERT tokenizer.")
+    tokenizer, padding = _read_tokenizer(folder)
 
     def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
         tokenizer.enable_truncation(context_length, direction="left" if long_texts == "tail" else "right")
@@ -61,3 +60,17 @@ def load_tokenizer(folder: str | Path, long_texts: str = "head") -> Tokenize:
         return ids, mask
 
     return tokenize
+
+
+def _read_tokenizer(folder: str | Path) -> tuple[Any, int]:
+    """The folder's tokenizer and its id of [PAD]. Raises ValueError where there is none, or it has no [PAD]."""
+    from tokenizers import Tokenizer
+
+    path = Path(folder) / TOKENIZER
+    if not path.is_file():
+        raise ValueError(f"{folder}: has no {TOKENIZER}; fetch the text encoder again.")
+    tokenizer = Tokenizer.from_file(str(path))
+    padding = tokenizer.token_to_id("[PAD]")
+    if padding is None:
+        raise ValueError(f"{path}: has no [PAD] token, so it is not a BERT tokenizer.")
+    return tokenizer, padding

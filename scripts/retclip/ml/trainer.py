@@ -6,33 +6,28 @@ weights and optimiser.
 """
 
 import math
-import os
-import platform
-import resource
 import signal
 import sys
 import time
 from dataclasses import asdict, dataclass, field
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from retclip.core import slurm
-from retclip.core.gpu_lease import is_leased
-from retclip.core.gpus import described, visible
 from retclip.core.logs import say
 from retclip.core.scores import METRICS
 from retclip.ml import distributed
 from retclip.ml.attempts import Attempts
 from retclip.ml.crowding import refuse_crowded
+from retclip.ml.device import autocast, grad_scaler, is_out_of_memory, prepare_device, to_device
 from retclip.ml.evaluate import evaluate, no_predictions, standard_errors
-from retclip.ml.loader import Split, epoch_batches, read_ahead, sent
+from retclip.ml.loader import Split, epoch_batches, read_ahead
 from retclip.ml.loss import tripartite_loss
 from retclip.ml.optim import build_optimizer, learning_rate_at, set_learning_rate
 from retclip.ml.state import StateFolder, load_checkpoint, save_checkpoint
-from retclip.ml.step import OnBatches, backward, has_batch_norm, prepare_device
+from retclip.ml.step import OnBatches, backward, has_batch_norm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -101,6 +96,7 @@ class Trainer:
         self.micro_batch = self.hyperparameters["batch_size"] // distributed.world_size()
         self.parallel = distributed.parallel(OnBatches(self.model), self.hyperparameters["batch_size"], device)
         self.optimizer = build_optimizer(model, self.hyperparameters)
+        self.scaler = grad_scaler(device, precision)
         self.progress = Progress()
         self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
         self.told_to_stop = False
@@ -152,7 +148,7 @@ class Trainer:
         order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
         ahead = islice(order, progress.step_in_epoch, None)
         # a GPU must not wait for pictures; on a CPU a thread would only take the core that computes
-        batches = read_ahead(self._read, ahead) if self.device.type == "cuda" else map(self._read, ahead)
+        batches = read_ahead(self._read_ahead, ahead) if self.device.type == "cuda" else map(self._read, ahead)
         for position, batch in enumerate(batches, start=progress.step_in_epoch):
             loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, *batch)
             told_to_stop = distributed.in_any(self.told_to_stop)
@@ -190,24 +186,38 @@ class Trainer:
         parts = [mine[start : start + self.micro_batch] for start in range(0, len(mine), self.micro_batch)]
         return indices, [self.train.batch(part, self.device) for part in parts]
 
-    def _step(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
+    def _read_ahead(self, indices: Any) -> tuple[Any, list[dict[str, Any]] | None]:
+        """As _read, while a step is computed; None in place of the parts where that leaves no memory for them."""
+        try:
+            return self._read(indices)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            return indices, None
+
+    def _step(self, step: int, indices: Any, parts: list[dict[str, Any]] | None) -> torch.Tensor:
         """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
         set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward(step, indices, parts)
+        self.scaler.unscale_(self.optimizer)  # the limit is for the gradients' own size
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.hyperparameters["max_grad_norm"])
-        self.optimizer.step()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
         self.model.clamp_logit_scales()
         return loss.double()
 
-    def _backward(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
+    def _backward(self, step: int, indices: Any, parts: list[dict[str, Any]] | None) -> torch.Tensor:
         """The gradients of one batch; where memory is short, again in smaller and smaller micro-batches."""
         while True:
             try:
+                if parts is None or len(parts[0]["present"]) > self.micro_batch:
+                    _, parts = self._read(indices)  # it was read before memory ran short
                 return self._gradients(step, indices, parts)
-            except torch.OutOfMemoryError:
+            except (RuntimeError, MemoryError) as error:
                 # several processes would have to agree on it: they end, and the next start knows why
-                if distributed.world_size() > 1 or self.micro_batch <= SMALLEST_MICRO_BATCH:
+                shared, smallest = distributed.world_size() > 1, self.micro_batch <= SMALLEST_MICRO_BATCH
+                if shared or smallest or not is_out_of_memory(error):
                     raise
                 if has_batch_norm(self.model):
                     say("a tower with batch normalisation cannot be trained in parts of a batch")
@@ -216,17 +226,16 @@ class Trainer:
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = max(SMALLEST_MICRO_BATCH, math.ceil(self.micro_batch / 2))
             say(f"the device's memory does not hold this batch: going on in micro-batches of {self.micro_batch}")
-            _, parts = self._read(indices)
 
     def _gradients(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
         left, right = torch.from_numpy(self.train.present[indices]).unbind(1)
         labels = None
         if self.hyperparameters["same_class_negatives"] == "mask":
             codes = self.train.label_codes.items()
-            labels = {unit: sent(torch.from_numpy(code[indices]), self.device) for unit, code in codes}
+            labels = {unit: to_device(torch.from_numpy(code[indices]), self.device) for unit, code in codes}
 
         def encode(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
-            with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            with autocast(self.device, self.precision):
                 found: dict[str, torch.Tensor] = self.parallel(batch, self.hyperparameters["augment"])
             return found
 
@@ -234,7 +243,8 @@ class Trainer:
             return tripartite_loss(distributed.gather(outputs), left, right, labels=labels)["total"]
 
         seed = self.trial["seed"] * 1_000_003 + step + (distributed.rank() << 40)
-        return backward(encode, parts, [seed + (position << 48) for position in range(len(parts))], loss_of)
+        seeds = [seed + (position << 48) for position in range(len(parts))]
+        return backward(encode, parts, seeds, loss_of, self.scaler.scale)
 
     def _finish_epoch(self, train_loss: float) -> None:
         """Evaluates, writes the epoch's row of history, and decides whether to go on."""
@@ -248,7 +258,7 @@ class Trainer:
             progress.status = "diverged"
             return
         val = self.latest[0]
-        scales = [self.model.logit_scale, self.model.logit_scale_left, self.model.logit_scale_right]
+        scales = (self.model.logit_scale, self.model.logit_scale_left, self.model.logit_scale_right)
         temperatures = [scale.exp().reciprocal().item() for scale in scales]
         progress.history.append(
             {
@@ -267,7 +277,8 @@ class Trainer:
         if patience is None:
             progress.best_epoch, progress.best_score = progress.epoch, score
             return
-        if progress.best_epoch == 0 or (score is not None and score > (progress.best_score or -1.0)):
+        improved = score is not None and (progress.best_score is None or score > progress.best_score)
+        if improved or progress.best_epoch == 0:
             progress.best_epoch, progress.best_score = progress.epoch, score
             save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.trained_state()})
         elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:
@@ -296,10 +307,7 @@ class Trainer:
             self.latest = self._evaluate()
         assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
-        return {
-            **val,
-            "standard_error": standard_errors(table),
-        }, table
+        return {**val, "standard_error": standard_errors(table)}, table
 
     def _resume(self) -> float | None:
         """Takes up the saved state, if there is one; returns the epoch it stood at, in fractions."""
@@ -313,6 +321,8 @@ class Trainer:
             return None
         self.model.load_trained_state(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
+        if saved["scaler"]:  # empty where it was saved on a device that needs none
+            self.scaler.load_state_dict(saved["scaler"])
         self.progress = progress
         at = self.progress.epoch + self.progress.step_in_epoch / self.budget["steps_per_epoch"]
         say(f"resuming at epoch {at:.2f}")
@@ -330,63 +340,11 @@ class Trainer:
             {
                 "model": self.model.trained_state(),
                 "optimizer": self.optimizer.state_dict(),
+                "scaler": self.scaler.state_dict(),
                 "progress": content,
             },
         )
         self.folder.drop_best(but=self.progress.best_epoch)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a GPU's or the CPU's allocator had nothing left: torch has a class for the first alone."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory of the GPU, or of this process where there is none."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def choose_device(wanted: str) -> torch.device:
-    """`wanted` is auto, cpu or cuda; auto falls back on the CPU, unless Slurm gave this job a GPU.
-
-    Raises ValueError where a GPU must be there and torch sees none.
-    """
-    if wanted == "cpu":
-        return torch.device("cpu")
-    if torch.cuda.is_available():
-        if not is_leased():
-            say("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
-        # torchrun numbers the processes of this node, and each takes the GPU of its number
-        return (
-            torch.device("cuda", int(os.environ["LOCAL_RANK"])) if "LOCAL_RANK" in os.environ else torch.device("cuda")
-        )
-    given = slurm.gpus_given()
-    if wanted == "auto" and given is None:
-        say(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
-        return torch.device("cpu")
-    node = platform.node()
-    why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"
-    raise ValueError(
-        f"{why}, but torch {torch.__version__} (built for CUDA {torch.version.cuda}) sees no GPU there; driver: "
-        f"{_driver()}. Run nvidia-smi on {node}; keep off a broken node with slurm_extra: --exclude={node}; or set "
-        "training.device to cpu."
-    )
-
-
-def _driver() -> str:
-    """The NVIDIA driver that this machine's kernel has loaded, in its own words."""
-    version = Path("/proc/driver/nvidia/version")
-    return version.read_text().splitlines()[0] if version.is_file() else "none is loaded"
-
-
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """auto means bf16 on a GPU and fp32 on a CPU."""
-    if wanted == "auto":
-        return "bf16" if device.type == "cuda" else "fp32"
-    return wanted
 
 
 def _no_scores() -> dict[str, Any]:

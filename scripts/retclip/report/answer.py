@@ -21,16 +21,23 @@ def verdict(run: RunFolder) -> Verdict:
     winners = run.winners(run.search_encoder)
     reached, chance = score(winners, run.test_metric), run.chance(run.test_metric)
     if reached.value is None:
-        return Verdict(False, "the winner has no score on test")
+        why = wording.failed(failures(winners), len(winners))
+        return Verdict(False, f"the winner has no score on test{f' ({why})' if why else ''}")
     if chance is not None and (reached.low is None or reached.low <= chance):
         place = "lies below chance" if reached.high is not None and reached.high < chance else "reaches down to chance"
         return Verdict(False, f"the winner's interval on test {place} ({wording.score(chance)})")
     controls = run.controls()
-    if controls:
+    # a control that failed has no score, and so nothing to say
+    if controls and not failures(controls):
         gap = difference(winners, controls, run.test_metric)
         if not (gap.is_real and (gap.value or 0.0) > 0):
             return Verdict(False, "the same recipe trained on texts shuffled between patients scores no worse")
     return Verdict(True, "")
+
+
+def failures(finals: list[Final]) -> dict[str, str]:
+    """Those of a model's trainings that ended without a score: id -> status."""
+    return {final.id: final.metrics["status"] for final in finals if final.failed}
 
 
 def answer(run: RunFolder) -> list[str]:
@@ -47,8 +54,14 @@ def answer(run: RunFolder) -> list[str]:
     )
     learned, reason = verdict(run)
     if not learned:
+        unknown = winner.value is None
+        nothing = (
+            "It cannot be said whether anything was learned"
+            if unknown
+            else "Nothing was learned that is better than chance"
+        )
         return [
-            f"Nothing was learned that is better than chance: {reason}.",
+            f"{nothing}: {reason}.",
             first,
             _against(run),
             *_control(run),
@@ -98,7 +111,8 @@ def _cost(run: RunFolder) -> str:
 
 def _probe(run: RunFolder, winners: list[Final]) -> list[str]:
     """Why the linear probe is no consolation: it reads the pictures alone."""
-    values = [final.evaluation["linear_probe"].get(run.test_metric, {}).get("value") for final in winners]
+    whole = [final for final in winners if not final.failed]
+    values = [final.evaluation["linear_probe"].get(run.test_metric, {}).get("value") for final in whole]
     known = [value for value in values if value is not None]
     if not known:
         return []
@@ -142,6 +156,9 @@ def _control(run: RunFolder) -> list[str]:
     controls = run.controls()
     if not controls:
         return []
+    if failures(controls):
+        why = wording.failed(failures(controls), len(controls))
+        return [f"The control on texts shuffled between patients has no score and shows nothing: {why}."]
     reached, chance = score(controls, run.test_metric), run.chance(run.test_metric)
     gap = difference(run.winners(run.search_encoder), controls, run.test_metric)
     verdict = "the winner is no better: nothing was learned from the texts"
@@ -154,19 +171,27 @@ def _control(run: RunFolder) -> list[str]:
 
 
 def _encoder(run: RunFolder) -> str:
+    if run.recommendation is None:
+        return "Which text encoder to take is known when all final trainings have been evaluated."
     recommended = run.recommendation["encoder"]
     if recommended is None:
         return "No text encoder can be recommended: no final training ended with a score."
     others = [name for name in run.encoders if name != recommended]
     if not others:
         return f"The only text encoder is {recommended}."
+    counted = run.recommendation["seeds"][recommended]
+    why = wording.failed(counted["failed"], counted["planned"])
+    named = f"{recommended} ({why}; counted as chance)" if why else recommended
     gaps = {name: difference(run.winners(name), run.winners(recommended), run.test_metric) for name in others}
+    unknown = [name for name, gap in gaps.items() if gap.value is None]
     real = [f"{name} ({wording.signed(gaps[name].value)})" for name in holm(gaps)]
     surely = "as trained, with one seed each" if run.seeds_each == 1 else "for real"
     verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it {surely}"
     if not real:
         verdict = "on test, none of the others differs from it for sure"
-    return f"By validation, the text encoder to take is {recommended}; {verdict}."
+    if unknown:
+        verdict += f"; {' and '.join(unknown)} cannot be compared with it there, for want of a score in each seed"
+    return f"By validation, the text encoder to take is {named}; {verdict}."
 
 
 def _said(estimate: Estimate) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 from retclip.core.scores import ZERO_SHOT
 from retclip.report import wording
 from retclip.report.comparisons import difference, score
-from retclip.report.inputs import RunFolder
+from retclip.report.inputs import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
 FEW_CASES = 10
@@ -24,6 +24,10 @@ def warnings(run: RunFolder) -> list[str]:
     ]
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
+    for name, finals in run.models().items():
+        why = wording.failed({one.id: one.metrics["status"] for one in finals if one.failed}, len(finals))
+        if why:
+            found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
     for control in run.controls():
         estimate = score([control], run.test_metric)
         chance = control.evaluation["levels"]["chance"].get(run.test_metric)
@@ -135,12 +139,12 @@ def _rounded(number: float) -> str:
 def elsewhere(run: RunFolder) -> list[str]:
     """What scores on data from elsewhere say, and what they do not."""
     said = [
-        "Nothing was trained or chosen on these data. A score here holds for that place, its cameras and its patients; "
-        "it does not say how the model does at the next.",
-        "Not checked: whether the same people are in this run's own data, since ids of two places cannot be compared.",
+        "A score here holds for that place, its cameras and its patients; it does not say how the model does at the "
+        "next. People who are in both with photographs that do not look alike are not found."
     ]
     known = set(run.fingerprint["classes"])
     for place, evaluation in {one.place: one.evaluation for one in run.external}.items():
+        said += _shared(run, place)
         classes = [row["class"] for row in evaluation["per_class"]]
         new = [name for name in classes if name not in known]
         if new:
@@ -156,6 +160,57 @@ def elsewhere(run: RunFolder) -> list[str]:
         if evaluation["retrieval_omitted"]:
             said.append(f"{place}: retrieval is not reported: {evaluation['retrieval_omitted']}.")
     return said
+
+
+def _shared(run: RunFolder, place: str) -> list[str]:
+    """What the images, ids and texts of an external data set tell of whether its people are in train or val."""
+    models = [one for one in run.external if one.place == place]
+    found = models[0].evaluation.get("overlap")
+    if not found:
+        return [f"{place}: Not looked for: whether people of it are in train or val; evaluate it again to know."]
+    patients, same_id = found["patients"], found["same_id"]
+    said = []
+    if found["image_patients"]:
+        copies, more = found["image_copies"], found["near_duplicates"]
+        said.append(
+            f"{place}: Not external for {found['image_patients']:,} of {patients:,} patients: train or val has images "
+            f"of theirs ({copies:,} exact copies, {more:,} more that seem to show the same eye); {same_id:,} share an "
+            f"id.{_without(run, models)}"
+        )
+    else:
+        said.append(
+            f"{place}: nothing was trained or chosen on these data, as far as its {found['images']:,} images tell: "
+            "none is a copy of one in train or val, or seems to show the same eye."
+        )
+        if same_id:
+            said.append(
+                f"{place}: {same_id:,} of {patients:,} patients have an id of train or val too; no image of theirs "
+                "matches, so that the ids may coincide."
+            )
+    if found["identical_texts"]:
+        said.append(
+            f"{place}: {found['identical_texts']:,} of {found['samples']:,} samples have a report that is in train or "
+            "val word for word."
+        )
+    return said
+
+
+def _without(run: RunFolder, models: list[External]) -> str:
+    """The scores of an external data set without the people who are in train or val, too."""
+    overlap = models[0].evaluation["overlap"]
+    out = overlap["left_out"]["patients"]
+    if overlap["without"] is None:
+        return f" Too few patients are left to score without these {out:,}."
+    metric = run.test_metric if run.test_metric in ZERO_SHOT else "zero_shot_balanced_accuracy"
+    reached = []
+    for one in models:
+        value = one.evaluation["overlap"]["without"]["zero_shot"][metric]
+        reached.append(
+            f"{one.winner.id} reaches a {wording.metric_name(metric)} of {wording.score(value['value'])} "
+            f"(95 % CI {wording.interval(value['low'], value['high'])})"
+        )
+    left = overlap["without"]["counts"]["patients"]
+    return f" Without these {out:,} patients, {', '.join(reached)}, on {left:,} patients."
 
 
 def _few_cases(run: RunFolder) -> list[str]:

@@ -70,7 +70,10 @@ def holm(differences: dict[str, Estimate]) -> list[str]:
 
 
 def value_of(final: Final, metric: str) -> float | None:
-    """The score on test of one training; None where the data cannot give it."""
+    """The score on test of one training; None where the data cannot give it, or where it failed: what such weights
+    score is nobody's result."""
+    if final.failed:
+        return None
     if metric == MULTI_LABEL:
         return (final.evaluation["multi_label"] or {}).get("macro_auroc", {}).get("value")
     part = "zero_shot" if metric in ZERO_SHOT else "retrieval"
@@ -90,9 +93,12 @@ def _picks(finals: list[Final], stream: int = 1) -> np.ndarray:
 
 
 def _draws(finals: list[Final], metric: str, picks: np.ndarray) -> np.ndarray:
-    """The mean of `metric` over the picked trainings in each resample of the patients, [DRAWS]."""
+    """The mean of `metric` over the picked trainings in each resample of the patients, [DRAWS]; all NaN where the
+    predictions of one were removed: its score is known, but no interval."""
 
     def draws(final: Final) -> np.ndarray:
+        if final.predictions is None:
+            return np.full(DRAWS, np.nan)
         # the one metric that reads the labels' names has to know which class each score is of
         classes = final.evaluation["confusion"]["classes"] if metric == MULTI_LABEL else ()
         return draws_of(metric, final.predictions, DRAWS, classes=classes)

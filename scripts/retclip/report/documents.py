@@ -51,6 +51,7 @@ def results(run: RunFolder) -> dict[str, Any]:
                     key: one.evaluation[key]
                     for key in ("counts", "zero_shot", "retrieval", "multi_label", "quadratic_kappa", "levels")
                 },
+                "overlap": one.evaluation.get("overlap"),
             }
             for one in run.external
         ],

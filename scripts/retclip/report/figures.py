@@ -89,7 +89,8 @@ FIGURES = {
     ),
     "stability": Drawing(
         figures_search.stability,
-        "How often each candidate scores best when the validation patients are drawn again; the chosen one is green.",
+        "How often each candidate scores best when the validation patients, and the seeds of a finalist, are drawn "
+        "again; the chosen one is green.",
         _searched("phase2"),
     ),
     "learning_curves": Drawing(

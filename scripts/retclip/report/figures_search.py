@@ -171,9 +171,9 @@ def learning_curves(run: RunFolder) -> "Figure":
         axes.add_collection(LineCollection(lines, colors=GREY, alpha=0.35, linewidths=0.7))
         axes.autoscale_view()
     finals = [final for final in run.finals if final.kind != "ablation"]
-    colours = dict(zip(dict.fromkeys(map(_final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
+    colours = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
     for final in finals:
-        name = _final_name(final)
+        name = final_name(final)
         for axes, column in ((left, "val_loss"), (right, run.metric)):
             if column in final.history:
                 style = {"color": colours[name], "marker": "o", "markersize": 3, "label": name}
@@ -235,7 +235,8 @@ def _ranking(run: RunFolder, stage: str) -> "Figure":
 
 def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str | None) -> None:
     positions = np.arange(len(board))[::-1]
-    colours = [GREEN if name == chosen else RED if name == "baseline" else BLUE for name in board["id"]]
+    colours = [GREEN if name == chosen else RED if kind == "baseline" else BLUE
+               for name, kind in zip(board["id"], board["kind"], strict=True)]  # fmt: skip
     axes.errorbar(
         board["metric"],
         positions,
@@ -278,6 +279,6 @@ def _slice(axes: "Axes", run: RunFolder, board: "pd.DataFrame", name: str, chose
     axes.set(xlabel=hyperparameter_name(name), ylabel=metric_name(run.metric))
 
 
-def _final_name(final: Final) -> str:
-    """As the legend names it; the seeds of one model share a name."""
-    return {"winner": f"winner, {final.encoder}", "baseline": "default config", "control": "shuffled texts"}[final.kind]
+def final_name(final: Final) -> str:
+    """As the legend names a final model; the seeds of one share a name."""
+    return {"tuned": f"winner, {final.encoder}", "baseline": "default config", "control": "shuffled texts"}[final.kind]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retclip.core.config import HYPERPARAMETERS, Config
+from retclip.core.facts import FAILED, KINDS
 from retclip.core.files import canonical_json, read_json
 from retclip.core.model_looks import read_looks
 from retclip.core.scores import MULTI_LABEL, ZERO_SHOT
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 STAGES = ("phase1", "phase2", "confirm")
-# How the id of a final training begins that is no winner's.
-KINDS = ("baseline", "control", "ablation")
 
 
 @dataclass
@@ -35,15 +34,23 @@ class Training:
     def trial(self) -> dict[str, Any]:
         return self.metrics["trial"]
 
+    @property
+    def kind(self) -> str:
+        """What it is for; see core.facts."""
+        return self.trial["kind"]
+
+    @property
+    def failed(self) -> bool:
+        """It ended without a score, whatever its weights would give."""
+        return self.metrics["status"] in FAILED
+
 
 @dataclass
 class Final(Training):
-    """A final training with its evaluation on test. kind: winner, baseline, control (shuffled texts), or
-    ablation (the default config with one of the winner's values)."""
+    """A final training with its evaluation on test. predictions: None where they were removed."""
 
-    kind: str
     evaluation: dict[str, Any]
-    predictions: "pd.DataFrame"
+    predictions: "pd.DataFrame | None"
 
     @property
     def encoder(self) -> str:
@@ -65,7 +72,8 @@ class RunFolder:
 
     planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
     fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
-    curve, importances (tables), and looks (ModelLooks): None where they lack.
+    curve, importances (tables), and looks (ModelLooks): None where they lack. external_fingerprints: place ->
+    fingerprint.json of a data set from elsewhere.
     """
 
     config: Config
@@ -83,6 +91,7 @@ class RunFolder:
     searched: dict[str, list[Training]]
     finals: list[Final]
     external: list[External]
+    external_fingerprints: dict[str, Any]
     recommendation: Any
     initial: Any
     looks: Any
@@ -127,7 +136,8 @@ class RunFolder:
         Each has one file; an evaluation that was run again has replaced its file and cannot be seen.
         """
         kinds = [final.kind for final in self.finals]
-        found = {kind: kinds.count(kind) for kind in ("winner", *KINDS)} | {"initial": int(self.initial is not None)}
+        order = ("tuned", *(kind for kind in KINDS if kind != "tuned"))
+        found = {kind: kinds.count(kind) for kind in order} | {"initial": int(self.initial is not None)}
         return {kind: number for kind, number in found.items() if number}
 
     def trainings(self) -> dict[str, Sequence[Training]]:
@@ -149,9 +159,16 @@ class RunFolder:
             stage: [training for where, training in longest.values() if where == stage] for stage in self.trainings()
         }
 
+    def models(self) -> dict[str, list[Final]]:
+        """What a final model is, in words -> its trainings, which differ in the seed alone."""
+        named = {f"the tuned configuration with {encoder}": self.winners(encoder) for encoder in self.encoders}
+        others = {"the default config": self.baselines(), "the control on shuffled texts": self.controls()}
+        ablations = {f"the ablation of {name}": [final] for name, final in self.ablations().items()}
+        return {name: finals for name, finals in {**named, **others, **ablations}.items() if finals}
+
     def winners(self, encoder: str) -> list[Final]:
         """The winner's trainings with `encoder`, one per seed."""
-        return [final for final in self.finals if final.kind == "winner" and final.encoder == encoder]
+        return [final for final in self.finals if final.kind == "tuned" and final.encoder == encoder]
 
     def baselines(self) -> list[Final]:
         """The default config's trainings, one per seed."""
@@ -163,9 +180,7 @@ class RunFolder:
 
     def ablations(self) -> dict[str, Final]:
         """Hyperparameter -> the default config's training with the winner's value of it alone."""
-        return {
-            final.id.removeprefix("ablation_").split("-")[0]: final for final in self.finals if final.kind == "ablation"
-        }
+        return {final.trial["ablated"]: final for final in self.finals if final.kind == "ablation"}
 
     @property
     def seeds_each(self) -> int:
@@ -187,21 +202,24 @@ class RunFolder:
     @property
     def encoders(self) -> list[str]:
         """All text encoders that final trainings have, the search's first."""
-        names = dict.fromkeys(final.encoder for final in self.finals if final.kind == "winner")
+        names = dict.fromkeys(final.encoder for final in self.finals if final.kind == "tuned")
         return sorted(names, key=lambda name: name != self.search_encoder)
 
 
 def read_run(folder: Path, interim: bool = False) -> RunFolder:
     """Reads results/{run}. What else lies there than run.json lists is left from an earlier config.
 
-    Raises ValueError, naming the file, where a stage has not been run; unless interim, where it is left out.
+    Raises ValueError, naming the file, where a stage has not been run, or by an earlier version; unless interim, where
+    it is left out.
     """
     import pandas as pd
 
     record = read_json(folder / "run.json")
-    planned = record["trainings"]
+    if "facts" not in record:
+        raise ValueError(f"{folder / 'run.json'}: is of an earlier version; run snakemake again, which remakes it.")
+    planned, known = record["trainings"], record["facts"]
     stages = [stage for stage in STAGES if planned[stage]]
-    encoders = sorted({name.split("-")[0] for name in planned["encoders"]})
+    encoders = sorted({told["text_encoder"] for told in known["encoders"].values()})
 
     def document(name: str) -> Any:
         return None if interim and not (folder / name).is_file() else read_json(folder / name)
@@ -215,8 +233,16 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         whole = [path for path in paths if path.is_file() and path.with_name("history.csv").is_file()]
         return whole if interim else paths
 
+    def of_this_version(found: list[Any]) -> list[Any]:
+        """Without what does not say what it was for: the same command publishes or trains it again."""
+        for training in found:
+            if "kind" not in training.trial and not interim:
+                path = training.folder / "metrics.json"
+                raise ValueError(f"{path}: is of an earlier version; run snakemake again, which remakes it.")
+        return [training for training in found if "kind" in training.trial]
+
     searched = {
-        stage: [_training(path) for path in finished(stage, "metrics.json")]
+        stage: of_this_version([_training(path) for path in finished(stage, "metrics.json")])
         for stage in [*stages, *(["encoders"] if encoders else [])]
     }
     decisions = {name: document(f"{name}/best.json".removeprefix("best/")) for name in ("phase1", "phase2", "best")}
@@ -225,18 +251,17 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     for stage, board in boards.items():
         if board is None and searched[stage]:
             boards[stage] = provisional_board(searched[stage], metric)
-    finals = [_final(path) for path in finished("final", "evaluation.json")]
+    finals = of_this_version([_final(path, interim) for path in finished("final", "evaluation.json")])
     places = record["config"]["evaluation"].get("external_tests", {})
     elsewhere = [
         (place, final, document(f"final/{final.id}/external/{place}.json"))
         for place in places
         for final in finals
-        if final.kind == "winner"
+        if final.kind == "tuned"
     ]
     importances = folder / "phase2/importances.csv"
-    encoder = record["config"]["model"]["search_encoder"]
-    shown = next(name for name in planned["final"] if name.startswith(f"{encoder}-s"))
-    initial = folder / f"final/{shown.replace(encoder, 'initial')}/evaluation.json"
+    shown = _shown(known["final"], record["config"]["model"]["search_encoder"])
+    initial = folder / f"final/{record['initial']}/evaluation.json"
     looks = folder / f"final/{shown}/looks.npz"
     return RunFolder(
         config=record["config"],
@@ -254,6 +279,11 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         searched=searched,
         finals=finals,
         external=[External(*entry) for entry in elsewhere if entry[-1] is not None],
+        external_fingerprints={
+            place: read_json(path)
+            for place in places
+            if (path := folder / f"external/{place}/fingerprint.json").is_file()
+        },
         recommendation=document("final/recommendation.json"),
         initial=read_json(initial) if initial.is_file() else None,
         looks=read_looks(looks) if looks.is_file() else None,
@@ -268,6 +298,8 @@ def provisional_board(trainings: list[Training], metric: str) -> "pd.DataFrame":
         {
             "id": training.id,
             "status": training.metrics["status"],
+            "kind": training.kind,
+            "may_be_chosen": training.metrics["val"][metric] is not None,
             **{name: training.trial["configured"][name] for name in HYPERPARAMETERS},
             "metric": training.metrics["val"][metric],
             "standard_error": training.metrics["val"]["standard_error"].get(metric),
@@ -285,6 +317,11 @@ def provisional_board(trainings: list[Training], metric: str) -> "pd.DataFrame":
     return board
 
 
+def _shown(finals: dict[str, dict[str, Any]], encoder: str) -> str:
+    """The id of the final model whose examples are shown: the first of the tuned configuration with `encoder`."""
+    return next(name for name, told in finals.items() if (told["kind"], told["text_encoder"]) == ("tuned", encoder))
+
+
 def _known(entries: dict[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in entries.items() if entry is not None}
 
@@ -300,17 +337,18 @@ def _training(metrics: Path) -> Training:
     return Training(metrics.parent.name, document, history, metrics.parent)
 
 
-def _final(evaluation: Path) -> Final:
+def _final(evaluation: Path, interim: bool) -> Final:
     import pandas as pd
 
+    predictions = evaluation.with_name("predictions.parquet")
+    if not predictions.is_file() and not interim:
+        raise ValueError(f"{predictions}: this file does not exist.")
     training = _training(evaluation.with_name("metrics.json"))
-    kind = training.id.split("-")[0].split("_")[0]
     return Final(
         training.id,
         training.metrics,
         training.history,
         training.folder,
-        kind if kind in KINDS else "winner",
         read_json(evaluation),
-        pd.read_parquet(evaluation.with_name("predictions.parquet")),
+        pd.read_parquet(predictions) if predictions.is_file() else None,
     )

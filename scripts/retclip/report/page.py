@@ -63,7 +63,9 @@ class Parts(NamedTuple):
 
 def build_report(run: RunFolder, folder: Path) -> None:
     """Writes index.html, figures/, tables/, trials.csv, results.json, summary.md, methods.md, checklist.md and
-    references.bib. An interim report has no documents: they would state what is not known yet."""
+    references.bib. An interim report has no documents: they would state what is not known yet. Raises ValueError where
+    `folder` holds files of these names that no report wrote."""
+    _refuse_others_files(folder)
     parts = Parts(_write_figures(run, folder / "figures"), captions(run), all_tables(run))
     _write_tables(parts.tables, folder / "tables")
     write_trials(run, folder / "trials.csv")
@@ -76,6 +78,14 @@ def build_report(run: RunFolder, folder: Path) -> None:
     for name in ("summary.md", "methods.md", "checklist.md"):
         _write(folder / name, environment.get_template(f"{name}.jinja").render(content))
     _write(folder / "references.bib", (TEMPLATES / "references.bib").read_text(encoding="utf-8"))
+
+
+def _refuse_others_files(folder: Path) -> None:
+    """A report writes trials.csv before all of these."""
+    names = ("index.html", "results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
+    found = [name for name in names if (folder / name).exists()]
+    if found and not (folder / "trials.csv").exists():
+        raise ValueError(f"{folder}: holds {found[0]}, which is no report's; give a new or empty folder.")
 
 
 def _write_figures(run: RunFolder, folder: Path) -> dict[str, str]:

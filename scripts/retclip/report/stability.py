@@ -42,7 +42,7 @@ def random_reference(run: RunFolder) -> Reference | None:
         pool, label = scores, "random orders of the same trials, 90 %"
         drawn = np.array([generator.permutation(pool) for _ in range(ORDERS)])
     else:
-        first = np.array([trial.id.startswith("b0r0") for trial in trials])
+        first = np.array([(trial.trial["bracket"], trial.trial["rung"]) == (0, 0) for trial in trials])
         pool, label = scores[first], f"random trials, drawn from the first {first.sum()}, 90 %"
         drawn = generator.choice(pool, (ORDERS, len(scores))) if len(pool) else np.zeros((0, 0))
     if np.isfinite(pool).sum() < 2:
@@ -52,16 +52,16 @@ def random_reference(run: RunFolder) -> Reference | None:
 
 
 def winning_shares(run: RunFolder, stage: str) -> dict[str, float]:
-    """Candidate -> the share of resamples of the validation patients in which it scores best; best first.
+    """Candidate -> the share of resamples of the validation patients, and of its seeds, in which it scores best; best
+    first. Candidates of equal seeds are scored on the same ones.
 
-    Empty with fewer than two candidates that have scores.
+    Empty with fewer than two candidates that have scores, and on an interim page whose predictions were removed.
     """
     candidates = candidates_of(run, stage)
-    if len(candidates) < 2:
+    files = [one.folder / "val_predictions.parquet" for members in candidates.values() for one in members]
+    if len(candidates) < 2 or (run.interim and not all(file.is_file() for file in files)):
         return {}
-    draws = np.array(
-        [np.mean([_draws(run.metric, one.folder) for one in members], axis=0) for members in candidates.values()]
-    )
+    draws = np.array([_drawn(run.metric, members) for members in candidates.values()])
     draws = draws[:, np.isfinite(draws).all(axis=0)]
     if not draws.size:
         return {}
@@ -79,12 +79,9 @@ def candidates_of(run: RunFolder, stage: str) -> dict[str, list[Training]]:
     if stage not in run.boards or (stage not in run.decisions and stage != "confirm"):
         return {}
     board = run.boards[stage]
-    notes = board["note"].fillna("")
-    able = board[board["metric"].notna() & ~notes.str.startswith(("equal to", "stopped on"))].head(CONTENDERS)
-    trainings = {training.id: training for training in run.searched[stage]}
+    able = board[board["may_be_chosen"]].head(CONTENDERS)
     members = {
-        name: [t for key, t in trainings.items() if key == name or (stage == "confirm" and key.startswith(f"{name}s"))]
-        for name in able["id"]
+        name: [one for one in run.searched[stage] if name in (one.id, one.trial["candidate"])] for name in able["id"]
     }
     return {name: found for name, found in members.items() if found}
 
@@ -100,6 +97,14 @@ def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
             if score is not None and score > best.get(seed, (-np.inf, ""))[0]:
                 best[seed] = score, name
     return {seed: name for seed, (_, name) in sorted(best.items())}
+
+
+def _drawn(metric: str, members: list[Training]) -> np.ndarray:
+    """The mean score [draws] of as many seeds, drawn with replacement, in each resample of the patients."""
+    ordered = sorted(members, key=lambda one: one.trial["seed"])
+    values = np.array([_draws(metric, one.folder) for one in ordered])
+    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], len(values)))
+    return values[picks, np.arange(values.shape[1])[:, None]].mean(axis=1)
 
 
 @lru_cache(maxsize=64)

@@ -25,6 +25,12 @@ def all_tables(run: RunFolder) -> dict[str, Captioned]:
                 tables_data.tokens(run),
             ),
         }
+        if "reconciliation" in run.audit:  # an interim report may find the audit of an earlier version
+            found["reconciliation"] = Captioned(
+                "What the tables held, and where it went: merged is what another row, image or text stands for, "
+                "quarantined what could not be used (audit.json has the reasons)",
+                tables_data.reconciliation(run),
+            )
         if run.audit["shortcuts"]:
             found["shortcuts"] = Captioned(
                 "How well the class can be told without a retina: AUROC by cross-validation, .5 is chance",

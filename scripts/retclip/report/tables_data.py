@@ -4,6 +4,7 @@ from retclip.report import wording
 from retclip.report.cells import Table
 from retclip.report.inputs import RunFolder
 
+FATES = ("in", "used", "merged", "quarantined")
 EYES = {
     "both": "both eyes",
     "left": "the left eye alone",
@@ -21,14 +22,24 @@ def data(run: RunFolder) -> Table:
     return Table(["split", "patients", "samples", "pictures"], rows)
 
 
+def reconciliation(run: RunFolder) -> Table:
+    """What the tables held, and where it went: rows, images, texts and labels, also of external test sets."""
+    sources = {"": run.audit, **(run.external_fingerprints or {})}
+    rows = [
+        [f"{what} of {place}" if place else what, *(f"{entry[key]:,}" for key in FATES)]
+        for place, document in sources.items()
+        for what, entry in document["reconciliation"]["counts"].items()
+    ]
+    return Table(["what", *FATES], rows)
+
+
 def findings(run: RunFolder) -> Table:
-    """What the audit counted: rows, absent eyes and labels, texts, pictures, copies, sides."""
+    """What the audit counted: absent eyes and labels, texts, pictures, copies, sides."""
     audit = run.audit
     texts, quality, copies = audit["texts"], audit["quality"], audit["duplicates"]
     swapped = audit["sides"]["swapped"]
     near = "not looked for" if audit["near_duplicates"] == "ignore" else f"{copies['near']['groups']:,} groups"
     rows = [
-        ["rows that could not be used", f"{len(audit['quarantined']):,}"],
         *([f"samples with {words}", f"{audit['eyes'].get(eyes, 0):,}"] for eyes, words in EYES.items()),
         ["samples without a label", f"{audit['unlabelled_samples']:,}"],
         ["patients in two splits", f"{audit['patients_in_two_splits']:,}"],

@@ -89,6 +89,7 @@ def encoders(run: RunFolder) -> Table:
                 name,
                 wording.setting(finals[0].trial["configured"]["learning_rate"]),
                 wording.score(run.recommendation["val_scores"].get(name)),
+                _seeds(run.recommendation["seeds"].get(name)),
                 with_interval(score(finals, metric)),
                 against,
                 wording.NOTHING if name not in gaps else "yes" if name in real else "not for sure",
@@ -100,6 +101,7 @@ def encoders(run: RunFolder) -> Table:
         "text encoder",
         "learning rate",
         "validation score",
+        "seeds with a score",
         f"test {wording.metric_name(metric)}",
         "against the recommended",
         "differs (Holm)",
@@ -130,11 +132,14 @@ def external(run: RunFolder) -> Table:
         ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in documents], [0.0] * len(documents)),
     ]
     views = [view for view in views if any(value and value["value"] is not None for value in view[1])]
-    heads = ["data from elsewhere", "winner", "samples", "patients", "scored"]
+    heads = ["data from elsewhere", "winner", "samples", "patients", "of them in train or val", "scored"]
     rows = []
     for position, one in enumerate(run.external):
         counts = one.evaluation["counts"]
-        row = [one.place, one.winner.id, *(f"{counts[key]:,}" for key in ("samples", "patients", "scored"))]
+        overlap = one.evaluation.get("overlap")
+        shared = f"{overlap['left_out']['patients']:,}" if overlap else wording.NOTHING
+        row = [one.place, one.winner.id, *(f"{counts[key]:,}" for key in ("samples", "patients"))]
+        row += [shared, f"{counts['scored']:,}"]
         for _, values, levels in views:
             value = values[position]
             row += [_estimated(value), wording.score(levels[position]) if value else wording.NOTHING]
@@ -218,6 +223,13 @@ def subgroups(run: RunFolder) -> Table:
     return Table(["group", "patients", "samples", wording.metric_name(metric)], rows)
 
 
+def _seeds(counted: dict[str, Any] | None) -> str:
+    """How many of the planned seeds have a score; those without count as chance in the validation score."""
+    if counted is None:
+        return wording.NOTHING
+    return f"{counted['planned'] - len(counted['failed'])} of {counted['planned']}"
+
+
 def _of(row: dict[str, Any], key: str) -> str:
     """A value of a class with its interval."""
     return with_interval(Estimate(row[key], row[f"{key}_low"], row[f"{key}_high"]))
@@ -230,6 +242,7 @@ def _estimated(document: dict[str, Any] | None) -> str:
 
 
 def _mean(finals: list[Final], part: str, metric: str) -> float | None:
-    values = [final.evaluation[part].get(metric, {}).get("value") for final in finals]
+    """Over all seeds; None where one of them failed or has no value, since the others are no fair sample."""
+    values = [None if one.failed else one.evaluation[part].get(metric, {}).get("value") for one in finals]
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return sum(known) / len(known) if known and len(known) == len(values) else None

@@ -33,7 +33,7 @@ HYPERPARAMETER_NAMES = {
 }
 # Kinds of models that are evaluated on test.
 MODELS = {
-    "winner": "the winner's recipe (each text encoder and seed)",
+    "tuned": "the tuned configuration (each text encoder and seed)",
     "baseline": "the default config",
     "control": "the winner's recipe on texts permuted between patients, a negative control",
     "ablation": "the default config with one of the winner's values each, an ablation",
@@ -95,6 +95,14 @@ def duration(seconds: float) -> str:
 def count(number: int, noun: str, nouns: str | None = None) -> str:
     """1 seed, 2 seeds; 2 classes where that is `nouns`."""
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
+
+
+def failed(trainings: dict[str, str], planned: int) -> str:
+    """How many of the planned trainings failed, and which. trainings: id -> its status; empty where none did."""
+    if not trainings:
+        return ""
+    named = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in trainings.items())
+    return f"{len(trainings)} of {count(planned, 'seed')} failed: {named}"
 
 
 def openings(models: dict[str, int]) -> str:

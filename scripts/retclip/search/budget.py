@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from retclip.core.facts import FACTS, facts_in
 from retclip.core.files import sha256_of
 from retclip.search.space import Values
 
@@ -17,7 +18,7 @@ def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict
 
     recipe: id, phase, text_encoder, seed, vision, encoder, image_size, selection_metric, train_samples,
     val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it), and for a rung
-    stop_epoch, before which its schedule, laid out for all epochs, does not end.
+    stop_epoch, before which its schedule, laid out for all epochs, does not end; and what core.facts records.
     values: every hyperparameter as configured, in the units of a full run. counts: samples per split.
     Raises ValueError where no optimiser step is left.
     """
@@ -43,6 +44,7 @@ def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict
     trial = {
         "id": recipe["id"],
         "phase": recipe["phase"],
+        **facts_in(recipe),
         "text_encoder": recipe["text_encoder"],
         "seed": recipe["seed"],
         "hyperparameters": used,
@@ -67,8 +69,9 @@ def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict
 
 
 def same_training(trial: dict[str, Any]) -> str:
-    """One text for all trials that are the same training: their names and configured values do not count."""
-    ignored = ("id", "phase", "configured", "sha256", "budget")
+    """One text for all trials that are the same training: names, what they are for and configured values do not
+    count."""
+    ignored = ("id", "phase", *FACTS, "configured", "sha256", "budget")
     content = {key: value for key, value in trial.items() if key not in ignored}
     content["budget"] = {key: value for key, value in trial["budget"].items() if key != "cuts"}
     return sha256_of(content)

@@ -14,8 +14,9 @@ EVALUATION_SHARE = 1 / 3
 
 class Stage(NamedTuple):
     """trainings, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
-    shown to the model by all of them, cuts (sentence -> configurations), how many became equal to another, and how
-    many of a ranked stage are too short to be ranked."""
+    shown to the model by all of them, cuts (sentence -> configurations), how many became equal to another, how
+    many of a ranked stage are too short to be ranked, and their budgets: (train samples, val samples, steps).
+    finished: trainings that need not be paid for again."""
 
     name: str
     trainings: int
@@ -26,6 +27,13 @@ class Stage(NamedTuple):
     equal: int
     few_steps: int
     configurations: int
+    budgets: frozenset[tuple[int, int, int]]
+    finished: int = 0
+
+    @property
+    def samples_to_come(self) -> float:
+        """Of samples_shown, those of trainings that have not finished."""
+        return self.samples_shown * (1 - self.finished / self.trainings)
 
 
 def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) -> list[Stage]:
@@ -44,8 +52,39 @@ def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) 
 
 
 def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
-    """Of all trainings and their evaluations, on one device of the measured speed."""
-    return sum(stage.samples_shown for stage in stages) / samples_per_second
+    """Of all trainings that have not finished and their evaluations, on one device of the measured speed."""
+    return sum(stage.samples_to_come for stage in stages) / samples_per_second
+
+
+def count_finished(
+    stages: list[Stage],
+    found: dict[str, list[dict[str, Any]]],
+    config: Config,
+    code: str,
+    data: dict[str, str],
+) -> list[Stage]:
+    """The stages with their finished trainings counted: those of this code, these data and this config.
+
+    found: stage -> metrics.json of each training that is planned. code: hash of the training code. data: split -> its
+    hash. What a search has chosen is taken as it is; whether an earlier stage chooses otherwise, only the run tells.
+    """
+    searched = {*config["phase1"]["space"], *config["phase2"]["space"]}
+    fixed = {name: value for name, value in configured_defaults(config).items() if name not in searched}
+
+    def is_valid(stage: Stage, metrics: dict[str, Any]) -> bool:
+        trial, budget = metrics["trial"], metrics["trial"]["budget"]
+        return (
+            metrics["code"] == code
+            and metrics["data"] == data
+            and (trial["vision"], trial["image_size"]) == (config["model"]["vision"], config["data"]["image_size"])
+            and all(trial["configured"].get(name) == value for name, value in fixed.items())
+            and (budget["train_samples"], budget["val_samples"], budget["total_steps"]) in stage.budgets
+        )
+
+    return [
+        stage._replace(finished=sum(is_valid(stage, metrics) for metrics in found.get(stage.name, [])))
+        for stage in stages
+    ]
 
 
 def refuse_meaningless(metric: str, labels: int) -> None:
@@ -85,6 +124,10 @@ def _stage(name: str, trainings: int, values: list[Values], config: Config, coun
         equal=len(trials) - different if name == "phase1" else 0,
         few_steps=sum(count < RANKABLE_STEPS for count in steps) if name in ("phase1", "phase2") else 0,
         configurations=len(trials),
+        budgets=frozenset(
+            (trial["budget"]["train_samples"], trial["budget"]["val_samples"], trial["budget"]["total_steps"])
+            for trial in trials
+        ),
     )
 
 

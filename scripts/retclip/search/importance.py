@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from retclip.search.selection import EQUAL, UNFINISHED
+from retclip.core.facts import FAILED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +20,7 @@ def importances(board: "pd.DataFrame", names: list[str], draws: int = 100, seed:
     a bootstrap over them. A broken trial counts as the worst; one that stands on its rung is left out. Empty where
     fewer than LEAST_TRIALS are left, or fewer than two of `names` were varied.
     """
-    notes = board["note"].fillna("").astype(str)
-    told = board[~notes.str.startswith((EQUAL, UNFINISHED))]
+    told = board[board["may_be_chosen"] | board["status"].isin(FAILED)]
     varied = [name for name in names if told[name].nunique() > 1]
     if told["metric"].nunique() < 2 or len(told) < LEAST_TRIALS or len(varied) < 2:
         return []

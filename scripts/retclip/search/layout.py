@@ -7,6 +7,7 @@ before. Random search is one bracket with one rung, TPE in rounds is several suc
 import itertools
 from typing import Any, NamedTuple
 
+from retclip.core.facts import facts
 from retclip.search.space import size
 
 # Strategies that learn from what was tried, so they propose a few trials at a time.
@@ -20,6 +21,10 @@ class Slot(NamedTuple):
     rung: int
     slot: int
     stop_epoch: int | None
+
+    def facts(self) -> dict[str, Any]:
+        """What its trial's specification records of it."""
+        return facts("trial", bracket=self.bracket, rung=self.rung, slot=self.slot)
 
 
 def slots(phase2: dict[str, Any]) -> dict[str, Slot]:
@@ -58,6 +63,22 @@ def slots(phase2: dict[str, Any]) -> dict[str, Slot]:
         for rung, (count, stop_epoch) in enumerate(rungs)
         for slot in range(count)
     }
+
+
+def facts_of_trainings(
+    config: dict[str, Any], trainings: dict[str, dict[str, int]], told: dict[str, dict[str, dict[str, Any]]]
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """Stage -> id -> facts and text encoder of every training of a run.
+
+    trainings: stage -> id -> anything. told: those that do not follow from the stage and the config alone.
+    """
+    encoder = {"text_encoder": config["model"]["search_encoder"]}
+    places = slots(config["phase2"])
+    known = {
+        "phase1": {name: {**facts(), **encoder} for name in trainings["phase1"]},
+        "phase2": {name: {**places[name].facts(), **encoder} for name in trainings["phase2"]},
+    }
+    return {stage: {**known.get(stage, {}), **told.get(stage, {})} for stage in trainings}
 
 
 def members(layout: dict[str, Slot], bracket: int, rung: int) -> list[str]:

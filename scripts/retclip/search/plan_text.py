@@ -30,23 +30,29 @@ def plan_lines(
     """The table of stages, what is cut, what to beware of, and the device time."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
     lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
-    lines.append(f"{'stage':<14}{'trainings':>9}{'steps each':>18}{'warm-up share':>16}{'samples shown':>16}")
+    lines.append(
+        f"{'stage':<14}{'trainings':>9}{'finished':>10}{'steps each':>18}{'warm-up share':>16}{'samples shown':>16}"
+    )
     for stage in stages:
         lines.append(
-            f"{NAMES[stage.name]:<14}{stage.trainings:>9,}{_range(*stage.steps):>18}"
+            f"{NAMES[stage.name]:<14}{stage.trainings:>9,}{stage.finished:>10,}{_range(*stage.steps):>18}"
             f"{_range(*(f'{100 * share:.0f} %' for share in stage.warmup)):>16}{stage.samples_shown:>16,.0f}"
         )
     lines += ["", *_notes(stages)]
-    total = sum(stage.samples_shown for stage in stages)
-    if seconds is None or speed is None:
+    total = sum(stage.samples_to_come for stage in stages)
+    finished, trainings = sum(stage.finished for stage in stages), sum(stage.trainings for stage in stages)
+    if finished == trainings:
+        lines.append(f"device time: none for trainings, since all {trainings:,} have finished.")
+    elif seconds is None or speed is None:
         lines.append(
             f"device time: not known before find_lr has measured the speed; {total:,.0f} samples are shown in all, "
             f"{total / 100 / 3600:.1f} h at 100 samples a second."
         )
     else:
+        to_come = f" for the {trainings - finished:,} trainings to come" if finished else ""
         lines.append(
-            f"device time: {seconds / 3600:.1f} h, at the {speed['samples_per_second']:.0f} samples a second that "
-            f"find_lr measured ({speed['device']})."
+            f"device time: {seconds / 3600:.1f} h{to_come}, at the {speed['samples_per_second']:.0f} samples a second "
+            f"that find_lr measured ({speed['device']})."
         )
     return lines
 

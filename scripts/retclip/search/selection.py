@@ -1,9 +1,9 @@
 """Ranks finished trials and chooses one, on validation data alone, by a rule fixed beforehand.
 
-The rule: rank by the one declared metric; whoever is within one standard error of the leader (paired over
-the validation patients) is tied with it; among the tied, the lower planned cost wins, then the better
-score. A leader that does not beat chance by two standard errors means that nothing was learned: then the
-defaults are kept.
+The rule: rank by the one declared metric; whoever is within one standard error of the leader (of patients, paired,
+and seeds together) is tied with it; among the tied, the lower planned cost wins, then the better score. A leader that
+does not beat chance by two standard errors means that nothing was learned: then the defaults are kept. A configuration
+that failed in one of its seeds has no score.
 """
 
 from dataclasses import dataclass, field
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retclip.core.config import HYPERPARAMETERS
+from retclip.core.facts import FAILED
 from retclip.core.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
 from retclip.search.space import on_border
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
 
 TIE_STANDARD_ERRORS = 1.0
 CHANCE_STANDARD_ERRORS = 2.0
-# How the notes of a leaderboard begin that take a trial out of the choice.
-EQUAL, UNFINISHED = "equal to", "stopped on its rung after"
 RULE = (
-    "the highest validation score; ties within one standard error (paired over patients) go to the lower "
-    "planned cost, then to the better score"
+    "the highest validation score; ties within one standard error (of patients, paired, and of seeds where there are "
+    "several) go to the lower planned cost, then to the better score"
 )
 
 
@@ -51,6 +50,7 @@ class Candidate:
     id: str
     runs: list[Run]
     score: float | None = None
+    scores: list[float] = field(default_factory=list)
     standard_error: float | None = None
     draws: np.ndarray | None = field(default=None, repr=False)
     difference: float | None = None
@@ -68,6 +68,11 @@ class Candidate:
             run.metrics["status"] == "completed" and run.metrics["steps"] < run.trial["budget"]["total_steps"]
             for run in self.runs
         )
+
+    @property
+    def may_be_chosen(self) -> bool:
+        """It has a score, of a whole schedule, and is no other candidate's twin."""
+        return self.score is not None and self.same_as is None and not self.is_unfinished
 
     @property
     def cost(self) -> int:
@@ -111,11 +116,14 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
                 "rank": position,
                 "id": candidate.id,
                 "status": " ".join(statuses),
+                **{name: candidate.runs[0].trial[name] for name in ("kind", "bracket", "rung")},
+                "may_be_chosen": candidate.may_be_chosen,
                 **candidate.configured,
                 "metric": candidate.score,
                 "standard_error": candidate.standard_error,
                 "difference": candidate.difference,
                 "difference_se": candidate.difference_se,
+                "seeds": len(candidate.runs),
                 "steps": candidate.runs[0].trial["budget"]["total_steps"],
                 "epochs_trained": candidate.runs[0].metrics["epochs"],
                 "device_seconds": sum(run.metrics["device_seconds"] for run in candidate.runs),
@@ -132,7 +140,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
 
     space: hyperparameter -> values that were tried, or their range, for the warning about a best value on the border.
     """
-    scored = board[board["metric"].notna() & ~board["note"].fillna("").str.startswith((EQUAL, UNFINISHED))]
+    scored = board[board["may_be_chosen"]]
     warnings = []
     steps = board["steps"].min(), board["steps"].max()
     if steps[1] < RANKABLE_STEPS:
@@ -140,16 +148,15 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
             f"the trials took only {steps[0]} to {steps[1]} optimiser steps: "
             "that shows that everything runs, and cannot rank."
         )
+    why_not = "no candidate has a score in all its seeds"
     beats_chance = False
     if len(scored):
         leader = scored.iloc[0]
-        margin = CHANCE_STANDARD_ERRORS * (leader["standard_error"] or 0.0)
-        beats_chance = bool(leader["metric"] - leader["chance"] > margin)
+        # of an unknown error (NaN) nothing is known to be above chance
+        beats_chance = bool(leader["metric"] - leader["chance"] > CHANCE_STANDARD_ERRORS * leader["standard_error"])
+        why_not = f"no trial beats chance by two standard errors (best {metric}: {leader['metric']:.3f})"
     if not beats_chance:
-        best = f"{scored.iloc[0]['metric']:.3f}" if len(scored) else "none"
-        reason = (
-            f"undecided: using the defaults, since no trial beats chance by two standard errors (best {metric}: {best})"
-        )
+        reason = f"undecided: using the defaults, since {why_not}"
         kept: dict[str, Any] = {"id": "defaults", "hyperparameters": defaults, "metric": None, "standard_error": None}
         return _decision(kept, [], metric, reason, [], [*warnings, reason])
     tied = scored[
@@ -162,6 +169,8 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
     chosen = candidates[0]
     if len(tied) == 1:
         reason = "the best score, by more than one standard error"
+        if leader["seeds"] == 1:
+            reason += " over patients; one seed each"
     elif chosen["id"] == leader["id"]:
         reason = f"the best score; within one standard error of it: {len(tied) - 1}, and none is cheaper"
     else:
@@ -172,30 +181,6 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         )
     ties = [identifier for identifier in order["id"] if identifier != chosen["id"]]
     return _decision(chosen, candidates[1:], metric, reason, ties, warnings)
-
-
-def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, Any]:
-    """The text encoder with the best mean validation score over its seeds; the test split has no say.
-
-    finals: metrics.json of every final training of a text encoder.
-    """
-    scores: dict[str, list[float]] = {}
-    for metrics in finals:
-        score = metrics["val"][metric]
-        if score is not None:
-            scores.setdefault(metrics["trial"]["text_encoder"], []).append(score)
-    means = {encoder: float(np.mean(values)) for encoder, values in scores.items()}
-    if not means:
-        return {
-            "encoder": None,
-            "metric_name": metric,
-            "reason": "no training ended with a score",
-            "val_scores": {},
-        }
-    best = max(means, key=lambda encoder: means[encoder])
-    seeds = "1 seed" if len(scores[best]) == 1 else f"{len(scores[best])} seeds"
-    reason = f"the best mean validation score over {seeds}"
-    return {"encoder": best, "metric_name": metric, "reason": reason, "val_scores": means}
 
 
 def _merge_equals(candidates: list[Candidate]) -> None:
@@ -216,27 +201,54 @@ def _identity(run: Run) -> str:
 
 def _score(candidate: Candidate, metric: str) -> None:
     scores = [run.score(metric) for run in candidate.runs]
-    if any(score is None for score in scores):
+    candidate.scores = [score for score in scores if score is not None]
+    if len(candidate.scores) < len(scores):
         return
-    candidate.score = float(np.mean([score for score in scores if score is not None]))
+    candidate.score = float(np.mean(candidate.scores))
     # the same patients score every seed, so averaging seeds does not shrink this part
     candidate.draws = np.mean([draws_of(metric, run.predictions) for run in candidate.runs], axis=0)
-    finite = candidate.draws[np.isfinite(candidate.draws)]
-    candidate.standard_error = float(finite.std(ddof=1)) if len(finite) > 1 else None
-    if len(scores) > 1:
-        spread = float(np.std([score for score in scores if score is not None], ddof=1) / np.sqrt(len(scores)))
-        candidate.standard_error = float(np.hypot(candidate.standard_error or 0.0, spread))
+    candidate.standard_error = _standard_error(candidate.draws, [candidate.scores])
 
 
 def _compare(candidate: Candidate, leader: Candidate) -> None:
     if candidate.score is None or leader.score is None:
         return
     candidate.difference = candidate.score - leader.score
+    if candidate is leader:
+        candidate.difference_se = 0.0
+        return
     assert candidate.draws is not None
     assert leader.draws is not None
-    paired = candidate.draws - leader.draws
-    paired = paired[np.isfinite(paired)]
-    candidate.difference_se = float(paired.std(ddof=1)) if len(paired) > 1 else None
+    candidate.difference_se = _standard_error(candidate.draws - leader.draws, [candidate.scores, leader.scores])
+
+
+def _standard_error(draws: np.ndarray, groups: list[list[float]]) -> float | None:
+    """Of a mean over seeds, or of the difference of two, over patients and seeds; None where patients tell nothing.
+
+    draws: its values in resamples of the patients [draws]. groups: the scores of each configuration's seeds. Both parts
+    are independent, so that their variances add up.
+    """
+    finite = draws[np.isfinite(draws)]
+    if len(finite) < 2:
+        return None
+    return float(np.hypot(finite.std(ddof=1), _seeds_error(groups)))
+
+
+def _seeds_error(groups: list[list[float]]) -> float:
+    """The part of a standard error that is due to seeds; 0.0 where no configuration has two, so that nothing is known.
+
+    The variance between seeds is pooled over the configurations. A few seeds may lie close by luck: Student's t widens
+    it until it is exceeded as rarely as one standard error should be (twice two seeds: by 1.32). Equal seeds of two
+    configurations are not paired, which errs on the side of a tie.
+    """
+    freedom = sum(len(scores) - 1 for scores in groups)
+    if freedom == 0:
+        return 0.0
+    from scipy.stats import norm, t
+
+    variance = sum(float(np.var(scores)) * len(scores) for scores in groups) / freedom
+    widened = float(t.ppf(norm.cdf(1.0), freedom))
+    return widened * float(np.sqrt(variance * sum(1 / len(scores) for scores in groups)))
 
 
 def _values_in_order(candidate: Candidate) -> str:
@@ -244,10 +256,13 @@ def _values_in_order(candidate: Candidate) -> str:
 
 
 def _note(candidate: Candidate) -> str:
+    failed = [f"{run.trial['id']} {run.metrics['status']}" for run in candidate.runs if run.metrics["status"] in FAILED]
+    if failed and len(candidate.runs) > 1:
+        return f"{len(failed)} of {len(candidate.runs)} seeds failed: {', '.join(failed).replace('_', ' ')}"
     if candidate.same_as:
-        return f"{EQUAL} {candidate.same_as} after the budget's cuts"
+        return f"equal to {candidate.same_as} after the budget's cuts"
     if candidate.is_unfinished:
-        return f"{UNFINISHED} {candidate.runs[0].metrics['epochs']} epochs"
+        return f"stopped on its rung after {candidate.runs[0].metrics['epochs']} epochs"
     cuts = candidate.runs[0].trial["budget"]["cuts"]
     return "; ".join(f"{cut['key']} cut to {cut['used']}" for cut in cuts)
 

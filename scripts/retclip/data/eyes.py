@@ -1,0 +1,27 @@
+"""Which eye the words of a cell or of a file name say: one rule for every place that reads them."""
+
+import re
+
+from retclip.data.samples import EYES
+
+# letters and digits together; what stands between them delimits
+WORD = re.compile(r"[^\W_]+")
+# A longer word is one beside a number, too (left12); a letter is not: L2 may be anything.
+LONG = 3
+
+
+def eye_of(text: str) -> str | None:
+    """left or right where words of the text name one eye (12_left, P1-R, "OD", "left eye"); None where they name none
+    or both."""
+    found = {eye for word in WORD.findall(text.lower()) if (eye := _eye_of_word(word))}
+    return found.pop() if len(found) == 1 else None
+
+
+def without_eye(text: str) -> str:
+    """The text in small letters with a star for each word that names an eye: equal for the two eyes of one patient."""
+    return WORD.sub(lambda word: "*" if _eye_of_word(word[0]) else word[0], text.lower())
+
+
+def _eye_of_word(word: str) -> str | None:
+    bare = word.strip("0123456789")
+    return EYES.get(bare if len(bare) > LONG else word)

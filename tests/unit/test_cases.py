@@ -1,0 +1,121 @@
+"""What predict.py is given: which eye each image shows, and which two images are one patient's."""
+
+import pytest
+from dicom_files import DRAWN, dicom
+from PIL import Image
+
+from retclip.data.cases import cases_of_paths, cases_of_table
+from retclip.data.eyes import eye_of
+
+
+@pytest.mark.parametrize(
+    ("name", "eye"),
+    [
+        ("12_left", "left"), ("12_RIGHT", "right"), ("P001_l", "left"), ("P001-R", "right"), ("p 7 (OD)", "right"),
+        ("os", "left"), ("1.2.276.0.75.16.L", "left"), ("fundus_OS_2", "left"), ("left12", "left"),
+        ("2020right", "right"), ("left_L", "left"), ("Left Eye", "left"),
+        ("a_l_r", None), ("left_or_right", None), ("OD_left", None), ("copyright_7", None), ("cleft", None),
+        ("pod", None), ("L2_scan", None), ("image_0017", None), ("", None),
+    ],
+)  # fmt: skip
+def test_the_eye_that_words_name(name, eye):
+    assert eye_of(name) == eye
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """An empty folder for images."""
+    place = tmp_path / "photographs"
+    place.mkdir()
+    return place
+
+
+def put(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(DRAWN).save(folder / name, "PNG")
+
+
+def shown(cases):
+    """name -> its images as eye: file name, with the names of their rows."""
+    return {case.name: {eye: path.name for eye, path in case.images.items()} for case in cases}
+
+
+def test_two_files_that_differ_in_the_eye_alone_are_one_patient(folder):
+    put(folder, "1_left.jpg", "1_right.jpg", "2_L.png", "2_od.jpg", "3_left.jpg", "a/OD.jpg", "a/OS.jpg", "scan7.png")
+    cases = cases_of_paths([folder])
+    assert shown(cases) == {
+        "1_left.jpg + 1_right.jpg": {"left": "1_left.jpg", "right": "1_right.jpg"},
+        "2_L.png + 2_od.jpg": {"left": "2_L.png", "right": "2_od.jpg"},
+        "3_left.jpg": {"left": "3_left.jpg"},
+        "a/OS.jpg + a/OD.jpg": {"left": "OS.jpg", "right": "OD.jpg"},
+        "scan7.png": {"unknown": "scan7.png"},
+    }
+    assert cases[0].names == {"left": "1_left.jpg", "right": "1_right.jpg"}
+
+
+def test_no_image_is_lost_where_names_meet(folder):
+    put(folder, "1_left.jpg", "1_left.png", "1_right.jpg", "1_LEFT_b.jpg", "b/1_right.jpg", "1_l_r.jpg", "x.jpg")
+    cases = cases_of_paths([folder, folder / "x.jpg"])
+    names = sorted(path.name for case in cases for path in case.images.values())
+    files = sorted(path.name for path in folder.rglob("*.*"))
+    assert names == sorted([*files, "x.jpg"])
+    assert {"unknown": "1_l_r.jpg"} in shown(cases).values()
+    assert {"right": "1_right.jpg"} in shown(cases).values()  # that of the other folder
+
+
+def test_dicom_files_of_a_folder_are_found_by_content_and_know_their_eye(folder):
+    (folder / "1.2.276.7").write_bytes(dicom("RGB", DRAWN.tobytes(), ImageLaterality="R"))
+    (folder / "scan").write_bytes(dicom("RGB", DRAWN.tobytes()))
+    (folder / "x_left.dcm").write_bytes(dicom("RGB", DRAWN.tobytes(), ImageLaterality="R"))
+    (folder / "notes.txt").write_text("no picture")
+    cases = {case.name: case for case in cases_of_paths([folder])}
+    assert set(cases) == {"1.2.276.7", "scan", "x_left.dcm"}
+    assert set(cases["1.2.276.7"].images) == {"right"}
+    assert set(cases["scan"].images) == {"unknown"}
+    assert cases["x_left.dcm"].problem == "the name says left eye, the DICOM file right"
+
+
+TABLES = {
+    "image_left,image_right": "patient_id,image_left,image_right\nP1,a.png,b.png\nP2,,b.png\nP3,,\n",
+    "left,right": "name,left,right\nP1,a.png,b.png\nP2,,b.png\nP3,,\n",
+    "published ODIR": "ID,Left-Fundus,Right-Fundus\nP1,a.png,b.png\nP2,,b.png\nP3,,\n",
+    "image,eye": "patient_id,image,eye\nP1,a.png,OS\nP2,b.png,Right\nP1,b.png,right eye\nP3,,left\n",
+}
+
+
+@pytest.mark.parametrize("form", TABLES)
+def test_columns_of_a_table_decide_the_eye(folder, form):
+    put(folder, "a.png", "b.png")
+    (folder / "table.csv").write_text(TABLES[form])
+    cases = cases_of_table(folder / "table.csv", folder)
+    assert shown(cases) == {"P1": {"left": "a.png", "right": "b.png"}, "P2": {"right": "b.png"}, "P3": {}}
+    assert cases[0].names == {"left": "P1", "right": "P1"}
+    assert [case.problem for case in cases] == ["", "", "no picture is named"]
+
+
+def test_images_by_the_ids_of_an_odir_table(folder):
+    put(folder, "1_left.jpg", "1_right.jpg", "2_right.jpg")
+    (folder / "table.csv").write_text("patient_id,left_keywords,right_keywords\n1,x,y\n2,x,y\n3,x,y\n")
+    cases = cases_of_table(folder / "table.csv", folder)
+    assert [sorted(case.images) for case in cases] == [["left", "right"], ["right"], []]
+    assert cases[2].problem == "no picture is named"
+
+
+def test_what_a_table_says_of_the_eye_goes_first_and_a_contradiction_is_told(folder):
+    put(folder, "a_left.png", "b_left.png", "c.png")
+    (folder / "d.dcm").write_bytes(dicom("RGB", DRAWN.tobytes(), ImageLaterality="L"))
+    rows = ["1,a_left.png,right", "2,b_left.png,", "3,c.png,", "4,d.dcm,right", "5,c.png,2", "6,b_left.png,unknown",
+            "2,c.png,", "2,a_left.png,left"]  # fmt: skip
+    (folder / "table.csv").write_text("\n".join(["patient_id,image,eye", *rows]) + "\n")
+    found = {case.name: (sorted(case.images), case.problem) for case in cases_of_table(folder / "table.csv", folder)}
+    assert found == {
+        "1": (["right"], ""),
+        "2": (["left"], ""),
+        "3": (["unknown"], ""),
+        "4": (["right"], "the table says right eye, the DICOM file left"),
+        "5": (["unknown"], "the eye is not left, right or unknown"),
+        "6": (["unknown"], ""),
+        "2#2": (["unknown"], ""),
+        "2#3": (["left"], ""),
+    }

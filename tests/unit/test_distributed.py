@@ -1,0 +1,54 @@
+"""A tower with batch normalisation on several GPUs: it computes what it computed before."""
+
+import pytest
+import torch
+
+from retclip.ml import distributed
+from retclip.ml.step import has_batch_norm
+from retclip.ml.vision import build_vision
+
+GPU = torch.device("cuda", 1)
+TOWERS = ("test_efficientnet", "efficientnet_b0", "regnety_002", "resnetv2_50", "densenet121", "resnet10t",
+          "mobilenetv2_050", "demo_conv")  # fmt: skip
+
+
+@pytest.fixture
+def two_processes(monkeypatch):
+    """Without a second process and a GPU: what would wrap the model only remembers its devices."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    given = []
+
+    def wrapped(model, device_ids):
+        given.append(device_ids)
+        return model
+
+    monkeypatch.setattr(torch.nn.parallel, "DistributedDataParallel", wrapped)
+    return given
+
+
+@pytest.mark.parametrize("name", TOWERS)
+def test_shared_batch_normalisation_leaves_a_tower_what_it_was(name, two_processes):
+    torch.manual_seed(0)
+    tower, _ = build_vision({"architecture": f"timm/{name}", "embed_dim": 16}, 64)
+    with torch.no_grad():
+        tower(torch.randn(8, 3, 64, 64))  # statistics of their own, not 0 and 1
+    images = torch.randn(2, 3, 64, 64)
+    before = tower.eval()(images)
+    names, training = list(tower.state_dict()), {module.training for module in tower.modules()}
+    tower.train()
+    shared = distributed.parallel(tower, 8, GPU)
+    assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in shared.modules())
+    assert training == {False}
+    assert list(shared.state_dict()) == names
+    torch.testing.assert_close(shared.eval()(images), before, rtol=0, atol=0)
+    assert two_processes == [[GPU]]
+
+
+def test_a_frozen_tower_shares_no_statistics(two_processes):
+    """Its statistics are fixed: several processes may train beside it, on the CPU, too."""
+    tower, _ = build_vision({"architecture": "timm/test_efficientnet", "embed_dim": 16}, 64)
+    with pytest.raises(ValueError, match="batch normalisation, whose statistics"):
+        distributed.parallel(tower, 8, torch.device("cpu"))
+    tower.eval()
+    assert not has_batch_norm(tower)
+    assert distributed.parallel(tower, 8, torch.device("cpu")) is tower

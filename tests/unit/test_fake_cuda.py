@@ -1,0 +1,378 @@
+"""All that runs on a GPU, run on a stand-in for one: nothing is left on the CPU, and the numbers are the CPU's."""
+
+import contextlib
+import itertools
+import threading
+from functools import cache, partial
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from fake_cuda import WAITS, fake_cuda
+from PIL import Image
+
+from retclip.core.files import file_sha256, read_json, write_json
+from retclip.core.scores import METRICS
+from retclip.data.images import load_fundus
+from retclip.data.store import write_store
+from retclip.ml.assemble import build_model
+from retclip.ml.demo_encoders import make_encoder
+from retclip.ml.device import choose_device, choose_precision, is_out_of_memory
+from retclip.ml.export import export_model, load_exported
+from retclip.ml.final import evaluate_on_test, initial_model, trained_model
+from retclip.ml.frozen import eye_features, serves, text_tokens
+from retclip.ml.loader import Split
+from retclip.ml.looks import collect_looks
+from retclip.ml.lr_finder import range_test
+from retclip.ml.prediction import Case, Predictor
+from retclip.ml.rescoring import keep_weights, restore_weights, score_again
+from retclip.ml.state import StateFolder
+from retclip.ml.text import load_tokenizer
+from retclip.ml.trainer import Trainer
+
+SIZE, LENGTH, BATCH = 32, 32, 8
+CPU = torch.device("cpu")
+CLASSES = ["normal", "drusen"]
+PROMPTS = {"normal": ["a normal fundus", "no sign of disease"], "drusen": ["drusen at the macula"]}
+EYES = ["both", "left", "both", "right", "both", "unknown", "left", "both"]
+COUNTS = {"train": 32, "val": 10, "test": 10}
+TOWERS = {
+    "vit": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "embed_dim": 16},
+    "demo": {"architecture": "timm/demo_conv", "embed_dim": 16},
+    "batch norm": {"architecture": "timm/test_efficientnet", "embed_dim": 16},
+}
+VALUES = {"learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
+          "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
+          "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
+          "context_length": LENGTH, "patience": None, "precision": "fp32"}  # fmt: skip
+CLOSE = partial(pytest.approx, rel=1e-3, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """data/ with three splits, and encoder/, a demo encoder."""
+    folder = tmp_path_factory.mktemp("gpu")
+    (folder / "data").mkdir()
+    generator = np.random.default_rng(0)
+    splits = {}
+    for name, count in COUNTS.items():
+        frame = pd.DataFrame({"sample_id": [f"{name}{i}" for i in range(count)]})
+        frame["patient_id"], frame["split"] = frame["sample_id"], name
+        frame["eyes"] = (EYES * 4)[:count]
+        frame["label"] = [CLASSES[i // 2 % 2] for i in range(count)]
+        frame["label_left"] = frame["label_right"] = frame["label"]
+        words = ["drusen", "macula", "disc", "vessel", "normal", "left", "right", "bleeding"]
+        frame["text"] = [" ".join(generator.choice(words, 2 + i % 16)) for i in range(count)]
+        frame["text_left"] = frame["text_right"] = frame["text"]
+        frame.to_parquet(folder / "data" / f"samples_{name}.parquet")
+        pictures = [
+            (f"{sample}/{side}", generator.bytes(SIZE * SIZE * 3))
+            for sample, eyes in zip(frame["sample_id"], frame["eyes"], strict=True)
+            for side in {"both": ("left", "right"), "right": ("right",)}.get(eyes, ("left",))
+        ]
+        store = folder / "data" / f"{name}.lmdb"
+        write_store(store, pictures, len(pictures), SIZE, "raw")
+        splits[name] = {"lmdb_bytes": store.stat().st_size, "sha256": file_sha256(store), "patients": count,
+                        "per_class": dict.fromkeys(CLASSES, count // 2)}  # fmt: skip
+    write_json(folder / "data" / "fingerprint.json", {
+        "splits": splits, "classes": CLASSES, "label_level": "eye", "text_level": "eye", "texts_from_labels": False,
+        "image_encoding": "raw", "sha256": "0" * 64,
+    })  # fmt: skip
+    make_encoder("pubmedbert", 1, folder / "encoder")
+    return folder
+
+
+def trial_of(tower="vit", **values):
+    return {"id": "t", "seed": 1, "sha256": "0" * 64, "text_encoder": "tiny", "vision": TOWERS[tower],
+            "image_size": SIZE, "class_prompts": PROMPTS, "selection_metric": "zero_shot_balanced_accuracy",
+            "encoder": {"source": "x", "revision": "y", "texts": None, "long_texts": "head", "from_checkpoint": False},
+            "hyperparameters": {**VALUES, **values},
+            "budget": {"stop_epoch": 1, "steps_per_epoch": 2, "total_steps": 2}}  # fmt: skip
+
+
+def split_of(folder, name, frozen=None, samples=None):
+    return Split(folder / "data", name, read_json(folder / "data/fingerprint.json"),
+                 load_tokenizer(folder / "encoder"), LENGTH, samples, frozen=frozen)  # fmt: skip
+
+
+def features_of(folder, trial, device):
+    """What cache_features makes for the towers that the trial freezes, on the CPU as its file is."""
+    model = build_model(trial, folder / "encoder", None).to(device).eval()
+    found = {}
+    for name in ("train", "val"):
+        split = split_of(folder, name)
+        if serves("vision", trial["hyperparameters"]):
+            found[f"{name}.eyes"] = eye_features(model, split, device, "fp32")
+        if serves("text", trial["hyperparameters"]):
+            tokenize = load_tokenizer(folder / "encoder")
+            found[f"{name}.texts"] = text_tokens(model, split, tokenize, LENGTH, device, "fp32")
+    return found
+
+
+def trainer_of(folder, trial, device, state, frozen=None, less=False, wrap=lambda tower: tower):
+    model = build_model(trial, folder / "encoder", None)
+    model.visual = wrap(model.visual)
+    if less:
+        model.keep_less()
+    budget = trial["budget"]
+    train = split_of(folder, "train", frozen, budget["steps_per_epoch"] * trial["hyperparameters"]["batch_size"])
+    return Trainer(trial, model, train, split_of(folder, "val", frozen), load_tokenizer(folder / "encoder"),
+                   device, "fp32", StateFolder(state, "k"), 999)  # fmt: skip
+
+
+def test_a_device_carries_its_index(monkeypatch):
+    with fake_cuda():
+        monkeypatch.delenv("LOCAL_RANK", raising=False)
+        assert choose_device("auto") == choose_device("cuda") == torch.device("cuda", 0)
+        monkeypatch.setenv("LOCAL_RANK", "0")
+        assert choose_device("cuda") == torch.device("cuda", 0)
+        monkeypatch.setenv("LOCAL_RANK", "1")
+        with pytest.raises(ValueError, match=r"process 2 of this node has no GPU: torch sees 1\. Set training\.gpus"):
+            choose_device("cuda")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:0"])
+def test_what_a_gpu_holds_is_not_pinned_however_the_gpu_is_named(folder, device):
+    features = {"train.eyes": torch.randn(56, 4), "train.texts": torch.randn(32, 4)}
+    with fake_cuda():
+        device = torch.device(device)
+        for frozen in (None, features):
+            split = split_of(folder, "train", frozen)
+            split.hold(device)
+            batch = split.batch(np.arange(4), device)
+            placed = {name: value.device.type for name, value in batch.items() if isinstance(value, torch.Tensor)}
+            assert placed.pop("present") == "cpu"
+            assert set(placed.values()) == {"cuda"}
+        # what is held there comes back to the CPU where someone asks for it there
+        assert split_of(folder, "train", features).batch(np.arange(4), CPU)["eye_features"].device.type == "cpu"
+        assert split.batch(np.arange(4), CPU)["eye_features"].device.type == "cpu"
+
+
+@pytest.mark.parametrize(("capability", "chosen"), [((6, 1), "fp32"), ((7, 0), "fp16"), ((7, 5), "fp16"),
+                                                    ((8, 0), "bf16"), ((9, 0), "bf16"), ((12, 0), "bf16")])  # fmt: skip
+def test_a_gpu_that_only_emulates_bf16_is_not_given_it(capability, chosen, capsys):
+    with fake_cuda(capability=capability) as device:
+        assert choose_precision("auto", device) == chosen
+        assert chosen in (said := capsys.readouterr().err) or chosen == "bf16", said
+        assert choose_precision("fp32", device) == "fp32"
+        assert capsys.readouterr().err == ""
+        assert choose_precision("bf16", device) == "bf16"
+        assert ("stand-in only emulates bf16" in capsys.readouterr().err) == (capability < (8, 0))
+    assert choose_precision("auto", CPU) == "fp32"
+
+
+class Small(torch.nn.Module):
+    """A device that holds the activations of so many pictures and no more."""
+
+    def __init__(self, tower, most):
+        super().__init__()
+        self.tower, self.most = tower, most
+
+    def forward(self, images):
+        if torch.is_grad_enabled() and len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.tower(images)
+
+
+def test_a_batch_that_was_read_ahead_is_split_as_memory_allows_by_then(folder, tmp_path, capsys):
+    """The first step of two finds that memory holds half a batch; the second was read before that was known."""
+    trial = trial_of(batch_size=16)
+    wanted = trainer_of(folder, trial, CPU, tmp_path / "cpu").run()
+    with fake_cuda() as device:
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=lambda tower: Small(tower, 16))
+        outcome = trainer.run()
+    assert trainer.micro_batch == 8
+    assert capsys.readouterr().err.count("going on in micro-batches") == 1
+    assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in wanted.progress.history[0].items()}
+
+
+def test_memory_that_is_short_while_reading_ahead_is_asked_for_again_after_the_step(folder, tmp_path, monkeypatch):
+    trial = trial_of(batch_size=16)
+    wanted = trainer_of(folder, trial, CPU, tmp_path / "cpu").run()
+    with fake_cuda() as device:
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu")
+        read, calls = trainer.train.batch, []
+
+        def short(*arguments):
+            calls.append(threading.current_thread() is threading.main_thread())
+            if len(calls) == 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return read(*arguments)
+
+        monkeypatch.setattr(trainer.train, "batch", short)
+        outcome = trainer.run()
+    assert calls == [False, False, True]
+    assert outcome.progress.status == "completed"
+    assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in wanted.progress.history[0].items()}
+
+
+@pytest.mark.parametrize("micro", [BATCH, 4])
+def test_a_step_never_waits_for_the_gpu(folder, tmp_path, micro):
+    """Not even for the batch's copy; an evaluation has to."""
+    with fake_cuda() as device:
+        trainer = trainer_of(folder, trial_of(augment=True, same_class_negatives="mask"), device, tmp_path)
+        trainer.micro_batch = micro
+        trainer.model.train()
+        WAITS.clear()
+        trainer._step(0, *trainer._read(np.arange(BATCH)))
+        assert WAITS == []
+        trainer._evaluate()
+        assert WAITS
+
+
+WAYS = [
+    (freeze, cached, *rest)
+    for freeze, cached in [("none", False), *itertools.product(("vision", "text", "both"), (False, True))]
+    for rest in itertools.product((BATCH, 4), (False, True), ("keep", "mask"), (True, False))
+]
+
+
+@pytest.mark.parametrize(("freeze", "cached", "micro", "less", "negatives", "held"), WAYS)
+def test_a_training_on_a_gpu_is_one_on_the_cpu(
+    folder, on_the_cpu, by_the_gpu, tmp_path, freeze, cached, micro, less, negatives, held
+):
+    trial = trial_of(freeze=freeze, same_class_negatives=negatives)
+    frozen = by_the_gpu(freeze) if cached else None
+    with fake_cuda(free_bytes=1 << 30 if held else 0) as device:
+        trainer = trainer_of(folder, trial, device, tmp_path, frozen, less)
+        trainer.micro_batch = micro
+        outcome = trainer.run()
+    assert {parameter.device.type for parameter in trainer.model.parameters()} == {"cuda"}
+    wanted = on_the_cpu(freeze, negatives)
+    assert outcome.progress.status == "completed"
+    assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in wanted.progress.history[0].items()}
+    scores = [f"score_{k}" for k in range(len(CLASSES))]
+    np.testing.assert_allclose(outcome.predictions[scores], wanted.predictions[scores], atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def by_the_gpu(folder):
+    """features_of the GPU."""
+
+    @cache
+    def features(freeze):
+        with fake_cuda() as device:
+            return features_of(folder, trial_of(freeze=freeze), device)
+
+    return features
+
+
+@pytest.fixture(scope="module")
+def on_the_cpu(folder, tmp_path_factory):
+    """The same training, plainly, on the CPU."""
+
+    @cache
+    def outcome(freeze, negatives):
+        trial = trial_of(freeze=freeze, same_class_negatives=negatives)
+        return trainer_of(folder, trial, CPU, tmp_path_factory.mktemp("cpu")).run()
+
+    return outcome
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_training_goes_on_on_a_gpu_and_is_scored_again_with_other_prompts(folder, tmp_path, tower):
+    """Its state is read to the CPU and taken up by what lies on the GPU; every tower, augmented and with dropout."""
+    trial = trial_of(tower, augment=True, patience=3)
+    whole = trainer_of(folder, trial, CPU, tmp_path / "cpu", wrap=_no_draws).run()
+    with fake_cuda() as device:
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
+        trainer.told_to_stop = True
+        with pytest.raises(SystemExit):
+            trainer.run()
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
+        outcome = trainer.run()
+        assert outcome.resumed_from_epoch == 0.5
+        assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in whole.progress.history[0].items()}
+        keep_weights(trainer.model, tmp_path / "k" / "weights.pt")
+        scored = tmp_path / "scored"
+        write_json(scored / "metrics.json", {"status": "completed", "best_epoch": 1, "val": {}})
+        pd.DataFrame(outcome.progress.history).to_csv(scored / "history.csv", index=False)
+        model = _no_draws(build_model(trial, folder / "encoder", None))
+        assert restore_weights(model, tmp_path / "k" / "weights.pt")
+        again, _, _ = score_again(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
+    assert again["val"]["loss"] == CLOSE(outcome.val["loss"])
+
+
+def _no_draws(module):
+    """A GPU draws other numbers than a CPU when it drops out or, in timm, whole paths."""
+    for part in module.modules():
+        if isinstance(part, torch.nn.Dropout):
+            part.p = 0.0
+    return module
+
+
+@pytest.mark.parametrize("freeze", ["none", "both"])
+def test_a_learning_rate_is_found_on_a_gpu_as_on_the_cpu(folder, freeze):
+    trial, curves = trial_of(freeze=freeze, learning_rate=1e-4), []
+
+    def found(device):
+        frozen = features_of(folder, trial, device) if freeze == "both" else None
+        model = build_model(trial, folder / "encoder", None)
+        return range_test(trial, model, split_of(folder, "train", frozen), device, "fp32", 1e-2, 18)
+
+    curves.append(found(CPU))
+    with fake_cuda() as device:
+        curves.append(found(device))
+    np.testing.assert_allclose(curves[1][0]["loss"], curves[0][0]["loss"], rtol=1e-3)
+    assert curves[1][1] == pytest.approx(curves[0][1])
+
+
+def evaluated(model, reader, folder, tower):
+    fingerprint = read_json(folder / "data" / "fingerprint.json")
+    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code", tower)
+    split = reader.split(folder / "data", "test", fingerprint)
+    counts = fingerprint["splits"]["train"]["per_class"]
+    looks = collect_looks(model, reader, split, reader.embed(model, split), table, counts, private=False)
+    return document, table, looks
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """Two, of bright discs."""
+    folder = tmp_path_factory.mktemp("photographs")
+    y, x = np.mgrid[:64, :64] - 32
+    for number, name in enumerate(("left", "right")):
+        pixels = np.full((64, 64, 3), 90 + 40 * number, np.uint8) * (x**2 + y**2 < 900)[..., None].astype(np.uint8)
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    assert load_fundus(folder / "left.png", SIZE).shape == (SIZE, SIZE, 3)
+    return folder
+
+
+@pytest.mark.parametrize("tower", TOWERS)
+def test_a_model_is_exported_evaluated_probed_and_asked_on_a_gpu_as_on_the_cpu(folder, photographs, tmp_path, tower):
+    """The demo's tower, a ViT, and batch normalisation; the initial weights with the tower's own features, too."""
+    trial, found = trial_of(tower), []
+    for name in ("cpu", "gpu"):
+        with fake_cuda() if name == "gpu" else contextlib.nullcontext(CPU) as device:
+            model = build_model(trial, folder / "encoder", None).to(device)
+            fingerprint = {**read_json(folder / "data" / "fingerprint.json"), "texts_from_labels": False}
+            val = {**dict.fromkeys(METRICS), "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
+            export_model(model, tmp_path / name, vision=TOWERS[tower], tokenizer_folder=folder / "encoder",
+                         image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=fingerprint, val=val)  # fmt: skip
+            model, reader = trained_model(trial, tmp_path / name, "auto" if name == "gpu" else "cpu")
+            assert reader.device == device
+            trained = evaluated(model, reader, folder, tower=False)
+            untouched = evaluated(*initial_model(trial, folder / "encoder", None, device.type), folder, tower=True)
+            predictor = Predictor(tmp_path / name, device, "fp32")
+            cases = [Case("both", photographs / "left.png", photographs / "right.png"),
+                     Case("one", single=photographs / "left.png"), Case("none", photographs / "no.png")]  # fmt: skip
+            found.append((trained, untouched, predictor.predict(cases, 2, 1)))
+    one, other = (load_exported(tmp_path / name).state_dict() for name in ("cpu", "gpu"))
+    assert all(torch.equal(value, other[name]) for name, value in one.items())
+    for cpu, gpu in zip(found[0][:2], found[1][:2], strict=True):
+        numbers = [name for name in cpu[1] if name.startswith(("score", "template", "probe"))]
+        assert any(name.startswith("probe") for name in numbers)
+        np.testing.assert_allclose(gpu[1][numbers], cpu[1][numbers], atol=2e-3)
+        np.testing.assert_allclose(gpu[2].occlusion, cpu[2].occlusion, atol=1e-4)
+        assert np.isfinite(gpu[2].occlusion).any()
+    pd.testing.assert_frame_equal(found[1][2], found[0][2], atol=1e-4)
+
+
+@pytest.mark.parametrize("message", ["CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED when calling x",
+                                     "[enforce fail] DefaultCPUAllocator: can't allocate memory"])  # fmt: skip
+def test_libraries_that_cannot_allocate_are_out_of_memory_too(message):
+    assert is_out_of_memory(RuntimeError(message))
+    assert is_out_of_memory(torch.OutOfMemoryError("x"))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+    assert not is_out_of_memory(ValueError(message))
