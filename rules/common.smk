@@ -12,10 +12,10 @@ from snakemake.resources import Resource, Resources
 REPOSITORY = Path(workflow.basedir)
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from retclip.core.code import code_hash
+from retclip.core.code_hash import code_hash
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, external_test
 from retclip.core.facts import facts
-from retclip.core.files import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.io import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash

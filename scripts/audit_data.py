@@ -6,7 +6,7 @@ Writes audit.json and prints what is dangerous, once, in plain words.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json
+from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
 from retclip.data.audit import audit

@@ -11,7 +11,8 @@ from pathlib import Path
 from retclip.core.locks import held
 from retclip.core.logs import run_entry
 from retclip.data.build import Settings, build
-from retclip.data.sources import READERS, Source
+from retclip.data.source import Source
+from retclip.data.sources.registry import READERS
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,8 +8,8 @@ import argparse
 from pathlib import Path
 
 from retclip.core.logs import run_entry, say
-from retclip.report.inputs import read_run
 from retclip.report.page import build_report
+from retclip.report.run_folder import read_run
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -8,8 +8,8 @@ import argparse
 import json
 from pathlib import Path
 
-from retclip.core.files import read_json
 from retclip.core.gpu_lease import lease
+from retclip.core.io import read_json
 from retclip.core.logs import run_entry, say
 
 
@@ -27,11 +27,12 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
-    from retclip.ml.assemble import build_model
-    from retclip.ml.device import choose_device, choose_precision, prepare_device
-    from retclip.ml.frozen import eye_features, features_key, text_tokens, write_features
-    from retclip.ml.loader import Split
-    from retclip.ml.text import load_tokenizer
+    from retclip.loading.dataset import Split
+    from retclip.loading.device import choose_device, choose_precision, prepare_device
+    from retclip.loading.feature_cache import features_key, write_features
+    from retclip.models.encode import eye_features, text_tokens
+    from retclip.models.factory import build_model
+    from retclip.models.text_encoder import load_tokenizer
 
     trial, fingerprint = options.recipe, read_json(options.data_dir / "fingerprint.json")
     hyperparameters, reading = trial["hyperparameters"], trial["encoder"]

@@ -1,16 +1,16 @@
 """Collects what a report shows of a final model: examples with their nearest prompts, occlusion maps, an embedding.
 
 Small pictures of the test split, drawn at random; nothing is chosen by them. With --private, none. The arrays of
-looks.npz are described in retclip/core/model_looks.py.
+looks.npz are described in retclip/core/qualitative_examples.py.
 """
 
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json
 from retclip.core.gpu_lease import lease
+from retclip.core.io import read_json
 from retclip.core.logs import run_entry, say
-from retclip.core.model_looks import write_looks
+from retclip.core.qualitative_examples import write_looks
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -27,8 +27,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    from retclip.ml.final import trained_model
-    from retclip.ml.looks import collect_looks
+    from retclip.evaluation.examples import collect_looks
+    from retclip.evaluation.test_set import trained_model
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")

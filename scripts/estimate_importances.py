@@ -6,7 +6,7 @@ Empty where there are too few trials to say anything.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import write_csv
+from retclip.core.io import write_csv
 from retclip.core.logs import run_entry
 from retclip.search.importance import importances
 

@@ -8,8 +8,8 @@ in train or val of the run, the zero-shot scores are given without them, too.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json, write_parquet
 from retclip.core.gpu_lease import lease
+from retclip.core.io import read_json, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
@@ -31,8 +31,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
-    from retclip.core.external import with_overlap
-    from retclip.ml.final import evaluate_elsewhere, trained_model
+    from retclip.evaluation.test_set import evaluate_elsewhere, trained_model
+    from retclip.metrics.external import with_overlap
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")

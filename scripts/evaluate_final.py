@@ -9,8 +9,8 @@ features: what the same tower gives with labels and without RET-CLIP.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json, write_parquet
 from retclip.core.gpu_lease import lease
+from retclip.core.io import read_json, write_json, write_parquet
 from retclip.core.logs import run_entry, say
 from retclip.core.schemas import check
 
@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
-    from retclip.ml.final import evaluate_on_test, initial_model, trained_model
+    from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained_model
 
     trial = read_json(options.trial)
     if options.model_dir:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json
+from retclip.core.io import read_json
 from retclip.core.logs import run_entry, say
 from retclip.search.export import export_study
 

@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the encoder")
     options = parser.parse_args(arguments)
 
-    from retclip.ml.fetch import fetch_text_encoder
+    from retclip.models.pretrained import fetch_text_encoder
 
     source = fetch_text_encoder(options.name, options.source, options.revision, options.output)
     say(f"{options.name}: {source['source']} at {source['revision']}, licence {source['license']}")

@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help=".safetensors")
     options = parser.parse_args(arguments)
 
-    from retclip.ml.fetch import fetch_vision_weights
+    from retclip.models.pretrained import fetch_vision_weights
 
     fetch_vision_weights(options.architecture, options.weights, options.output)
     say(f"image tower {options.architecture}, weights {options.weights}: written to {options.output}")

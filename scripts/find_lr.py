@@ -9,8 +9,8 @@ import json
 import time
 from pathlib import Path
 
-from retclip.core.files import read_json, write_csv, write_json
 from retclip.core.gpu_lease import lease
+from retclip.core.io import read_json, write_csv, write_json
 from retclip.core.logs import run_entry, say
 
 
@@ -31,14 +31,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
-    from retclip.ml.assemble import build_model
-    from retclip.ml.device import choose_device, choose_precision, prepare_device
-    from retclip.ml.frozen import frozen_features
-    from retclip.ml.loader import Split
-    from retclip.ml.lr_finder import range_test
-    from retclip.ml.text import load_tokenizer
+    from retclip.loading.dataset import Split
+    from retclip.loading.device import choose_device, choose_precision, prepare_device
+    from retclip.loading.feature_cache import frozen_features
+    from retclip.models.factory import build_model
+    from retclip.models.text_encoder import load_tokenizer
     from retclip.search.budget import plan
     from retclip.search.space import AUTO_FACTORS
+    from retclip.training.lr_finder import range_test
 
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}

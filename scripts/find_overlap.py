@@ -6,7 +6,7 @@ Scores on people whom the model was trained or chosen on are not external. Write
 import argparse
 from pathlib import Path
 
-from retclip.core.files import write_json
+from retclip.core.io import write_json
 from retclip.core.logs import run_entry, say
 from retclip.data.overlap import find_overlap
 

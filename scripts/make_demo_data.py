@@ -14,9 +14,9 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
-from retclip.core.files import whole_folder, write_csv
+from retclip.core.io import whole_folder, write_csv
 from retclip.core.logs import run_entry, say
-from retclip.data.demo_patients import make_patient
+from retclip.demo.patients import make_patient
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder of the encoder")
     options = parser.parse_args(arguments)
 
-    from retclip.ml.demo_encoders import make_encoder
+    from retclip.demo.text_encoders import make_encoder
 
     make_encoder(options.name, options.seed, options.output)
     say(f"{options.name}: written to {options.output}")

@@ -11,8 +11,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import read_json
 from retclip.core.gpus import visible
+from retclip.core.io import read_json
 from retclip.core.logs import run_entry
 from retclip.core.table_counts import estimated_counts
 from retclip.search.budget import same_training

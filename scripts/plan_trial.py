@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.files import read_json, write_json
+from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check

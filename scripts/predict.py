@@ -16,8 +16,8 @@ shows. Not a medical device.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import write_csv
 from retclip.core.gpu_lease import lease
+from retclip.core.io import write_csv
 from retclip.core.logs import run_entry, say
 
 
@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     lease(options.device)
 
     from retclip.data.cases import cases_of_paths, cases_of_table
-    from retclip.ml.device import choose_device
-    from retclip.ml.prediction import Predictor
+    from retclip.evaluation.predict import Predictor
+    from retclip.loading.device import choose_device
 
     if options.table:
         cases = cases_of_table(options.table, options.image_root or options.table.parent)

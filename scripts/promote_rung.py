@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json
+from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry
 from retclip.search.promotion import promoted
 

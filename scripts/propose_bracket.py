@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json
+from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry
 from retclip.search.proposals import observations, propose
 from retclip.search.space import near_best

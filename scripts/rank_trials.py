@@ -7,7 +7,7 @@ with several seeds, whose scores are averaged.
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json, write_csv
+from retclip.core.io import read_json, write_csv
 from retclip.core.logs import run_entry
 from retclip.search.selection import Candidate, Run, leaderboard, rank
 

@@ -6,7 +6,7 @@ A seed that diverged or ran out of memory counts as chance, and is named in reco
 import argparse
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json
+from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry, say
 from retclip.search.recommendation import recommend_encoder
 

@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from retclip.core.files import write_json
+from retclip.core.io import write_json
 from retclip.core.logs import run_entry
 from retclip.search.layout import facts_of_trainings
 

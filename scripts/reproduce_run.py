@@ -9,7 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from retclip.core.files import write_json
+from retclip.core.io import write_json
 from retclip.core.logs import run_entry
 from retclip.core.recorded import (
     compared_scores,

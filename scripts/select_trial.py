@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from retclip.core.files import read_json, write_json
+from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry, say
 from retclip.search.selection import select
 

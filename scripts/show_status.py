@@ -7,8 +7,8 @@ import argparse
 from pathlib import Path
 
 from retclip.core.logs import run_entry
-from retclip.report.inputs import read_run
 from retclip.report.progress import status_lines
+from retclip.report.run_folder import read_run
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core import slurm
-from retclip.core.files import read_json, whole_folder, write_csv, write_json, write_parquet
 from retclip.core.gpu_lease import lease
+from retclip.core.io import read_json, whole_folder, write_csv, write_json, write_parquet
 from retclip.core.logs import nice_to_know, run_entry, say
 from retclip.core.schemas import check
-from retclip.ml import distributed
-from retclip.ml.state import StateFolder, bound_weights, state_key
+from retclip.training import distributed
+from retclip.training.checkpoint import StateFolder, bound_weights, state_key
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -80,14 +80,14 @@ def _train(
     late to stop it."""
     import pandas as pd
 
-    from retclip.ml.assemble import build_model
-    from retclip.ml.device import choose_device, choose_precision
-    from retclip.ml.frozen import frozen_features
-    from retclip.ml.loader import Split
-    from retclip.ml.rescoring import keep_weights, restore_weights, score_again
-    from retclip.ml.results import metrics_document
-    from retclip.ml.text import load_tokenizer
-    from retclip.ml.trainer import Trainer
+    from retclip.loading.dataset import Split
+    from retclip.loading.device import choose_device, choose_precision
+    from retclip.loading.feature_cache import frozen_features
+    from retclip.models.factory import build_model
+    from retclip.models.text_encoder import load_tokenizer
+    from retclip.training.rescoring import keep_weights, restore_weights, score_again
+    from retclip.training.results import metrics_document
+    from retclip.training.trainer import Trainer
 
     hyperparameters, budget = trial["hyperparameters"], trial["budget"]
     device = choose_device(options.device)
@@ -145,7 +145,7 @@ def _write(
     predictions: Any,
 ) -> None:
     """The trial's results, whole or not there at all."""
-    from retclip.ml.export import export_model
+    from retclip.models.export import export_model
 
     results = folder.results(trial)
     results.mkdir(exist_ok=True)

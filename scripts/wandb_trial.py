@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.files import read_json, sha256_of, write_json
+from retclip.core.io import read_json, sha256_of, write_json
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check

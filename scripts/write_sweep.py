@@ -8,7 +8,7 @@ import argparse
 import json
 from pathlib import Path
 
-from retclip.core.files import atomic, read_json, write_json
+from retclip.core.io import atomic, read_json, write_json
 from retclip.core.logs import run_entry, say
 from retclip.search.wandb_sweep import sweep
 

@@ -137,7 +137,7 @@ def _pin_memory(tensor: torch.Tensor) -> torch.Tensor:
 def fake_cuda(free_bytes: int = 1 << 30, capability: tuple[int, int] = (8, 0)) -> Iterator[torch.device]:
     """Inside, torch has one GPU, with so much free memory, of this compute capability."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("retclip.ml.loader.ThreadPoolExecutor", _Threads)
+        patch.setattr("retclip.loading.dataset.ThreadPoolExecutor", _Threads)
         patch.setattr(torch.Tensor, "pin_memory", _pin_memory)
         patch.setattr(torch.Tensor, "to", _to)
         patch.setattr("torch.cuda.amp.common.amp_definitely_not_available", lambda: False)

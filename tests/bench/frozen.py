@@ -40,8 +40,8 @@ def _whole_trial(folder: Path) -> Figure:
     from safetensors.torch import save_file
     from tokenizers import Tokenizer, models
 
-    from retclip.core.files import read_json
-    from retclip.ml.frozen import features_key, write_features
+    from retclip.core.io import read_json
+    from retclip.loading.feature_cache import features_key, write_features
 
     data, encoder = folder / "data", folder / "encoder"
     frames = {"train": samples(TRAIN, "both"), "val": samples(VAL, "both")}
@@ -85,10 +85,11 @@ def _whole_trial(folder: Path) -> Figure:
 
 
 def _steps(folder: Path) -> Figure:
-    from retclip.ml.loader import Split
-    from retclip.ml.loss import tripartite_loss
-    from retclip.ml.optim import build_optimizer
-    from retclip.ml.step import backward, encode_batch
+    from retclip.loading.dataset import Split
+    from retclip.models.encode import encode_batch
+    from retclip.models.loss import tripartite_loss
+    from retclip.training.gradient_cache import backward
+    from retclip.training.optimizer import build_optimizer
 
     frame = samples(BATCH, "both")
     write_split(folder, "train", frame, 2 * RECOMPUTED)

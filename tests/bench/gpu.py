@@ -31,12 +31,13 @@ import shapes
 import torch
 from torch.nn import functional
 
-from retclip.ml.augment import to_model_input
-from retclip.ml.device import choose_device, prepare_device
-from retclip.ml.loader import Split
-from retclip.ml.loss import tripartite_loss
-from retclip.ml.optim import BETAS, EPSILON, build_optimizer
-from retclip.ml.step import backward, encode_batch
+from retclip.loading.augmentation import to_model_input
+from retclip.loading.dataset import Split
+from retclip.loading.device import choose_device, prepare_device
+from retclip.models.encode import encode_batch
+from retclip.models.loss import tripartite_loss
+from retclip.training.gradient_cache import backward
+from retclip.training.optimizer import BETAS, EPSILON, build_optimizer
 
 UPSTREAM_CONTEXT = 100
 VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw"}

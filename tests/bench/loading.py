@@ -28,7 +28,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 def measure(folder: Path) -> list[Figure]:
     """Samples a second, at full-resolution files and at files of 224 px."""
-    from retclip.ml.augment import to_model_input
+    from retclip.loading.augmentation import to_model_input
 
     pictures = _photographs()
     split = _our_split(folder, pictures)
@@ -87,7 +87,7 @@ def _photographs() -> list[Image.Image]:
 
 def _our_split(folder: Path, pictures: list[Image.Image]):
     from retclip.data.store import write_store
-    from retclip.ml.loader import Split
+    from retclip.loading.dataset import Split
 
     folder.mkdir(exist_ok=True)
     names = [f"P{index}" for index in range(PATIENTS)]

@@ -119,7 +119,7 @@ def _compare(folder: Path) -> tuple[list[float], list[float]]:
 
 def _ours(folder: Path, number: int) -> None:
     """The preparation of every photograph, as build_lmdb does it, into a store."""
-    from retclip.data.pictures import Wanted, WorkingStore, prepare
+    from retclip.data.working_store import Wanted, WorkingStore, prepare
 
     wanted = [Wanted(f"P{index}/left", index, f"{index}.jpg") for index in range(PHOTOGRAPHS)]
     store = WorkingStore(folder / f"work{number}.lmdb", 224, "raw", PHOTOGRAPHS)

@@ -88,12 +88,12 @@ class Task:
         """The validation score after every epoch; a training that broke scores chance from there on."""
         import torch
 
-        from retclip.ml.augment import to_model_input
-        from retclip.ml.loader import epoch_batches
-        from retclip.ml.loss import tripartite_loss
-        from retclip.ml.model import RetClip
-        from retclip.ml.optim import build_optimizer, learning_rate_at, set_learning_rate
-        from retclip.ml.vision import build_vision
+        from retclip.loading.augmentation import to_model_input
+        from retclip.loading.dataset import epoch_batches
+        from retclip.models.image_encoder import build_vision
+        from retclip.models.loss import tripartite_loss
+        from retclip.models.retclip import RetClip
+        from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 
         settings = {**FIXED, **values}
         torch.manual_seed(seed)
@@ -126,7 +126,7 @@ class Task:
         """Zero-shot balanced accuracy over both eyes of the validation patients."""
         import torch
 
-        from retclip.ml.augment import to_model_input
+        from retclip.loading.augmentation import to_model_input
 
         model.eval()
         with torch.inference_mode():
@@ -145,8 +145,8 @@ def _text_features() -> Any:
     """The standardised [CLS] of every sentence in the demo's plainest BERT, [words * sentences, H]."""
     import torch
 
-    from retclip.ml.demo_encoders import make_encoder
-    from retclip.ml.text import load_text_encoder, load_tokenizer
+    from retclip.demo.text_encoders import make_encoder
+    from retclip.models.text_encoder import load_text_encoder, load_tokenizer
 
     with tempfile.TemporaryDirectory() as name:
         make_encoder("bert_base", 1, Path(name))

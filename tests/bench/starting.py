@@ -36,7 +36,7 @@ optimizer.step()
 FIRST_STEP = """
 import os, sys
 sys.path.insert(0, {scripts!r})
-from retclip.ml.trainer import Trainer
+from retclip.training.trainer import Trainer
 step = Trainer._step
 def first(self, *arguments):
     step(self, *arguments)

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 def measure(folder: Path) -> list[Figure]:
     """Steps of a full fine-tune on two-eye and on single-eye data, and how far the loss curves lie apart."""
-    from retclip.ml.loader import Split
+    from retclip.loading.dataset import Split
 
     splits = {}
     for eyes in ("both", "left"):
@@ -55,7 +55,7 @@ class _Training:
     """way: plain, ours (everything on) or ours fp32."""
 
     def __init__(self, net, way: str, learning_rate: float = VALUES["learning_rate"]) -> None:
-        from retclip.ml.optim import BETAS, EPSILON, build_optimizer
+        from retclip.training.optimizer import BETAS, EPSILON, build_optimizer
 
         self.net, self.way = net.train(), way
         values = {**VALUES, "learning_rate": learning_rate}
@@ -65,8 +65,9 @@ class _Training:
             self.optimizer = build_optimizer(net, values)
 
     def step(self, split, indices: np.ndarray) -> float:
-        from retclip.ml.loss import tripartite_loss
-        from retclip.ml.step import backward, encode_batch
+        from retclip.models.encode import encode_batch
+        from retclip.models.loss import tripartite_loss
+        from retclip.training.gradient_cache import backward
 
         self.optimizer.zero_grad()
         left, right = torch.from_numpy(split.present[indices]).unbind(1)
@@ -92,7 +93,7 @@ class _Training:
 def _plain_outputs(net, split, indices: np.ndarray) -> dict[str, torch.Tensor]:
     from torch.nn import functional
 
-    from retclip.ml.augment import to_model_input
+    from retclip.loading.augmentation import to_model_input
 
     names = split.frame["sample_id"].to_numpy()[indices]
     eyes = split.frame["eyes"].to_numpy()[indices]

@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from retclip.ml.checkpoint import from_retclip, to_retclip
-from retclip.ml.loss import tripartite_loss
+from retclip.models.convert import from_retclip, to_retclip
+from retclip.models.loss import tripartite_loss
 
 GOLDEN = Path(__file__).with_name("retclip_tiny.safetensors")
 

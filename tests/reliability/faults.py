@@ -21,7 +21,7 @@ from running import ENVIRONMENT, REPOSITORY, snakemake
 
 PRELOADED = ("torch", "torchvision", "open_clip", "transformers", "timm", "pandas", "sklearn.linear_model",
              "matplotlib.pyplot", "torch_lr_finder", "torch._dynamo", "lmdb", "pyarrow.parquet",
-             "retclip.ml.trainer")  # fmt: skip
+             "retclip.training.trainer")  # fmt: skip
 WAIT_SECONDS = 300
 # what the workflow tells its jobs by their environment
 IN_ENVIRONMENT = {
@@ -119,7 +119,7 @@ def die_at_rename(count: int, after: bool) -> None:
 
 def break_loss(step: int, value: float) -> None:
     """The loss of one step is `value`, and so are its gradients."""
-    from retclip.ml import trainer
+    from retclip.training import trainer
 
     whole, seen = trainer.tripartite_loss, [0]
 
@@ -135,7 +135,7 @@ def run_out_of_memory(step: int, of_gpu: bool) -> None:
     """What torch's allocators raise."""
     import torch
 
-    from retclip.ml import trainer
+    from retclip.training import trainer
 
     whole, seen = trainer.tripartite_loss, [0]
 

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 from running import REPOSITORY, planned_jobs, snakemake
 
-from retclip.ml.state import state_key
+from retclip.training.checkpoint import state_key
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +135,7 @@ MATRIX = {
         edit=("scripts/retclip/report/templates/style.css", append("\nh1 {color: red}\n")), rules={"build_report"}
     ),
     "the trainer's code": Case(
-        edit=("scripts/retclip/ml/trainer.py", append("\nSPEED = 1\n")),
+        edit=("scripts/retclip/training/trainer.py", append("\nSPEED = 1\n")),
         rules=(AFTER_PHASE1 | PHASE1 | {"find_lr"}) - {"plan_phase1_trial"},
         phase1=3,
     ),
@@ -299,7 +299,7 @@ def test_a_picture_replaced_or_a_row_added_builds_anew(own_data):
 def test_after_an_upgrade_the_plan_says_what_it_costs_and_results_can_be_kept(site, tmp_path):
     run = tmp_path / "run"
     shutil.copytree(site.run, run, symlinks=True)
-    site.edit("scripts/retclip/ml/trainer.py", append("\nSPEED = 2\n"))
+    site.edit("scripts/retclip/training/trainer.py", append("\nSPEED = 2\n"))
     flags = ("--quiet", "all", "--nolock")
     said = snakemake(run, "plan_run", *flags, *site.config, repository=site.repository).stdout
     match = re.search(r"upgrade: (\d+) of (\d+) finished trainings are of other .* ([0-9.e-]+) device-hours", said)

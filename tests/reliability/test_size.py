@@ -19,7 +19,7 @@ import yaml
 from reliability.faults import MOMENTS
 from running import REPOSITORY, planned_jobs, snakemake
 
-from retclip.core.files import write_json, write_parquet
+from retclip.core.io import write_json, write_parquet
 from retclip.search.budget import plan
 from retclip.search.space import grid
 

@@ -13,7 +13,7 @@ from running import REPOSITORY
 from retclip.data.audit import _warnings, audit
 from retclip.data.audit_texts import contradiction
 from retclip.data.build import Settings, build
-from retclip.data.sources import Source
+from retclip.data.source import Source
 
 COPIES = 20
 PATIENTS = 150

@@ -10,10 +10,11 @@ from PIL import Image
 
 from retclip.data import build, samples, splits
 from retclip.data.audit import audit
-from retclip.data.demo_patients import CLASSES, invent_patient, make_patient
 from retclip.data.images import load_fundus
-from retclip.data.sources import Source, read_source
+from retclip.data.source import Source
+from retclip.data.sources.registry import read_source
 from retclip.data.store import Store, encode, write_store
+from retclip.demo.patients import CLASSES, invent_patient, make_patient
 
 
 def fundus(path: Path, width: int = 300, height: int = 200, centre: tuple[int, int] = (150, 100), radius: int = 80):

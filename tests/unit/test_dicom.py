@@ -23,7 +23,8 @@ from pydicom.uid import (
 )
 
 from retclip.data.images import load_fundus, read_fundus
-from retclip.data.sources import Source, read_source
+from retclip.data.source import Source
+from retclip.data.sources.registry import read_source
 
 GRAY = DRAWN.astype(np.uint16).sum(2) // 3
 

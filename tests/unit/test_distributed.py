@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from retclip.ml import distributed
-from retclip.ml.step import has_batch_norm
-from retclip.ml.vision import build_vision
+from retclip.models.encode import has_batch_norm
+from retclip.models.image_encoder import build_vision
+from retclip.training import distributed
 
 GPU = torch.device("cuda", 1)
 TOWERS = ("test_efficientnet", "efficientnet_b0", "regnety_002", "resnetv2_50", "densenet121", "resnet10t",

@@ -9,11 +9,12 @@ import pytest
 from running import merged
 
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
-from retclip.core.scores import METRICS
-from retclip.ml.state import state_key
-from retclip.report import figures_search, stability, wording
-from retclip.report.inputs import Training, read_run
+from retclip.metrics.scores import METRICS
+from retclip.report import figures_search, stability
+from retclip.report import formatting as wording
+from retclip.report.run_folder import Training, read_run
 from retclip.search import budget, selection
+from retclip.training.checkpoint import state_key
 
 METRIC = "zero_shot_balanced_accuracy"
 ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")

@@ -12,24 +12,25 @@ import torch
 from fake_cuda import WAITS, fake_cuda
 from PIL import Image
 
-from retclip.core.files import file_sha256, read_json, write_json
-from retclip.core.scores import METRICS
+from retclip.core.io import file_sha256, read_json, write_json
 from retclip.data.images import load_fundus
 from retclip.data.store import write_store
-from retclip.ml.assemble import build_model
-from retclip.ml.demo_encoders import make_encoder
-from retclip.ml.device import choose_device, choose_precision, is_out_of_memory
-from retclip.ml.export import export_model, load_exported
-from retclip.ml.final import evaluate_on_test, initial_model, trained_model
-from retclip.ml.frozen import eye_features, serves, text_tokens
-from retclip.ml.loader import Split
-from retclip.ml.looks import collect_looks
-from retclip.ml.lr_finder import range_test
-from retclip.ml.prediction import Case, Predictor
-from retclip.ml.rescoring import keep_weights, restore_weights, score_again
-from retclip.ml.state import StateFolder
-from retclip.ml.text import load_tokenizer
-from retclip.ml.trainer import Trainer
+from retclip.demo.text_encoders import make_encoder
+from retclip.evaluation.examples import collect_looks
+from retclip.evaluation.predict import Case, Predictor
+from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained_model
+from retclip.loading.dataset import Split
+from retclip.loading.device import choose_device, choose_precision, is_out_of_memory
+from retclip.loading.feature_cache import serves
+from retclip.metrics.scores import METRICS
+from retclip.models.encode import eye_features, text_tokens
+from retclip.models.export import export_model, load_exported
+from retclip.models.factory import build_model
+from retclip.models.text_encoder import load_tokenizer
+from retclip.training.checkpoint import StateFolder
+from retclip.training.lr_finder import range_test
+from retclip.training.rescoring import keep_weights, restore_weights, score_again
+from retclip.training.trainer import Trainer
 
 SIZE, LENGTH, BATCH = 32, 32, 8
 CPU = torch.device("cpu")

@@ -12,7 +12,7 @@ import pytest
 import torch
 from running import ENVIRONMENT, REPOSITORY
 
-from retclip.core.files import read_json
+from retclip.core.io import read_json
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODEL = "someone/tiny-bert"

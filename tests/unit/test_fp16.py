@@ -7,12 +7,12 @@ import torch
 from transformers import BertConfig, BertModel
 
 from retclip.data.store import write_store
-from retclip.ml.device import grad_scaler
-from retclip.ml.loader import Split
-from retclip.ml.model import RetClip
-from retclip.ml.state import StateFolder
-from retclip.ml.trainer import Trainer
-from retclip.ml.vision import build_vision
+from retclip.loading.dataset import Split
+from retclip.loading.device import grad_scaler
+from retclip.models.image_encoder import build_vision
+from retclip.models.retclip import RetClip
+from retclip.training.checkpoint import StateFolder
+from retclip.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 SAMPLES, BATCH, STEPS, SIZE, WORDS, LENGTH = 32, 8, 4, 32, 40, 12

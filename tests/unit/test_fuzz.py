@@ -15,9 +15,10 @@ from running import REPOSITORY, merged
 
 from retclip.core import schemas
 from retclip.core.config import check_config, drop_nulls
-from retclip.core.files import read_json
+from retclip.core.io import read_json
 from retclip.core.prompts import class_prompts
-from retclip.data.sources import Source, read_source
+from retclip.data.source import Source
+from retclip.data.sources.registry import read_source
 from retclip.search import budget, layout
 
 CASES = int(os.environ.get("RETCLIP_FUZZ", "500"))

@@ -10,16 +10,20 @@ import torch
 from PIL import Image
 from torch.nn import functional
 
-from retclip.core.files import write_json
-from retclip.core.scores import METRICS
+from retclip.core.io import write_json
 from retclip.data.images import load_fundus
-from retclip.ml import augment, loss, model, optim, vision
-from retclip.ml.assemble import build_model
-from retclip.ml.checkpoint import from_retclip, to_retclip
-from retclip.ml.export import export_model, load_exported
-from retclip.ml.fetch import fetch_text_encoder, fetch_vision_weights
-from retclip.ml.prediction import Predictor
-from retclip.ml.text import load_text_encoder, load_tokenizer
+from retclip.evaluation.predict import Predictor
+from retclip.loading import augmentation as augment
+from retclip.metrics.scores import METRICS
+from retclip.models import image_encoder as vision
+from retclip.models import loss
+from retclip.models import retclip as model
+from retclip.models.convert import from_retclip, to_retclip
+from retclip.models.export import export_model, load_exported
+from retclip.models.factory import build_model
+from retclip.models.pretrained import fetch_text_encoder, fetch_vision_weights
+from retclip.models.text_encoder import load_text_encoder, load_tokenizer
+from retclip.training import optimizer as optim
 
 SIZES = {"layers": 2, "width": 64, "head_width": 64, "patch_size": 16, "embed_dim": 32}
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "normal", "fundus", "with", "##s", "drusen", "disc"]

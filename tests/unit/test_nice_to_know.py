@@ -10,9 +10,10 @@ import torch
 from running import ENVIRONMENT, REPOSITORY
 
 from retclip.core.schemas import check
-from retclip.ml.attempts import Attempts
-from retclip.ml.results import metrics_document, ran_on
-from retclip.ml.trainer import Outcome, Progress, _no_scores
+from retclip.models.provenance import ran_on
+from retclip.training.attempts import Attempts
+from retclip.training.results import metrics_document
+from retclip.training.trainer import Outcome, Progress, _no_scores
 
 # nobody can say anything of it where there is no CUDA: each question raises
 LOST = torch.device("cuda", 0)
@@ -39,7 +40,9 @@ def test_nvml_fails_in_its_own_way(tmp_path):
         "class NVMLError(Exception): pass\nclass NVMLError_DriverNotLoaded(NVMLError): pass\n"
         "def nvmlInit(): raise NVMLError('Driver/library version mismatch')\n"
     )
-    asked = "import torch; from retclip.ml.results import utilization; print(utilization(torch.device('cuda', 0)))"
+    asked = (
+        "import torch; from retclip.training.results import utilization; print(utilization(torch.device('cuda', 0)))"
+    )
     environment = {**ENVIRONMENT, "PYTHONPATH": f"{tmp_path}:{REPOSITORY}/scripts"}
     done = subprocess.run([sys.executable, "-c", asked], env=environment, capture_output=True, text=True)
     assert done.stdout == "None\n", done.stderr
@@ -52,7 +55,7 @@ def test_a_package_or_a_git_that_fails_costs_no_evaluation(monkeypatch, tmp_path
     git.write_text("no program\n")
     git.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("retclip.ml.results.PACKAGES", ("torch", "a_package_that_is_not_installed"))
+    monkeypatch.setattr("retclip.training.results.PACKAGES", ("torch", "a_package_that_is_not_installed"))
     found = ran_on(torch.device("cpu"), "fp32", "code")
     assert found["commit"] is None
     assert found["versions"]["torch"]

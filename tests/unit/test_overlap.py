@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageEnhance
 from running import entry
 
-from retclip.core.external import with_overlap
+from retclip.metrics.external import with_overlap
 
 FLAGS = ["--source", "manifest", "--image-size", 96, "--image-encoding", "raw", "--max-bad-fraction", 0, "--seed", 1,
          "--near-duplicates", "ignore"]  # fmt: skip

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from retclip.core import evaluation, scores
-from retclip.ml.evaluate import Features, predictions, standard_errors, validation_scores
-from retclip.ml.final import prediction_table, retrieval_of
+from retclip.evaluation.test_set import prediction_table, retrieval_of
+from retclip.evaluation.validation import Features, predictions, standard_errors, validation_scores
+from retclip.metrics import evaluation_report as evaluation
+from retclip.metrics import scores
 
 CLASSES = ["a", "b", "c"]
 COUNT = 40

@@ -22,8 +22,9 @@ from retclip.data.audit import audit
 from retclip.data.build import Settings, build
 from retclip.data.reconciliation import WHAT, Ledger
 from retclip.data.samples import of_present_eyes
-from retclip.data.sources import Source, read_source
-from retclip.report.inputs import RunFolder
+from retclip.data.source import Source
+from retclip.data.sources.registry import read_source
+from retclip.report.run_folder import RunFolder
 from retclip.report.tables_data import reconciliation
 
 CASES = int(os.environ.get("RETCLIP_FUZZ", "500"))

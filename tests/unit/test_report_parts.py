@@ -12,9 +12,12 @@ import pytest
 import yaml
 from running import REPOSITORY, merged
 
-from retclip.core import evaluation, scores
-from retclip.report import answer, cautions, checklist, comparisons, figures, methods, page, privacy, stability, wording
-from retclip.report.inputs import Final, RunFolder
+from retclip.metrics import evaluation_report as evaluation
+from retclip.metrics import scores
+from retclip.report import answer, checklist, comparisons, figures, methods, page, privacy, stability
+from retclip.report import formatting as wording
+from retclip.report import limitations as cautions
+from retclip.report.run_folder import Final, RunFolder
 
 
 def test_the_report_never_loads_torch():

@@ -11,8 +11,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from retclip.core import evaluation, schemas, scores
-from retclip.core.subgroups import groups_of
+from retclip.core import schemas
+from retclip.metrics import evaluation_report as evaluation
+from retclip.metrics import scores
+from retclip.metrics.subgroups import groups_of
 from retclip.report.comparisons import Estimate, holm
 
 
@@ -281,7 +283,7 @@ def test_ranks_in_chunks_are_those_of_the_whole_matrix():
     """Ties count before the right answer, and all samples of one text are right."""
     import torch
 
-    from retclip.ml.evaluate import RETRIEVAL_CHUNK, Features, retrieval_ranks
+    from retclip.evaluation.validation import RETRIEVAL_CHUNK, Features, retrieval_ranks
 
     generator = np.random.default_rng(0)
     count = RETRIEVAL_CHUNK + 188

@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.files import canonical_json
-from retclip.core.scores import METRICS, ZERO_SHOT
+from retclip.core.io import canonical_json
+from retclip.metrics.scores import METRICS, ZERO_SHOT
 from retclip.search import budget, layout, proposals, selection, space
 from retclip.search.importance import importances
 from retclip.search.promotion import promoted

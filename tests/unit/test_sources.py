@@ -15,7 +15,8 @@ from running import REPOSITORY
 
 from retclip.data.build import Settings, build
 from retclip.data.samples import section
-from retclip.data.sources import Source, read_source
+from retclip.data.source import Source
+from retclip.data.sources.registry import read_source
 from retclip.data.store import Store
 
 REAL_PROMPTS = REPOSITORY.parent / "shared/data/retclip_prompts_test.csv"
@@ -149,7 +150,7 @@ def test_an_unknown_keyword_is_named(tmp_path):
 
 
 def test_the_shipped_class_map_can_be_read():
-    from retclip.data.source_odir import label_of, read_class_map
+    from retclip.data.sources.odir import label_of, read_class_map
 
     classes = read_class_map(REPOSITORY / "config/odir_classes.yaml")
     assert label_of("normal fundus，lens dust", classes) == "Normal"

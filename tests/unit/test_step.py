@@ -7,15 +7,16 @@ import torch
 from transformers import BertConfig, BertModel
 
 from retclip.data.store import write_store
-from retclip.ml import vision
-from retclip.ml.augment import to_model_input
-from retclip.ml.frozen import eye_features, serves, text_tokens
-from retclip.ml.loader import Split, read_ahead
-from retclip.ml.loss import tripartite_loss
-from retclip.ml.model import RetClip
-from retclip.ml.state import StateFolder
-from retclip.ml.step import backward, encode_batch, has_batch_norm
-from retclip.ml.trainer import Trainer
+from retclip.loading.augmentation import to_model_input
+from retclip.loading.dataset import Split, read_ahead
+from retclip.loading.feature_cache import serves
+from retclip.models import image_encoder as vision
+from retclip.models.encode import encode_batch, eye_features, has_batch_norm, text_tokens
+from retclip.models.loss import tripartite_loss
+from retclip.models.retclip import RetClip
+from retclip.training.checkpoint import StateFolder
+from retclip.training.gradient_cache import backward
+from retclip.training.trainer import Trainer
 
 SIZE, WORDS, LONGEST = 32, 40, 20
 VIT = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "embed_dim": 32}

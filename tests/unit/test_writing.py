@@ -12,7 +12,7 @@ from conftest import DEMO_VALUES
 from running import ENVIRONMENT, REPOSITORY, entry
 
 from retclip.core import schemas
-from retclip.core.files import atomic, whole_folder, write_json
+from retclip.core.io import atomic, whole_folder, write_json
 from retclip.core.locks import this_process
 from retclip.search.budget import plan
 
@@ -20,7 +20,7 @@ PYTHON = {**ENVIRONMENT, "PYTHONPATH": str(REPOSITORY / "scripts")}
 DIE = """
 import os, signal, sys
 from pathlib import Path
-from retclip.core.files import atomic, whole_folder
+from retclip.core.io import atomic, whole_folder
 
 with atomic(sys.argv[1] + "/run.json") as file, whole_folder(sys.argv[1] + "/model") as folder:
     file.write_text("half")
@@ -204,7 +204,7 @@ def test_a_working_store_that_is_a_link_is_not_followed(tmp_path):
     """It is written in place: what it leads to would be changed."""
     import lmdb
 
-    from retclip.data.pictures import WorkingStore
+    from retclip.data.working_store import WorkingStore
 
     lmdb.open(str(tmp_path / "theirs.lmdb"), subdir=False, lock=False).close()
     before = (tmp_path / "theirs.lmdb").read_bytes()
@@ -232,7 +232,7 @@ def test_a_trial_names_no_path(digest):
 
 def test_only_weights_of_ours_are_dropped(tmp_path):
     """--state-dir may be a folder where others keep weights as well."""
-    from retclip.ml.state import bound_weights
+    from retclip.training.checkpoint import bound_weights
 
     theirs = [
         tmp_path / name for name in ("yolo/weights-best.pt", "yolo/weights-001.pt", f"{'0' * 64}/weights-best.pt")

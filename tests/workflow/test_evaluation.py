@@ -10,7 +10,7 @@ import pytest
 from running import entry, planned_jobs, snakemake
 
 from retclip.core import schemas
-from retclip.core.model_looks import read_looks
+from retclip.core.qualitative_examples import read_looks
 
 pytestmark = pytest.mark.slow
 METRIC = "zero_shot_balanced_accuracy"

@@ -21,7 +21,7 @@ model: {freeze: both, vision: {architecture: null, layers: 2, width: 64, head_wi
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Initial weights of the image tower, in a file."""
-    from retclip.ml.vision import build_vision
+    from retclip.models.image_encoder import build_vision
 
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("weights") / "vision.safetensors"

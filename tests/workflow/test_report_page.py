@@ -18,8 +18,8 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
-from retclip.core.model_looks import read_looks, write_looks
-from retclip.ml.export import model_card
+from retclip.core.qualitative_examples import read_looks, write_looks
+from retclip.models.export import model_card
 from retclip.report.page import overlay_text
 
 pytestmark = pytest.mark.slow

@@ -17,8 +17,8 @@ LAYER_NORM = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "emb
 
 def one_step(folder: Path) -> None:
     """Loss and gradients of one batch of eight patients, three of whom lack an eye; each process saves its own."""
-    from retclip.ml import distributed
-    from retclip.ml.loss import tripartite_loss
+    from retclip.models.loss import tripartite_loss
+    from retclip.training import distributed
 
     torch.manual_seed(0)
     towers = torch.nn.ModuleDict({name: torch.nn.Linear(6, 5) for name in ("image", "left", "right", "text")})

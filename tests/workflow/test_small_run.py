@@ -11,8 +11,8 @@ import yaml
 from running import entry, planned_jobs, snakemake
 
 from retclip.core import schemas
-from retclip.core.code import code_hash
-from retclip.core.files import sha256_of
+from retclip.core.code_hash import code_hash
+from retclip.core.io import sha256_of
 
 pytestmark = pytest.mark.slow
 AFTER_PHASE1 = {"rank_phase1", "select_phase1", "propose_bracket", "plan_phase2_trial", "train_phase2_trial",

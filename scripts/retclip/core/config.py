@@ -6,7 +6,7 @@ from typing import Any
 
 from retclip.core import schemas
 from retclip.core.csv_tables import read_header, shown
-from retclip.core.files import is_file
+from retclip.core.io import is_file
 
 Config = dict[str, Any]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from retclip.core.files import file_sha256
+from retclip.core.io import file_sha256
 
 # Hub ids, and paths like them, which name their folder themselves: each / becomes --, which occurs in none of them.
 _WORD = r"[A-Za-z0-9._]+(?:-[A-Za-z0-9._]+)*"

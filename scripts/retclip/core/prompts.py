@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import sha256_of
+from retclip.core.io import sha256_of
 from retclip.core.logs import say
 
 TEMPLATES = ("A fundus photograph showing {label}.", "Findings are consistent with {label}.")

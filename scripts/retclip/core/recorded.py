@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.config import check_form
-from retclip.core.files import read_json
+from retclip.core.io import read_json
 
 # Keys that name files or folders of the user's; relative ones are relative to where the run was started.
 PATHS = (("data", "manifest"), ("data", "image_root"), ("data", "test_manifest"), ("data", "class_map"),

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from retclip.core.files import canonical_json, sha256_of, write_json, write_parquet
+from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
 from retclip.core.logs import say
-from retclip.data.looks import Looks
+from retclip.data.image_quality import Looks
 from retclip.data.near_duplicates import groups_of
-from retclip.data.pictures import Wanted, WorkingStore, prepare
 from retclip.data.reconciliation import Ledger, say_counts
 from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_useless
 from retclip.data.samples import (
@@ -26,9 +25,11 @@ from retclip.data.samples import (
     patient_labels,
     text_columns,
 )
-from retclip.data.sources import Source, read_source, sentence_of
+from retclip.data.source import Source
+from retclip.data.sources.registry import read_source, sentence_of
 from retclip.data.splits import assign_splits, cut_val_from_train
 from retclip.data.store import write_store
+from retclip.data.working_store import Wanted, WorkingStore, prepare
 
 if TYPE_CHECKING:
     import pandas as pd

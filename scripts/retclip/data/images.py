@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from retclip.data.dicom import is_dicom, read_dicom
-from retclip.data.looks import look_at
+from retclip.data.image_quality import look_at
 
 if TYPE_CHECKING:
-    from retclip.data.looks import Looks
+    from retclip.data.image_quality import Looks
 
 # A fundus photograph has at most a few dozen megapixels; more is a decompression bomb.
 MAX_PIXELS = 100_000_000

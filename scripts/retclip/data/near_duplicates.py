@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from retclip.data.looks import radius
+from retclip.data.image_quality import radius
 
 # Correlation at and above which two photographs show one eye, at FINE_SIDE pixels.
 SAME = 0.85

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from retclip.core.files import read_json
-from retclip.data.looks import thumbnail_of
+from retclip.core.io import read_json
+from retclip.data.image_quality import thumbnail_of
 from retclip.data.near_duplicates import same_across
 from retclip.data.samples import text_columns
 from retclip.data.store import Store

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retclip.data.samples import Problems
-from retclip.data.sources import sentence_of
+from retclip.data.sources.registry import sentence_of
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -12,7 +12,7 @@ from weakref import WeakValueDictionary
 import lmdb
 import numpy as np
 
-from retclip.core.files import atomic
+from retclip.core.io import atomic
 
 FORMAT_VERSION = 1
 META = b"__meta__"

@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
-from retclip.core.scores import ZERO_SHOT
-from retclip.report import tables_search, wording
+from retclip.metrics.scores import ZERO_SHOT
+from retclip.report import formatting as wording
+from retclip.report import tables_search
 from retclip.report.comparisons import Estimate, difference, holm, score
-from retclip.report.inputs import Final, RunFolder
+from retclip.report.run_folder import Final, RunFolder
 
 
 class Verdict(NamedTuple):

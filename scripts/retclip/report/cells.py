@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from retclip.report import wording
+from retclip.report import formatting as wording
 from retclip.report.comparisons import Estimate
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from retclip.report import wording
-from retclip.report.inputs import RunFolder
+from retclip.report import formatting as wording
+from retclip.report.run_folder import RunFolder
 
 ITEMS = Path(__file__).parent / "templates/checklist.yaml"
 AUTHORS = "not in the data of a run: for the authors to write"

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from retclip.core.evaluation import DRAWS, INTERVAL
-from retclip.core.scores import MULTI_LABEL, ZERO_SHOT, draws_of
-from retclip.report.inputs import Final
+from retclip.metrics.evaluation_report import DRAWS, INTERVAL
+from retclip.metrics.scores import MULTI_LABEL, ZERO_SHOT, draws_of
+from retclip.report.run_folder import Final
 
 ERROR_RATE = 0.05
 

@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from retclip.core.scores import METRICS
-from retclip.report import wording
+from retclip.metrics.scores import METRICS
+from retclip.report import formatting as wording
 from retclip.report.answer import answer, verdict
-from retclip.report.cautions import limits, warnings
 from retclip.report.comparisons import Estimate, difference, holm, score
-from retclip.report.inputs import Final, RunFolder
+from retclip.report.limitations import limits, warnings
+from retclip.report.run_folder import Final, RunFolder
 from retclip.report.stability import winning_shares
 from retclip.report.tables_run import commits, machines
 

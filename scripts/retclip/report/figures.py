@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from retclip.report import figures_data, figures_result, figures_search
-from retclip.report.inputs import RunFolder
-from retclip.report.wording import drawn, metric_name
+from retclip.report.formatting import drawn, metric_name
+from retclip.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retclip.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, nothing, plain_ticks, subplots
-from retclip.report.inputs import RunFolder
-from retclip.report.wording import setting
+from retclip.report.formatting import setting
+from retclip.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,8 +6,8 @@ import numpy as np
 
 from retclip.report.comparisons import Estimate, difference, score, value_of
 from retclip.report.drawing import BLUE, GREEN, GREY, HALF, heatmap, level_line, nothing, subplots, whiskers
-from retclip.report.inputs import Final, RunFolder
-from retclip.report.wording import STAGE_NAMES, metric_name, signed
+from retclip.report.formatting import STAGE_NAMES, metric_name, signed
+from retclip.report.run_folder import Final, RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.files import canonical_json
+from retclip.core.io import canonical_json
 from retclip.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, WIDTH, level_line, nothing, plain_ticks, subplots
-from retclip.report.inputs import Final, RunFolder, Training
+from retclip.report.formatting import hyperparameter_name, metric_name, setting
+from retclip.report.run_folder import Final, RunFolder, Training
 from retclip.report.stability import best_so_far as best_so_far_of
 from retclip.report.stability import random_reference, winning_shares
-from retclip.report.wording import hyperparameter_name, metric_name, setting
 
 if TYPE_CHECKING:
     import pandas as pd

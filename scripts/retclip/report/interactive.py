@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from retclip.report.figures_search import LOGARITHMIC, varied_hyperparameters
-from retclip.report.inputs import RunFolder
-from retclip.report.wording import metric_name
+from retclip.report.formatting import metric_name
+from retclip.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import optuna

@@ -3,9 +3,9 @@
 from typing import Any
 
 from retclip.core.config import Config
-from retclip.report import wording
-from retclip.report.cautions import small_classes
-from retclip.report.inputs import RunFolder
+from retclip.report import formatting as wording
+from retclip.report.limitations import small_classes
+from retclip.report.run_folder import RunFolder
 
 # Words in the source of a text encoder -> the citation of its weights.
 ENCODER_CITATIONS = {"pubmedbert": "gu2021pubmedbert", "biobert": "lee2020biobert", "bert-base": "devlin2019bert"}

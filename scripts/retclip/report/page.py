@@ -4,21 +4,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.config import Config
-from retclip.core.files import atomic, write_csv, write_json
+from retclip.core.io import atomic, write_csv, write_json
 from retclip.core.recorded import with_nulls
-from retclip.report import wording
+from retclip.report import formatting as wording
 from retclip.report.answer import answer, tiles, verdict
-from retclip.report.cautions import elsewhere, limits, warnings
 from retclip.report.checklist import checklist
 from retclip.report.documents import optimism, results
 from retclip.report.drawing import as_png, as_svg, inlined, use_style
+from retclip.report.examples import examples
 from retclip.report.figures import FIGURES, captions
-from retclip.report.inputs import RunFolder
 from retclip.report.interactive import interactive_plots, plotting_script
-from retclip.report.looks import examples
+from retclip.report.limitations import elsewhere, limits, warnings
 from retclip.report.methods import methods
 from retclip.report.privacy import without_paths
 from retclip.report.progress import eta, stages, still_to_come
+from retclip.report.run_folder import RunFolder
 from retclip.report.stability import choices_by_one_seed
 from retclip.report.tables import Captioned, all_tables
 from retclip.report.trials import write_trials

@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
-from retclip.report import wording
-from retclip.report.inputs import RunFolder, Training
+from retclip.report import formatting as wording
+from retclip.report.run_folder import RunFolder, Training
 
 
 class Stage(NamedTuple):

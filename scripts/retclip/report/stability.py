@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retclip.core.scores import draws_of
-from retclip.report.inputs import RunFolder, Training
+from retclip.metrics.scores import draws_of
+from retclip.report.run_folder import RunFolder, Training
 
 # So many of the best are resampled; whoever is further behind wins no resample.
 CONTENDERS = 8

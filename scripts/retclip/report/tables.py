@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
-from retclip.report import tables_data, tables_result, tables_run, tables_search, wording
+from retclip.report import formatting as wording
+from retclip.report import tables_data, tables_result, tables_run, tables_search
 from retclip.report.cells import Table
-from retclip.report.inputs import RunFolder
-from retclip.report.wording import STAGE_NAMES
+from retclip.report.formatting import STAGE_NAMES
+from retclip.report.run_folder import RunFolder
 
 
 class Captioned(NamedTuple):

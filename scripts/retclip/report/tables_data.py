@@ -1,8 +1,8 @@
 """Tables of what came in: counts, what the audit found, what tokenizers make of the texts."""
 
-from retclip.report import wording
+from retclip.report import formatting as wording
 from retclip.report.cells import Table
-from retclip.report.inputs import RunFolder
+from retclip.report.run_folder import RunFolder
 
 FATES = ("in", "used", "merged", "quarantined")
 EYES = {

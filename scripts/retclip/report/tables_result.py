@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from retclip.core.scores import METRICS, RETRIEVAL, ZERO_SHOT
-from retclip.report import wording
+from retclip.metrics.scores import METRICS, RETRIEVAL, ZERO_SHOT
+from retclip.report import formatting as wording
 from retclip.report.cells import Table, with_interval
 from retclip.report.comparisons import Estimate, difference, holm, score
-from retclip.report.inputs import Final, RunFolder
+from retclip.report.run_folder import Final, RunFolder
 
 # Of the RET-CLIP tuning guide, which gives no source for them; None: all values together.
 EXPECTED_GAINS = {

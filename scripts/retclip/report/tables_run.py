@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from retclip.report import wording
+from retclip.report import formatting as wording
 from retclip.report.cells import Table
-from retclip.report.inputs import RunFolder, Training
+from retclip.report.run_folder import RunFolder, Training
 
 
 def cost(run: RunFolder) -> Table:

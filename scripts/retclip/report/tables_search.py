@@ -4,10 +4,10 @@ from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.report import wording
+from retclip.report import formatting as wording
 from retclip.report.cells import Table
 from retclip.report.figures_search import varied_hyperparameters
-from retclip.report.inputs import RunFolder
+from retclip.report.run_folder import RunFolder
 from retclip.report.stability import candidates_of, winning_shares
 
 if TYPE_CHECKING:

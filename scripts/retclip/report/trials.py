@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.files import write_csv
-from retclip.core.scores import METRICS
-from retclip.report.inputs import RunFolder
+from retclip.core.io import write_csv
+from retclip.metrics.scores import METRICS
+from retclip.report.run_folder import RunFolder
 
 
 def write_trials(run: RunFolder, path: Path) -> None:

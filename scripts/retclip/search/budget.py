@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from retclip.core.facts import FACTS, facts_in
-from retclip.core.files import sha256_of
+from retclip.core.io import sha256_of
 from retclip.search.space import Values
 
 # A warm-up that never ends never reaches the learning rate that the trial is named after.

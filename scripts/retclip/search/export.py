@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from retclip.core.files import atomic
+from retclip.core.io import atomic
 from retclip.search.proposals import observations, optuna_trials
 
 

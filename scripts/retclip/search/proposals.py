@@ -3,7 +3,7 @@
 import itertools
 from typing import Any, NamedTuple
 
-from retclip.core.files import canonical_json
+from retclip.core.io import canonical_json
 from retclip.search.space import Values
 
 # A finite space that is nearly used up needs many draws to hit its last points.

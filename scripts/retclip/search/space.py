@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from retclip.core.config import HYPERPARAMETERS
-from retclip.core.files import sha256_of
+from retclip.core.io import sha256_of
 
 Values = dict[str, Any]
 

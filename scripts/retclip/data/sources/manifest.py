@@ -1,0 +1,86 @@
+"""Our own table: a CSV with one row a patient (image_left, image_right) or one row an eye (image, eye)."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retclip.core.config import LABELS_OR_TEXTS
+from retclip.data.dicom import eye_of_image
+from retclip.data.reconciliation import LABELS, Ledger
+from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
+from retclip.data.tables import LINE, filled, need, note_of_table, patient_of, read_table, rows_of
+
+if TYPE_CHECKING:
+    from retclip.data.source import Source
+
+PICTURES = ("image", "image_left", "image_right")
+TEXTS = ("text", "text_left", "text_right")
+
+
+def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+    """The table's rows. Raises ValueError naming a column that is missing."""
+    table = read_table(table_path)
+    by_column = source.patient_id != "none" and not source.patient_id.startswith("pattern:")
+    if by_column:
+        need(table_path, table, source.patient_id)
+    need(table_path, table, *PICTURES)
+    need(table_path, table, *LABELS_OR_TEXTS, *source.text_columns)
+    by_eye = "image" in table.columns
+    pictures = ["image"] if by_eye else list(PICTURES[1:])
+    texts = [name for name in (*TEXTS, *source.text_columns) if name in table.columns]
+    carried = [*(name for name in ("split", *EXTRAS) if name in table.columns), *dict.fromkeys(texts)]
+    ledger.receive(
+        rows=len(table),
+        images=filled(table, pictures),
+        texts=filled(table, texts),
+        labels=filled(table, list(LABELS)),
+    )
+    patient = [source.patient_id] if by_column else []
+    used = [*pictures, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
+    note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
+    for cells in rows_of(table):
+        line = int(cells.pop(LINE))
+        given = {eye: cells[name] for eye, name in zip(_eyes(by_eye), pictures, strict=True) if cells.get(name)}
+        problem = ""
+        try:
+            given = _pictures(cells, given, by_eye, source.image_root)
+            first = next(iter(given.values()))
+            sample = cells.get("sample_id", "")
+            person = patient_of(source.patient_id, cells, first, sample or first)
+        except ValueError as error:
+            problem, sample, person = str(error), "", ""
+        yield Row(line, person, sample, given, _values(cells, given, by_eye, carried), problem,
+                  visit=cells.get("visit", ""))  # fmt: skip
+
+
+def _eyes(by_eye: bool) -> tuple[str, ...]:
+    return ("unknown",) if by_eye else ("left", "right")
+
+
+def _pictures(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: Path) -> dict[str, str]:
+    """eye -> path. given: the row's paths, whose eye may be in a column of its own."""
+    if not given:
+        raise ValueError("image is empty" if by_eye else "neither image_left nor image_right is given")
+    if not by_eye:
+        for eye, location in given.items():
+            eye_of_image(root / location, eye, "table")
+        return given
+    word = cells.get("eye", "").lower()
+    if word not in ("", "unknown") and word not in EYES:
+        # the word is not quoted: a cell that was shifted here may be a name
+        kind = "a number" if word.replace(".", "", 1).isdecimal() else "no eye's name"
+        raise ValueError(f"the eye is {kind}; it must be left, right or unknown")
+    return {eye_of_image(root / cells["image"], EYES.get(word), "table"): cells["image"]}
+
+
+def _values(cells: dict[str, str], pictures: dict[str, str], by_eye: bool, carried: list[str]) -> dict[str, str]:
+    values = {name: cells[name] for name in carried}
+    for name in LABELS:
+        values[name] = joined_label(cells.get(name, ""))
+    eye = next(iter(pictures), "unknown")
+    if by_eye and eye != "unknown":
+        # in a table of eyes, label and text are those of the eye, unless columns of the eye say something, too
+        for name in ("label", "text"):
+            if values.get(name) and not values.get(f"{name}_{eye}"):
+                values[f"{name}_{eye}"] = values.pop(name)
+    return values

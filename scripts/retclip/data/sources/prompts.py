@@ -1,0 +1,67 @@
+"""Prompts written for a public data set: dataset_index, label, prompt; the pictures by index."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from retclip.data.dicom import eye_of_image
+from retclip.data.reconciliation import Ledger
+from retclip.data.samples import EXTRAS, Problems, Row, joined_label
+from retclip.data.tables import LINE, filled, need, note_of_table, patient_of, read_table, rows_of
+
+if TYPE_CHECKING:
+    from retclip.data.source import Source
+
+
+def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+    """One picture a row, of unknown side unless it is a DICOM file that says it.
+
+    source.image_pattern names the file below the image root, with {dataset_index} (a number, so
+    {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending.
+    """
+    table = read_table(table_path)
+    need(table_path, table, "dataset_index")
+    need(table_path, table, "prompt", "label")
+    # a row names its picture by the index
+    images = filled(table, ["dataset_index"])
+    ledger.receive(rows=len(table), images=images, texts=filled(table, ["prompt"]), labels=filled(table, ["label"]))
+    used = ["dataset_index", "prompt", "label", "split", *EXTRAS, source.patient_id]
+    note_of_table(ledger, source.name_of(table_path), table, used, ["prompt", "label"])
+    split = "test" if table_path == source.test_table else "train"
+    endings: dict[str, dict[str, str]] = {}
+    for cells in rows_of(table):
+        line = int(cells[LINE])
+        values = {"label": joined_label(cells.get("label", "")), "text": cells.get("prompt", "")}
+        values |= {column: cells[column] for column in ("split", *EXTRAS) if column in cells}
+        given = {"unknown": cells["dataset_index"]}
+        try:
+            index = _index(cells["dataset_index"])
+            name = source.image_pattern.format(dataset_index=index, label=cells.get("label", ""), split=split)
+            picture = _with_ending(source.image_root, name, endings)
+            # the test table counts from 0 as well
+            sample = f"{split}-{index}" if source.test_table else str(index)
+            patient = patient_of(source.patient_id, cells, picture, sample)
+            eye = eye_of_image(source.image_root / picture, None, "table")
+        except ValueError as error:
+            yield Row(line, "", "", given, values, str(error))
+            continue
+        yield Row(line, patient, sample, {eye: picture}, values)
+
+
+def _index(text: str) -> int:
+    if not text.isdecimal():
+        raise ValueError("dataset_index is not a whole number")
+    return int(text)
+
+
+def _with_ending(root: Path, name: str, endings: dict[str, dict[str, str]]) -> str:
+    """The name with .* replaced by the ending of the file that is there; each folder is listed once."""
+    if not name.endswith(".*"):
+        return name
+    folder, stem = os.path.split(name.removesuffix(".*"))
+    if folder not in endings:
+        place = root / folder
+        files = sorted(os.listdir(place)) if place.is_dir() else []
+        endings[folder] = {os.path.splitext(file)[0]: file for file in files}
+    return os.path.join(folder, endings[folder].get(stem, f"{stem}.*"))

@@ -1,0 +1,67 @@
+"""Every form of data that people have, behind one interface."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from retclip.data.reconciliation import Ledger
+from retclip.data.samples import Problems, collect
+from retclip.data.source import Source
+from retclip.data.sources import manifest as source_manifest
+from retclip.data.sources import odir as source_odir
+from retclip.data.sources import prompts as source_prompts
+from retclip.data.sources import retclip as source_retclip
+from retclip.data.tables import ids_alike
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# A reader yields samples.Row for (source, table or folder, problems, ledger), also for rows that it cannot use, and
+# says in the ledger what it found, by counts of its own. What is no row goes to problems.
+READERS = {
+    "manifest": source_manifest.read,
+    "demo": source_manifest.read,
+    "prompts": source_prompts.read,
+    "odir": source_odir.read,
+    "retclip_tsv": source_retclip.read_tsv,
+    "retclip_lmdb": source_retclip.read_lmdb,
+}
+
+
+def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataFrame", Problems]:
+    """The samples (see samples.collect) and the rows that cannot be used.
+
+    split is "" where no table says it. ledger: what came in, and what was left out, is booked there. Raises
+    ValueError where a whole table cannot be used.
+    """
+    import pandas as pd
+
+    ledger = ledger or Ledger()
+    problems: Problems = []
+    frame = _read_one(source, source.table, "", problems, ledger)
+    if source.test_table is not None:
+        tests = _read_one(source, source.test_table, source.test_table.name, problems, ledger)
+        frame = pd.concat([frame.assign(split="train"), tests.assign(split="test")], ignore_index=True).fillna("")
+        twice = frame.index[frame["sample_id"].duplicated()]
+        if len(twice):
+            raise ValueError(
+                f"{source.test_table}: {len(twice)} samples are in {source.table.name} too (the first in line "
+                f"{frame.loc[twice[0], 'row_left'] or frame.loc[twice[0], 'row_right']}); keep each in one table."
+            )
+    if not len(frame):
+        first = f" Line {problems[0]['row']}: {sentence_of(problems[0])}." if problems else ""
+        raise ValueError(f"{source.table}: no row can be used.{first}")
+    if alike := ids_alike(frame["patient_id"]):
+        ledger.note(f"{alike} patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?")
+    return frame, problems
+
+
+def sentence_of(problem: dict[str, Any]) -> str:
+    """A problem's reason, with the table that its line is of where a source has several."""
+    return f"{problem['table']}: {problem['reason']}" if problem["table"] else problem["reason"]
+
+
+def _read_one(source: Source, table: Path, name: str, problems: Problems, ledger: Ledger) -> "pd.DataFrame":
+    """name: what tells the table's rows from those of the source's other table."""
+    rows = READERS[source.kind](source, table, problems, ledger)
+    named = (row._replace(table=name) for row in rows) if name else rows
+    return collect(named, source.image_root, source.eye_images, problems, ledger)

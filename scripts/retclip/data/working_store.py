@@ -1,0 +1,232 @@
+"""From picture files to prepared pixels in one working store, which a killed or repeated build goes on from.
+
+Each picture is filed under what it was made of: its place, size and time of change, and how it is prepared. A second
+build therefore prepares only what is new, and one that was killed loses the last few pictures.
+"""
+
+import hashlib
+import json
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lmdb
+import numpy as np
+
+from retclip.core.io import sha256_of
+from retclip.core.logs import say
+from retclip.data.image_quality import Looks
+from retclip.data.images import Fundus, read_fundus
+from retclip.data.samples import CONTAINERS
+from retclip.data.sources import retclip as source_retclip
+from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
+
+# Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
+PREPARATION = 2
+SAY_SECONDS = 10.0
+PICTURES_PER_TASK = 16
+EMPTY = np.empty(0, np.uint8)
+TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared pictures do not pile up
+
+
+class Wanted(NamedTuple):
+    """key: {sample_id}/{side}; line: its row in the table; location, table: see samples."""
+
+    key: str
+    line: int
+    location: str
+    table: str = ""
+
+
+class Note(NamedTuple):
+    """What is known of a prepared picture: the SHA-256 of its pixels, and how it looks."""
+
+    digest: str
+    looks: Looks
+
+
+class WorkingStore:
+    """The prepared pictures of all splits, by what they were made of."""
+
+    def __init__(self, path: Path, size: int, encoding: str, most: int) -> None:
+        """most: pictures it has to have room for. A damaged file is made anew."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.path, self.size, self.encoding = path, size, encoding
+        if path.is_symlink():
+            raise ValueError(f"{path}: is a symbolic link, and would be written through it; delete the link.")
+        if path.is_file() and not is_whole(path):
+            say(f"{path.name} is damaged; preparing all pictures anew")
+            path.unlink()
+        capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
+        try:
+            self._environment = lmdb.open(
+                str(path), subdir=False, lock=False, map_size=capacity, max_dbs=3, sync=False, meminit=False
+            )
+            names = (b"pixels", b"notes", b"thumbnails")
+            self._pixels, self._notes, self._thumbnails = (self._environment.open_db(name) for name in names)
+        except lmdb.Error as error:
+            raise ValueError(f"{path}: cannot be opened ({error}); delete it and run again.") from None
+
+    def put(self, entries: Iterable[tuple[str, bytes, str, Fundus]]) -> None:
+        """Adds (name, encoded pixels, digest, fundus), all or none, on disk when it returns."""
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for name, content, digest, fundus in entries:
+                    note = json.dumps([digest, *fundus.looks]).encode()
+                    transaction.put(name.encode(), content, db=self._pixels)
+                    transaction.put(name.encode(), fundus.thumbnail, db=self._thumbnails)
+                    transaction.put(name.encode(), note, db=self._notes)
+            self._environment.sync(True)
+        except lmdb.Error as error:
+            raise ValueError(f"{self.path}: cannot be written ({error}); is the disk full?") from None
+
+    def __contains__(self, name: str) -> bool:
+        with self._environment.begin() as transaction:
+            return transaction.get(name.encode(), db=self._notes) is not None
+
+    def note(self, name: str) -> Note:
+        """What is known of a picture that is here."""
+        with self._environment.begin() as transaction:
+            value = transaction.get(name.encode(), db=self._notes)
+        assert value is not None, name
+        digest, *looks = json.loads(value)
+        return Note(digest, Looks(*looks))
+
+    def thumbnail(self, name: str) -> bytes:
+        """JPEG of a picture that is here; see near_duplicates."""
+        with self._environment.begin() as transaction:
+            value = transaction.get(name.encode(), db=self._thumbnails)
+        assert value is not None, name
+        return value
+
+    def contents(self, names: Iterable[str]) -> Iterator[bytes]:
+        """The encoded pixels of the names, in their order."""
+        with self._environment.begin() as transaction:
+            for name in names:
+                content = transaction.get(name.encode(), db=self._pixels)
+                assert content is not None, name
+                yield content
+
+    def keep_only(self, names: set[str]) -> None:
+        """Drops what no sample uses any more, so that the file does not grow with every change."""
+        wanted = {name.encode() for name in names}
+        with self._environment.begin(write=True) as transaction:
+            stale = [key for key in transaction.cursor(db=self._notes).iternext(values=False) if key not in wanted]
+            for key in stale:
+                for database in (self._pixels, self._thumbnails, self._notes):
+                    transaction.delete(key, db=database)
+
+    def close(self) -> None:
+        self._environment.sync(True)
+        self._environment.close()
+
+
+def prepare(
+    wanted: list[Wanted], root: Path, store: WorkingStore, threads: int
+) -> tuple[dict[str, str], list[dict[str, Any]]]:
+    """key -> name of its picture in the store, and {"row", "reason", "table"} of those that cannot be read.
+
+    Streams: at any time a few pictures per process are in memory. Raises ValueError where a process dies.
+    """
+    found: dict[str, str] = {}
+    missing: dict[str, list[Wanted]] = {}
+    for item in wanted:
+        name = _name(root, item.location, store.size, store.encoding)
+        if name in store:
+            found[item.key] = name
+        else:
+            missing.setdefault(name, []).append(item)
+    if found and missing:
+        say(f"{len(found)} pictures are ready from before, {len(missing)} to prepare")
+    tasks = ((name, str(root), items[0].location, store.size, store.encoding) for name, items in missing.items())
+    problems = []
+    started = said = time.monotonic()
+    done = 0
+    for results in _in_processes(_prepare, tasks, threads):
+        store.put((name, content, digest, fundus) for name, content, digest, fundus, _ in results if fundus is not None)
+        for name, _, _, fundus, reason in results:
+            for item in missing[name]:
+                if fundus is None:
+                    problems.append({"row": item.line, "reason": reason, "table": item.table})
+                else:
+                    found[item.key] = name
+        done += len(results)
+        if time.monotonic() - said > SAY_SECONDS:
+            said = time.monotonic()
+            left = (said - started) / done * (len(missing) - done)
+            say(f"{done} of {len(missing)} pictures, {done / (said - started):.0f} a second, {left:.0f} s to go")
+    return found, problems
+
+
+def open_picture(root: Path, location: str) -> bytes:
+    """The bytes of the image file at a location: a path below the root, or a place in upstream's containers."""
+    if location.startswith(CONTAINERS):
+        scheme, rest = location.split("://", 1)
+        place, inner = rest.rsplit("?", 1)
+        first, second = inner.split("+")
+        if scheme == "tsv":
+            return source_retclip.read_base64(root / place, int(first), int(second))
+        return source_retclip.read_lmdb_picture(_environment(str(root / place)), bytes.fromhex(second), first)
+    try:
+        return (root / location).read_bytes()
+    except OSError as error:
+        raise ValueError(f"the image file cannot be read ({error.strerror})") from None
+
+
+def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, bytes, str, Fundus | None, str]]:
+    results: list[tuple[str, bytes, str, Fundus | None, str]] = []
+    for name, root, location, size, encoding in tasks:
+        try:
+            fundus = read_fundus(open_picture(Path(root), location), size)
+        except ValueError as error:
+            results.append((name, b"", "", None, str(error)))
+            continue
+        digest = hashlib.sha256(fundus.pixels.tobytes()).hexdigest()
+        content = encode(fundus.pixels, encoding)
+        results.append((name, content, digest, fundus._replace(pixels=EMPTY), ""))
+    return results
+
+
+def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any]:
+    """work(some tasks) in order, with few results waiting: a plain map would fill the memory with them."""
+    pieces = iter(lambda: list(islice(tasks, PICTURES_PER_TASK)), [])
+    if threads == 1:
+        yield from map(work, pieces)
+        return
+    with ProcessPoolExecutor(threads) as pool:
+        try:
+            running = deque(pool.submit(work, piece) for piece in islice(pieces, threads * TASKS_AHEAD))
+            while running:
+                yield running.popleft().result()
+                running.extend(pool.submit(work, piece) for piece in islice(pieces, 1))
+        except BrokenProcessPool:
+            raise ValueError(
+                "a process that reads pictures was killed, most likely for want of memory; "
+                "run again, with fewer threads: finished pictures are kept."
+            ) from None
+
+
+def _name(root: Path, location: str, size: int, encoding: str) -> str:
+    """What a prepared picture was made of, as a hash. A missing file has a name, too; reading it will say so."""
+    path = root / location
+    if location.startswith(CONTAINERS):
+        path = root / location.split("://", 1)[1].rsplit("?", 1)[0]
+        path = path / "data.mdb" if path.is_dir() else path
+    try:
+        status = os.stat(path)
+        made_of = [location, status.st_size, status.st_mtime_ns]
+    except OSError:
+        made_of = [location, None, None]
+    return sha256_of([*made_of, size, encoding, PREPARATION])[:32]
+
+
+@lru_cache(maxsize=4)
+def _environment(path: str) -> lmdb.Environment:
+    return lmdb.open(path, subdir=Path(path).is_dir(), readonly=True, lock=False, readahead=False)

@@ -1,0 +1,232 @@
+"""What a model knows of a split: features once per tower, then zero-shot and retrieval scores."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+
+from retclip.loading.dataset import Split
+from retclip.loading.device import autocast
+from retclip.metrics.scores import (
+    METRICS,
+    ZERO_SHOT,
+    chance_levels,
+    chance_recalls,
+    majority_levels,
+    standard_error,
+    unpack,
+    zero_shot_scores,
+)
+from retclip.models.encode import encode_batch
+from retclip.models.loss import tripartite_loss
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from retclip.models.retclip import RetClip
+
+# Fixed, so that losses of trials with different batch sizes can be compared: InfoNCE depends on the number
+# of negatives.
+EVALUATION_BATCH = 64
+RETRIEVAL_CHUNK = 512
+
+
+@dataclass
+class Features:
+    """L2-normalised features of a split [N, D] per unit (left, right, patient), and the mean loss."""
+
+    image: dict[str, torch.Tensor]
+    text: dict[str, torch.Tensor]
+    loss: float
+
+
+@torch.inference_mode()
+def embed(model: "RetClip", split: Split, device: torch.device, precision: str) -> Features:
+    """Both towers over the whole split, without augmentation."""
+    model.eval()
+    parts: dict[str, list[torch.Tensor]] = {}
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
+    for start in range(0, len(split), EVALUATION_BATCH):
+        indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
+        batch = split.batch(indices, device)
+        with autocast(device, precision):
+            outputs = encode_batch(model, batch, augment=False)
+        left, right = batch["present"].unbind(1)
+        loss_sum += tripartite_loss(outputs, left, right)["total"].double() * len(indices)
+        for name, value in outputs.items():
+            if value.ndim == 2:
+                parts.setdefault(name, []).append(value.float())
+    joined = {name: torch.cat(values).cpu() for name, values in parts.items()}
+    return Features(
+        image={
+            "left": joined["left_features"],
+            "right": joined["right_features"],
+            "patient": joined["image_features"],
+        },
+        text={
+            "left": joined["text_features_left"],
+            "right": joined["text_features_right"],
+            "patient": joined["text_features"],
+        },
+        loss=float(loss_sum / len(split)),
+    )
+
+
+@torch.inference_mode()
+def class_features(
+    model: "RetClip",
+    classes: list[str],
+    class_prompts: dict[str, list[str]],
+    tokenize: Any,
+    context_length: int,
+    device: torch.device,
+) -> dict[str, torch.Tensor]:
+    """The mean of each class's prompt features, normalised again, [C, D] per unit's text head."""
+    model.eval()
+    features: dict[str, torch.Tensor] = {}
+    if not classes:
+        return features
+    prompts = [prompt for label in classes for prompt in class_prompts[label]]
+    owner = torch.tensor([i for i, label in enumerate(classes) for _ in class_prompts[label]])
+    ids, mask = tokenize(prompts, context_length)
+    tokens = _prompt_tokens(model, ids.to(device), mask.to(device))
+    for unit in ("left", "right", "patient"):
+        encoded = model.text_feature(tokens, unit).float().cpu()
+        sums = torch.zeros(len(classes), encoded.shape[1]).index_add_(0, owner, encoded)
+        features[unit] = torch.nn.functional.normalize(sums, dim=1)
+    return features
+
+
+# What a frozen text tower made of the class prompts: the same after every epoch.
+_frozen_tokens: WeakKeyDictionary["RetClip", tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
+
+
+def _prompt_tokens(model: "RetClip", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    if not model.is_frozen(model.bert):
+        return model.class_token(ids, mask)
+    known = _frozen_tokens.get(model)
+    if known is None or not torch.equal(known[0], ids):
+        known = _frozen_tokens[model] = ids, model.class_token(ids, mask)
+    return known[1]
+
+
+def evaluate(
+    trial: dict[str, Any], model: "RetClip", split: Split, tokenize: Any, device: torch.device, precision: str
+) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
+    """Scores and predictions on a split; None where finite but huge weights give features that are not finite."""
+    features = embed(model, split, device, precision)
+    context_length = trial["hyperparameters"]["context_length"]
+    texts = class_features(model, split.classes, trial["class_prompts"], tokenize, context_length, device)
+    known = (*features.image.values(), *features.text.values(), *texts.values())
+    if not all(torch.isfinite(feature).all() for feature in known):
+        return None
+    table = predictions(split, features, texts)
+    return validation_scores(split, features, table), table
+
+
+def predictions(
+    split: Split, features: Features, class_texts: dict[str, torch.Tensor], joined: dict[str, np.ndarray] | None = None
+) -> "pd.DataFrame":
+    """One row per scored eye (or patient, where labels are per patient): cosine similarity to each class.
+
+    Columns: sample_id, patient_id, eye, target (class index; -1: not scored), score_0 .. score_{C-1}, and the sample's
+    image_to_text_rank and text_to_image_rank. joined: unit -> rows of the split that get a row with target -1.
+    A sample without any other row has one as a patient: every sample is a query of the retrieval scores.
+    """
+    import pandas as pd
+
+    ranks = {f"{name}_rank": values for name, values in retrieval_ranks(features, split.texts["patient"]).items()}
+
+    def part(unit: str, rows: np.ndarray, target: np.ndarray) -> "pd.DataFrame":
+        table = split.frame.loc[rows, ["sample_id", "patient_id"]].reset_index(drop=True)
+        table = table.assign(eye=unit, target=target)
+        if split.classes:
+            scores = (features.image[unit][rows] @ class_texts[unit].T).numpy()
+            columns = [f"score_{k}" for k in range(len(split.classes))]
+            table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
+        return table.assign(**{name: values[rows] for name, values in ranks.items()})
+
+    scored = {unit: np.flatnonzero((target >= 0) & seen(split, unit)) for unit, target in split.targets.items()}
+    parts = [part(unit, rows, split.targets[unit][rows]) for unit, rows in scored.items()]
+    parts += [part(unit, rows, np.full(len(rows), -1)) for unit, rows in (joined or {}).items() if len(rows)]
+    named = {sample for table in parts for sample in table["sample_id"]}
+    others = np.flatnonzero(~split.frame["sample_id"].isin(named))
+    if len(others):
+        parts.append(part("patient", others, np.full(len(others), -1)))
+    return pd.concat(parts, ignore_index=True)
+
+
+def seen(split: Split, unit: str) -> np.ndarray:
+    """Whether each sample has the unit: an eye may be absent; bool [N]."""
+    return np.ones(len(split), dtype=bool) if unit == "patient" else split.present[:, ("left", "right").index(unit)]
+
+
+def no_predictions(classes: int) -> "pd.DataFrame":
+    """An empty table in the form of `predictions`: nothing is labelled, or the training broke."""
+    import pandas as pd
+
+    ranks = ("image_to_text_rank", "text_to_image_rank")
+    names = ["sample_id", "patient_id", "eye", "target", *(f"score_{i}" for i in range(classes)), *ranks]
+    return pd.DataFrame({name: [] for name in names})
+
+
+def retrieval_ranks(features: Features, texts: list[str]) -> dict[str, np.ndarray]:
+    """Rank (from 1) of the best right answer for every query, [N] per direction.
+
+    Samples with the same text are each other's right answers: no model could tell them apart. A wrong answer
+    that is as near as the right one counts before it, or a model that says the same of all would be perfect.
+    """
+    _, group = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
+    labels = torch.from_numpy(group)
+    image, text = features.image["patient"], features.text["patient"]
+    return {
+        "image_to_text": _ranks(image, text, labels),
+        "text_to_image": _ranks(text, image, labels),
+    }
+
+
+def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -> np.ndarray:
+    ranks = []
+    for start in range(0, len(queries), RETRIEVAL_CHUNK):
+        chunk = slice(start, start + RETRIEVAL_CHUNK)
+        similarity = queries[chunk] @ answers.T
+        right = labels[chunk, None] == labels[None, :]
+        best = similarity.masked_fill(~right, -torch.inf).max(dim=1, keepdim=True).values
+        ranks.append(1 + ((similarity >= best) & ~right).sum(1))
+    return torch.cat(ranks).numpy()
+
+
+def recalls(ranks: dict[str, np.ndarray]) -> dict[str, float]:
+    """recall_at_1, 5 and 10 in both directions: the share of queries whose rank is at most k."""
+    return {
+        f"{direction}_recall_at_{k}": float((values <= k).mean())
+        for direction, values in ranks.items()
+        for k in (1, 5, 10)
+    }
+
+
+def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> dict[str, Any]:
+    """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels."""
+    classes = len(split.classes)
+    target, scores, _ = unpack(table)
+    found = recalls(retrieval_ranks(features, split.texts["patient"]))
+    labelled = len(target) > 0
+    return {
+        "loss": features.loss if np.isfinite(features.loss) else None,
+        **(zero_shot_scores(target, scores) if labelled else dict.fromkeys(ZERO_SHOT)),
+        **found,
+        "levels": {
+            "chance": {
+                **(chance_levels(target, classes) if labelled else {}),
+                **chance_recalls(split.texts["patient"]),
+            },
+            "majority": majority_levels(target, classes) if labelled else {},
+        },
+    }
+
+
+def standard_errors(table: "pd.DataFrame") -> dict[str, float | None]:
+    """Standard error per metric, by a bootstrap over patients."""
+    return {metric: standard_error(metric, table) for metric in METRICS}

@@ -1,0 +1,238 @@
+"""One split as the model wants it: pictures by key from the LMDB, texts tokenised once, targets per eye."""
+
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+
+from retclip.data.splits import stratified_subset
+from retclip.data.store import Store
+from retclip.loading.device import to_device
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+UNITS = ("left", "right", "patient")
+TEXT_COLUMNS = {"left": "text_left", "right": "text_right", "patient": "text"}
+
+# A batch's texts in so many chunks of similar length save 30 to 40 % of its tokens; smaller chunks cost more in
+# calls than they save in padding.
+TEXT_CHUNKS, SMALLEST_CHUNK = 4, 8
+# Of a GPU's free memory that the pictures of the training set may take for good.
+HELD_SHARE = 0.2
+READ_AT_ONCE = 1024
+
+
+class Split:
+    """The samples of one split (train, val or test), or a stratified subset of them.
+
+    pictures come on demand; everything else is held in memory. N samples:
+    present [N, 2] bool (left, right eye seen), targets {unit: int[N]} (class index, -1 = not scored),
+    label_codes {unit: int64[N]} (equal for equal labels, several joined included; -1: none),
+    texts {unit: str[N]}; a text that stands in several places is tokenised once.
+    """
+
+    def __init__(
+        self,
+        data_dir: str | Path,
+        name: str,
+        fingerprint: dict[str, Any],
+        tokenize: Any,
+        context_length: int,
+        samples: int | None = None,
+        seed: int = 0,
+        shuffle_texts: bool = False,
+        text_columns: dict[str, str] | None = None,
+        frozen: dict[str, torch.Tensor] | None = None,
+    ) -> None:
+        """text_columns: unit -> column, for an encoder that reads other texts than TEXT_COLUMNS. frozen: what
+        retclip.loading.feature_cache.read_features gives; towers that it knows are then not needed for this split."""
+        import pandas as pd
+
+        frame = pd.read_parquet(Path(data_dir) / f"samples_{name}.parquet")
+        eyes = frame["eyes"].to_numpy()
+        keys, eye_rows = _pictures(frame["sample_id"].tolist(), eyes)
+        texts = {unit: np.asarray(_texts(frame, unit, text_columns), dtype=object) for unit in TEXT_COLUMNS}
+        self.different_texts, places = np.unique(np.stack(list(texts.values())), return_inverse=True)
+        text_rows = dict(zip(texts, places.reshape(len(texts), -1), strict=True))
+        chosen = np.arange(len(frame))
+        if samples is not None and samples < len(frame):
+            chosen = np.sort(stratified_subset(frame, samples, seed))
+        self.frame = frame.iloc[chosen].reset_index(drop=True)
+        self.classes: list[str] = fingerprint["classes"]
+        self.store = Store(Path(data_dir) / f"{name}.lmdb", fingerprint["splits"][name]["lmdb_bytes"])
+        self.present = np.stack([np.isin(eyes, ("left", "both")), np.isin(eyes, ("right", "both"))], axis=1)[chosen]
+        self.targets = _targets(self.frame, self.classes, fingerprint["label_level"])
+        self.label_codes = {unit: _codes(self.frame, unit) for unit in UNITS}
+        # the negative control: one permutation for all three texts, so that only the pairing is lost
+        read = np.random.default_rng(seed).permutation(chosen) if shuffle_texts else chosen
+        self.texts = {unit: column[read].tolist() for unit, column in texts.items()}
+        by_eye = fingerprint["text_level"] == "eye" if text_columns is None else len(text_columns) > 1
+        text_rows = _read_rows({unit: rows[read] for unit, rows in text_rows.items()}, self.present, by_eye)
+
+        frozen = frozen or {}
+        used, rows = np.unique(eye_rows[chosen], return_inverse=True)
+        self.picture_keys, self._eye_rows = [keys[i] for i in used], rows.reshape(-1, 2)
+        self._eye_features = frozen[f"{name}.eyes"][used] if f"{name}.eyes" in frozen else None
+        self._held: torch.Tensor | None = None
+        used, rows = np.unique(np.stack(list(text_rows.values())), return_inverse=True)
+        self._text_rows = dict(zip(text_rows, rows.reshape(len(text_rows), -1), strict=True))
+        self._tokens = frozen[f"{name}.texts"][used] if f"{name}.texts" in frozen else None
+        if self._tokens is None:
+            self._ids, mask = tokenize(self.different_texts[used].tolist(), context_length)
+            self._lengths = mask.sum(1).numpy()
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    def hold(self, device: torch.device) -> None:
+        """Keeps on a GPU what frozen towers made of this split, and the pictures where they take less than a share
+        of what is free there. On a CPU the store lies in memory already, as far as that reaches."""
+        if device.type != "cuda":
+            return
+        if self._tokens is not None:
+            self._tokens = self._tokens.to(device)
+        if self._eye_features is not None:
+            self._eye_features = self._eye_features.to(device)
+            return
+        first = self.store.get_many(self.picture_keys[:1])[0]
+        if first.nbytes * len(self.picture_keys) < HELD_SHARE * torch.cuda.mem_get_info(device)[0]:
+            self._held = self._all_pictures(device)
+
+    def batch(self, indices: np.ndarray, device: torch.device) -> dict[str, Any]:
+        """The samples at `indices` [B] on `device`; each picture and each text stands there once.
+
+        pictures uint8 [M, S, S, 3] and eyes int64 [2, B], the rows there of the left and the right eye (an absent
+        eye shows the other one), or eye_features [2, B, D] of a frozen tower; texts, chunks of similar length
+        [(ids [C, L], mask [C, L])], and text_rows {unit: int64 [B]}, the rows in their concatenation, or tokens
+        {unit: [B, H]} of a frozen tower. present bool [B, 2] stays on the CPU.
+        """
+        batch: dict[str, Any] = {"present": torch.from_numpy(self.present[indices])}
+        if self._eye_features is not None:
+            batch["eye_features"] = _rows_of(self._eye_features, self._eye_rows[indices].T, device)
+        else:
+            shown, eyes = np.unique(self._eye_rows[indices], return_inverse=True)
+            batch["pictures"] = self.pictures_at(shown, device)
+            batch["eyes"] = to_device(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device)
+        if self._tokens is not None:
+            batch["tokens"] = {unit: _rows_of(self._tokens, rows[indices], device)
+                               for unit, rows in self._text_rows.items()}  # fmt: skip
+        else:
+            texts, text_rows = self._text_batch(indices)
+            batch["texts"] = [(to_device(ids, device), to_device(mask, device)) for ids, mask in texts]
+            batch["text_rows"] = {unit: to_device(rows, device) for unit, rows in text_rows.items()}
+        return batch
+
+    def pictures_at(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        """uint8 [len(rows), S, S, 3]: the pictures of picture_keys at `rows`, on `device`."""
+        if self._held is not None:
+            return _rows_of(self._held, rows, device)
+        return to_device(torch.from_numpy(self.store.get_many([self.picture_keys[i] for i in rows])), device)
+
+    def _all_pictures(self, device: torch.device) -> torch.Tensor:
+        parts = []
+        for start in range(0, len(self.picture_keys), READ_AT_ONCE):
+            some = self.store.get_many(self.picture_keys[start : start + READ_AT_ONCE])
+            parts.append(torch.from_numpy(some).to(device))
+        return torch.cat(parts)
+
+    def _text_batch(
+        self, indices: np.ndarray
+    ) -> tuple[list[tuple[torch.Tensor, torch.Tensor]], dict[str, torch.Tensor]]:
+        """The texts of samples in chunks of similar length, each padded to its own longest."""
+        wanted, places = np.unique(np.stack([rows[indices] for rows in self._text_rows.values()]), return_inverse=True)
+        order = np.argsort(self._lengths[wanted], kind="stable")
+        chunks = []
+        for chunk in np.array_split(wanted[order], max(1, min(TEXT_CHUNKS, len(wanted) // SMALLEST_CHUNK))):
+            length = int(self._lengths[chunk].max())
+            mask = torch.arange(length) < torch.from_numpy(self._lengths[chunk])[:, None]
+            chunks.append((self._ids[torch.from_numpy(chunk), :length], mask.long()))
+        place_in_chunks = np.empty_like(order)
+        place_in_chunks[order] = np.arange(len(order))
+        rows = torch.from_numpy(place_in_chunks[places].reshape(len(self._text_rows), -1))
+        return chunks, dict(zip(self._text_rows, rows, strict=True))
+
+
+def read_ahead(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+    """work(item) for each item, in order; that of the next one is made in a thread while the caller uses this one."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting = None
+        for item in items:
+            following = pool.submit(work, item)
+            if waiting is not None:
+                yield waiting.result()
+            waiting = following
+        if waiting is not None:
+            yield waiting.result()
+
+
+def epoch_batches(samples: int, batch_size: int, seed: int, epoch: int) -> Iterator[np.ndarray]:
+    """Index arrays [batch_size] of one epoch in an order that depends on (seed, epoch) alone.
+
+    The last batch is filled up from the epoch's beginning, so every step has the same number of negatives
+    and ceil(samples / batch_size) steps make an epoch.
+    """
+    order = np.random.default_rng((seed, epoch)).permutation(samples)
+    for start in range(0, samples, batch_size):
+        chosen = order[start : start + batch_size]
+        if len(chosen) < batch_size:
+            chosen = np.concatenate([chosen, order[: batch_size - len(chosen)]])
+        yield chosen
+
+
+def _pictures(sample_ids: list[str], eyes: np.ndarray) -> tuple[list[str], np.ndarray]:
+    """The store's keys of all pictures, and [N, 2] the place there of each sample's left and right eye."""
+    keys: list[str] = []
+    rows = np.empty((len(sample_ids), 2), dtype=np.int64)
+    for position, (sample, seen) in enumerate(zip(sample_ids, eyes, strict=True)):
+        sides = {"both": ["left", "right"], "right": ["right"]}.get(seen, ["left"])  # unknown is stored as left
+        rows[position] = len(keys), len(keys) + len(sides) - 1
+        keys += [f"{sample}/{side}" for side in sides]
+    return keys, rows
+
+
+def _read_rows(rows: dict[str, np.ndarray], present: np.ndarray, by_eye: bool) -> dict[str, np.ndarray]:
+    """{unit: [N]}, which text each unit reads; the text of an absent eye is nobody's, since its loss is masked: the
+    patient's stands in."""
+    patient = rows["patient"]
+    if not by_eye:
+        return {"patient": patient, "left": patient, "right": patient}
+    eyes = {unit: np.where(present[:, column], rows[unit], patient) for column, unit in enumerate(("left", "right"))}
+    return {"patient": patient, **eyes}
+
+
+def _rows_of(table: torch.Tensor, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    return to_device(table[to_device(torch.from_numpy(rows), table.device)], device)
+
+
+def _codes(frame: Any, unit: str) -> np.ndarray:
+    """The unit's own label, or where it has none the patient's, as a number."""
+    import pandas as pd
+
+    own = frame["label" if unit == "patient" else f"label_{unit}"]
+    own = own.where(own.ne(""), frame["label"])
+    codes, _ = pd.factorize(own.where(own.ne(""), None))
+    return codes.astype(np.int64)
+
+
+def _texts(frame: Any, unit: str, text_columns: dict[str, str] | None) -> list[str]:
+    """A unit's texts. Where a text in another language is missing, the table's first language stands in."""
+    own = frame[TEXT_COLUMNS[unit]]
+    if text_columns is None:
+        return own.tolist()
+    column = text_columns.get(unit, text_columns["patient"])
+    if column not in frame.columns:
+        there = ", ".join(name for name in frame.columns if name.startswith("text"))
+        raise ValueError(f"model.text_encoders names the text column {column}, but the table has only {there}.")
+    return frame[column].where(frame[column].ne(""), own).tolist()
+
+
+def _targets(frame: Any, classes: list[str], label_level: str) -> dict[str, np.ndarray]:
+    index = {label: position for position, label in enumerate(classes)}
+    columns = {"eye": {"left": "label_left", "right": "label_right"}, "patient": {"patient": "label"}}
+    return {
+        unit: np.array([index.get(label, -1) for label in frame[column]], dtype=np.int64)
+        for unit, column in columns.get(label_level, {}).items()
+    }

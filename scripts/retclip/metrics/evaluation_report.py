@@ -1,0 +1,374 @@
+"""evaluation.json of a final model, from its tables of predictions: every score with its interval over patients.
+
+A table of predictions has one row a unit (eye or patient) and these columns: sample_id, patient_id, eye, target (class
+index; -1: not scored), labels (joined by |), score_k (cosine similarity to the prompt ensemble of class k), template_k
+(to one template sentence), probe{s}_k (probability by the linear probe of seed s; only where there is one),
+logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of which no unit
+has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from retclip.core.logs import say
+from retclip.metrics.scores import (
+    MULTI_LABEL,
+    RETRIEVAL,
+    ZERO_SHOT,
+    aurocs,
+    average_precisions,
+    chance_levels,
+    chance_recalls,
+    columns_of,
+    majority_levels,
+    mean_of_known,
+    per_class_draws,
+    resampled,
+    resamples,
+    unpack_labels,
+    zero_shot_scores,
+)
+from retclip.metrics.subgroups import groups_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+DRAWS = 1000
+NO_DRAWS = np.empty(0)
+INTERVAL = (0.025, 0.975)
+CALIBRATION_BINS = 15
+SUBGROUP_METRICS = ("zero_shot_accuracy", "zero_shot_balanced_accuracy", "zero_shot_macro_auroc")
+# A group of fewer patients is not scored: its interval would span everything, and it might name a person.
+SMALLEST_GROUP = 10
+
+Estimate = dict[str, float | None]
+
+
+class Probe(NamedTuple):
+    """How the linear probe was trained: see `probe` of the schema."""
+
+    features: str
+    strength: float
+    train_units: int
+    seeds: tuple[int, ...]
+
+
+class Retrieval(NamedTuple):
+    """Of every sample: the rank of the best right answer [N] per direction, its patient [N] and its text."""
+
+    ranks: dict[str, np.ndarray]
+    patients: np.ndarray
+    texts: list[str]
+
+
+def evaluation_document(
+    table: "pd.DataFrame",
+    frame: "pd.DataFrame",
+    classes: list[str],
+    retrieval: Retrieval,
+    thresholds: dict[str, float],
+    texts_from_labels: bool,
+    probe: Probe | None = None,
+    ordered_classes: list[str] | None = None,
+) -> dict[str, Any]:
+    """The content of evaluation.json.
+
+    table: predictions of the split. frame: its samples, with age, sex, site and camera. thresholds: class -> score
+    from which on it is called present, chosen on val. ordered_classes: from the least to the most severe.
+    """
+    scored = table[table["target"] >= 0].reset_index(drop=True)
+    target = scored["target"].to_numpy(dtype=np.int64)
+    scores = columns_of(scored, "score_", classes)
+    failed = not np.isfinite(columns_of(table, "score_", classes)).all()
+    if failed:  # a training that diverged exports what it has
+        scored, target, scores = scored.iloc[:0], target[:0], scores[:0]
+    patients = scored["patient_id"].to_numpy()
+    weights = resamples(patients, DRAWS)
+    omitted = _why_no_retrieval(texts_from_labels, failed)
+    chance = chance_levels(target, len(classes)) if len(target) else {}
+    several = None if failed else _multi_label(table, classes)
+    if several:
+        chance[MULTI_LABEL] = 0.5
+    return {
+        "zero_shot": _with_intervals(target, scores, weights),
+        "zero_shot_single_template": _with_intervals(target, columns_of(scored, "template_", classes), weights),
+        "linear_probe": {} if probe is None else _probe_scores(scored, target, classes, probe, weights),
+        "probe": None if probe is None else {**probe._asdict(), "seeds": list(probe.seeds)},
+        "retrieval": {} if omitted else _retrieval_scores(retrieval),
+        "retrieval_omitted": omitted,
+        "levels": {
+            "chance": {**chance, **({} if omitted else chance_recalls(retrieval.texts))},
+            "majority": majority_levels(target, len(classes)) if len(target) else {},
+        },
+        "per_class": _per_class(target, scores, patients, classes, thresholds, weights),
+        "confusion": {"classes": classes, "matrix": _confusion(target, scores, len(classes))},
+        "calibration": _calibration(scored, target, scores, weights) if len(target) else None,
+        "quadratic_kappa": _quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
+        "multi_label": several,
+        "subgroups": _subgroups(scored, frame, target, scores),
+        "texts_from_labels": texts_from_labels,
+        "counts": {
+            "samples": len(frame),
+            "patients": int(frame["patient_id"].nunique()),
+            "scored": several["units"] if several else len(target),
+            "scored_patients": several["patients"] if several else len(np.unique(patients)),
+        },
+        "failed": "the model's features are not finite: its training diverged" if failed else None,
+    }
+
+
+def choose_thresholds(table: "pd.DataFrame", classes: list[str]) -> dict[str, float]:
+    """Class -> the score at which sensitivity + specificity is highest in a table of predictions (of val).
+
+    A class is left out where the table has no unit of it, or none beside it. Source: Youden, Index for rating
+    diagnostic tests, Cancer 3 (1950).
+    """
+    from sklearn.metrics import roc_curve
+
+    scored = table[table["target"] >= 0]
+    scores = columns_of(scored, "score_", classes)
+    found = {}
+    for k, name in enumerate(classes):
+        positive = (scored["target"] == k).to_numpy()
+        if 0 < positive.sum() < len(positive) and np.isfinite(scores[:, k]).all():
+            false_alarms, hits, cuts = roc_curve(positive, scores[:, k], drop_intermediate=False)
+            # the curve's first point is an infinite threshold, at which nothing is called present
+            found[name] = float(cuts[1 + int((hits - false_alarms)[1:].argmax())])
+    return found
+
+
+def estimate(value: float | None = None, draws: np.ndarray = NO_DRAWS) -> Estimate:
+    """A value with its 95 % percentile interval and standard error; all None where it is not known."""
+    finite = draws[np.isfinite(draws)]
+    if value is None or len(finite) < 2:
+        return {"value": value, "low": None, "high": None, "standard_error": None}
+    low, high = np.quantile(finite, INTERVAL)
+    return {"value": value, "low": float(low), "high": float(high), "standard_error": float(finite.std(ddof=1))}
+
+
+def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
+    if failed:
+        return "the model's features are not finite"
+    if texts_from_labels:
+        return "the texts were made from the labels, so that finding them says no more than naming the class"
+    return None
+
+
+def _with_intervals(
+    target: np.ndarray, scores: np.ndarray, weights: np.ndarray, metrics: tuple[str, ...] = ZERO_SHOT
+) -> dict[str, Estimate]:
+    if len(target) == 0:
+        return {}
+    values = zero_shot_scores(target, scores)
+    return {metric: estimate(values[metric], resampled(metric, target, scores, weights)) for metric in metrics}
+
+
+def _probe_scores(
+    scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe, weights: np.ndarray
+) -> dict[str, Any]:
+    """Means over the probe's seeds; in the bootstrap, too, so that the interval is that of the mean."""
+    if len(target) == 0:
+        return {}
+    tables = [columns_of(scored, f"probe{seed}_", classes) for seed in probe.seeds]
+    values = [zero_shot_scores(target, scores) for scores in tables]
+    document: dict[str, Any] = {}
+    for metric in ZERO_SHOT:
+        seeds = [value[metric] for value in values]
+        known = [value for value in seeds if value is not None]
+        mean = float(np.mean(known)) if len(known) == len(seeds) else None
+        draws = np.mean([resampled(metric, target, scores, weights) for scores in tables], axis=0)
+        document[metric] = {**estimate(mean, draws), "seeds": seeds}
+    return document
+
+
+def _retrieval_scores(retrieval: Retrieval) -> dict[str, Estimate]:
+    """Resampled by query, over the candidates that were there: the ranks stay as they are."""
+    weights = resamples(retrieval.patients, DRAWS)
+    document = {}
+    for metric in RETRIEVAL:
+        direction, k = metric.split("_recall_at_")
+        hits = (retrieval.ranks[direction] <= int(k)).astype(float)
+        document[metric] = estimate(float(hits.mean()), weights @ hits / weights.sum(1))
+    return document
+
+
+def _per_class(
+    target: np.ndarray,
+    scores: np.ndarray,
+    patients: np.ndarray,
+    classes: list[str],
+    thresholds: dict[str, float],
+    weights: np.ndarray,
+) -> list[dict[str, Any]]:
+    from sklearn.metrics import average_precision_score, precision_recall_fscore_support
+
+    named = len(target) > 0
+    precision, recall, f1 = np.zeros((3, len(classes)))
+    if named:
+        precision, recall, f1, _ = precision_recall_fscore_support(
+            target, scores.argmax(1), labels=list(range(len(classes))), zero_division=0
+        )
+    rows = []
+    for k, name in enumerate(classes):
+        positive = target == k
+        there, separable = bool(positive.any()), bool(0 < positive.sum() < len(target))
+        row = {
+            "class": name,
+            "count": int(positive.sum()),
+            "patients": len(np.unique(patients[positive])),
+            "precision": float(precision[k]) if named else None,
+            "recall": float(recall[k]) if there else None,
+            "f1": float(f1[k]) if there else None,
+            "average_precision": float(average_precision_score(positive, scores[:, k])) if separable else None,
+        }
+        row |= _flat("auroc", _auroc(positive, scores[:, k], weights) if separable else estimate())
+        cut = thresholds.get(name)
+        called = scores[:, k] >= (np.inf if cut is None else cut)
+        row["threshold"] = cut
+        row |= _flat("sensitivity", _share(called, positive, weights, cut is not None))
+        row |= _flat("specificity", _share(~called, ~positive, weights, cut is not None))
+        rows.append(row)
+    return rows
+
+
+def _auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Estimate:
+    from sklearn.metrics import roc_auc_score
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return estimate(float(roc_auc_score(positive, score)), aurocs(positive, score, weights))
+
+
+def _share(hit: np.ndarray, among: np.ndarray, weights: np.ndarray, known: bool) -> Estimate:
+    """The share of hits among some rows; unknown where there are none."""
+    if not known or not among.any():
+        return estimate()
+    with np.errstate(invalid="ignore"):
+        draws = weights @ (hit & among) / (weights @ among)
+    return estimate(float(hit[among].mean()), draws)
+
+
+def _flat(name: str, found: Estimate) -> Estimate:
+    return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
+
+
+def _confusion(target: np.ndarray, scores: np.ndarray, classes: int) -> list[list[int]]:
+    from sklearn.metrics import confusion_matrix
+
+    if len(target) == 0:
+        return []
+    return confusion_matrix(target, scores.argmax(1), labels=range(classes)).tolist()
+
+
+def _calibration(scored: "pd.DataFrame", target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+    """Source: Guo et al., On calibration of modern neural networks, ICML 2017, with 15 bins as there."""
+    from scipy.special import softmax
+
+    confidence = softmax(scores * scored["logit_scale"].to_numpy()[:, None], axis=1).max(1)
+    right = scores.argmax(1) == target
+    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
+    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, CALIBRATION_BINS - 1)
+    member = np.eye(CALIBRATION_BINS)[place]
+    # count / N * |confidence - accuracy|, the counts cancel
+    gaps = np.abs(weights @ (member * (confidence - right)[:, None])).sum(1) / weights.sum(1)
+    bins: list[dict[str, Any]] = []
+    error = 0.0
+    for k in range(CALIBRATION_BINS):
+        here = place == k
+        entry = {"low": float(edges[k]), "high": float(edges[k + 1]), "count": int(here.sum())}
+        known = (
+            {"confidence": float(confidence[here].mean()), "accuracy": float(right[here].mean())} if here.any() else {}
+        )
+        error += here.mean() * abs(known["confidence"] - known["accuracy"]) if known else 0.0
+        bins.append({**entry, **(known or dict.fromkeys(("confidence", "accuracy")))})
+    return {"expected_calibration_error": estimate(float(error), gaps), "bins": bins}
+
+
+def _quadratic_kappa(
+    target: np.ndarray, scores: np.ndarray, weights: np.ndarray, classes: list[str], ordered: list[str]
+) -> Estimate | None:
+    """Cohen's kappa with quadratic weights between true rank and likeliest rank among the ordered classes.
+
+    A rank of which there is no unit keeps its place in the order.
+    """
+    from sklearn.metrics import cohen_kappa_score
+
+    unknown = [name for name in ordered if name not in classes]
+    if unknown:
+        say(f"evaluation.ordered_classes: the data has no class {', '.join(unknown)}")
+    known = [name for name in ordered if name in classes]
+    ranks = np.array([ordered.index(name) for name in known])
+    columns = np.array([classes.index(name) for name in known], dtype=np.int64)
+    rows = np.flatnonzero(np.isin(target, columns))
+    if len(known) < 2 or len(np.unique(target[rows])) < 2:
+        return None
+    true = ranks[(target[rows, None] == columns).argmax(1)]
+    named = ranks[scores[np.ix_(rows, columns)].argmax(1)]
+    value = float(cohen_kappa_score(true, named, labels=range(len(ordered)), weights="quadratic"))
+    # the same from weighted sums: 1 - mean squared distance / that of independent true and named ranks
+    chosen = weights[:, rows]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        chosen = chosen / chosen.sum(1, keepdims=True)
+        means, squares = (chosen @ true, chosen @ named), chosen @ (true**2 + named**2)
+        draws = 1 - chosen @ (true - named) ** 2 / (squares - 2 * means[0] * means[1])
+    return estimate(value, draws)
+
+
+def _multi_label(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any] | None:
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    member, scores, patients = unpack_labels(table, classes)
+    joined = int(table["labels"].str.contains("|", regex=False).sum())
+    if not joined or not len(member):
+        return None
+    entries = []
+    for k, name in enumerate(classes):
+        positive = member[:, k]
+        entry: dict[str, Any] = {
+            "class": name,
+            "count": int(positive.sum()),
+            "patients": len(np.unique(patients[positive])),
+            "auroc": None,
+            "average_precision": None,
+        }
+        if 0 < positive.sum() < len(positive):
+            entry["auroc"] = float(roc_auc_score(positive, scores[:, k]))
+            entry["average_precision"] = float(average_precision_score(positive, scores[:, k]))
+        entries.append(entry)
+    weights = resamples(patients, DRAWS)
+
+    def macro(key: str, area: Callable) -> Estimate:
+        known = [entry[key] for entry in entries if entry[key] is not None]
+        draws = mean_of_known(per_class_draws(area, member, scores, weights))
+        return estimate(float(np.mean(known)), draws) if known else estimate()
+
+    return {
+        "units": len(member),
+        "patients": len(np.unique(patients)),
+        "joined": joined,
+        "macro_auroc": macro("auroc", aurocs),
+        "macro_average_precision": macro("average_precision", average_precisions),
+        "classes": entries,
+    }
+
+
+def _subgroups(
+    scored: "pd.DataFrame", frame: "pd.DataFrame", target: np.ndarray, scores: np.ndarray
+) -> list[dict[str, Any]]:
+    rows = []
+    for variable, group, samples in groups_of(frame, SMALLEST_GROUP):
+        here = scored["sample_id"].isin(samples).to_numpy()
+        patients = scored["patient_id"].to_numpy()[here]
+        enough = len(np.unique(patients)) >= SMALLEST_GROUP
+        weights = resamples(patients, DRAWS) if enough else np.empty((0, 0))
+        rows.append(
+            {
+                "variable": variable,
+                "group": group,
+                "patients": len(np.unique(patients)),
+                "units": int(here.sum()),
+                "scores": _with_intervals(target[here], scores[here], weights, SUBGROUP_METRICS) if enough else None,
+            }
+        )
+    return rows

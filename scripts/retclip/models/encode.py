@@ -1,0 +1,75 @@
+"""Batches and whole splits through a model: each image and text encoded once."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from retclip.loading.augmentation import to_model_input
+from retclip.loading.dataset import Split
+from retclip.loading.device import autocast, to_device
+from retclip.models.text_encoder import Tokenize
+
+if TYPE_CHECKING:
+    from retclip.models.retclip import RetClip
+
+Outputs = dict[str, torch.Tensor]
+
+AT_ONCE = 64
+
+
+class OnBatches(torch.nn.Module):
+    """RetClip behind one call on a batch of Split.batch, for what wraps a module's call."""
+
+    def __init__(self, model: "RetClip") -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: dict[str, Any], augment: bool) -> Outputs:
+        return encode_batch(self.model, batch, augment)
+
+
+def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outputs:
+    """The outputs of RetClip.forward for a batch of Split.batch. Frozen towers run without a graph, and not at all
+    where the batch holds what they would make of it."""
+    if "eye_features" in batch:
+        left, right = batch["eye_features"].unbind()
+    else:
+        left, right = model.visual(to_model_input(batch["pictures"], augment))[batch["eyes"]].unbind()
+    if "tokens" in batch:
+        return model.outputs(left, right, batch["tokens"])
+    tokens = torch.cat([model.class_token(ids, mask) for ids, mask in batch["texts"]])
+    return model.outputs(left, right, {unit: tokens[rows] for unit, rows in batch["text_rows"].items()})
+
+
+def has_batch_norm(model: torch.nn.Module) -> bool:
+    """Whether a part of a batch, trained alone, would be normalised by statistics of its own."""
+    norms = (part for part in model.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm))
+    return any(norm.training for norm in norms)
+
+
+@torch.inference_mode()
+def eye_features(model: "RetClip", split: Split, device: torch.device, precision: str) -> torch.Tensor:
+    """[P, embed_dim], the image tower's raw features of all pictures of a whole split, in their order."""
+    parts = []
+    for start in range(0, len(split.picture_keys), AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, len(split.picture_keys)))
+        with autocast(device, precision):
+            parts.append(model.visual(to_model_input(split.pictures_at(rows, device), augment=False)).float())
+    return torch.cat(parts).cpu()
+
+
+@torch.inference_mode()
+def text_tokens(
+    model: "RetClip", split: Split, tokenize: Tokenize, context_length: int, device: torch.device, precision: str
+) -> torch.Tensor:
+    """[T, hidden], the text tower's class tokens of all different texts of a whole split, in their order."""
+    ids, mask = tokenize(split.different_texts.tolist(), context_length)
+    lengths = mask.sum(1)
+    found = torch.empty(len(ids), model.bert.config.hidden_size)
+    for rows in lengths.argsort().split(AT_ONCE):
+        longest = int(lengths[rows].max())
+        with autocast(device, precision):
+            token = model.class_token(*(to_device(part[rows, :longest], device) for part in (ids, mask)))
+        found[rows] = token.float().cpu()
+    return found
