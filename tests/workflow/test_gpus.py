@@ -97,7 +97,9 @@ def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
     (tmp_path / "table.csv").write_text(f"patient_id,image,eye,label\n{rows}")
     config = merged()
     config["data"].update(manifest=str(tmp_path / "table.csv"), image_root=str(tmp_path))
-    flags = ["--trainings", '{"phase1": 17, "phase2": 20, "confirm": 6, "encoders": 0, "final": 12}', "--code", "x"]
+    numbers = {"phase1": 17, "phase2": 20, "confirm": 6, "encoders": 0, "final": 12}
+    trainings = {stage: [f"t{k}" for k in range(number)] for stage, number in numbers.items()}
+    flags = ["--trainings", json.dumps(trainings), "--code", "x"]
 
     def plan(**variables):
         command = [sys.executable, REPOSITORY / "scripts/plan_run.py", "--config", json.dumps(check_config(config)),
