@@ -673,12 +673,13 @@ def test_patients_in_two_unicode_forms_are_one(folder, capsys):
 def test_labels_and_ids_that_differ_in_form(folder, capsys):
     """Blanks around joined labels make no class of their own; ids that differ by case or zeros are asked about."""
     path = folder / "table.csv"
-    text = path.read_text().replace("P7,7.png,left,b", "p8,7.png,left,a | b|")
-    path.write_text(text.replace("P5,5.png,left,b", "P005,5.png,left,|"))
+    text = path.read_text().replace("P7,7.png,left,b", "p8,7.png,left,a | b|nan")
+    path.write_text(text.replace("P5,5.png,left,b", "P005,5.png,left,nan|-"))
     add(folder, "P5,4.png,left,a,Report.")
     frame, counts, said = built(folder, capsys)
     assert frame.loc["p8", "label_left"] == "a|b"
     assert counts["labels"] == (GOOD, GOOD, 0, 0)
+    assert "2 cells of label are a word for nothing" in said
     assert "4 patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?" in said
 
 

@@ -337,3 +337,14 @@ def test_no_training_without_any_text(tmp_path):
     source = upstream(tmp_path / "a", [f"P{i}" for i in range(20)], [{"text": "Of nobody.", "image_ids": ["Z"]}])
     with pytest.raises(ValueError, match="no sample has a text or a label; there is nothing to train on"):
         fingerprint_of(tmp_path, source)
+
+
+def test_texts_in_another_encoding_are_refused(tmp_path):
+    """Replacement characters would be trained on as words."""
+    source = upstream(tmp_path / "a", ["A"], [])
+    path = tmp_path / "a/train_texts.jsonl"
+    path.write_text(json.dumps({"text": "未见明显异常", "image_ids": ["A"]}, ensure_ascii=False), encoding="gbk")
+    with pytest.raises(ValueError, match="is not in UTF-8 but seems to be in GBK"):
+        counted(source)
+    path.write_text(json.dumps({"text": "未见明显异常", "image_ids": ["A"]}, ensure_ascii=False), encoding="utf-8-sig")
+    assert counted(source)[0].loc["A", "text"] == "未见明显异常"

@@ -38,8 +38,10 @@ def cell_of(text: str) -> str:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is nothing, in whatever word; so does one that only separates labels."""
-    return not cell or (len(cell) < 5 and cell.lower() in MISSING) or not cell.strip("| ")
+    """Whether a cell says that there is nothing, in whatever word; so does one that joins nothing but such words."""
+    if "|" in cell and len(cell) < 100:
+        return all(is_missing(part.strip()) for part in cell.split("|"))
+    return not cell or (len(cell) < 5 and cell.lower() in MISSING)
 
 
 def read_header(path: Path) -> list[str]:
@@ -77,7 +79,7 @@ def _checked(path: Path) -> RowIterator:
             reader = csv.reader(_without_nulls(stream, path), delimiter=separator, strict=True, skipinitialspace=True)
             yield from _whole_rows(path, reader, separator)
     except UnicodeDecodeError:
-        _refuse_encoding(path)
+        refuse_encoding(path)
 
 
 def _whole_rows(path: Path, reader: Any, separator: str) -> RowIterator:
@@ -213,8 +215,11 @@ def _refuse_other_formats(path: Path) -> None:
         raise ValueError(f"{path}: it is no CSV table but a web page; was the download refused?")
 
 
-def _refuse_encoding(path: Path) -> NoReturn:
-    """Chinese text in GBK has its high bytes side by side, Western text in Windows-1252 seldom."""
+def refuse_encoding(path: Path) -> NoReturn:
+    """Raises ValueError with what the file seems to be encoded in.
+
+    Chinese text in GBK has its high bytes side by side, Western text in Windows-1252 seldom.
+    """
     content = path.read_bytes()
     high = re.findall(rb"[\x80-\xff]+", content)
     paired = sum(len(run) for run in high if len(run) > 1)

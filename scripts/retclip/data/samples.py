@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from retclip.core.csv_tables import is_missing
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 
 if TYPE_CHECKING:
@@ -275,8 +276,8 @@ def _name(row: Row) -> str:
 
 
 def joined_label(cell: str) -> str:
-    """Several labels joined by |, without blanks around them or empty ones."""
-    return "|".join(part for part in map(str.strip, cell.split("|")) if part) if "|" in cell else cell
+    """Several labels joined by |, without blanks around them or words for nothing."""
+    return "|".join(part for part in map(str.strip, cell.split("|")) if not is_missing(part)) if "|" in cell else cell
 
 
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retclip.core.csv_tables import cell_of, is_missing, read_rows, shown
-from retclip.data.reconciliation import Ledger
+from retclip.data.reconciliation import LABELS, Ledger
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +69,9 @@ def note_of_table(ledger: Ledger, name: str, table: "pd.DataFrame", used: list[s
         ledger.note(f"{name}: columns that nothing uses: {shown(unused)}.")
     for column in told:
         count = table.attrs["missing"].get(column, 0)
+        if column in LABELS and column in table.columns:  # or a part of what is joined
+            parts = (cell.split("|") for cell in table[column] if "|" in cell)
+            count += sum(any(is_missing(part.strip()) for part in cell) for cell in parts)
         if count:
             ledger.note(f"{name}: {count} cells of {column} are a word for nothing, such as NA, and count as empty.")
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.csv_tables import cell_of, is_missing
+from retclip.core.csv_tables import cell_of, is_missing, refuse_encoding
 from retclip.data.reconciliation import Ledger, row_name
 from retclip.data.samples import Problems, Row
 
@@ -229,22 +229,28 @@ def _texts(path: Path, problems: Problems, ledger: Ledger) -> _Texts:
     if not path.is_file():
         raise ValueError(f"{path}: no such file; every _imgs.tsv needs its _texts.jsonl.")
     texts = _Texts(path.name, ledger)
-    with path.open(encoding="utf-8", errors="replace") as stream:
-        for line, content in enumerate(stream, start=1):
-            if not content.strip():
-                continue
-            try:
-                entry = json.loads(content)
-                text, patients = entry["text"], entry["image_ids"]
-                if not isinstance(text, str) or not isinstance(patients, list):
-                    raise TypeError
-            except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
-                reason = "not a JSON object with text and image_ids"
-                problems.append({"row": line, "reason": reason, "table": path.name})
-                texts.unreadable()
-                continue
-            texts.add(patients, text)
+    try:
+        with path.open(encoding="utf-8-sig") as stream:
+            for line, content in enumerate(stream, start=1):
+                if content.strip():
+                    _add_entry(texts, path, line, content, problems)
+    except UnicodeDecodeError:
+        refuse_encoding(path)
     return texts
+
+
+def _add_entry(texts: _Texts, path: Path, line: int, content: str, problems: Problems) -> None:
+    try:
+        entry = json.loads(content)
+        text, patients = entry["text"], entry["image_ids"]
+        if not isinstance(text, str) or not isinstance(patients, list):
+            raise TypeError
+    except (json.JSONDecodeError, KeyError, TypeError, RecursionError):
+        reason = "not a JSON object with text and image_ids"
+        problems.append({"row": line, "reason": reason, "table": path.name})
+        texts.unreadable()
+        return
+    texts.add(patients, text)
 
 
 def _number(patient: str) -> str:
