@@ -68,16 +68,17 @@ def count_finished(
     found: stage -> metrics.json of each training that is planned. code: hash of the training code. data: split -> its
     hash. What a search has chosen is taken as it is; whether an earlier stage chooses otherwise, only the run tells.
     """
-    searched = {*config["phase1"]["space"], *config["phase2"]["space"]}
-    fixed = {name: value for name, value in configured_defaults(config).items() if name not in searched}
+    first = set(config["phase1"]["space"])
+    defaults = configured_defaults(config)
 
     def is_valid(stage: Stage, metrics: dict[str, Any]) -> bool:
         trial, budget = metrics["trial"], metrics["trial"]["budget"]
+        searched = first if stage.name == "phase1" else first | set(config["phase2"]["space"])
         return (
             metrics["code"] == code
             and metrics["data"] == data
             and (trial["vision"], trial["image_size"]) == (config["model"]["vision"], config["data"]["image_size"])
-            and all(trial["configured"].get(name) == value for name, value in fixed.items())
+            and all(trial["configured"].get(name) == value for name, value in defaults.items() if name not in searched)
             and (budget["train_samples"], budget["val_samples"], budget["total_steps"]) in stage.budgets
         )
 
