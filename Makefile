@@ -84,7 +84,7 @@ lock: .environment  ## requirements.lock anew from envs/requirements.in
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/requirements.in -o requirements.lock
 
-reference: .environment  ## the key table of config/README.md anew from the schema
+reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md anew
 	$(BIN)/python tests/config_reference.py
 
 plan: .environment  ## what a run would do and cost; CONFIG=my.yaml for yours

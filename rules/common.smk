@@ -12,8 +12,9 @@ from snakemake.resources import Resource, Resources
 REPOSITORY = Path(workflow.basedir)
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 
-from retclip.core.code_hash import code_hash
-from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, external_test
+from retclip.core.code_hash import DECLARATIONS, code_hash
+from retclip.core.config import check_config, configured_defaults, external_test
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.facts import facts
 from retclip.core.io import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
@@ -21,6 +22,7 @@ from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
 from retclip.search import layout, requests
 from retclip.search.space import grid
+from retclip.search.strategies import STRATEGIES
 
 
 def stop(sentence):
@@ -63,6 +65,7 @@ DATA = CONFIG["data"]
 MODEL = CONFIG["model"]
 TRAINING = CONFIG["training"]
 METRIC = CONFIG["selection"]["metric"]
+STRATEGY = STRATEGIES[CONFIG["phase2"]["strategy"]]
 DEFAULTS = configured_defaults(CONFIG)
 SEARCH_ENCODER = MODEL["search_encoder"]
 # what each training asks for; the profiles `local` and `slurm` say how many there are
@@ -167,7 +170,7 @@ def epochs_added(stage, trial):
     """How many epochs a training adds: a later rung goes on where the one before it stood still."""
     sections = {"confirm": {**CONFIG["phase2"], **CONFIG["confirm"]}, "encoders": CONFIG["final"]}
     section = sections[stage] if stage in sections else CONFIG[stage]
-    if stage != "phase2" or CONFIG["phase2"]["strategy"] != "tpe_halving":
+    if stage != "phase2" or not STRATEGY.has_rungs:
         return section["epochs"]
     rung, ends = PHASE2[trial].rung, CONFIG["phase2"]["rungs"]["epochs"]
     return ends[rung] - (ends[rung - 1] if rung else 0)
@@ -234,7 +237,7 @@ def observed_metrics(bracket):
     budgets = [
         [CONFIG[stage].get(key) for key in ("train_samples", "epochs")] for stage in ("phase1", "phase2")
     ]
-    if CONFIG["phase2"]["strategy"] in layout.LEARNING and budgets[0] == budgets[1]:
+    if STRATEGY.learns and budgets[0] == budgets[1]:
         return [f"{RESULTS}/phase1/{trial}/metrics.json" for trial in PHASE1] + earlier
     return earlier
 

@@ -70,7 +70,7 @@ FIGURES = {
     "parallel_coordinates": ("Search", "Phase 2: every trial as a line through its hyperparameters."),
     **(
         {"rung_cuts": ("Search", "Phase 2: validation curves, and where a rung cut them.")}
-        if CONFIG["phase2"]["strategy"] == "tpe_halving"
+        if STRATEGY.has_rungs
         else {}
     ),
     "importances": ("Search", "Phase 2: how much of the scores' spread each hyperparameter explains."),
@@ -141,11 +141,14 @@ rule build_report:
         pictures=[f"<results>/report/figures/{name}.png" for name in FIGURES],
     params:
         code=code_hash("build_report"),
-        # a figure's style is no code, but it changes the page
+        # a figure's style and a metric's label are no code, but they change the page
         templates=sha256_of(
             [
                 file_sha256(path)
-                for path in sorted(REPOSITORY.glob("scripts/retclip/report/templates/**/*.*"))
+                for path in (
+                    *sorted(REPOSITORY.glob("scripts/retclip/report/templates/**/*.*")),
+                    *(SCRIPTS / name for name in DECLARATIONS),
+                )
             ]
         ),
         folder=lambda wildcards, input: Path(input.run).parent,

@@ -7,7 +7,7 @@ import argparse
 import json
 from pathlib import Path
 
-from retclip.core.config import HYPERPARAMETERS
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts

@@ -12,7 +12,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from retclip.core.config import HYPERPARAMETERS
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, sha256_of, write_json
 from retclip.core.logs import run_entry, say
 from retclip.core.prompts import class_prompts
@@ -26,13 +26,13 @@ RUN_ID = re.compile("[A-Za-z0-9_-]{1,128}")
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--setup", type=read_json, required=True, help="JSON that make wandb-sweep wrote")
-    for name in HYPERPARAMETERS:
-        parser.add_argument(f"--{name}", help="as configured, in the units of a full run")
+    for name, declared in HYPERPARAMETERS.items():
+        parser.add_argument(f"--{name}", help=f"as configured: {declared.about}".replace("%", "%%"))
     options = parser.parse_args(arguments)
 
     setup, base = options.setup, options.setup["recipe"]["values"]
     given = {name: getattr(options, name) for name in HYPERPARAMETERS if getattr(options, name) is not None}
-    values = {**base, **{name: _read(name, text, base[name]) for name, text in given.items()}}
+    values = {**base, **{name: _read(name, text) for name, text in given.items()}}
     run_id = os.environ.get("WANDB_RUN_ID") or sha256_of(values)[:8]
     if not RUN_ID.fullmatch(run_id):
         raise ValueError(f"WANDB_RUN_ID is {run_id[:60]!r}; letters, digits, dash and underscore make a run's folder.")
@@ -69,14 +69,15 @@ def _plan(setup: dict[str, Any], values: dict[str, Any], identifier: str) -> dic
     return trial
 
 
-def _read(name: str, text: str, like: Any) -> Any:
-    """A flag's text as a value of the kind that the base has; W&B writes 64.0 where it drew from a range."""
-    if isinstance(like, bool):
+def _read(name: str, text: str) -> Any:
+    """A flag's text as a value of the hyperparameter; W&B writes 64.0 where it drew from a range."""
+    kind = HYPERPARAMETERS[name].kind
+    if kind == "boolean":
         return text.lower() == "true"
     try:
-        if isinstance(like, int):
+        if kind == "integer":
             return round(float(text))
-        return float(text) if isinstance(like, float) else text
+        return float(text) if kind == "number" else text
     except ValueError:
         raise ValueError(f"--{name} is {text!r}, which is no number.") from None
 

@@ -1,20 +1,49 @@
-"""Writes the key table of config/README.md from the schema and config.yaml: make reference."""
+"""Writes what is made of declarations: the blocks of config/schema, and of them and config.yaml the tables of
+config/README.md: make reference."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
+
+from schema_blocks import schemas_made_anew
+
+from retclip.search.strategies import STRATEGIES, Strategy
+
 CONFIG = Path(__file__).resolve().parents[1] / "config"
 README = CONFIG / "README.md"
-BEGIN, END = "<!-- keys: made by `make reference` -->", "<!-- end of keys -->"
 
 
 def reference() -> str:
-    """The whole of config/README.md, its table made anew."""
-    before, rest = README.read_text(encoding="utf-8").split(BEGIN)
-    _, after = rest.split(END)
-    return f"{before}{BEGIN}\n\n{key_table()}\n\n{END}{after}"
+    """The whole of config/README.md, its tables made anew."""
+    text = README.read_text(encoding="utf-8")
+    for name, table in (("strategies", strategy_table()), ("keys", key_table())):
+        begin, end = f"<!-- {name}: made by `make reference` -->", f"<!-- end of {name} -->"
+        before, rest = text.split(begin)
+        _, after = rest.split(end)
+        text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
+    return text
+
+
+def strategy_table() -> str:
+    return "\n".join(
+        [
+            "| strategy | trials | |",
+            "|---|---|---|",
+            *(f"| `{name}` | {_trials(declared)} | {declared.about} |" for name, declared in STRATEGIES.items()),
+        ]
+    )
+
+
+def _trials(declared: Strategy) -> str:
+    if declared.has_rungs:
+        return "`brackets` times `rungs`"
+    if declared.is_exhaustive:
+        return "every combination of the lists"
+    return "`trials`, in rounds of `trials_per_round`" if declared.learns else "`trials`"
 
 
 def key_table() -> str:
@@ -32,7 +61,7 @@ def _rows(schema: dict[str, Any], definitions: dict[str, Any], defaults: Any, pr
             for part in entry["$ref"].removeprefix("#/$defs/").split("/"):
                 target = target[part]
             entry = {**target, **{key: value for key, value in entry.items() if key != "$ref"}}
-        value = defaults.get(name) if isinstance(defaults, dict) else None
+        value = defaults.get(name, entry.get("default")) if isinstance(defaults, dict) else None
         key = f"{prefix}{name}"
         if "properties" in entry and name != "space":  # a space has a row of its own, not one per hyperparameter
             rows += _rows(entry, definitions, value, f"{key}.")
@@ -62,4 +91,6 @@ def _allowed(entry: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
+    for path, text in schemas_made_anew():
+        path.write_text(text, encoding="utf-8")
     README.write_text(reference(), encoding="utf-8")

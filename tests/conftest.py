@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from running import REPOSITORY, entry, made_once, snakemake
+from running import REPOSITORY, declared_defaults, entry, made_once, snakemake
 
 # the demo with so little of everything that the whole pipeline takes a minute
 SMALL = """
@@ -62,6 +62,7 @@ def _make_demo_data(folder: Path) -> None:
 
 
 DEMO_VALUES = {
+    **declared_defaults(),
     "learning_rate": 3e-3,
     "batch_size": 32,
     "warmup_steps": 10,

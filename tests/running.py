@@ -44,6 +44,13 @@ def snakemake_command(directory: Path, *arguments: object, repository: Path = RE
     return [*command, *map(str, arguments)]
 
 
+def declared_defaults() -> dict:
+    """Hyperparameter -> its default, where its declaration gives one: what the values of a test begin with."""
+    from retclip.core.hyperparameters import GIVEN, HYPERPARAMETERS
+
+    return {name: declared.default for name, declared in HYPERPARAMETERS.items() if declared.default is not GIVEN}
+
+
 def made_once(temporary: Path, name: str, make: Callable[[Path], object]) -> Path:
     """The folder `name` that `make` fills once for all processes of pytest-xdist. temporary: getbasetemp()."""
     root = temporary.parent if "PYTEST_XDIST_WORKER" in os.environ else temporary

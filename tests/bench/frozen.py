@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from figures import Figure, cpu_seconds, in_turn, speed_up
-from running import ENVIRONMENT, REPOSITORY
+from running import ENVIRONMENT, REPOSITORY, declared_defaults
 from shapes import CONTEXT, IMAGE_SIZE, VIT_B_16, bert_base, model, samples, tokenize, write_fingerprint, write_split
 
 TRAIN, VAL, EPOCHS, BATCH = 12_989, 1_443, 10, 128
@@ -24,6 +24,7 @@ TRIAL = {
     "class_prompts_sha256": "", "selection_metric": "image_to_text_recall_at_10", "shuffled_texts": False, "sha256": "",
 }  # fmt: skip
 VALUES = {
+    **declared_defaults(),
     "learning_rate": 1e-3, "batch_size": BATCH, "warmup_steps": 100, "weight_decay": 0.1, "temperature": 0.07,
     "learnable_temperature": True, "epochs": EPOCHS, "lr_scheduler": "cosine", "optimizer": "adamw",
     "max_grad_norm": 1.0, "freeze": "both", "augment": False, "same_class_negatives": "keep",

@@ -134,6 +134,9 @@ MATRIX = {
     "the page's style": Case(
         edit=("scripts/retclip/report/templates/style.css", append("\nh1 {color: red}\n")), rules={"build_report"}
     ),
+    "a metric's label": Case(
+        edit=("scripts/retclip/metrics/registry.py", replace('"macro F1"', '"F1"')), rules={"build_report"}
+    ),
     "the trainer's code": Case(
         edit=("scripts/retclip/training/trainer.py", append("\nSPEED = 1\n")),
         rules=(AFTER_PHASE1 | PHASE1 | {"find_lr"}) - {"plan_phase1_trial"},

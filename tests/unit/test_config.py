@@ -112,3 +112,18 @@ def test_the_reference_is_fresh():
     import config_reference
 
     assert config_reference.README.read_text() == config_reference.reference(), "run make reference"
+
+
+def test_the_blocks_of_the_schemas_are_fresh():
+    from schema_blocks import BLOCKS, schemas_made_anew
+
+    texts = [text for _, text in schemas_made_anew()]
+    assert all(path.read_text() == text for path, text in schemas_made_anew()), "run make reference"
+    for name in BLOCKS:
+        assert sum(f": {name}\n" in text for text in texts) == 1, name
+
+
+def test_what_is_searched_by_factors_has_a_value_to_multiply():
+    for name, declared in HYPERPARAMETERS.items():
+        assert not (declared.searched and declared.is_numeric and declared.default is None), name
+        assert (declared.kind == "choice") == bool(declared.choices), name

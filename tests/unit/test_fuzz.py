@@ -11,7 +11,7 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from running import REPOSITORY, merged
+from running import REPOSITORY, declared_defaults, merged
 
 from retclip.core import schemas
 from retclip.core.config import check_config, drop_nulls
@@ -193,7 +193,8 @@ def a_trial() -> dict:
                           "from_checkpoint": False},
               "image_size": 64, "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None,
               "epochs": None, "class_prompts": {"a": ["a"], "b": ["b"]}, "shuffled_texts": False}  # fmt: skip
-    values = {"learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 2, "weight_decay": 0.1, "temperature": 0.1,
+    values = {**declared_defaults(),
+              "learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 2, "weight_decay": 0.1, "temperature": 0.1,
               "learnable_temperature": True, "epochs": 2, "lr_scheduler": "cosine", "optimizer": "adamw",
               "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
               "context_length": 77, "patience": None, "precision": "auto"}  # fmt: skip

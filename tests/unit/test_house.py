@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -162,6 +163,30 @@ def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
     plain = hash_of('def f():\n    """Does."""\n    return 1\n')
     assert hash_of('# why\ndef f():\n    """Does it."""\n    return 1  # one\n') == plain
     assert hash_of('def f():\n    """Does."""\n    return 2\n') != plain
+
+
+def _forget_code() -> None:
+    for cached in (code_hash.modules_of, code_hash._parse, code_hash._tree, code_hash._imports):
+        cached.cache_clear()
+
+
+def test_a_label_changes_no_code_hash_and_a_value_does(tmp_path, monkeypatch, request):
+    request.addfinalizer(_forget_code)
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code_hash, "SCRIPTS", tmp_path / "scripts")
+    path = tmp_path / "scripts/retclip/metrics/registry.py"
+    text = path.read_text()
+
+    def hash_of(declared: str) -> str:
+        _forget_code()
+        path.write_text(declared)
+        return code_hash.code_hash("train_trial")
+
+    plain = hash_of(text)
+    assert hash_of(text.replace('label="macro F1"', 'label="F1, all classes alike"')) == plain
+    assert hash_of(text.replace('value=_f1("macro")', 'value=_f1("micro")')) != plain
+    for name in code_hash.DECLARATIONS:
+        assert any(f"{word}=" in (SCRIPTS / name).read_text() for word in code_hash.WORDS), name
 
 
 def test_a_figure_is_no_part_of_a_training():

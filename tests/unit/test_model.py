@@ -14,7 +14,7 @@ from retclip.core.io import write_json
 from retclip.data.images import load_fundus
 from retclip.evaluation.predict import Predictor
 from retclip.loading import augmentation as augment
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.models import image_encoder as vision
 from retclip.models import loss
 from retclip.models import retclip as model

@@ -206,6 +206,12 @@ def test_the_methods_say_where_a_text_tower_is_from(source, said):
     assert said in methods._text_tower("mine", source)
 
 
+def test_the_methods_name_every_hyperparameter():
+    """What no sentence names stands behind them."""
+    said = methods._others({"learning_rate": 1e-3, "augment": False, "same_class_negatives": "mask", "made_up": 3})
+    assert said == "augment false, same class negatives mask, made up 3"
+
+
 def test_the_methods_credit_clip_only_where_its_weights_were_taken():
     assert methods._vision_weights(None) == "random initial weights"
     assert "radford2021clip" in methods._vision_weights("openai")

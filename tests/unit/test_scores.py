@@ -1,5 +1,7 @@
 """Scores against scikit-learn and against slow, obvious oracles."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +16,7 @@ from sklearn.metrics import (
 from retclip.core import schemas
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
+from retclip.metrics.registry import METRICS, MULTI_LABEL, SEVERAL_LABELS, Retrieval, ZeroShot
 from retclip.metrics.subgroups import groups_of
 from retclip.report.comparisons import Estimate, holm
 
@@ -107,6 +110,24 @@ def test_levels_are_what_a_simulation_of_guessing_gives():
     majority = scores.majority_levels(target, 4)
     assert majority["zero_shot_accuracy"] == pytest.approx((target == 0).mean())
     assert majority["zero_shot_balanced_accuracy"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("metric", scores.ZERO_SHOT)
+def test_a_metric_without_a_formula_for_its_draws_is_scored_row_by_row(metric, monkeypatch):
+    target, values, patients = random_case(4)
+    fast = scores.bootstrap(metric, target, values, patients, draws=12)
+    slow = dataclasses.replace(scores.ZERO_SHOT[metric], draws=None)
+    monkeypatch.setitem(scores.ZERO_SHOT, metric, slow)
+    assert scores.bootstrap(metric, target, values, patients, draws=12) == pytest.approx(fast)
+
+
+def test_a_metrics_name_says_what_it_needs():
+    """The schemas of result files, the state of a training and the plan go by it."""
+    for name, declared in METRICS.items():
+        prefix = declared.direction if isinstance(declared, Retrieval) else "zero_shot"
+        assert isinstance(declared, Retrieval | ZeroShot)
+        assert name.startswith(f"{prefix}_"), name
+    assert all(name.startswith("multi_label_") for name in SEVERAL_LABELS)
 
 
 def test_holms_rule():
@@ -204,7 +225,7 @@ def test_units_of_several_labels_are_scored_class_by_class():
     found = evaluated([*labels, "", "z"], np.vstack([values, values[:2]]))
     assert sum(map(sum, found["confusion"]["matrix"])) == sum("|" not in label for label in labels)
     assert found["counts"]["scored"] == found["counts"]["scored_patients"] == 80
-    assert found["levels"]["chance"][scores.MULTI_LABEL] == 0.5
+    assert found["levels"]["chance"][MULTI_LABEL] == 0.5
     found = found["multi_label"]
     assert found["units"] == 80
     member = np.array([[name in label for name in "abcd"] for label in labels])
@@ -215,7 +236,7 @@ def test_units_of_several_labels_are_scored_class_by_class():
     assert low < found["macro_auroc"]["value"] < high
     table = pd.DataFrame(np.vstack([values, values[:2]]), columns=[f"score_{k}" for k in range(4)])
     table = table.assign(labels=[*labels, "", "z"], patient_id=[f"p{i}" for i in range(82)])
-    draws = scores.draws_of(scores.MULTI_LABEL, table, classes=list("abcd"))
+    draws = scores.draws_of(MULTI_LABEL, table, classes=list("abcd"))
     assert np.quantile(draws, [0.025, 0.975]) == pytest.approx([low, high])
     assert not [name for name in found if "accuracy" in name]
     assert evaluated(letters(target), values)["multi_label"] is None

@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from running import declared_defaults
 
 from retclip.core.config import HYPERPARAMETERS
 from retclip.core.io import canonical_json
-from retclip.metrics.scores import METRICS, ZERO_SHOT
+from retclip.metrics.registry import METRICS, ZERO_SHOT
 from retclip.search import budget, layout, proposals, selection, space
 from retclip.search.importance import importances
 from retclip.search.promotion import promoted
@@ -18,6 +19,7 @@ from retclip.search.recommendation import recommend_encoder
 from retclip.search.wandb_sweep import sweep
 
 DEFAULTS = {
+    **declared_defaults(),
     "learning_rate": 1e-5,
     "batch_size": 128,
     "warmup_steps": 500,

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from running import declared_defaults
 from transformers import BertConfig, BertModel
 
 from retclip.data.store import write_store
@@ -233,7 +234,8 @@ class Small(torch.nn.Module):
         return self.tower(images)
 
 
-HYPERPARAMETERS = {"learning_rate": 1e-3, "batch_size": 32, "warmup_steps": 0, "weight_decay": 0.1, "epochs": 1,
+HYPERPARAMETERS = {**declared_defaults(),
+                   "learning_rate": 1e-3, "batch_size": 32, "warmup_steps": 0, "weight_decay": 0.1, "epochs": 1,
                    "lr_scheduler": "constant", "optimizer": "adamw", "max_grad_norm": 1.0, "augment": False,
                    "same_class_negatives": "keep", "patience": None, "context_length": LONGEST}  # fmt: skip
 

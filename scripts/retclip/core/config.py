@@ -6,30 +6,12 @@ from typing import Any
 
 from retclip.core import schemas
 from retclip.core.csv_tables import read_header, shown
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import is_file
 
 Config = dict[str, Any]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
-# The order in which hyperparameters are named everywhere: trial.json, leaderboards, ids.
-HYPERPARAMETERS = (
-    "learning_rate",
-    "batch_size",
-    "warmup_steps",
-    "weight_decay",
-    "temperature",
-    "learnable_temperature",
-    "epochs",
-    "lr_scheduler",
-    "optimizer",
-    "max_grad_norm",
-    "freeze",
-    "augment",
-    "same_class_negatives",
-    "context_length",
-    "patience",
-    "precision",
-)
 # Text encoders of these names would share the ids of final models that every run, or one with an ablation, has.
 RESERVED = {"baseline", "control", "initial", *(f"ablation_{name}" for name in HYPERPARAMETERS)}
 
@@ -67,18 +49,16 @@ def check_form(config: Config, origin: str) -> None:
 
 def configured_defaults(config: Config) -> dict[str, Any]:
     """Every hyperparameter of the baseline, in the fixed order, in the units of a full run."""
-    training = config["training"]
-    values = {
-        **config["defaults"],
-        "max_grad_norm": training["max_grad_norm"],
-        "freeze": config["model"]["freeze"],
-        "augment": training["augment"],
-        "same_class_negatives": training["same_class_negatives"],
-        "context_length": config["model"]["context_length"],
-        "patience": training.get("early_stopping_patience"),
-        "precision": training["precision"],
-    }
-    return {name: values[name] for name in HYPERPARAMETERS}
+    return {name: hyperparameter.of(config) for name, hyperparameter in HYPERPARAMETERS.items()}
+
+
+def strategy_facts(config: Config) -> set[str]:
+    """What is true of phase2.strategy: learns, has_rungs, is_exhaustive; see search/strategies.py, which declares it.
+
+    Rooms that may not import the search read it here, out of the schema that is made of the declaration.
+    """
+    declared = schemas.load("config")["properties"]["phase2"]["properties"]["strategy"]["x-facts"]
+    return {fact for fact, strategies in declared.items() if config["phase2"]["strategy"] in strategies}
 
 
 def _refuse_control_characters(value: Any, origin: str, key: str) -> None:
@@ -129,12 +109,13 @@ def _check_search(config: Config, origin: str) -> None:
     for name, values in config["phase2"]["space"].items():
         if isinstance(values, dict) and "low" in values:
             _check_range(name, values, f"{origin}: phase2.space.{name}")
-    _check_rungs(config["phase2"], origin)
+    _check_rungs(config, origin)
     phase2, top_k = config["phase2"], config["confirm"]["top_k"]
-    if phase2["strategy"] == "tpe_halving":
+    facts = strategy_facts(config)
+    if "has_rungs" in facts:
         if top_k > phase2["brackets"] * phase2["rungs"]["slots"][-1]:
             raise ValueError(f"{origin}: confirm.top_k is larger than the last rungs of phase2.brackets together.")
-    elif phase2["strategy"] != "grid" and top_k > phase2["trials"]:
+    elif "is_exhaustive" not in facts and top_k > phase2["trials"]:
         raise ValueError(f"{origin}: confirm.top_k is larger than phase2.trials.")
 
 
@@ -144,7 +125,7 @@ def _check_range(name: str, values: dict[str, Any], key: str) -> None:
         raise ValueError(f"{key}: low must be below high.")
     if values.get("log") and values["low"] <= 0:
         raise ValueError(f"{key}: a log range must start above 0.")
-    kind = schemas.load("config")["properties"]["defaults"]["properties"][name]
+    kind = HYPERPARAMETERS[name].schema(configured=True)
     whole = kind["type"] == "integer"
     ends = {end: values[end] for end in ("low", "high")}
     if whole and not (values.get("int") and all(type(end) is int for end in ends.values())):
@@ -153,16 +134,17 @@ def _check_range(name: str, values: dict[str, Any], key: str) -> None:
         raise ValueError(f"{key}: int: true leaves whole numbers alone; take it out.")
     lowest, highest = kind.get("minimum", kind.get("exclusiveMinimum")), kind.get("maximum")
     for end, value in ends.items():
-        if value < lowest or (value == lowest and "minimum" not in kind):
+        if lowest is not None and (value < lowest or (value == lowest and "minimum" not in kind)):
             bound = "at least" if "minimum" in kind else "above"
             raise ValueError(f"{key}: {end} is {value}; it must be {bound} {lowest}.")
         if highest is not None and value > highest:
             raise ValueError(f"{key}: {end} is {value}; it must be at most {highest}.")
 
 
-def _check_rungs(phase2: dict[str, Any], origin: str) -> None:
+def _check_rungs(config: Config, origin: str) -> None:
+    phase2 = config["phase2"]
     slots, epochs = phase2["rungs"]["slots"], phase2["rungs"]["epochs"]
-    if phase2["strategy"] != "tpe_halving":
+    if "has_rungs" not in strategy_facts(config):
         return
     if len(slots) != len(epochs):
         raise ValueError(f"{origin}: phase2.rungs: slots and epochs need as many entries as each other.")

@@ -9,12 +9,12 @@ import torch
 
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast
+from retclip.metrics.registry import METRICS, ZERO_SHOT
 from retclip.metrics.scores import (
-    METRICS,
-    ZERO_SHOT,
     chance_levels,
     chance_recalls,
     majority_levels,
+    retrieval_scores,
     standard_error,
     unpack,
     zero_shot_scores,
@@ -198,20 +198,11 @@ def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -
     return torch.cat(ranks).numpy()
 
 
-def recalls(ranks: dict[str, np.ndarray]) -> dict[str, float]:
-    """recall_at_1, 5 and 10 in both directions: the share of queries whose rank is at most k."""
-    return {
-        f"{direction}_recall_at_{k}": float((values <= k).mean())
-        for direction, values in ranks.items()
-        for k in (1, 5, 10)
-    }
-
-
 def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> dict[str, Any]:
     """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels."""
     classes = len(split.classes)
     target, scores, _ = unpack(table)
-    found = recalls(retrieval_ranks(features, split.texts["patient"]))
+    found = retrieval_scores(retrieval_ranks(features, split.texts["patient"]))
     labelled = len(target) > 0
     return {
         "loss": features.loss if np.isfinite(features.loss) else None,

@@ -7,30 +7,27 @@ logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of 
 has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from retclip.core.logs import say
+from retclip.metrics.registry import MULTI_LABEL, RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.scores import (
-    MULTI_LABEL,
-    RETRIEVAL,
-    ZERO_SHOT,
-    aurocs,
-    average_precisions,
     chance_levels,
     chance_recalls,
     columns_of,
     majority_levels,
-    mean_of_known,
-    per_class_draws,
     resampled,
+    resampled_queries,
     resamples,
+    retrieval_scores,
     unpack_labels,
     zero_shot_scores,
 )
 from retclip.metrics.subgroups import groups_of
+from retclip.metrics.weighted import aurocs, average_precisions, mean_of_known, per_class_draws
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,7 +36,7 @@ DRAWS = 1000
 NO_DRAWS = np.empty(0)
 INTERVAL = (0.025, 0.975)
 CALIBRATION_BINS = 15
-SUBGROUP_METRICS = ("zero_shot_accuracy", "zero_shot_balanced_accuracy", "zero_shot_macro_auroc")
+SUBGROUP_METRICS = [name for name, declared in ZERO_SHOT.items() if declared.subgroups]
 # A group of fewer patients is not scored: its interval would span everything, and it might name a person.
 SMALLEST_GROUP = 10
 
@@ -90,7 +87,7 @@ def evaluation_document(
     chance = chance_levels(target, len(classes)) if len(target) else {}
     several = None if failed else _multi_label(table, classes)
     if several:
-        chance[MULTI_LABEL] = 0.5
+        chance[MULTI_LABEL] = SEVERAL_LABELS[MULTI_LABEL].chance
     return {
         "zero_shot": _with_intervals(target, scores, weights),
         "zero_shot_single_template": _with_intervals(target, columns_of(scored, "template_", classes), weights),
@@ -157,7 +154,7 @@ def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
 
 
 def _with_intervals(
-    target: np.ndarray, scores: np.ndarray, weights: np.ndarray, metrics: tuple[str, ...] = ZERO_SHOT
+    target: np.ndarray, scores: np.ndarray, weights: np.ndarray, metrics: Iterable[str] = ZERO_SHOT
 ) -> dict[str, Estimate]:
     if len(target) == 0:
         return {}
@@ -186,12 +183,11 @@ def _probe_scores(
 def _retrieval_scores(retrieval: Retrieval) -> dict[str, Estimate]:
     """Resampled by query, over the candidates that were there: the ranks stay as they are."""
     weights = resamples(retrieval.patients, DRAWS)
-    document = {}
-    for metric in RETRIEVAL:
-        direction, k = metric.split("_recall_at_")
-        hits = (retrieval.ranks[direction] <= int(k)).astype(float)
-        document[metric] = estimate(float(hits.mean()), weights @ hits / weights.sum(1))
-    return document
+    values = retrieval_scores(retrieval.ranks)
+    return {
+        metric: estimate(values[metric], resampled_queries(metric, retrieval.ranks[declared.direction], weights))
+        for metric, declared in RETRIEVAL.items()
+    }
 
 
 def _per_class(

@@ -1,25 +1,15 @@
 """Zero-shot scores of a score matrix, and how sure they are: scikit-learn's metrics, resampled by patient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from retclip.metrics.registry import RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
+from retclip.metrics.weighted import mean_of_known, per_class_draws
+
 if TYPE_CHECKING:
     import pandas as pd
-
-ZERO_SHOT = (
-    "zero_shot_accuracy",
-    "zero_shot_balanced_accuracy",
-    "zero_shot_macro_f1",
-    "zero_shot_weighted_f1",
-    "zero_shot_macro_auroc",
-    "zero_shot_mean_average_precision",
-)
-RETRIEVAL = tuple(f"{direction}_recall_at_{k}" for direction in ("image_to_text", "text_to_image") for k in (1, 5, 10))
-METRICS = ZERO_SHOT + RETRIEVAL
-# Of units that may have several labels, which no accuracy can judge; evaluation.json has it, metrics.json has not.
-MULTI_LABEL = "multi_label_macro_auroc"
 
 Scores = dict[str, float | None]
 
@@ -62,39 +52,25 @@ def zero_shot_scores(target: np.ndarray, scores: np.ndarray) -> Scores:
     """
     if len(target) == 0:
         return dict.fromkeys(ZERO_SHOT)
-    return {metric: _finite(_metric(metric)(target, scores)) for metric in ZERO_SHOT}
+    return {metric: _finite(declared.value(target, scores)) for metric, declared in ZERO_SHOT.items()}
 
 
 def chance_levels(target: np.ndarray, classes: int) -> Scores:
     """What guessing uniformly among `classes` gives on these targets, in expectation."""
     share = _shares(target, classes)
-    present = share > 0
-    guess = 1 / classes
-    f1 = np.where(present, 2 * guess * share / (guess + share), 0.0)
-    return {
-        "zero_shot_accuracy": guess,
-        "zero_shot_balanced_accuracy": guess,
-        "zero_shot_macro_f1": float(f1[present].mean()) if present.any() else None,
-        "zero_shot_weighted_f1": float((f1 * share).sum()),
-        "zero_shot_macro_auroc": 0.5,
-        "zero_shot_mean_average_precision": float(share[present].mean()) if present.any() else None,
-    }
+    return {metric: _finite(declared.chance(share)) for metric, declared in ZERO_SHOT.items()}
+
+
+def retrieval_scores(ranks: dict[str, np.ndarray]) -> Scores:
+    """Every retrieval metric of the ranks (from 1) of the best right answer, [N] per direction."""
+    return {metric: float(declared.credit(ranks[declared.direction]).mean()) for metric, declared in RETRIEVAL.items()}
 
 
 def chance_recalls(texts: list[str]) -> Scores:
-    """Recall at k of a random order, in expectation; samples of the same text are each other's right answers.
-
-    Of N answers in random order, g are right: the best of them is among the first k with probability
-    1 - C(N - g, k) / C(N, k).
-    """
+    """Every retrieval metric of a random order, in expectation; samples of the same text are each other's right
+    answers."""
     _, group, sizes = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True, return_counts=True)
-    total, right = len(texts), sizes[group]
-    levels: Scores = {}
-    for metric in RETRIEVAL:
-        picked = np.arange(min(total, int(metric.rsplit("_", 1)[1])))
-        missed = ((total - right[:, None] - picked) / (total - picked)).clip(min=0).prod(1)
-        levels[metric] = float(1 - missed.mean())
-    return levels
+    return {metric: declared.chance(len(texts), sizes[group]) for metric, declared in RETRIEVAL.items()}
 
 
 def majority_levels(target: np.ndarray, classes: int) -> Scores:
@@ -137,18 +113,20 @@ def draws_of(
     """`metric` of a predictions table in resamples of its patients, [draws]; see bootstrap.
 
     Retrieval is resampled by query, over the candidates that were there: the ranks stay as they are. classes: of the
-    scores; MULTI_LABEL needs them.
+    scores; a metric of several labels needs them.
     """
     if metric in ZERO_SHOT:
         return bootstrap(metric, *unpack(table), draws=draws, seed=seed)
-    if metric == MULTI_LABEL:
+    if metric in SEVERAL_LABELS:
         member, scores, patients = unpack_labels(table, list(classes))
-        return mean_of_known(per_class_draws(aurocs, member, scores, resamples(patients, draws, seed)))
-    direction, k = metric.split("_recall_at_")
+        area = SEVERAL_LABELS[metric].area
+        return mean_of_known(per_class_draws(area, member, scores, resamples(patients, draws, seed)))
     queries = table.drop_duplicates("sample_id")
-    hits = (queries[f"{direction}_rank"] <= int(k)).to_numpy(dtype=float)
-    weights = resamples(queries["patient_id"].to_numpy(), draws, seed)
-    return weights @ hits / weights.sum(1)
+    return resampled_queries(
+        metric,
+        queries[f"{RETRIEVAL[metric].direction}_rank"].to_numpy(),
+        resamples(queries["patient_id"].to_numpy(), draws, seed),
+    )
 
 
 def standard_error(metric: str, table: "pd.DataFrame") -> float | None:
@@ -162,120 +140,18 @@ def standard_error(metric: str, table: "pd.DataFrame") -> float | None:
 
 
 def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """`metric` under every row of sample weights [draws, N], [draws]; NaN where it cannot be given.
-
-    scikit-learn scores one set of weights at a time, which takes seconds for a thousand draws; these are the
-    same formulas as matrix products and running sums over all draws at once (tested to be equal).
-    """
+    """A zero-shot metric under every row of sample weights [draws, N], [draws]; NaN where it cannot be given."""
+    declared = ZERO_SHOT[metric]
     with np.errstate(invalid="ignore", divide="ignore"):
-        if metric in ("zero_shot_macro_auroc", "zero_shot_mean_average_precision"):
-            area = aurocs if metric == "zero_shot_macro_auroc" else average_precisions
-            member = target[:, None] == np.arange(scores.shape[1])
-            return mean_of_known(per_class_draws(area, member, scores, weights))
-        member, guess = np.eye(scores.shape[1])[target], np.eye(scores.shape[1])[scores.argmax(1)]
-        total, guessed, right = weights @ member, weights @ guess, weights @ (member * guess)
-        if metric == "zero_shot_accuracy":
-            return right.sum(1) / weights.sum(1)
-        if metric == "zero_shot_balanced_accuracy":
-            return mean_of_known((right / total).T)
-        f1 = np.where(total > 0, 2 * right / (total + guessed), np.nan)
-        if metric == "zero_shot_macro_f1":
-            return mean_of_known(f1.T)
-        assert metric == "zero_shot_weighted_f1", metric
-        return np.nansum(f1 * total, axis=1) / total.sum(1)
+        if declared.draws is not None:
+            return declared.draws(target, scores, weights)
+        rows = [np.arange(len(target)).repeat(counts.astype(int)) for counts in weights]
+        return np.array([declared.value(target[one], scores[one]) if len(one) else np.nan for one in rows])
 
 
-def per_class_draws(area: Callable, member: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """aurocs or average_precisions of every class that some units are of and some are not, [classes, draws]."""
-    known = [k for k in range(member.shape[1]) if 0 < member[:, k].sum() < len(member)]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        found = [area(member[:, k], scores[:, k], weights) for k in known]
-    return np.array(found).reshape(len(known), len(weights))
-
-
-def mean_of_known(draws: "np.ndarray | list[np.ndarray]") -> np.ndarray:
-    """The mean over classes of [C, draws]. A class that a draw has no unit of is NaN there, and is left out."""
-    known = np.isfinite(draws)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, draws, 0.0).sum(0) / known.sum(0)
-
-
-def _by_score(
-    positive: np.ndarray, score: np.ndarray, weights: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Positive and negative weight [draws, N] from the highest score down, and for each place the last place
-    with the same score and the last place with a higher one (-1: none)."""
-    order = np.argsort(-score, kind="stable")
-    place = np.unique(-score[order], return_inverse=True)[1]
-    last = np.searchsorted(place, place, side="right") - 1
-    higher = np.searchsorted(place, place, side="left") - 1
-    sorted_weights = weights[:, order]
-    return sorted_weights * positive[order], sorted_weights * ~positive[order], last, higher
-
-
-def aurocs(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """AUROC of score [N] for positive bool [N] under every row of weights [draws, N], [draws].
-
-    The share of (positive, negative) pairs in the right order, a tie counting half.
-    """
-    plus, minus, last, higher = _by_score(positive, score, weights)
-    above = np.concatenate([np.zeros((len(weights), 1)), minus.cumsum(1)], axis=1)
-    total = minus.sum(1, keepdims=True)
-    below = total - (above[:, last + 1] + above[:, higher + 1]) / 2
-    return (plus * below).sum(1) / (plus.sum(1) * total[:, 0])
-
-
-def average_precisions(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Average precision, likewise: the mean over positives of the precision at their score."""
-    plus, minus, last, _ = _by_score(positive, score, weights)
-    found = plus.cumsum(1)[:, last]
-    precision = found / (found + minus.cumsum(1)[:, last])
-    return np.nansum(plus * precision, axis=1) / plus.sum(1)
-
-
-def _metric(name: str) -> Callable[[np.ndarray, np.ndarray], float]:
-    return {
-        "zero_shot_accuracy": lambda target, scores: float((scores.argmax(1) == target).mean()),
-        "zero_shot_balanced_accuracy": _balanced_accuracy,
-        "zero_shot_macro_f1": lambda target, scores: _f1("macro", target, scores),
-        "zero_shot_weighted_f1": lambda target, scores: _f1("weighted", target, scores),
-        "zero_shot_macro_auroc": _macro_auroc,
-        "zero_shot_mean_average_precision": _mean_average_precision,
-    }[name]
-
-
-def _balanced_accuracy(target: np.ndarray, scores: np.ndarray) -> float:
-    from sklearn.metrics import recall_score
-
-    guess = scores.argmax(1)
-    # scikit-learn's balanced_accuracy_score warns of guessed classes that are missing from the targets
-    return float(recall_score(target, guess, labels=np.unique(target), average="macro"))
-
-
-def _f1(average: str, target: np.ndarray, scores: np.ndarray) -> float:
-    from sklearn.metrics import f1_score
-
-    guess = scores.argmax(1)
-    return float(f1_score(target, guess, labels=np.unique(target), average=average, zero_division=0))
-
-
-def _macro_auroc(target: np.ndarray, scores: np.ndarray) -> float:
-    from sklearn.metrics import roc_auc_score
-
-    return _one_against_rest(roc_auc_score, target, scores)
-
-
-def _mean_average_precision(target: np.ndarray, scores: np.ndarray) -> float:
-    from sklearn.metrics import average_precision_score
-
-    return _one_against_rest(average_precision_score, target, scores)
-
-
-def _one_against_rest(score: Callable, target: np.ndarray, scores: np.ndarray) -> float:
-    present = np.unique(target)
-    if len(present) < 2:
-        return np.nan
-    return float(np.mean([score(target == c, scores[:, c]) for c in present]))
+def resampled_queries(metric: str, ranks: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """A retrieval metric of ranks [N] under every row of query weights [draws, N], [draws]."""
+    return weights @ RETRIEVAL[metric].credit(ranks) / weights.sum(1)
 
 
 def _shares(target: np.ndarray, classes: int) -> np.ndarray:

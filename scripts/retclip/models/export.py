@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from retclip.core.io import read_json, write_json
 from retclip.loading.augmentation import MEAN, STD
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.models.convert import to_retclip
 from retclip.models.image_encoder import build_vision
 from retclip.models.retclip import RetClip

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from retclip.metrics.scores import ZERO_SHOT
+from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report import tables_search
 from retclip.report.comparisons import Estimate, difference, holm, score

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from retclip.metrics.evaluation_report import DRAWS, INTERVAL
-from retclip.metrics.scores import MULTI_LABEL, ZERO_SHOT, draws_of
+from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
+from retclip.metrics.scores import draws_of
 from retclip.report.run_folder import Final
 
 ERROR_RATE = 0.05

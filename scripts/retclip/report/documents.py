@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.report import formatting as wording
 from retclip.report.answer import answer, verdict
 from retclip.report.comparisons import Estimate, difference, holm, score

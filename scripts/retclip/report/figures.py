@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+from retclip.core.config import strategy_facts
 from retclip.report import figures_data, figures_result, figures_search
 from retclip.report.formatting import drawn, metric_name
 from retclip.report.run_folder import RunFolder
@@ -21,7 +22,7 @@ class Drawing(NamedTuple):
 
 
 def _halving(run: RunFolder) -> bool:
-    return run.config["phase2"]["strategy"] == "tpe_halving" and bool(run.searched["phase2"])
+    return "has_rungs" in strategy_facts(run.config) and bool(run.searched["phase2"])
 
 
 def _decided(run: RunFolder) -> bool:

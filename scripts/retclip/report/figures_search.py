@@ -4,10 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.core.config import HYPERPARAMETERS
+from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
 from retclip.core.io import canonical_json
 from retclip.report.drawing import BLUE, GREEN, GREY, ORANGE, RED, WIDTH, level_line, nothing, plain_ticks, subplots
-from retclip.report.formatting import hyperparameter_name, metric_name, setting
+from retclip.report.formatting import metric_name, setting
 from retclip.report.run_folder import Final, RunFolder, Training
 from retclip.report.stability import best_so_far as best_so_far_of
 from retclip.report.stability import random_reference, winning_shares
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-LOGARITHMIC = ("learning_rate", "temperature")
 # Of a long search, the ranking shows the best; the page's table has all of them.
 MOST_RANKS = 40
 
@@ -85,7 +84,7 @@ def parallel_coordinates(run: RunFolder) -> "Figure":
             )
     for place, value in ((0.0, low), (1.0, high)):
         axes.annotate(f"{value:.3f}", (len(columns), place), **beside)
-    axes.set_xticks(range(len(columns) + 1), [*map(hyperparameter_name, names), "score"], fontsize=8)
+    axes.set_xticks(range(len(columns) + 1), [*map(label_of, names), "score"], fontsize=8)
     axes.set_yticks([])
     axes.set_xlim(-0.1, len(columns) + 0.4)
     axes.grid(axis="x", visible=True)
@@ -129,7 +128,7 @@ def importances(run: RunFolder) -> "Figure":
         axes.barh(position, row["value"], color=BLUE, height=0.6)
         reach = [[max(0.0, row["value"] - row["low"])], [max(0.0, row["high"] - row["value"])]]
         axes.errorbar(row["value"], position, xerr=reach, color="black", capsize=3, linewidth=1.2)
-    axes.set_yticks(range(len(table)), [hyperparameter_name(name) for name in table["name"]])
+    axes.set_yticks(range(len(table)), [label_of(name) for name in table["name"]])
     axes.set_xlabel("importance, 95 % interval")
     axes.grid(axis="y", visible=False)
     return figure
@@ -207,7 +206,7 @@ def _positions(values: "pd.Series", name: str) -> _Column:
         place = {level: i / max(1, len(levels) - 1) for i, level in enumerate(levels)}
         return _Column([place[str(value)] for value in values], [(place[level], level) for level in levels])
     numbers = pd.to_numeric(values).astype(float)
-    scale = np.log10(numbers) if name in LOGARITHMIC and (numbers > 0).all() else numbers
+    scale = np.log10(numbers) if HYPERPARAMETERS[name].log and (numbers > 0).all() else numbers
     low, span = scale.min(), (scale.max() - scale.min()) or 1.0
     places = ((scale - low) / span).tolist()
     found = dict(sorted(zip(numbers, places, strict=True)))
@@ -265,7 +264,7 @@ def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str | No
 def _slice(axes: "Axes", run: RunFolder, board: "pd.DataFrame", name: str, chosen: str | None) -> None:
     """The score against one hyperparameter; a tick at each value that was tried."""
     values = board[name]
-    if name in LOGARITHMIC:
+    if HYPERPARAMETERS[name].log:
         axes.set_xscale("log")
         plain_ticks(axes)
     if values.nunique() <= 6:
@@ -276,7 +275,8 @@ def _slice(axes: "Axes", run: RunFolder, board: "pd.DataFrame", name: str, chose
     axes.scatter(values, board["metric"], color=BLUE, alpha=0.6, s=16)
     best = board[board["id"] == chosen]
     axes.scatter(best[name], best["metric"], color=GREEN, s=30, zorder=3)
-    axes.set(xlabel=hyperparameter_name(name), ylabel=metric_name(run.metric))
+    unit = HYPERPARAMETERS[name].unit
+    axes.set(xlabel=f"{label_of(name)} ({unit})" if unit else label_of(name), ylabel=metric_name(run.metric))
 
 
 def final_name(final: Final) -> str:

@@ -3,33 +3,14 @@
 import math
 from typing import Any
 
-METRIC_NAMES = {
-    "zero_shot_accuracy": "accuracy",
-    "zero_shot_balanced_accuracy": "balanced accuracy",
-    "zero_shot_macro_f1": "macro F1",
-    "zero_shot_weighted_f1": "weighted F1",
-    "zero_shot_macro_auroc": "macro AUROC",
-    "zero_shot_mean_average_precision": "mean average precision",
-    "multi_label_macro_auroc": "macro AUROC over all labels",
-    **{
-        f"{source}_to_{target}_recall_at_{k}": f"{source}-to-{target} recall@{k}"
-        for source, target in (("image", "text"), ("text", "image"))
-        for k in (1, 5, 10)
-    },
-}
+from retclip.metrics.registry import METRICS, SEVERAL_LABELS
+
 STAGE_NAMES = {
     "phase1": "Phase 1",
     "phase2": "Phase 2",
     "confirm": "Confirmation",
     "encoders": "Text encoders",
     "final": "Final",
-}
-HYPERPARAMETER_NAMES = {
-    "learning_rate": "learning rate",
-    "batch_size": "batch size",
-    "warmup_steps": "warm-up steps",
-    "weight_decay": "weight decay",
-    "lr_scheduler": "schedule",
 }
 # Kinds of models that are evaluated on test.
 MODELS = {
@@ -44,11 +25,8 @@ NOTHING = "\N{EM DASH}"
 
 
 def metric_name(metric: str) -> str:
-    return METRIC_NAMES.get(metric, metric.replace("_", " "))
-
-
-def hyperparameter_name(name: str) -> str:
-    return HYPERPARAMETER_NAMES.get(name, name.replace("_", " "))
+    declared = {**METRICS, **SEVERAL_LABELS}.get(metric)
+    return declared.label if declared else metric.replace("_", " ")
 
 
 def score(value: float | None) -> str:

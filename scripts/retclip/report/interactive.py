@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from retclip.report.figures_search import LOGARITHMIC, varied_hyperparameters
+from retclip.core.hyperparameters import HYPERPARAMETERS
+from retclip.report.figures_search import varied_hyperparameters
 from retclip.report.formatting import metric_name
 from retclip.report.run_folder import RunFolder
 
@@ -71,7 +72,7 @@ def _distribution(name: str, values: "pd.Series") -> Any:
         return CategoricalDistribution(list(dict.fromkeys(plain)))
     if all(isinstance(value, int) for value in plain):
         return IntDistribution(min(plain), max(plain))
-    return FloatDistribution(min(plain), max(plain), log=name in LOGARITHMIC and min(plain) > 0)
+    return FloatDistribution(min(plain), max(plain), log=HYPERPARAMETERS[name].log and min(plain) > 0)
 
 
 def _plain(value: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from retclip.metrics.scores import ZERO_SHOT
+from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.comparisons import difference, score
 from retclip.report.run_folder import External, RunFolder

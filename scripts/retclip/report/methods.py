@@ -1,12 +1,15 @@
 """What methods.md says of data, model, training and evaluation, as sentences with this run's values."""
 
+from pathlib import Path
 from typing import Any
 
 from retclip.core.config import Config
+from retclip.core.hyperparameters import label_of
 from retclip.report import formatting as wording
 from retclip.report.limitations import small_classes
 from retclip.report.run_folder import RunFolder
 
+TEMPLATE = Path(__file__).parent / "templates/methods.md.jinja"
 # Words in the source of a text encoder -> the citation of its weights.
 ENCODER_CITATIONS = {"pubmedbert": "gu2021pubmedbert", "biobert": "lee2020biobert", "bert-base": "devlin2019bert"}
 
@@ -26,10 +29,21 @@ def methods(run: RunFolder, config: Config) -> dict[str, Any]:
             _text_tower(name, entry) for name, entry in config["model"]["text_encoders"].items() if name in run.encoders
         ),
         "winner": winner.trial["hyperparameters"],
+        "others": _others(winner.trial["hyperparameters"]),
         "probe": winner.evaluation["probe"],
         "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},
         "small_classes": small_classes(run),
     }
+
+
+def _others(winner: dict[str, Any]) -> str:
+    """The hyperparameters that no sentence of the template names, with their values."""
+    sentences = TEMPLATE.read_text(encoding="utf-8")
+    return ", ".join(
+        f"{label_of(name)} {wording.setting(value)}"
+        for name, value in winner.items()
+        if f"winner.{name}" not in sentences
+    )
 
 
 def _how_split(data: dict[str, Any]) -> str:

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.config import HYPERPARAMETERS, Config
+from retclip.core.config import Config
 from retclip.core.facts import FAILED, KINDS
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
 from retclip.core.qualitative_examples import read_looks
-from retclip.metrics.scores import MULTI_LABEL, ZERO_SHOT
+from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 
 if TYPE_CHECKING:
     import pandas as pd

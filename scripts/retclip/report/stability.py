@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from retclip.core.config import strategy_facts
 from retclip.metrics.scores import draws_of
 from retclip.report.run_folder import RunFolder, Training
 
@@ -38,7 +39,7 @@ def random_reference(run: RunFolder) -> Reference | None:
     trials = run.searched["phase2"]
     scores = np.array([_number(trial.metrics["val"][run.metric]) for trial in trials])
     generator = np.random.default_rng(0)
-    if run.config["phase2"]["strategy"] in ("random", "qmc", "grid"):
+    if "learns" not in strategy_facts(run.config):
         pool, label = scores, "random orders of the same trials, 90 %"
         drawn = np.array([generator.permutation(pool) for _ in range(ORDERS)])
     else:

@@ -2,28 +2,18 @@
 
 from typing import Any
 
-from retclip.metrics.scores import METRICS, RETRIEVAL, ZERO_SHOT
+from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
+from retclip.metrics.registry import METRICS, RETRIEVAL, ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.cells import Table, with_interval
 from retclip.report.comparisons import Estimate, difference, holm, score
 from retclip.report.run_folder import Final, RunFolder
 
-# Of the RET-CLIP tuning guide, which gives no source for them; None: all values together.
-EXPECTED_GAINS = {
-    "learning_rate": "2 to 5 %",
-    "batch_size": "1 to 3 %",
-    "warmup_steps": "1 to 2 %",
-    "temperature": "1 to 2 %",
-    None: "5 to 12 %",
-}
+# Of all values together, by the RET-CLIP tuning guide, which gives no source for its numbers.
+EXPECTED_TOGETHER = "5 to 12 %"
 # Of the scores on data from elsewhere, those that a table can hold; results.json has them all.
-SHOWN_ELSEWHERE = (
-    "zero_shot_accuracy",
-    "zero_shot_balanced_accuracy",
-    "zero_shot_macro_auroc",
-    "zero_shot_mean_average_precision",
-    *(recall for recall in RETRIEVAL if recall.endswith("_5")),
-)
+SHOWN_ELSEWHERE = [name for name, declared in METRICS.items() if declared.in_brief]
+SHOWN_RETRIEVAL = [name for name in SHOWN_ELSEWHERE if name in RETRIEVAL]
 
 
 def winner_vs_default(run: RunFolder) -> Table:
@@ -65,9 +55,8 @@ def one_factor(run: RunFolder) -> Table:
             if name:
                 old, new = (one.trial["configured"][name] for one in (baselines[0], final))
                 values = f"{wording.setting(old)} \N{RIGHTWARDS ARROW} {wording.setting(new)}"
-        rows.append(
-            [wording.hyperparameter_name(name) if name else "together", values, gain, EXPECTED_GAINS.get(name, "")]
-        )
+        expected = (HYPERPARAMETERS[name].guide_gain or "") if name else EXPECTED_TOGETHER
+        rows.append([label_of(name) if name else "together", values, gain, expected])
     return Table(["hyperparameter", "value", f"gain in {wording.metric_name(run.test_metric)}", "the guide expects"],
                  rows, frozenset([len(rows) - 1]))  # fmt: skip
 
@@ -94,7 +83,7 @@ def encoders(run: RunFolder) -> Table:
                 against,
                 wording.NOTHING if name not in gaps else "yes" if name in real else "not for sure",
                 wording.score(_mean(finals, "linear_probe", metric)),
-                *(wording.score(_mean(finals, "retrieval", recall)) for recall in RETRIEVAL if recall.endswith("_5")),
+                *(wording.score(_mean(finals, "retrieval", recall)) for recall in SHOWN_RETRIEVAL),
             ]
         )
     heads = [
@@ -106,7 +95,7 @@ def encoders(run: RunFolder) -> Table:
         "against the recommended",
         "differs (Holm)",
         "linear probe",
-        *(wording.metric_name(recall) for recall in RETRIEVAL if recall.endswith("_5")),
+        *map(wording.metric_name, SHOWN_RETRIEVAL),
     ]
     return Table(heads, rows, frozenset(i for i, name in enumerate(run.encoders) if name == recommended))
 

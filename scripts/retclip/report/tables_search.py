@@ -3,7 +3,7 @@
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.config import HYPERPARAMETERS
+from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
 from retclip.report import formatting as wording
 from retclip.report.cells import Table
 from retclip.report.figures_search import varied_hyperparameters
@@ -41,7 +41,7 @@ def leaderboard(board: "pd.DataFrame", chosen: str | None) -> Table:
     heads = [
         "rank",
         "trial",
-        *map(wording.hyperparameter_name, varied),
+        *map(label_of, varied),
         "score",
         "± SE",
         "behind the leader",
@@ -76,10 +76,7 @@ def recipe(run: RunFolder) -> Table:
     winner = run.winners(run.search_encoder)[0].trial["configured"]
     default = run.baselines()[0].trial["configured"]
     shown = [name for name in HYPERPARAMETERS if name in winner]
-    rows = [
-        [wording.hyperparameter_name(name), wording.setting(winner[name]), wording.setting(default[name])]
-        for name in shown
-    ]
+    rows = [[label_of(name), wording.setting(winner[name]), wording.setting(default[name])] for name in shown]
     changed = frozenset(i for i, name in enumerate(shown) if winner[name] != default[name])
     return Table(["hyperparameter", "winner", "default"], rows, changed)
 
@@ -105,7 +102,7 @@ def trials(run: RunFolder) -> Table:
                 f"{metrics['device_seconds']:.0f}",
             ]
         )
-    heads = ["trial", "stage", "status", "text encoder", "seed", *map(wording.hyperparameter_name, varied),
+    heads = ["trial", "stage", "status", "text encoder", "seed", *map(label_of, varied),
              f"validation {wording.metric_name(run.metric)}", "validation loss", "epochs",
              "device seconds"]  # fmt: skip
     return Table(heads, rows)
@@ -141,5 +138,5 @@ def _space(space: dict[str, Any]) -> str:
             shown = ", ".join(map(wording.setting, values))
         elif isinstance(values, dict):
             shown = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in values.items())
-        parts.append(f"{wording.hyperparameter_name(name)}: {str(shown).replace('from_best', 'as Phase 1 chose')}")
+        parts.append(f"{label_of(name)}: {str(shown).replace('from_best', 'as Phase 1 chose')}")
     return "; ".join(parts)

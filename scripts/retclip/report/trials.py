@@ -4,7 +4,7 @@ from pathlib import Path
 
 from retclip.core.config import HYPERPARAMETERS
 from retclip.core.io import write_csv
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.report.run_folder import RunFolder
 
 

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from retclip.core.config import Config, configured_defaults
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
 from retclip.search.space import Values, grid, near_best
+from retclip.search.strategies import STRATEGIES
 
 # A forward pass alone, against a step with its backward pass.
 EVALUATION_SHARE = 1 / 3
@@ -134,7 +135,7 @@ def _stage(name: str, trainings: int, values: list[Values], config: Config, coun
 
 def _share_trained(phase2: dict[str, Any]) -> float:
     """Of what all trainings would see at full length, what they see where rungs cut them short."""
-    if phase2["strategy"] != "tpe_halving":
+    if not STRATEGIES[phase2["strategy"]].has_rungs:
         return 1.0
     slots, epochs = phase2["rungs"]["slots"], phase2["rungs"]["epochs"]
     # a later rung goes on from the state of the one before

@@ -9,9 +9,7 @@ from typing import Any, NamedTuple
 
 from retclip.core.facts import facts
 from retclip.search.space import size
-
-# Strategies that learn from what was tried, so they propose a few trials at a time.
-LEARNING = ("tpe", "gp", "tpe_halving")
+from retclip.search.strategies import STRATEGIES
 
 
 class Slot(NamedTuple):
@@ -33,21 +31,22 @@ def slots(phase2: dict[str, Any]) -> dict[str, Slot]:
     phase2: that part of a checked config. Raises ValueError where the space cannot fill the slots.
     """
     strategy = phase2["strategy"]
+    declared = STRATEGIES[strategy]
     possible = size(phase2["space"])
     rungs: list[tuple[int, int | None]]
-    if strategy == "tpe_halving":
+    if declared.has_rungs:
         shape = phase2["rungs"]
         # the last rung ends with the schedule, however long that is
         ends = [*shape["epochs"][:-1], None]
         rungs = list(zip(shape["slots"], ends, strict=True))
         brackets = [rungs] * phase2["brackets"]
-    elif strategy in LEARNING:
+    elif declared.learns:
         per_round = phase2["trials_per_round"]
         full, rest = divmod(phase2["trials"], per_round)
         brackets = [[(count, None)] for count in [per_round] * full + [rest] * bool(rest)]
-    elif strategy == "grid":
+    elif declared.is_exhaustive:
         if possible is None:
-            raise ValueError("config: phase2.strategy is grid, so phase2.space must have lists and no ranges.")
+            raise ValueError(f"config: phase2.strategy is {strategy}, so phase2.space must have lists and no ranges.")
         brackets = [[(possible, None)]]
     else:
         brackets = [[(phase2["trials"], None)]]

@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 from retclip.core.io import canonical_json
 from retclip.search.space import Values
+from retclip.search.strategies import STRATEGIES, sampler_of
 
 # A finite space that is nearly used up needs many draws to hit its last points.
 MAX_DRAWS_PER_SLOT = 1000
-# TPE draws at random until it has seen so many trials.
-STARTUP_TRIALS = 8
 
 
 class Observation(NamedTuple):
@@ -71,15 +70,16 @@ def observations(documents: list[dict[str, Any]], metric: str) -> list[Observati
 
 def _draws(space: dict[str, Any], slots: int, seed: int, strategy: str, seen: list[Observation]):
     """Endless for samplers, in the space's own order for a grid."""
-    if strategy == "grid":
+    declared = STRATEGIES[strategy]
+    if declared.is_exhaustive:
         for point in itertools.product(*space.values()):
             yield dict(zip(space, point, strict=True))
         return
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize", sampler=_sampler(strategy, seed))
-    ordered = strategy != "random"
+    study = optuna.create_study(direction="maximize", sampler=sampler_of(strategy, seed))
+    ordered = declared.ordered
     distributions = {name: _distribution(values, ordered) for name, values in space.items()}
     if seen:
         study.add_trials(optuna_trials(seen, space, ordered))
@@ -116,24 +116,6 @@ def optuna_trials(seen: list[Observation], space: dict[str, Any], ordered: bool 
             continue
         trials.append(told)
     return trials
-
-
-def _sampler(strategy: str, seed: int) -> Any:
-    import warnings
-
-    import optuna
-
-    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-    samplers = optuna.samplers
-    if strategy == "random":
-        return samplers.RandomSampler(seed=seed)
-    if strategy == "qmc":
-        return samplers.QMCSampler(qmc_type="sobol", scramble=True, seed=seed, warn_independent_sampling=False)
-    if strategy == "gp":
-        return samplers.GPSampler(seed=seed, n_startup_trials=STARTUP_TRIALS, deterministic_objective=False)
-    assert strategy in ("tpe", "tpe_halving"), strategy
-    # constant_liar: the trials of a round are asked for before any of them is told
-    return samplers.TPESampler(seed=seed, n_startup_trials=STARTUP_TRIALS, multivariate=True, constant_liar=True)
 
 
 def _is_scale(values: Any) -> bool:

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.core.config import HYPERPARAMETERS
 from retclip.core.facts import FAILED
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
 from retclip.search.space import on_border

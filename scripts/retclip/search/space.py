@@ -4,14 +4,13 @@ import itertools
 import math
 from typing import Any
 
-from retclip.core.config import HYPERPARAMETERS
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import sha256_of
 
 Values = dict[str, Any]
 
 # Phase 1's `learning_rate: auto` is a grid of four around the learning-rate finder's suggestion.
 AUTO_FACTORS = (1 / 9, 1 / 3, 1.0, 3.0)
-INTEGERS = ("batch_size", "warmup_steps", "epochs")
 # A best value in this outer share of its range says that better ones may lie beyond.
 BORDER = 0.05
 
@@ -93,6 +92,6 @@ def _absolute(name: str, values: Any, best: Any) -> Any:
         return [best]
     if isinstance(values, dict) and "times_best" in values:
         scaled = [times(factor, best) for factor in values["times_best"]]
-        whole = [max(1, round(value)) for value in scaled] if name in INTEGERS else scaled
+        whole = [max(1, round(value)) for value in scaled] if HYPERPARAMETERS[name].kind == "integer" else scaled
         return list(dict.fromkeys(whole))
     return values

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.search.space import Values, near_best
 
-GUIDE = ("learning_rate", "batch_size", "warmup_steps", "temperature", "weight_decay")
+GUIDE = [name for name, declared in HYPERPARAMETERS.items() if declared.guide_gain is not None]
 
 
 def sweep(space: dict[str, Any], base: Values, metric: str, name: str, project: str, command: list[str],

@@ -9,7 +9,7 @@ from retclip.core.io import read_json
 from retclip.evaluation.validation import evaluate, standard_errors
 from retclip.loading.dataset import Split
 from retclip.loading.device import prepare_device
-from retclip.metrics.scores import ZERO_SHOT
+from retclip.metrics.registry import ZERO_SHOT
 from retclip.training.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:

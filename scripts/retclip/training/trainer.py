@@ -20,7 +20,7 @@ from retclip.core.logs import say
 from retclip.evaluation.validation import evaluate, no_predictions, standard_errors
 from retclip.loading.dataset import Split, epoch_batches, read_ahead
 from retclip.loading.device import autocast, grad_scaler, is_out_of_memory, prepare_device, to_device
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.models.encode import OnBatches, has_batch_norm
 from retclip.models.loss import tripartite_loss
 from retclip.training import distributed

@@ -1,0 +1,196 @@
+"""The recipes of CONTRIBUTING.md, followed on a copy of the repository: so many files by hand, and it works."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from running import ENVIRONMENT, REPOSITORY
+
+# What `make reference` may write.
+MADE = {"config/README.md", "config/schema/config.schema.yaml", "config/schema/trial.schema.yaml"}
+
+
+class Copy:
+    """A copy of the repository that recipes are followed in."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        for name in ("scripts", "config", "tests"):
+            ignored = shutil.ignore_patterns("__pycache__", "golden", ".*")
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
+        self.before = self._digests()
+
+    def edit(self, name: str, before: str, after: str) -> None:
+        """Puts `after` in the place of `before`, which stands there once."""
+        path = self.folder / name
+        text = path.read_text()
+        assert text.count(before) == 1, (name, before)
+        path.write_text(text.replace(before, after))
+
+    def touched(self) -> set[str]:
+        now = self._digests()
+        return {name for name in now.keys() | self.before.keys() if now.get(name) != self.before.get(name)}
+
+    def run(self, *command: object) -> str:
+        environment = {**ENVIRONMENT, "PYTHONPATH": str(self.folder / "scripts"), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run(
+            [sys.executable, *map(str, command)], cwd=self.folder, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def make_reference(self) -> None:
+        by_hand = self.touched()
+        self.run("tests/config_reference.py")
+        assert self.touched() - by_hand <= MADE
+        assert self.touched() - by_hand, "the declaration is not in what is made of it"
+
+    def _digests(self) -> dict[str, str]:
+        return {
+            os.path.relpath(path, self.folder): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in self.folder.rglob("*")
+            if path.is_file() and path.suffix != ".pyc"
+        }
+
+
+@pytest.fixture
+def copy(tmp_path) -> Copy:
+    return Copy(tmp_path / "repository")
+
+
+CHECKED = """
+import sys; sys.path.insert(0, "tests")
+from running import merged
+from retclip.core.config import check_config, configured_defaults
+config = merged("demo")
+"""
+
+HYPERPARAMETER = """
+    "momentum": Hyperparameter(
+        at="defaults.momentum", about="of the optimiser sgd", kind="number", least=0, config_most=1, default=0.9,
+    ),
+"""
+
+
+def test_a_hyperparameter_is_two_edits(copy):
+    ids = CHECKED + "from retclip.search.space import grid\nprint(*grid(config['phase1']['space']))"
+    before = copy.run("-c", ids)
+    copy.edit("scripts/retclip/core/hyperparameters.py", "\n}  # fmt: skip\n", f"{HYPERPARAMETER}}}  # fmt: skip\n")
+    copy.edit("scripts/retclip/training/optimizer.py", "momentum=SGD_MOMENTUM", 'momentum=hyperparameters["momentum"]')
+    assert copy.touched() == {"scripts/retclip/core/hyperparameters.py", "scripts/retclip/training/optimizer.py"}
+    copy.make_reference()
+    assert copy.run("-c", ids) == before, "no trial of Phase 1 is renamed"
+    assert (
+        "| `defaults.momentum` | `0.9` | number ≥ 0, ≤ 1 | of the optimiser sgd |"
+        in (copy.folder / "config/README.md").read_text()
+    )
+    used = """
+import torch
+from retclip.core.schemas import check
+from retclip.report.methods import _others
+from retclip.search import budget, proposals, space
+from retclip.training.optimizer import build_optimizer
+assert configured_defaults(check_config(config))["momentum"] == 0.9
+config["defaults"] |= {"momentum": 0.5, "optimizer": "sgd"}
+config["phase1"]["space"]["momentum"] = [0.1, 0.2]
+config["phase2"]["space"] = {"momentum": {"times_best": [0.5, 1.0]}}
+config["confirm"]["top_k"] = 0
+defaults = configured_defaults(check_config(config))
+points = [point["momentum"] for point in space.grid(config["phase1"]["space"]).values()]
+assert sorted(set(points)) == [0.1, 0.2]
+found = proposals.propose(space.near_best(config["phase2"]["space"], defaults), defaults, 2, 0, "random")
+assert sorted(values["momentum"] for values in found) == [0.25, 0.5]
+recipe = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {}, "encoder": {"source": "x",
+          "revision": None, "texts": None, "long_texts": "head", "from_checkpoint": False}, "image_size": 64,
+          "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None, "epochs": None,
+          "class_prompts": {}, "shuffled_texts": False}
+trial = budget.plan(recipe, found[0], {"train": 50, "val": 10, "test": 10})
+check(trial, "trial", "trial.json")
+optimizer = build_optimizer(torch.nn.Linear(2, 2), trial["hyperparameters"])
+assert optimizer.param_groups[0]["momentum"] == found[0]["momentum"]
+assert f"momentum {found[0]['momentum']}" in _others(trial["hyperparameters"])
+config["defaults"]["momentum"] = 1.5
+try:
+    check_config(config)
+except ValueError as error:
+    print(error)
+"""
+    assert "config: defaults.momentum: 1.5 is greater than the maximum of 1" in copy.run("-c", CHECKED + used)
+
+
+METRIC = """
+    "zero_shot_top_2_accuracy": ZeroShot(
+        label="top-2 accuracy", value=_top_2_accuracy, chance=lambda share: min(1.0, 2 / len(share)),
+    ),
+    **{
+        f"{direction}_recall_at_{k}"
+"""
+FUNCTION = """
+def _top_2_accuracy(target: np.ndarray, score: np.ndarray) -> float:
+    return float((np.argsort(-score, axis=1)[:, :2] == target[:, None]).any(1).mean())
+
+
+def _guessed_f1("""
+
+
+def test_a_metric_is_one_edit(copy):
+    registry = "scripts/retclip/metrics/registry.py"
+    copy.edit(registry, '\n    **{\n        f"{direction}_recall_at_{k}"', METRIC.rstrip("\n"))
+    copy.edit(registry, "\ndef _guessed_f1(", FUNCTION)
+    assert copy.touched() == {registry}
+    copy.make_reference()
+    used = """
+import numpy as np
+sys.path.insert(0, "tests/unit")
+from test_predictions import CLASSES, SCALES, Samples, documented, random_features
+from retclip.evaluation.test_set import prediction_table
+from retclip.evaluation.validation import Features, predictions, standard_errors, validation_scores
+from retclip.metrics.scores import majority_levels, unpack
+from retclip.report.formatting import metric_name
+name = "zero_shot_top_2_accuracy"
+config["selection"]["metric"] = name
+check_config(config)
+assert metric_name(name) == "top-2 accuracy"
+split, texts = Samples("patient"), random_features(len(CLASSES), 2)
+features = Features(random_features(len(split), 0), random_features(len(split), 1), 1.0)
+table = predictions(split, features, texts)
+val = validation_scores(split, features, table)
+target, scores, _ = unpack(table)
+expected = np.mean([right in np.argsort(row)[-2:] for right, row in zip(target, scores)])
+assert abs(val[name] - expected) < 1e-9
+assert val["levels"]["chance"][name] == 2 / 3
+assert val["levels"]["majority"][name] == majority_levels(target, 3)[name]
+error = standard_errors(table)[name]
+assert 0 < error < 0.3
+found = documented(split, features, prediction_table(split, features, texts, texts, SCALES))["zero_shot"][name]
+assert found["low"] < found["value"] == val[name] < found["high"]
+assert abs(found["standard_error"] - error) < 1e-9
+"""
+    copy.run("-c", CHECKED + used)
+
+
+def test_a_strategy_is_one_edit(copy):
+    declared = 'Strategy(lambda samplers, seed: samplers.QMCSampler(qmc_type="halton", seed=seed), "even", learns=True)'
+    last = '    "tpe_halving": '
+    copy.edit("scripts/retclip/search/strategies.py", last, f'    "spread": {declared},\n{last}')
+    assert copy.touched() == {"scripts/retclip/search/strategies.py"}
+    copy.make_reference()
+    row = "| `spread` | `trials`, in rounds of `trials_per_round` | even |"
+    assert row in (copy.folder / "config/README.md").read_text()
+    used = """
+from retclip.core.config import strategy_facts
+from retclip.search import layout, proposals
+config["phase2"] |= {"strategy": "spread", "trials": 6, "trials_per_round": 3}
+clean = check_config(config)
+assert strategy_facts(clean) == {"learns"}
+slots = layout.slots(clean["phase2"])
+assert [slot.bracket for slot in slots.values()] == [0, 0, 0, 1, 1, 1]
+space = {"weight_decay": {"low": 0.0, "high": 1.0}}
+drawn = proposals.propose(space, configured_defaults(clean), 3, 1, "spread")
+assert len({values["weight_decay"] for values in drawn}) == 3
+"""
+    copy.run("-c", CHECKED + used)
