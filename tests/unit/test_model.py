@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from running import declared_defaults
 from torch.nn import functional
 
 from retclip.core.io import write_json
@@ -253,7 +254,7 @@ def test_warm_up_then_schedule(schedule, middle, last):
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_no_weight_decay_on_biases_and_scales(fetched, name):
     net = build(fetched)
-    values = {"optimizer": name, "learning_rate": 0.1, "weight_decay": 0.3}
+    values = {**declared_defaults(), "optimizer": name, "learning_rate": 0.1, "weight_decay": 0.3}
     decayed, free = optim.build_optimizer(net, values).param_groups
     assert decayed["weight_decay"] == 0.3
     assert free["weight_decay"] == 0.0
