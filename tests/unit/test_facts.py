@@ -9,7 +9,7 @@ import pytest
 from running import merged
 
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.report import figures_search, stability
 from retclip.report import formatting as wording
 from retclip.report.run_folder import Training, read_run

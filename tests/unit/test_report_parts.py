@@ -451,7 +451,7 @@ def test_shares_of_wins_hold_the_spread_of_seeds(tmp_path):
             final("tuned", right).predictions.to_parquet(folder / "val_predictions.parquet")
             trial = {"candidate": name, "seed": seed}
             members.append(SimpleNamespace(id=folder.name, trial=trial, folder=folder))
-    run = SimpleNamespace(metric=METRIC, searched={"confirm": members}, decisions={})
+    run = SimpleNamespace(metric=METRIC, searched={"confirm": members}, decisions={}, interim=False)
     run.boards = {"confirm": pd.DataFrame({"id": ["c0", "c1"], "metric": [0.75, 0.745], "may_be_chosen": True})}
     shares = stability.winning_shares(run, "confirm")
     assert 0.2 < shares["c0"] < 0.8
