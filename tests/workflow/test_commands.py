@@ -87,6 +87,9 @@ COMMANDS = {
         "tests/workflow/test_strategies.py reads the journal by Optuna",
         "python scripts/predict.py --model-dir results/full/final/pubmedbert-s2001/model --output found.csv "
         "photographs/": RUN,
+        "python scripts/predict.py --model-dir MODEL --table new.csv --image-root photographs --output found.csv": RUN,
+        "python scripts/lease_gpus.py --gpus 2 -- COMMAND": "tests/unit/test_gpu_lease.py leases for commands",
+        "snakemake --profile local --resources gpu=4 --configfile my.yaml": PLAN,
         "scancel": "Slurm's own",
         "squeue": "Slurm's own",
         "squeue --me": "Slurm's own",
@@ -156,12 +159,16 @@ def clone(tmp_path_factory, small_run, small_config):
     for overlay in overlays:
         _merge(config, overlay)
     (folder / "my.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+    # ranges come from wide.yaml or from the user's file, which is read last
+    del config["phase2"]["space"]
+    (folder / "without_space.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     model = folder / "results/full/final/pubmedbert-s2001/model"
     model.parent.mkdir(parents=True)
     model.symlink_to(folder / "results/small/final/pubmedbert-s2001/model")
     (folder / "photographs").mkdir()
     for picture in sorted((folder / "results/small/demo/images").iterdir())[:2]:
         shutil.copy2(picture, folder / "photographs")
+    (folder / "new.csv").write_text("\n".join(["image", *os.listdir(folder / "photographs")]))
     # this environment, as one that make env has made
     venv = folder.parent / "venv"
     venv.mkdir()
@@ -191,6 +198,8 @@ def typed(clone: Path, command: str, **variables: str) -> subprocess.CompletedPr
 
 def works(clone: Path, command: str, how: str) -> str:
     command = command.replace("RUN=...", "RUN=small").replace("{run}", "small")
+    command = command.replace("config/wide.yaml my.yaml", "config/wide.yaml without_space.yaml")
+    command = command.replace(" MODEL ", " results/full/final/pubmedbert-s2001/model ")
     if how == PLAN:
         command = re.sub(r"\b(make|snakemake) ", r"\1 -n ", command, count=1)
     done = typed(clone, command)
