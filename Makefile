@@ -3,6 +3,10 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 
+# make -f runs it on another folder's results: ours is where this file is, whatever blanks its path has
+export RETCLIP_MAKEFILE := $(MAKEFILE_LIST)
+OURS := "$$(dirname -- "$${RETCLIP_MAKEFILE\# }")"
+
 # What a person gave goes to the shell as it was typed, in variables of the environment that are quoted there: make
 # itself parts words at blanks, and takes $ for its own.
 ifeq ($(origin VENV),undefined)
@@ -38,7 +42,7 @@ help:  ## this list
 
 # nothing but what is asked for is printed
 .environment:
-	@bash envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON"
+	@bash $(OURS)/envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON"
 
 env: .environment  ## make the environment, print its bin folder
 	@echo "$$RETCLIP_VENV/bin"
@@ -113,7 +117,7 @@ unlock: .environment  ## after kill -9 or a power cut; CONFIG=my.yaml for yours,
 	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake --unlock --directory "$$RETCLIP_DIR" $(FILES)
 
 cancel:  ## the Slurm jobs that a killed snakemake left behind; DIR=... where it ran with --directory
-	@bash slurm/cancel_jobs.sh $(if $(filter undefined,$(origin DIR)),,"$$RETCLIP_DIR")
+	@bash $(OURS)/slurm/cancel_jobs.sh $(if $(filter undefined,$(origin DIR)),,"$$RETCLIP_DIR")
 
 rulegraph: .environment  ## the picture of all rules, as Graphviz text
 	@$(BIN)/snakemake --rulegraph $(DEMO)
@@ -123,7 +127,7 @@ reproduce: .environment  ## a finished run once more from its recorded config, c
 	  --output-dir "results/$$RETCLIP_RUN-again" --cores $(CORES)
 
 clean:  ## remove results, state and reproduction of a run; RUN=demo
-	@bash scripts/clean_run.sh "$$RETCLIP_RUN"
+	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
 .PHONY: help .environment env demo test bench bench-gpu bench-data bench-search bench-slurm lint lock reference plan status interim \
   fetch wandb-sweep submit unlock cancel rulegraph test-reliability reproduce clean
