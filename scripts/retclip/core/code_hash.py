@@ -79,5 +79,9 @@ def _imports(path: Path) -> tuple[Path, ...]:
             found.extend(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
             found.extend(alias.name for alias in node.names if alias.name.startswith("retclip"))
-    files = (SCRIPTS.joinpath(*name.split(".")).with_suffix(".py") for name in found)
-    return tuple(path for path in files if path.is_file())
+    modules = (SCRIPTS.joinpath(*name.split(".")) for name in found)
+    files = [file for module in modules for file in (module.with_suffix(".py"), module / "__init__.py")]
+    if path.name == "__init__.py":
+        # a package with code in its __init__.py finds its modules by name, so that adding one is one edit
+        files.extend(sorted(path.parent.glob("*.py")))
+    return tuple(file for file in files if file != path and file.is_file() and file.stat().st_size)
