@@ -18,8 +18,9 @@ from retclip.metrics import scores
 from retclip.report import answer, checklist, comparisons, methods, privacy, stability
 from retclip.report import formatting as wording
 from retclip.report import limitations as cautions
+from retclip.report.layout import read_captions, read_sections
 from retclip.report.run_folder import Final, RunFolder
-from retclip.report.sections import provenance, read_captions, read_sections
+from retclip.report.sections import provenance
 
 
 def test_the_report_never_loads_torch():

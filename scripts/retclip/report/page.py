@@ -16,12 +16,12 @@ from retclip.report.checklist import checklist
 from retclip.report.documents import results
 from retclip.report.drawing import as_png, as_svg, inlined, use_style
 from retclip.report.interactive import interactive_plots, plotting_script
+from retclip.report.layout import read_captions, read_sections
 from retclip.report.limitations import elsewhere, limits, warnings
 from retclip.report.methods import methods
 from retclip.report.privacy import shown_config
 from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
-from retclip.report.sections import read_captions, read_sections
 from retclip.report.trials import write_trials
 
 if TYPE_CHECKING:
