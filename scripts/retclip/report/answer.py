@@ -2,9 +2,10 @@
 
 from typing import NamedTuple
 
+from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
-from retclip.report.comparisons import Estimate, difference, holm, score
+from retclip.report.comparisons import difference, holm, score
 from retclip.report.run_folder import Final, RunFolder
 from retclip.report.sections.choice import recipe_table
 

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from retclip.metrics.estimates import Estimate
 from retclip.report import formatting as wording
-from retclip.report.comparisons import Estimate
 
 
 class Table(NamedTuple):

@@ -2,9 +2,10 @@
 
 from typing import Any
 
+from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS
 from retclip.report.answer import answer, verdict
-from retclip.report.comparisons import Estimate, difference, holm, score
+from retclip.report.comparisons import difference, holm, score
 from retclip.report.limitations import limits, warnings
 from retclip.report.run_folder import Final, RunFolder
 from retclip.report.sections.provenance import commits, machines

@@ -2,8 +2,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from retclip.metrics.estimates import Estimate
 from retclip.report.answer import answer, tiles, verdict
-from retclip.report.comparisons import Estimate, difference
+from retclip.report.comparisons import difference
 from retclip.report.drawing import BLUE, GREY, HALF, subplots, whiskers
 from retclip.report.formatting import metric_name, signed
 from retclip.report.limitations import warnings

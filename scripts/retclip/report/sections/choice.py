@@ -41,12 +41,13 @@ def optimism(run: RunFolder) -> list[tuple[str, str]]:
         if candidate["hyperparameters"] == best["hyperparameters"] and candidate["metric"] is not None
     ]
     winners = run.winners(run.search_encoder)
-    final = [final.metrics["val"][run.metric] for final in winners]
+    scores = [final.score(run.metric) for final in winners]
+    known = [value for value in scores if value is not None]
     steps = [("one of the best trials of Phase 2, on validation", value) for value in searched[:1]]
     if "confirm" in run.boards and best["metric"] is not None:
         steps.append(("fresh seeds of the chosen one, on validation", best["metric"]))
-    if all(value is not None for value in final):
-        steps.append(("final training, on validation", sum(final) / len(final)))
+    if len(known) == len(scores):
+        steps.append(("final training, on validation", sum(known) / len(known)))
     test = score(winners, run.test_metric).value
     if test is not None and run.test_metric == run.metric:
         steps.append(("final training, on test", test))

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from retclip.metrics.estimates import Estimate
 from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table, estimated, with_interval
-from retclip.report.comparisons import Estimate
 from retclip.report.drawing import BLUE, GREY, heatmap, nothing, subplots
 from retclip.report.run_folder import Final, RunFolder
 from retclip.report.section import Section

@@ -87,7 +87,7 @@ def _saved(training: Training) -> float:
 
 def _cost(trainings: list[Training]) -> list[str]:
     speeds = sorted(t.metrics["samples_per_second"] for t in trainings if t.metrics["samples_per_second"])
-    broken = sum(t.metrics["status"] in ("diverged", "out_of_memory") for t in trainings)
+    broken = sum(t.failed for t in trainings)
     return [
         str(len(trainings)),
         wording.duration(sum(t.metrics["device_seconds"] for t in trainings)),

@@ -43,7 +43,7 @@ def draw_rank_phase2(run: RunFolder) -> "Figure":
 def draw_best_so_far(run: RunFolder) -> "Figure":
     """The best score after each trial, over what the same number of random trials would have reached."""
     trials = run.searched["phase2"]
-    scores = [trial.metrics["val"][run.metric] for trial in trials]
+    scores = [trial.score(run.metric) for trial in trials]
     found = best_so_far(scores)
     if not np.isfinite(found).any():
         return nothing("no trial of Phase 2 has a score")
