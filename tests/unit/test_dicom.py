@@ -244,7 +244,7 @@ def test_a_table_that_names_the_other_eye_than_the_dicom_file_is_told_so(tmp_pat
     (tmp_path / "b").write_bytes(dicom("RGB", DRAWN.tobytes(), ImageLaterality="R"))
     (tmp_path / "eyes.csv").write_text("patient_id,image,eye,label\nP1,a,left,x\nP2,b,right,x\n")
     frame, problems = read_source(Source("manifest", tmp_path / "eyes.csv", tmp_path))
-    assert problems == [{"row": 2, "reason": "the table says left eye, the DICOM file right"}]
+    assert problems == [{"row": 2, "reason": "the table says left eye, the DICOM file right", "table": ""}]
     assert frame["patient_id"].tolist() == ["P2"]
     (tmp_path / "7_left.dcm").write_bytes((tmp_path / "a").read_bytes())
     (tmp_path / "7_right.dcm").write_bytes((tmp_path / "a").read_bytes())
@@ -260,4 +260,4 @@ def test_a_table_that_names_the_other_eye_than_the_dicom_file_is_told_so(tmp_pat
     assert read_source(found)[0]["eyes"].tolist() == ["right"]
     (tmp_path / "patients.csv").write_text("patient_id,image_left,image_right,label\nP1,a,b,x\nP2,,b,x\n")
     frame, problems = read_source(Source("manifest", tmp_path / "patients.csv", tmp_path))
-    assert problems == [{"row": 2, "reason": "the table says left eye, the DICOM file right"}]
+    assert problems == [{"row": 2, "reason": "the table says left eye, the DICOM file right", "table": ""}]

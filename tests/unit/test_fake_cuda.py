@@ -22,7 +22,7 @@ from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained
 from retclip.loading.dataset import Split
 from retclip.loading.device import choose_device, choose_precision, is_out_of_memory
 from retclip.loading.feature_cache import serves
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.models.encode import eye_features, text_tokens
 from retclip.models.export import export_model, load_exported
 from retclip.models.factory import build_model
@@ -75,7 +75,8 @@ def folder(tmp_path_factory):
         store = folder / "data" / f"{name}.lmdb"
         write_store(store, pictures, len(pictures), SIZE, "raw")
         splits[name] = {"lmdb_bytes": store.stat().st_size, "sha256": file_sha256(store), "patients": count,
-                        "per_class": dict.fromkeys(CLASSES, count // 2)}  # fmt: skip
+                        "per_class": dict.fromkeys(CLASSES, count // 2),
+                        "eyes": dict.fromkeys(("left", "right"), count)}  # fmt: skip
     write_json(folder / "data" / "fingerprint.json", {
         "splits": splits, "classes": CLASSES, "label_level": "eye", "text_level": "eye", "texts_from_labels": False,
         "image_encoding": "raw", "sha256": "0" * 64,
@@ -356,8 +357,10 @@ def test_a_model_is_exported_evaluated_probed_and_asked_on_a_gpu_as_on_the_cpu(f
             trained = evaluated(model, reader, folder, tower=False)
             untouched = evaluated(*initial_model(trial, folder / "encoder", None, device.type), folder, tower=True)
             predictor = Predictor(tmp_path / name, device, "fp32")
-            cases = [Case("both", photographs / "left.png", photographs / "right.png"),
-                     Case("one", single=photographs / "left.png"), Case("none", photographs / "no.png")]  # fmt: skip
+            both = {side: photographs / f"{side}.png" for side in ("left", "right")}
+            cases = [Case("both", both, dict.fromkeys(both, "both")),
+                     Case("one", {"unknown": both["left"]}, {"unknown": "one"}),
+                     Case("none", {"left": photographs / "no.png"}, {"left": "none"})]  # fmt: skip
             found.append((trained, untouched, predictor.predict(cases, 2, 1)))
     one, other = (load_exported(tmp_path / name).state_dict() for name in ("cpu", "gpu"))
     assert all(torch.equal(value, other[name]) for name, value in one.items())

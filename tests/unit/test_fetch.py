@@ -218,7 +218,7 @@ def test_fetch_a_dataset_and_build_its_prompts(tmp_path):
     for index in range(6):
         path = tmp_path / f"{index}.{'png' if index % 2 else 'jpg'}"
         Image.fromarray(np.full((20, 20, 3), 40 * index, np.uint8)).save(path)
-        files.append(str(path))
+        files.append({"bytes": path.read_bytes(), "path": path.name})
     table = datasets.Dataset.from_dict({"image": files, "label": list("aabbab")}).cast_column("image", datasets.Image())
     (tmp_path / "set/data").mkdir(parents=True)
     table.select(range(4)).to_parquet(tmp_path / "set/data/train-00000-of-00001.parquet")

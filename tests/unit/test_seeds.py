@@ -7,7 +7,7 @@ from running import merged
 from scipy.stats import norm
 
 from retclip.core.config import configured_defaults
-from retclip.metrics.scores import METRICS
+from retclip.metrics.registry import METRICS
 from retclip.search import budget, selection
 from retclip.search.recommendation import recommend_encoder
 
