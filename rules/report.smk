@@ -1,5 +1,6 @@
 # run.json and every stage's JSON, CSV and parquet -> report/index.html and the files beside it
 # The config and what is known so far -> the plan, printed
+import yaml
 
 
 localrules:
@@ -53,36 +54,20 @@ rule record_run:
         )
 
 
+SECTIONS = yaml.safe_load((SCRIPTS / "retclip/report/templates/sections.yaml").read_text(encoding="utf-8"))
+# The figures of the page: name -> category and caption, which speaks of a score as long as nobody has read the run.
 FIGURES = {
-    "answer": (
-        "Result",
-        "The winner beside the default config and chance on test.",
-    ),
-    "differences": (
-        "Result",
-        "The gain over the default config and what else the run was made to find, with intervals.",
-    ),
-    "class_counts": ("Data", "Labelled eyes or patients per class and split."),
-    "find_lr": ("Search", "The range test: loss against learning rate."),
-    "rank_phase1": ("Search", "Phase 1: the trials of the grid with their standard errors."),
-    "rank_phase2": ("Search", "Phase 2: the trials with their standard errors."),
-    "best_so_far": ("Search", "Phase 2: the best score so far, beside what random order would give."),
-    "parallel_coordinates": ("Search", "Phase 2: every trial as a line through its hyperparameters."),
-    **(
-        {"rung_cuts": ("Search", "Phase 2: validation curves, and where a rung cut them.")}
-        if STRATEGY.has_rungs
-        else {}
-    ),
-    "importances": ("Search", "Phase 2: how much of the scores' spread each hyperparameter explains."),
-    "learning_curves": ("Search", "Validation loss and score per epoch."),
-    "stability": ("Search", "How often each finalist wins when the validation patients are drawn again."),
-    "encoders": ("Result", "The text encoders side by side on test, with chance."),
-    "per_class": ("Result", "Recall of each class on test, the winner and the default config."),
-    "calibration": ("Result", "How often the likeliest class is right, by how sure the model is."),
-    "confusion_winner": ("Result", "Confusion matrix of the winner on test."),
-    "confusion_baseline": ("Result", "Confusion matrix of the default config on test."),
-    "embedding": ("Result", "The winner's image features of test patients in two dimensions."),
-    "cost": ("Cost", "Device time of each stage, and how well it was used."),
+    name: entry
+    for figures in SECTIONS.values()
+    for name, entry in figures.items()
+    if STRATEGY.has_rungs or not entry.get("of_rungs")
+}
+UNREAD = {
+    "metric": "score",
+    "test_metric": "score",
+    "encoder": MODEL["search_encoder"],
+    "drawn": "patients" if CONFIG["final"]["seeds"] == 1 else "patients and seeds",
+    "seed": "",
 }
 
 
@@ -132,11 +117,11 @@ rule build_report:
         figures=[
             report(
                 f"<results>/report/figures/{name}.svg",
-                category=category,
-                caption=f"captions/{category.lower()}.rst",
-                labels={"figure": caption},
+                category=entry["category"],
+                caption=f"captions/{entry['category'].lower()}.rst",
+                labels={"figure": entry["caption"].format(**UNREAD)},
             )
-            for name, (category, caption) in FIGURES.items()
+            for name, entry in FIGURES.items()
         ],
         pictures=[f"<results>/report/figures/{name}.png" for name in FIGURES],
     params:

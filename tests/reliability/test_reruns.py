@@ -129,7 +129,7 @@ MATRIX = {
     ),
     "a comment in the class prompts": Case(edit=("config/prompts.yaml", append("\n# checked by Dr. X\n"))),
     "a figure's code": Case(
-        edit=("scripts/retclip/report/figures.py", append("\nSTYLE = 1\n")), rules={"build_report"}
+        edit=("scripts/retclip/report/sections/curves.py", append("\nSTYLE = 1\n")), rules={"build_report"}
     ),
     "the page's style": Case(
         edit=("scripts/retclip/report/templates/style.css", append("\nh1 {color: red}\n")), rules={"build_report"}

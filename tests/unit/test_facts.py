@@ -10,9 +10,10 @@ from running import merged
 
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
 from retclip.metrics.registry import METRICS
-from retclip.report import figures_search, stability
 from retclip.report import formatting as wording
+from retclip.report import stability
 from retclip.report.run_folder import Training, read_run
+from retclip.report.sections import curves
 from retclip.search import budget, selection
 from retclip.training.checkpoint import state_key
 
@@ -122,7 +123,7 @@ def test_the_report_takes_no_text_encoder_for_the_baseline_the_control_or_an_abl
     assert run.opened == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
     assert "8 of the tuned configuration" in wording.openings(run.opened)
     assert run.initial == {"is": "initial"}
-    names = {figures_search.final_name(final) for final in run.finals if final.kind != "ablation"}
+    names = {curves.final_name(final) for final in run.finals if final.kind != "ablation"}
     assert names == {*(f"winner, {name}" for name in ENCODERS), "default config", "shuffled texts"}
 
 

@@ -11,6 +11,7 @@ from retclip.evaluation.test_set import prediction_table, retrieval_of
 from retclip.evaluation.validation import Features, predictions, standard_errors, validation_scores
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
+from retclip.metrics.estimates import INTERVAL
 
 CLASSES = ["a", "b", "c"]
 COUNT = 40
@@ -86,7 +87,7 @@ def test_retrieval_is_of_every_sample_in_score_and_interval(samples, features, c
         assert found[metric]["value"] == pytest.approx(known[metric])
         assert errors[metric] == pytest.approx(found[metric]["standard_error"])
         draws = scores.draws_of(metric, test)
-        assert np.quantile(draws, evaluation.INTERVAL) == pytest.approx([found[metric]["low"], found[metric]["high"]])
+        assert np.quantile(draws, INTERVAL) == pytest.approx([found[metric]["low"], found[metric]["high"]])
     assert 0.1 < found["image_to_text_recall_at_1"]["value"] < 0.95, "or the test could not fail"
 
 

@@ -1,6 +1,7 @@
 """The recipes of CONTRIBUTING.md, followed on a copy of the repository: so many files by hand, and it works."""
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -8,7 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import ENVIRONMENT, REPOSITORY
+from running import ENVIRONMENT, REPOSITORY, merged, snakemake
+
+from retclip.core.config import configured_defaults
+from retclip.core.facts import facts
+from retclip.metrics.registry import METRICS
+from retclip.search import budget
 
 # What `make reference` may write.
 MADE = {"config/README.md", "config/schema/config.schema.yaml", "config/schema/trial.schema.yaml"}
@@ -19,9 +25,10 @@ class Copy:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("scripts", "config", "tests"):
+        for name in ("scripts", "config", "tests", "rules"):
             ignored = shutil.ignore_patterns("__pycache__", "golden", ".*")
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
+        shutil.copy(REPOSITORY / "Snakefile", folder)
         self.before = self._digests()
 
     def edit(self, name: str, before: str, after: str) -> None:
@@ -194,3 +201,94 @@ drawn = proposals.propose(space, configured_defaults(clean), 3, 1, "spread")
 assert len({values["weight_decay"] for values in drawn}) == 3
 """
     copy.run("-c", CHECKED + used)
+
+
+SECTION = '''"""How fast trainings go, by their batch size."""
+
+from retclip.report.drawing import BLUE, subplots
+from retclip.report.run_folder import RunFolder
+from retclip.report.section import Section
+
+TEXT = """
+<p>Fast enough at {{ most }} samples per second?</p>
+{{ figure("speed_by_batch") }}
+"""
+
+
+def draw_speed(run: RunFolder):
+    figure, axes = subplots(height=3.0)
+    for one in run.searched["phase1"]:
+        axes.scatter(one.trial["hyperparameters"]["batch_size"], one.metrics["samples_per_second"], color=BLUE)
+    axes.set(xlabel="batch size", ylabel="samples per second")
+    return figure
+
+
+def _words(run: RunFolder):
+    return {"most": max(one.metrics["samples_per_second"] for one in run.searched["phase1"])}
+
+
+SECTION = Section(
+    "Speed",
+    TEXT,
+    is_ready=lambda run: bool(run.searched["phase1"]),
+    figures={"speed_by_batch": draw_speed},
+    words=_words,
+)
+'''
+CAPTION = """batch-speed:
+  speed_by_batch: {category: Cost, caption: "Speed by batch size of trials ranked by {metric}, a dot a trial."}
+"""
+
+
+def begun_run(folder: Path) -> Path:
+    """A run of which one trial of Phase 1 has finished, as its stages write it."""
+    config = merged("demo")
+    recipe = {"id": "baseline", "phase": "phase1", "text_encoder": "pubmedbert", "seed": 1, "vision": {},
+              "encoder": {"source": "demo", "texts": None, "long_texts": "head", "from_checkpoint": False},
+              "image_size": 64, "selection_metric": config["selection"]["metric"], "train_samples": None,
+              "val_samples": None, "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
+    trial = budget.plan(recipe | facts("baseline"), configured_defaults(config), {"train": 640, "val": 60})
+    val = {**dict.fromkeys(METRICS, 0.8), "loss": 1.0, "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
+    trained = {"trial": trial, "status": "completed", "val": val, "epochs": 2, "steps": trial["budget"]["total_steps"],
+               "train_samples": 640, "samples_per_second": 123.4, "utilization": None, "peak_memory_bytes": None,
+               "device_seconds": 1.0, "wall_seconds": 1.0, "lost_seconds": 0.0, "attempts": 1, "resumed_from": None,
+               "device": "cpu", "gpus": [], "precision": "fp32", "code": "c", "commit": None, "machine": {},
+               "versions": {}}  # fmt: skip
+    planned = {
+        "phase1": {"baseline": 2, "p1-0": 2},
+        "phase2": {"b0r0s00": 2},
+        "confirm": {},
+        "final": {"pubmedbert-s1": 2},
+    }
+    told = {"confirm": {}, "encoders": {}, "final": {"pubmedbert-s1": {**facts("tuned"), "text_encoder": "pubmedbert"}}}
+    record = {"config": config, "trainings": planned, "facts": told, "initial": "initial-s1"}
+    (folder / "phase1/baseline").mkdir(parents=True)
+    (folder / "run.json").write_text(json.dumps(record))
+    (folder / "phase1/baseline/metrics.json").write_text(json.dumps(trained))
+    (folder / "phase1/baseline/history.csv").write_text("epoch\n1\n")
+    return folder
+
+
+def test_a_section_with_a_figure_is_two_edits(copy, tmp_path):
+    declared = "scripts/retclip/report/templates/sections.yaml"
+    copy.edit(declared, "\nfailures:", f"\n{CAPTION}failures:")
+    (copy.folder / "scripts/retclip/report/sections/batch_speed.py").write_text(SECTION)
+    assert copy.touched() == {declared, "scripts/retclip/report/sections/batch_speed.py"}
+    run = begun_run(tmp_path / "run")
+    copy.run("scripts/build_report.py", "--interim", "--run-folder", run, "--output-folder", tmp_path / "report")
+    page = (tmp_path / "report/index.html").read_text()
+    assert "Fast enough at 123.4 samples per second?" in page
+    links, section = page.index('<a href="#batch-speed">Speed</a>'), page.index('<section id="batch-speed">')
+    assert links < page.index('<section id="cost">') < section < page.index('<section id="failures">')
+    shown = page[section : page.index("</section>", section)]
+    assert "<h2>Speed</h2>" in shown
+    assert "Speed by batch size of trials ranked by balanced accuracy, a dot a trial." in shown
+    assert 'href="figures/speed_by_batch.svg"' in shown
+    assert "samples per second" in (tmp_path / "report/figures/speed_by_batch.svg").read_text()
+    # the workflow knows the file, and the report is made again where the section changes
+    figure = "results/demo/report/figures/speed_by_batch.svg"
+    snakemake(tmp_path, "--configfile", copy.folder / "config/demo.yaml", "-n", "--", figure, repository=copy.folder)
+    code = "from retclip.core.code_hash import code_hash; print(code_hash('build_report'))"
+    before = copy.run("-c", code)
+    copy.edit("scripts/retclip/report/sections/batch_speed.py", "height=3.0", "height=4.0")
+    assert copy.run("-c", code) != before

@@ -25,7 +25,7 @@ from retclip.data.samples import of_present_eyes
 from retclip.data.source import Source
 from retclip.data.sources.registry import read_source
 from retclip.report.run_folder import RunFolder
-from retclip.report.tables_data import reconciliation
+from retclip.report.sections.data import reconciliation_table
 
 CASES = int(os.environ.get("RETCLIP_FUZZ", "500"))
 fuzz = settings(
@@ -246,7 +246,9 @@ def test_the_table_stands_in_the_audit_and_on_the_page(tmp_path):
     assert said in document["warnings"]
     assert "the table: columns that nothing uses: notes." in document["warnings"]
     known = {"audit": document, "external_fingerprints": {"clinic": fingerprint}}
-    shown = reconciliation(RunFolder(**{field.name: known.get(field.name) for field in dataclasses.fields(RunFolder)}))
+    shown = reconciliation_table(
+        RunFolder(**{field.name: known.get(field.name) for field in dataclasses.fields(RunFolder)})
+    )
     assert shown.heads == ["what", "in", "used", "merged", "quarantined"]
     assert shown.rows[1] == ["images", "80", "77", "0", "3"]
     assert shown.rows[5] == ["images of clinic", "80", "77", "0", "3"]

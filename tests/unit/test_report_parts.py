@@ -12,12 +12,15 @@ import pytest
 import yaml
 from running import REPOSITORY, merged
 
+from retclip.core import code_hash
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
-from retclip.report import answer, checklist, comparisons, figures, methods, page, privacy, stability
+from retclip.report import answer, checklist, comparisons, methods, privacy, stability
 from retclip.report import formatting as wording
 from retclip.report import limitations as cautions
+from retclip.report.layout import read_captions, read_sections
 from retclip.report.run_folder import Final, RunFolder
+from retclip.report.sections import provenance
 
 
 def test_the_report_never_loads_torch():
@@ -162,7 +165,7 @@ def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
 
 def test_what_shows_one_training_of_several_names_its_seed():
     several = run_of(*(final(kind, 0.9, seed) for seed in (7, 8) for kind in ("tuned", "baseline")))
-    named = {name for name, entry in figures.FIGURES.items() if "{seed}" in entry.caption}
+    named = {name for name, caption in read_captions().items() if "{seed}" in caption}
     assert named == {"per_class", "calibration", "confusion_winner", "confusion_baseline", "embedding"}
     assert several.shown_seed == " (seed 7, the first of 2)"
     assert run_of(final("tuned", 0.9)).shown_seed == ""
@@ -315,7 +318,7 @@ def test_the_config_on_the_page_gives_the_run_again(names):
     recorded = without_nulls(merged(*names))
     del recorded["tracking"]
     recorded["data"]["class_map"] = "config/own.yaml"
-    overlay = yaml.safe_load(page.overlay_text(recorded))
+    overlay = yaml.safe_load(provenance.overlay_text(recorded))
     again = without_nulls(laid_over(base, overlay))
     assert {key: value for key, value in again.items() if key != "tracking"} == recorded
     assert again["tracking"] == base["tracking"]
@@ -331,13 +334,11 @@ def numbers(text: str, statement: str) -> set[int]:
 
 
 def test_the_checklist_has_every_item_and_real_sections():
-    from retclip.report.page import SECTIONS
-
     entries = yaml.safe_load((REPOSITORY / "scripts/retclip/report/templates/checklist.yaml").read_text())
     where = " ".join(place for place, *_ in entries)
     assert numbers(where, "TRIPOD+AI") == set(range(1, 28))
     assert numbers(where, "CLAIM") == set(range(1, 45))
-    assert {anchor for *_, anchor in entries if anchor} <= {"answer", *(name for name, _ in SECTIONS)}
+    assert {anchor for *_, anchor in entries if anchor} <= set(read_sections())
 
 
 @pytest.mark.parametrize("private", [True, False])
@@ -351,13 +352,24 @@ def test_the_checklist_claims_no_looks_that_were_not_made(private):
     assert answers["CLAIM 30"].answer.endswith("resamples and 1 final seed")
 
 
-def test_figures_of_the_rule_are_those_that_are_drawn():
-    """Snakemake's own report lists the figures with their captions, so the rule names them; both lists agree."""
-    from retclip.report.figures import FIGURES
+def test_every_figure_that_is_drawn_has_a_caption_and_every_section_a_place():
+    """Snakemake's own report lists the figures that have captions, so they are those that sections draw."""
+    sections = read_sections()
+    drawn = [name for section in sections.values() for name in section.figures]
+    assert sorted(drawn) == sorted(read_captions())
+    modules = {path.stem for path in (REPOSITORY / "scripts/retclip/report/sections").glob("[a-z]*.py")}
+    assert {name.replace("-", "_") for name in sections} == modules
+    assert next(iter(sections)) == "answer"
 
-    rule = (REPOSITORY / "rules/report.smk").read_text()
-    block = rule[rule.index("FIGURES = {") : rule.index("rule build_report")]
-    assert set(re.findall(r'"(\w+)": \(\s*"(?:Result|Data|Search|Cost)"', block)) == set(FIGURES)
+
+def test_a_section_reruns_the_report():
+    """Sections are found by name, not imported, and yet they are code of the report."""
+    names = {path.relative_to(code_hash.SCRIPTS).as_posix() for path in code_hash.modules_of("build_report")}
+    sections = {f"retclip/report/sections/{path.name}" for path in
+                (REPOSITORY / "scripts/retclip/report/sections").glob("*.py")}  # fmt: skip
+    assert len(sections) > 15
+    assert sections <= names
+    assert "retclip/report/examples.py" in names
 
 
 def several_labels(kind: str, share: float) -> Final:

@@ -20,7 +20,7 @@ from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_comm
 
 from retclip.core.qualitative_examples import read_looks, write_looks
 from retclip.models.export import model_card
-from retclip.report.page import overlay_text
+from retclip.report.sections.provenance import overlay_text
 
 pytestmark = pytest.mark.slow
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

@@ -72,12 +72,17 @@ def _statements(node: ast.AST) -> Iterator[ast.AST]:
 
 @cache
 def _imports(path: Path) -> tuple[Path, ...]:
-    found = []
+    """The files of ours that it names. Whoever imports a package as such, reads all of its modules."""
+    modules: list[str] = []
+    named: list[str] = []
     for node in _statements(_parse(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("retclip"):
-            found.append(node.module)
-            found.extend(f"{node.module}.{alias.name}" for alias in node.names)
+            modules.append(node.module)
+            named.extend(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Import):
-            found.extend(alias.name for alias in node.names if alias.name.startswith("retclip"))
-    files = (SCRIPTS.joinpath(*name.split(".")).with_suffix(".py") for name in found)
-    return tuple(path for path in files if path.is_file())
+            named.extend(alias.name for alias in node.names if alias.name.startswith("retclip"))
+    places = [SCRIPTS.joinpath(*name.split(".")) for name in modules + named]
+    files = [place.with_suffix(".py") for place in places]
+    for package in places[len(modules) :]:
+        files += sorted(package.glob("*.py"))
+    return tuple(file for file in files if file.is_file() and file != path)

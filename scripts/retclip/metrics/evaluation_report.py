@@ -7,12 +7,14 @@ logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of 
 has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from retclip.core.logs import say
+from retclip.metrics.estimates import DRAWS, Documented, documented
+from retclip.metrics.multi_label import multi_label_scores
 from retclip.metrics.registry import MULTI_LABEL, RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.scores import (
     chance_levels,
@@ -23,24 +25,18 @@ from retclip.metrics.scores import (
     resampled_queries,
     resamples,
     retrieval_scores,
-    unpack_labels,
     zero_shot_scores,
 )
 from retclip.metrics.subgroups import groups_of
-from retclip.metrics.weighted import aurocs, average_precisions, mean_of_known, per_class_draws
+from retclip.metrics.weighted import aurocs
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DRAWS = 1000
-NO_DRAWS = np.empty(0)
-INTERVAL = (0.025, 0.975)
 CALIBRATION_BINS = 15
 SUBGROUP_METRICS = [name for name, declared in ZERO_SHOT.items() if declared.subgroups]
 # A group of fewer patients is not scored: its interval would span everything, and it might name a person.
 SMALLEST_GROUP = 10
-
-Estimate = dict[str, float | None]
 
 
 class Probe(NamedTuple):
@@ -85,7 +81,7 @@ def evaluation_document(
     weights = resamples(patients, DRAWS)
     omitted = _why_no_retrieval(texts_from_labels, failed)
     chance = chance_levels(target, len(classes)) if len(target) else {}
-    several = None if failed else _multi_label(table, classes)
+    several = None if failed else multi_label_scores(table, classes)
     if several:
         chance[MULTI_LABEL] = SEVERAL_LABELS[MULTI_LABEL].chance
     return {
@@ -136,15 +132,6 @@ def choose_thresholds(table: "pd.DataFrame", classes: list[str]) -> dict[str, fl
     return found
 
 
-def estimate(value: float | None = None, draws: np.ndarray = NO_DRAWS) -> Estimate:
-    """A value with its 95 % percentile interval and standard error; all None where it is not known."""
-    finite = draws[np.isfinite(draws)]
-    if value is None or len(finite) < 2:
-        return {"value": value, "low": None, "high": None, "standard_error": None}
-    low, high = np.quantile(finite, INTERVAL)
-    return {"value": value, "low": float(low), "high": float(high), "standard_error": float(finite.std(ddof=1))}
-
-
 def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
     if failed:
         return "the model's features are not finite"
@@ -155,11 +142,11 @@ def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
 
 def _with_intervals(
     target: np.ndarray, scores: np.ndarray, weights: np.ndarray, metrics: Iterable[str] = ZERO_SHOT
-) -> dict[str, Estimate]:
+) -> dict[str, Documented]:
     if len(target) == 0:
         return {}
     values = zero_shot_scores(target, scores)
-    return {metric: estimate(values[metric], resampled(metric, target, scores, weights)) for metric in metrics}
+    return {metric: documented(values[metric], resampled(metric, target, scores, weights)) for metric in metrics}
 
 
 def _probe_scores(
@@ -176,16 +163,16 @@ def _probe_scores(
         known = [value for value in seeds if value is not None]
         mean = float(np.mean(known)) if len(known) == len(seeds) else None
         draws = np.mean([resampled(metric, target, scores, weights) for scores in tables], axis=0)
-        document[metric] = {**estimate(mean, draws), "seeds": seeds}
+        document[metric] = {**documented(mean, draws), "seeds": seeds}
     return document
 
 
-def _retrieval_scores(retrieval: Retrieval) -> dict[str, Estimate]:
+def _retrieval_scores(retrieval: Retrieval) -> dict[str, Documented]:
     """Resampled by query, over the candidates that were there: the ranks stay as they are."""
     weights = resamples(retrieval.patients, DRAWS)
     values = retrieval_scores(retrieval.ranks)
     return {
-        metric: estimate(values[metric], resampled_queries(metric, retrieval.ranks[declared.direction], weights))
+        metric: documented(values[metric], resampled_queries(metric, retrieval.ranks[declared.direction], weights))
         for metric, declared in RETRIEVAL.items()
     }
 
@@ -219,7 +206,7 @@ def _per_class(
             "f1": float(f1[k]) if there else None,
             "average_precision": float(average_precision_score(positive, scores[:, k])) if separable else None,
         }
-        row |= _flat("auroc", _auroc(positive, scores[:, k], weights) if separable else estimate())
+        row |= _flat("auroc", _auroc(positive, scores[:, k], weights) if separable else documented())
         cut = thresholds.get(name)
         called = scores[:, k] >= (np.inf if cut is None else cut)
         row["threshold"] = cut
@@ -229,23 +216,23 @@ def _per_class(
     return rows
 
 
-def _auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Estimate:
+def _auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Documented:
     from sklearn.metrics import roc_auc_score
 
     with np.errstate(invalid="ignore", divide="ignore"):
-        return estimate(float(roc_auc_score(positive, score)), aurocs(positive, score, weights))
+        return documented(float(roc_auc_score(positive, score)), aurocs(positive, score, weights))
 
 
-def _share(hit: np.ndarray, among: np.ndarray, weights: np.ndarray, known: bool) -> Estimate:
+def _share(hit: np.ndarray, among: np.ndarray, weights: np.ndarray, known: bool) -> Documented:
     """The share of hits among some rows; unknown where there are none."""
     if not known or not among.any():
-        return estimate()
+        return documented()
     with np.errstate(invalid="ignore"):
         draws = weights @ (hit & among) / (weights @ among)
-    return estimate(float(hit[among].mean()), draws)
+    return documented(float(hit[among].mean()), draws)
 
 
-def _flat(name: str, found: Estimate) -> Estimate:
+def _flat(name: str, found: Documented) -> Documented:
     return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
 
 
@@ -278,12 +265,12 @@ def _calibration(scored: "pd.DataFrame", target: np.ndarray, scores: np.ndarray,
         )
         error += here.mean() * abs(known["confidence"] - known["accuracy"]) if known else 0.0
         bins.append({**entry, **(known or dict.fromkeys(("confidence", "accuracy")))})
-    return {"expected_calibration_error": estimate(float(error), gaps), "bins": bins}
+    return {"expected_calibration_error": documented(float(error), gaps), "bins": bins}
 
 
 def _quadratic_kappa(
     target: np.ndarray, scores: np.ndarray, weights: np.ndarray, classes: list[str], ordered: list[str]
-) -> Estimate | None:
+) -> Documented | None:
     """Cohen's kappa with quadratic weights between true rank and likeliest rank among the ordered classes.
 
     A rank of which there is no unit keeps its place in the order.
@@ -308,45 +295,7 @@ def _quadratic_kappa(
         chosen = chosen / chosen.sum(1, keepdims=True)
         means, squares = (chosen @ true, chosen @ named), chosen @ (true**2 + named**2)
         draws = 1 - chosen @ (true - named) ** 2 / (squares - 2 * means[0] * means[1])
-    return estimate(value, draws)
-
-
-def _multi_label(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any] | None:
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    member, scores, patients = unpack_labels(table, classes)
-    joined = int(table["labels"].str.contains("|", regex=False).sum())
-    if not joined or not len(member):
-        return None
-    entries = []
-    for k, name in enumerate(classes):
-        positive = member[:, k]
-        entry: dict[str, Any] = {
-            "class": name,
-            "count": int(positive.sum()),
-            "patients": len(np.unique(patients[positive])),
-            "auroc": None,
-            "average_precision": None,
-        }
-        if 0 < positive.sum() < len(positive):
-            entry["auroc"] = float(roc_auc_score(positive, scores[:, k]))
-            entry["average_precision"] = float(average_precision_score(positive, scores[:, k]))
-        entries.append(entry)
-    weights = resamples(patients, DRAWS)
-
-    def macro(key: str, area: Callable) -> Estimate:
-        known = [entry[key] for entry in entries if entry[key] is not None]
-        draws = mean_of_known(per_class_draws(area, member, scores, weights))
-        return estimate(float(np.mean(known)), draws) if known else estimate()
-
-    return {
-        "units": len(member),
-        "patients": len(np.unique(patients)),
-        "joined": joined,
-        "macro_auroc": macro("auroc", aurocs),
-        "macro_average_precision": macro("average_precision", average_precisions),
-        "classes": entries,
-    }
+    return documented(value, draws)
 
 
 def _subgroups(

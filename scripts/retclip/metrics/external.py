@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.metrics.evaluation_report import DRAWS, SMALLEST_GROUP, estimate
+from retclip.metrics.estimates import DRAWS, documented
+from retclip.metrics.evaluation_report import SMALLEST_GROUP
 from retclip.metrics.scores import ZERO_SHOT, columns_of, resampled, resamples, zero_shot_scores
 
 if TYPE_CHECKING:
@@ -36,5 +37,5 @@ def scores_without(table: "pd.DataFrame", classes: list[str], left_out: list[str
     if people < SMALLEST_GROUP or len(np.unique(target)) < 2 or not np.isfinite(scores).all():
         return None
     values, weights = zero_shot_scores(target, scores), resamples(patients, DRAWS)
-    zero_shot = {metric: estimate(values[metric], resampled(metric, target, scores, weights)) for metric in ZERO_SHOT}
+    zero_shot = {metric: documented(values[metric], resampled(metric, target, scores, weights)) for metric in ZERO_SHOT}
     return {"counts": {"patients": people, "scored": len(target)}, "zero_shot": zero_shot}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from retclip.metrics.estimates import spread
 from retclip.metrics.registry import RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.weighted import mean_of_known, per_class_draws
 
@@ -134,9 +135,7 @@ def standard_error(metric: str, table: "pd.DataFrame") -> float | None:
     scored = table[table["target"] >= 0] if metric in ZERO_SHOT else table
     if scored["patient_id"].nunique() < 2:
         return None
-    values = draws_of(metric, table)
-    values = values[np.isfinite(values)]
-    return float(values.std(ddof=1)) if len(values) > 1 else None
+    return spread(draws_of(metric, table))
 
 
 def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

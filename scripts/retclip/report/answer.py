@@ -2,11 +2,12 @@
 
 from typing import NamedTuple
 
+from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
-from retclip.report import tables_search
-from retclip.report.comparisons import Estimate, difference, holm, score
+from retclip.report.comparisons import difference, holm, score
 from retclip.report.run_folder import Final, RunFolder
+from retclip.report.sections.choice import recipe_table
 
 
 class Verdict(NamedTuple):
@@ -125,7 +126,7 @@ def _probe(run: RunFolder, winners: list[Final]) -> list[str]:
 
 def _recipe(run: RunFolder) -> str:
     """What tuning changed, as values."""
-    table = tables_search.recipe(run)
+    table = recipe_table(run)
     rows = [table.rows[position] for position in sorted(table.marked)]
     changed = [f"{name} {value} (default {default})" for name, value, default in rows]
     return f"The recipe: {', '.join(changed)}." if changed else "The recipe is the default config."

@@ -2,8 +2,8 @@
 
 from typing import Any, NamedTuple
 
+from retclip.metrics.estimates import Estimate
 from retclip.report import formatting as wording
-from retclip.report.comparisons import Estimate
 
 
 class Table(NamedTuple):
@@ -14,7 +14,19 @@ class Table(NamedTuple):
     marked: frozenset[int] = frozenset()
 
 
+class Captioned(NamedTuple):
+    caption: str
+    content: Table
+
+
 def with_interval(estimate: Estimate, write: Any = wording.score) -> str:
     if estimate.low is None:
         return write(estimate.value)
     return f"{write(estimate.value)} ({wording.interval(estimate.low, estimate.high)})"
+
+
+def estimated(document: dict[str, Any] | None) -> str:
+    """A score of evaluation.json with its interval."""
+    if document is None:
+        return wording.NOTHING
+    return with_interval(Estimate(document["value"], document["low"], document["high"]))

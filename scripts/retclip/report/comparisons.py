@@ -5,35 +5,16 @@ the interval holds the spread of seeds. A few seeds, drawn again, still make it 
 in their variance. Where there is one training, an interval says nothing of other seeds.
 """
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import numpy as np
 
-from retclip.metrics.evaluation_report import DRAWS, INTERVAL
+from retclip.metrics.estimates import DRAWS, Estimate, estimate
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.metrics.scores import draws_of
 from retclip.report.run_folder import Final
 
 ERROR_RATE = 0.05
-
-
-@dataclass
-class Estimate:
-    """A value with its 95 % interval and standard error; all None where the data cannot give it.
-
-    p_value: of a difference, two-sided: the share of bootstrap draws on the far side of zero, twice.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    standard_error: float | None = None
-    p_value: float | None = None
-
-    @property
-    def is_real(self) -> bool:
-        """Of a difference: the interval leaves out zero."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
 
 def score(finals: list[Final], metric: str) -> Estimate:
@@ -109,11 +90,10 @@ def _draws(finals: list[Final], metric: str, picks: np.ndarray) -> np.ndarray:
 
 
 def _estimate(value: float, draws: np.ndarray) -> Estimate:
+    found = estimate(value, draws)
+    if found.standard_error is None:
+        return found
     finite = draws[np.isfinite(draws)]
-    if len(finite) < 2:
-        return Estimate(value)
-    low, high = np.quantile(finite, INTERVAL)
     # one draw is added on each side: a finite number of draws never proves a chance of nought
     side = min((finite <= 0).sum(), (finite >= 0).sum())
-    p_value = min(1.0, 2 * (int(side) + 1) / (len(finite) + 1))
-    return Estimate(value, float(low), float(high), float(finite.std(ddof=1)), p_value)
+    return replace(found, p_value=min(1.0, 2 * (int(side) + 1) / (len(finite) + 1)))

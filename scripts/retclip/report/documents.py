@@ -1,15 +1,15 @@
-"""The numbers of the report for machines, and the steps by which a score stops flattering."""
+"""The numbers of the report for machines."""
 
 from typing import Any
 
+from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS
-from retclip.report import formatting as wording
 from retclip.report.answer import answer, verdict
-from retclip.report.comparisons import Estimate, difference, holm, score
+from retclip.report.comparisons import difference, holm, score
 from retclip.report.limitations import limits, warnings
 from retclip.report.run_folder import Final, RunFolder
+from retclip.report.sections.provenance import commits, machines
 from retclip.report.stability import winning_shares
-from retclip.report.tables_run import commits, machines
 
 
 def results(run: RunFolder) -> dict[str, Any]:
@@ -73,27 +73,6 @@ def results(run: RunFolder) -> dict[str, Any]:
         "commits": commits(everything),
         "machines": machines(everything),
     }
-
-
-def optimism(run: RunFolder) -> list[tuple[str, str]]:
-    """The winner's score from the search to the test: each step is less flattered by having been chosen."""
-    best = run.decisions["best"]
-    searched = [
-        candidate["metric"]
-        for candidate in run.decisions["phase2"]["candidates"]
-        if candidate["hyperparameters"] == best["hyperparameters"] and candidate["metric"] is not None
-    ]
-    winners = run.winners(run.search_encoder)
-    final = [final.metrics["val"][run.metric] for final in winners]
-    steps = [("one of the best trials of Phase 2, on validation", value) for value in searched[:1]]
-    if "confirm" in run.boards and best["metric"] is not None:
-        steps.append(("fresh seeds of the chosen one, on validation", best["metric"]))
-    if all(value is not None for value in final):
-        steps.append(("final training, on validation", sum(final) / len(final)))
-    test = score(winners, run.test_metric).value
-    if test is not None and run.test_metric == run.metric:
-        steps.append(("final training, on test", test))
-    return [(name, wording.score(value)) for name, value in steps]
 
 
 def _scores(finals: list[Final]) -> dict[str, Any]:

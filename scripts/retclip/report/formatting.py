@@ -52,6 +52,10 @@ def drawn(seeds: int) -> str:
     return "patients (one training each: other seeds may differ by more)" if seeds == 1 else "patients and seeds"
 
 
+def intervals_over(seeds: int) -> str:
+    return f"95 % intervals over {drawn(seeds)}"
+
+
 def setting(value: Any) -> str:
     """A hyperparameter's value: 0.003 and 5e-06 as they are written in a config."""
     if value is None or (isinstance(value, float) and not math.isfinite(value)):

@@ -4,8 +4,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
-from retclip.report.figures_search import varied_hyperparameters
 from retclip.report.formatting import metric_name
+from retclip.report.leaderboards import varied_hyperparameters
 from retclip.report.run_folder import RunFolder
 
 if TYPE_CHECKING:

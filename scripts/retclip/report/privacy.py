@@ -7,6 +7,11 @@ HIDDEN = "(private)"
 PATHS = ("manifest", "test_manifest", "image_root")
 
 
+def shown_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The config as the report of its run may show it."""
+    return without_paths(config) if config["privacy"]["private"] else config
+
+
 def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     """The config with the places of all data, of local text encoders, of local weights and of the prompts blanked."""
     encoders = {

@@ -74,12 +74,7 @@ def status_lines(run: RunFolder) -> list[str]:
             f" of device time{to_go}"
         )
     lines.append(_best(run))
-    broken = [
-        training.id
-        for trainings in run.trainings().values()
-        for training in trainings
-        if training.metrics["status"] in ("diverged", "out_of_memory")
-    ]
+    broken = [training.id for trainings in run.trainings().values() for training in trainings if training.failed]
     lines.append(f"diverged or out of memory: {', '.join(broken[:8]) or 'none'}{' ...' if len(broken) > 8 else ''}")
     lines.append(f"still to come: {', '.join(still_to_come(run)) or 'nothing'}")
     lines.append(eta(run))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retclip.core.config import Config
-from retclip.core.facts import FAILED, KINDS
+from retclip.core.facts import KINDS
+from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
 from retclip.core.qualitative_examples import read_looks
@@ -23,27 +24,13 @@ STAGES = ("phase1", "phase2", "confirm")
 
 
 @dataclass
-class Training:
+class Training(Finished):
     """One finished training: its metrics.json (with its trial) and one row of history per epoch."""
 
     id: str
     metrics: dict[str, Any]
     history: "pd.DataFrame"
     folder: Path
-
-    @property
-    def trial(self) -> dict[str, Any]:
-        return self.metrics["trial"]
-
-    @property
-    def kind(self) -> str:
-        """What it is for; see core.facts."""
-        return self.trial["kind"]
-
-    @property
-    def failed(self) -> bool:
-        """It ended without a score, whatever its weights would give."""
-        return self.metrics["status"] in FAILED
 
 
 @dataclass
@@ -300,9 +287,9 @@ def provisional_board(trainings: list[Training], metric: str) -> "pd.DataFrame":
             "id": training.id,
             "status": training.metrics["status"],
             "kind": training.kind,
-            "may_be_chosen": training.metrics["val"][metric] is not None,
+            "may_be_chosen": training.score(metric) is not None,
             **{name: training.trial["configured"][name] for name in HYPERPARAMETERS},
-            "metric": training.metrics["val"][metric],
+            "metric": training.score(metric),
             "standard_error": training.metrics["val"]["standard_error"].get(metric),
             "difference": float("nan"),
             "difference_se": float("nan"),

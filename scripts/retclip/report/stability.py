@@ -37,7 +37,7 @@ def random_reference(run: RunFolder) -> Reference | None:
     replacement, which cannot exceed the best of it.
     """
     trials = run.searched["phase2"]
-    scores = np.array([_number(trial.metrics["val"][run.metric]) for trial in trials])
+    scores = np.array([_number(trial.score(run.metric)) for trial in trials])
     generator = np.random.default_rng(0)
     if "learns" not in strategy_facts(run.config):
         pool, label = scores, "random orders of the same trials, 90 %"
@@ -93,7 +93,7 @@ def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
     best: dict[int, tuple[float, str]] = {}
     for name, trainings in finalists.items():
         for training in trainings:
-            score = training.metrics["val"][run.metric]
+            score = training.score(run.metric)
             seed = training.trial["seed"]
             if score is not None and score > best.get(seed, (-np.inf, ""))[0]:
                 best[seed] = score, name

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.core.facts import FAILED
+from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
+from retclip.metrics.estimates import spread
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
 from retclip.search.space import on_border
@@ -29,18 +30,11 @@ RULE = (
 
 
 @dataclass
-class Run:
+class Run(Finished):
     """One finished training: its metrics.json and its val_predictions.parquet."""
 
     metrics: dict[str, Any]
     predictions: "pd.DataFrame"
-
-    @property
-    def trial(self) -> dict[str, Any]:
-        return self.metrics["trial"]
-
-    def score(self, metric: str) -> float | None:
-        return self.metrics["val"][metric]
 
 
 @dataclass
@@ -228,10 +222,8 @@ def _standard_error(draws: np.ndarray, groups: list[list[float]]) -> float | Non
     draws: its values in resamples of the patients [draws]. groups: the scores of each configuration's seeds. Both parts
     are independent, so that their variances add up.
     """
-    finite = draws[np.isfinite(draws)]
-    if len(finite) < 2:
-        return None
-    return float(np.hypot(finite.std(ddof=1), _seeds_error(groups)))
+    patients = spread(draws)
+    return None if patients is None else float(np.hypot(patients, _seeds_error(groups)))
 
 
 def _seeds_error(groups: list[list[float]]) -> float:
@@ -256,7 +248,7 @@ def _values_in_order(candidate: Candidate) -> str:
 
 
 def _note(candidate: Candidate) -> str:
-    failed = [f"{run.trial['id']} {run.metrics['status']}" for run in candidate.runs if run.metrics["status"] in FAILED]
+    failed = [f"{run.trial['id']} {run.metrics['status']}" for run in candidate.runs if run.failed]
     if failed and len(candidate.runs) > 1:
         return f"{len(failed)} of {len(candidate.runs)} seeds failed: {', '.join(failed).replace('_', ' ')}"
     if candidate.same_as:

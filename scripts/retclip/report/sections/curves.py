@@ -1,0 +1,59 @@
+"""Learning curves of the final trainings."""
+
+from typing import TYPE_CHECKING
+
+from retclip.report.drawing import GREY, level_line, subplots
+from retclip.report.formatting import metric_name
+from retclip.report.run_folder import Final, RunFolder
+from retclip.report.section import Section
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXT = """
+{{ figure("learning_curves") }}
+"""
+
+
+def draw_learning_curves(run: RunFolder) -> "Figure":
+    """Validation loss and score per epoch of the final trainings; the search's trials in grey."""
+    import seaborn
+    from matplotlib.collections import LineCollection
+
+    figure, (left, right) = subplots(height=3.4, columns=2)
+    for axes, column in ((left, "val_loss"), (right, run.metric)):
+        lines = [
+            training.history[["epoch", column]].to_numpy()
+            for training in run.searched.get("phase2", [])
+            if column in training.history
+        ]
+        axes.add_collection(LineCollection(lines, colors=GREY, alpha=0.35, linewidths=0.7))
+        axes.autoscale_view()
+    finals = [final for final in run.finals if final.kind != "ablation"]
+    colours = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
+    for final in finals:
+        name = final_name(final)
+        for axes, column in ((left, "val_loss"), (right, run.metric)):
+            if column in final.history:
+                style = {"color": colours[name], "marker": "o", "markersize": 3, "label": name}
+                axes.plot(final.history["epoch"], final.history[column], **style)
+    level_line(right, run.chance(run.metric))
+    left.set(xlabel="epoch", ylabel="validation loss")
+    right.set(xlabel="epoch", ylabel=f"validation {metric_name(run.metric)}")
+    handles, labels = right.get_legend_handles_labels()
+    unique = dict(zip(labels, handles, strict=True))
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
+    return figure
+
+
+def final_name(final: Final) -> str:
+    """As the legend names a final model; the seeds of one share a name."""
+    return {"tuned": f"winner, {final.encoder}", "baseline": "default config", "control": "shuffled texts"}[final.kind]
+
+
+SECTION = Section(
+    "Learning curves",
+    TEXT,
+    is_ready=lambda run: bool(run.finals),
+    figures={"learning_curves": draw_learning_curves},
+)

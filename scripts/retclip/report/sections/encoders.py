@@ -1,0 +1,114 @@
+"""The winner's recipe with each text encoder."""
+
+from typing import TYPE_CHECKING, Any
+
+from retclip.metrics.registry import RETRIEVAL
+from retclip.report import formatting as wording
+from retclip.report.cells import Captioned, Table, with_interval
+from retclip.report.comparisons import difference, holm, score
+from retclip.report.drawing import subplots
+from retclip.report.leaderboards import leaderboard_table
+from retclip.report.run_folder import Final, RunFolder
+from retclip.report.score_bars import draw_scores, rows_by_encoder
+from retclip.report.section import Section
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SHOWN_RETRIEVAL = [name for name, declared in RETRIEVAL.items() if declared.in_brief]
+TEXT = """
+<p>{{ run.recommendation.reason[0] | upper }}{{ run.recommendation.reason[1:] }} decides; test only reports.
+The rule: {{ run.recommendation.rule }}.
+Several text encoders are held against the recommended one, so differences count as real by Holm's rule alone
+{%- if run.seeds_each == 1 %}, and then between these trainings: one seed each says nothing of other seeds
+{%- endif %}.</p>
+{{ figure("encoders") }}
+{{ table("encoders") }}
+{% for name in run.encoder_boards %}
+{{ table("learning_rates_" ~ name) }}
+{% endfor %}
+<p class="note">The linear probe scores the image tower alone.
+Only zero-shot and retrieval scores show whether image and text were paired.</p>
+"""
+
+
+def draw_encoders(run: RunFolder) -> "Figure":
+    """The winner's recipe with each text encoder on test, with 95 % intervals."""
+    rows = rows_by_encoder(run)
+    figure, axes = subplots(height=0.5 * len(rows) + 1.4)
+    draw_scores(axes, run, rows)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
+    return figure
+
+
+def encoders_table(run: RunFolder) -> Table:
+    """Per text encoder: validation score, test score, difference from the recommended one, probe, retrieval."""
+    recommended = run.recommendation["encoder"]
+    metric = run.test_metric
+    reference = run.winners(recommended) if recommended else []
+    others = [name for name in run.encoders if name != recommended] if reference else []
+    gaps = {name: difference(run.winners(name), reference, metric) for name in others}
+    real = holm(gaps)
+    rows = []
+    for name in run.encoders:
+        finals = run.winners(name)
+        against = with_interval(gaps[name], wording.signed) if name in gaps else wording.NOTHING
+        rows.append(
+            [
+                name,
+                wording.setting(finals[0].trial["configured"]["learning_rate"]),
+                wording.score(run.recommendation["val_scores"].get(name)),
+                _seeds(run.recommendation["seeds"].get(name)),
+                with_interval(score(finals, metric)),
+                against,
+                wording.NOTHING if name not in gaps else "yes" if name in real else "not for sure",
+                wording.score(_mean(finals, "linear_probe", metric)),
+                *(wording.score(_mean(finals, "retrieval", recall)) for recall in SHOWN_RETRIEVAL),
+            ]
+        )
+    heads = [
+        "text encoder",
+        "learning rate",
+        "validation score",
+        "seeds with a score",
+        f"test {wording.metric_name(metric)}",
+        "against the recommended",
+        "differs (Holm)",
+        "linear probe",
+        *map(wording.metric_name, SHOWN_RETRIEVAL),
+    ]
+    return Table(heads, rows, frozenset(i for i, name in enumerate(run.encoders) if name == recommended))
+
+
+def _seeds(counted: dict[str, Any] | None) -> str:
+    """How many of the planned seeds have a score; those without count as chance in the validation score."""
+    if counted is None:
+        return wording.NOTHING
+    return f"{counted['planned'] - len(counted['failed'])} of {counted['planned']}"
+
+
+def _mean(finals: list[Final], part: str, metric: str) -> float | None:
+    """Over all seeds; None where one of them failed or has no value, since the others are no fair sample."""
+    values = [None if one.failed else one.evaluation[part].get(metric, {}).get("value") for one in finals]
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _tables(run: RunFolder) -> dict[str, Captioned]:
+    caption = f"The winner's recipe with each text encoder, with {wording.intervals_over(run.seeds_each)}"
+    learning_rates = {
+        f"learning_rates_{encoder}": Captioned(
+            f"Learning rates that {encoder} tried, by validation", leaderboard_table(board, board["id"][0])
+        )
+        for encoder, board in run.encoder_boards.items()
+    }
+    return {"encoders": Captioned(caption, encoders_table(run)), **learning_rates}
+
+
+SECTION = Section(
+    "Text encoders",
+    TEXT,
+    is_ready=lambda run: run.is_decided and run.recommendation is not None,
+    figures={"encoders": draw_encoders},
+    tables=_tables,
+)

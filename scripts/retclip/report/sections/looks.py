@@ -1,0 +1,72 @@
+"""What the winner sees: examples with occlusion maps, and its image features in two dimensions."""
+
+from typing import TYPE_CHECKING, Any
+
+from retclip.report.drawing import GREY, nothing, subplots
+from retclip.report.examples import examples
+from retclip.report.run_folder import RunFolder
+from retclip.report.section import Section
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+TEXT = """
+{% if examples %}
+<p>Up to two right and two wrong answers of every class, drawn at random from the test split{{ run.shown_seed }}.
+Beneath each picture stand the prompts nearest to it. In orange, where a picture has it: what the score of the named
+class falls by when that patch is covered.</p>
+<div class="cards">
+{% for example in examples %}
+<div class="card {{ "right" if example.is_right else "wrong" }}">
+<div class="pictures">
+{%- for words, picture in example.pictures %}<img src="{{ picture }}" alt="{{ words }}">{% endfor %}</div>
+<p><strong>{{ "✓" if example.is_right else "✗" }} {{ example.true }}</strong>
+{%- if not example.is_right %}, named {{ example.named }}{% endif %} ({{ wording.percent(example.probability) }})</p>
+<ol>{% for prompt in example.prompts %}<li>{{ prompt }}</li>{% endfor %}</ol>
+</div>
+{% endfor %}
+</div>
+{% elif run.config.privacy.private %}
+<p>This run is private, so no picture is shown.</p>
+{% else %}
+<p>No labelled test picture was there to show.</p>
+{% endif %}
+{{ figure("embedding") }}
+"""
+
+
+def draw_embedding(run: RunFolder) -> "Figure":
+    """The winner's image features of the test patients in two dimensions, by class."""
+    import seaborn
+
+    looks = run.looks
+    if len(looks.embedding) < 2:
+        return nothing("fewer than two test patients to draw")
+    figure, axes = subplots(height=5.0)
+    colours, markers = seaborn.color_palette("colorblind"), "osD^vP"
+    for index, name in enumerate(looks.classes):
+        points = looks.embedding[looks.embedding_label == index]
+        if len(points):
+            marker = markers[index // len(colours) % len(markers)]
+            axes.scatter(
+                *points.T, color=colours[index % len(colours)], marker=marker, s=22, alpha=0.8, label=str(name)
+            )
+    rest = looks.embedding[looks.embedding_label < 0]
+    if len(rest):
+        axes.scatter(*rest.T, color=GREY, s=12, alpha=0.5, label="unlabelled")
+    axes.set(xticks=[], yticks=[], xlabel=str(looks.embedding_method))
+    figure.legend(loc="outside right upper")
+    return figure
+
+
+def _words(run: RunFolder) -> dict[str, Any]:
+    return {"examples": [] if run.config["privacy"]["private"] else examples(run.looks)}
+
+
+SECTION = Section(
+    "What the winner sees",
+    TEXT,
+    is_ready=lambda run: run.looks is not None,
+    figures={"embedding": draw_embedding},
+    words=_words,
+)

@@ -1,0 +1,79 @@
+"""What the run is made of, and how to make it again."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from retclip.core.config import Config
+from retclip.core.recorded import with_nulls
+from retclip.report import formatting as wording
+from retclip.report.cells import Captioned, Table
+from retclip.report.privacy import shown_config
+from retclip.report.run_folder import RunFolder, Training
+from retclip.report.section import Section
+
+# What every overlay is laid over.
+BASE_CONFIG = Path(__file__).resolve().parents[4] / "config/config.yaml"
+TEXT = """
+<p>{{ openings }}</p>
+{{ table("provenance") }}
+<p>To reproduce it, in a clone of the code at that commit, with this config in <code>my.yaml</code> (it is laid over
+config/config.yaml, of which null deletes what this run had not
+{%- if run.config.privacy.private %}; the run is private, so its paths are yours to fill in{% endif %}):</p>
+<details><summary>my.yaml</summary><pre id="config">{{ overlay }}</pre></details>
+<pre>make env
+snakemake --cores all --configfile my.yaml                    # the whole run
+snakemake --cores all --configfile my.yaml --forcerun build_report   # this page alone</pre>
+"""
+
+
+def provenance_table(run: RunFolder) -> Table:
+    """What the run is made of: seeds, hashes, versions, devices."""
+    trainings = [training for stage in run.trainings().values() for training in stage]
+    rows = [["seed", str(run.config["seed"])]]
+    if run.fingerprint is not None:
+        rows.append(["data, sha256", run.fingerprint["sha256"]])
+    if trainings:
+        codes = sorted({training.metrics["code"] for training in trainings})
+        seeds = sorted({training.trial["seed"] for training in trainings})
+        devices = sorted({f"{training.metrics['device']}, {training.metrics['precision']}" for training in trainings})
+        rows += [
+            ["code of the trainings", ", ".join(codes)],
+            ["seeds of the trainings", ", ".join(map(str, seeds))],
+            ["commit of the trainings", ", ".join(commits(trainings))],
+            ["devices", "; ".join(devices)],
+            ["machines", "; ".join(machines(trainings))],
+            *([name, version] for name, version in trainings[0].metrics["versions"].items()),
+        ]
+    if "best" in run.decisions and run.is_decided:
+        rows.append(["winner's trial, sha256", run.winners(run.search_encoder)[0].metrics["trial_sha256"]])
+    return Table(["what", "value"], rows)
+
+
+def commits(trainings: Sequence[Training]) -> list[str]:
+    """The commits of the code that trained, each once."""
+    return sorted({training.metrics["commit"] or "not known: no git repository" for training in trainings})
+
+
+def machines(trainings: Sequence[Training]) -> list[str]:
+    """The machines that trained, each once."""
+    return sorted({", ".join(f"{key} {value}" for key, value in t.metrics["machine"].items()) for t in trainings})
+
+
+def overlay_text(config: Config) -> str:
+    """The YAML that gives `config` again when it is laid over config.yaml; paths as the record has them."""
+    import yaml
+
+    base = yaml.safe_load(BASE_CONFIG.read_text(encoding="utf-8"))
+    return yaml.safe_dump(with_nulls(config, base), sort_keys=False, allow_unicode=True, width=100)
+
+
+def _tables(run: RunFolder) -> dict[str, Captioned]:
+    return {"provenance": Captioned("What the run is made of", provenance_table(run))}
+
+
+def _words(run: RunFolder) -> dict[str, Any]:
+    return {"openings": wording.openings(run.opened), "overlay": overlay_text(shown_config(run.config))}
+
+
+SECTION = Section("Provenance", TEXT, tables=_tables, words=_words)
