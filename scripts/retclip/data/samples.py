@@ -54,7 +54,8 @@ class Row(NamedTuple):
 
     pictures: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
     label*, text*, age, sex, site, camera. sample_id: "" where the patient, or its visit, is the sample. problem: why
-    the reader could not use the row; "" where it could. table: the file, where a source has several.
+    the reader could not use the row; "" where it could. table: the file, where a source has several. packed: the
+    pictures are inside files that the reader knows (CONTAINERS), and are not looked for on the disk.
     """
 
     line: int
@@ -65,6 +66,7 @@ class Row(NamedTuple):
     problem: str = ""
     table: str = ""
     visit: str = ""
+    packed: bool = False
 
 
 def collect(
@@ -219,7 +221,7 @@ class _Samples:
         reasons: dict[str, str] = {}
         for eye, location in row.pictures.items():
             try:
-                found[eye] = _inside(self.root, location)
+                found[eye] = location if row.packed else _inside(self.root, location)
             except ValueError as error:
                 reasons[eye] = str(error)
         if not found:
@@ -317,8 +319,8 @@ def _image_name(row: Row, eye: str) -> str:
 def _inside(root: str, location: str) -> str:
     """The location, in the Unicode form that the disk knows. Raises ValueError where it leads out of the root or to
     no file. No path is named: it may hold a name."""
-    if location.startswith(CONTAINERS):
-        return location  # the reader of the container made it
+    if location.startswith(CONTAINERS):  # only a reader of such files may say so
+        raise ValueError("the image path names a place inside another file")
     if "\0" in location:
         raise ValueError("the image path has a null character")
     forms = [location]
