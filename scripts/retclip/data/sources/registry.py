@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.data.odd_labels import label_notes
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
 from retclip.data.source import Source
@@ -50,6 +51,8 @@ def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataF
     if not len(frame):
         first = f" Line {problems[0]['row']}: {sentence_of(problems[0])}." if problems else ""
         raise ValueError(f"{source.table}: no row can be used.{first}")
+    for note in label_notes(frame):
+        ledger.note(note)
     if alike := ids_alike(frame["patient_id"]):
         ledger.note(f"{alike} patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?")
     return frame, problems
