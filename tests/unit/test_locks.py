@@ -121,6 +121,25 @@ def test_a_lock_is_no_link(environment, tmp_path):
     assert not (tmp_path / "of_another").exists()
 
 
+@pytest.mark.parametrize("environment", [None], indirect=True)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "pipe of another user"])
+def test_a_lock_is_a_plain_file(environment, tmp_path, kind):
+    """To open a pipe for reading alone, as who may not write to it does, would wait for ever."""
+    if kind == "folder":
+        (tmp_path / "lock").mkdir()
+    else:
+        os.mkfifo(tmp_path / "lock", 0o644)
+    code = HOLD
+    if kind.endswith("user"):
+        if os.getuid() != 0:
+            pytest.skip("only root can be another user, too")
+        for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            place.chmod(0o755)
+        code = HOLD.replace("\nwith", "\nimport os\nos.seteuid(65534)\nwith")
+    _, said = start(code, environment, tmp_path / "lock", 0).communicate(timeout=20)
+    assert said.splitlines()[-1].endswith(f"{tmp_path}/lock: a lock must be a plain file; delete it, then run again.")
+
+
 @pytest.mark.parametrize("environment", ["ENOSYS"], indirect=True)
 def test_a_lock_of_another_machine_is_free_when_its_heart_stops(environment, tmp_path):
     """No process list tells of it: as long as its file is touched it lives."""
