@@ -1,5 +1,6 @@
 """Locks between real processes, with flock and on a file system that has none."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from running import ENVIRONMENT, REPOSITORY
+
+from retclip.core.locks import try_hold
 
 NUMBERS = ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL"]
 # what `import site` runs first in every process that has this folder on its path: flock as such a file system has it
@@ -186,6 +189,24 @@ def test_a_lock_that_is_tried_is_had_or_not(environment, tmp_path):
     again = try_hold(tmp_path / "lock")
     assert again is not None
     again.release()
+
+
+def test_a_lock_that_is_deleted_while_it_is_taken_is_taken_anew(tmp_path, monkeypatch):
+    """Whoever comes next makes another file: two would hold one lock."""
+    path, flock, deleted = tmp_path / "lock", fcntl.flock, []
+
+    def deleting(descriptor, operation):
+        if not deleted:
+            path.unlink()
+            deleted.append(path)
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", deleting)
+        lock = try_hold(path)
+    assert deleted
+    assert try_hold(path) is None
+    lock.release()
 
 
 def test_only_one_module_locks_files():

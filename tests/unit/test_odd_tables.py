@@ -194,3 +194,47 @@ def test_a_cell_cannot_name_a_place_inside_another_file(folder, capsys):
         assert "X" not in set(pd.read_parquet(folder / "out/samples.parquet")["patient_id"])
         (problem,) = json.loads((folder / "out/fingerprint.json").read_text())["quarantined"]
         assert problem["reason"] == "the image path names a place inside another file"
+
+
+def test_a_further_text_column_is_no_column_of_another_use(folder, capsys):
+    for column in ("label", "image", "eye", "patient_id", "text"):
+        error = refused(folder, capsys, text_columns=column)
+        assert f"the column {column} has another use, so it is no further text" in error
+
+
+def test_one_image_in_two_spellings_is_one_image(folder, capsys):
+    for path in ("./0.png", "../images/0.png", "x/../0.png", ".//0.png"):
+        write(folder, HEADS, [good(i) for i in range(GOOD)])
+        add(folder, f"P0,{path},left,a,Report 0.")
+        (folder / "images/x").mkdir(exist_ok=True)
+        built(folder, capsys)
+        (problem,) = json.loads((folder / "out/fingerprint.json").read_text())["quarantined"]
+        assert problem["reason"] == "duplicate: this sample already has this left picture", path
+
+
+def test_a_label_is_one_line(folder, capsys):
+    rows = [
+        f'P{i},{i}.png,left,"dry{chr(10) if i % 2 else " "}AMD{chr(27) if i % 3 else ""}|b",R.' for i in range(GOOD)
+    ]
+    write(folder, HEADS, [*rows[:20], *(good(i) for i in range(20, GOOD))])
+    frame, _, _ = built(folder, capsys)
+    assert set(frame["label_left"]) == {"dry AMD|b", "a", "b"}
+
+
+def test_rows_that_a_table_gives_to_test_are_not_trained_on(folder, capsys):
+    """Beside a table of test samples of its own; the val rows of the first table stay val."""
+    write(folder, f"{HEADS},split", with_split(("train", "val")))
+    tests = folder / "tests.csv"
+    tests.write_text("\n".join([HEADS, *(good(i).replace("P", "Q", 1) for i in range(10))]) + "\n")
+    frame, _, _ = built(folder, capsys, test_manifest=tests)
+    assert set(frame.loc[[f"P{i}" for i in range(1, GOOD, 2)], "split"]) == {"val"}
+    (folder / "out/fingerprint.json").unlink()
+    write(folder, f"{HEADS},split", with_split(("train", "val", "test")))
+    error = refused(folder, capsys, test_manifest=tests)
+    assert "table.csv: 13 samples have the split test (the first in line 4)" in error
+    write(folder, f"{HEADS},split", with_split(("train", "val")))
+    tests.write_text(
+        "\n".join([f"{HEADS},split", *(f"{good(i)},train".replace("P", "Q", 1) for i in range(10))]) + "\n"
+    )
+    error = refused(folder, capsys, test_manifest=tests)
+    assert "tests.csv: 10 samples have the split train (the first in line 2)" in error
