@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.csv_tables import is_missing
+from retclip.core.csv_tables import CONTROLS, is_missing
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 
 if TYPE_CHECKING:
@@ -278,7 +278,8 @@ def _name(row: Row) -> str:
 
 
 def joined_label(cell: str) -> str:
-    """Several labels joined by |, without blanks around them or words for nothing."""
+    """Several labels joined by |, without blanks around them or words for nothing; each is one line."""
+    cell = CONTROLS.sub(" ", cell).strip()
     return "|".join(part for part in map(str.strip, cell.split("|")) if not is_missing(part)) if "|" in cell else cell
 
 
@@ -331,7 +332,7 @@ def _inside(root: str, location: str) -> str:
         if not path.startswith(root.rstrip(os.sep) + os.sep):
             raise ValueError("the image path leads out of the image root")
         if os.path.isfile(path):
-            return form
+            return os.path.normpath(form)
     raise ValueError("the image path is a folder" if os.path.isdir(path) else "the image file does not exist")
 
 

@@ -45,6 +45,9 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
         )
     pictures = ["image"] if by_eye else list(PICTURES[1:])
     texts = [name for name in (*TEXTS, *source.text_columns) if name in table.columns]
+    for column in source.text_columns:
+        if column in (*OURS, *EXTRAS, source.patient_id):
+            raise ValueError(f"data.text_columns: the column {column} has another use, so it is no further text.")
     carried = [*(name for name in ("split", *EXTRAS) if name in table.columns), *dict.fromkeys(texts)]
     ledger.receive(
         rows=len(table),
