@@ -54,8 +54,8 @@ class Row(NamedTuple):
 
     pictures: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
     label*, text*, age, sex, site, camera. sample_id: "" where the patient, or its visit, is the sample. problem: why
-    the reader could not use the row; "" where it could. table: the file, where a source has several. packed: the
-    pictures are inside files that the reader knows (CONTAINERS), and are not looked for on the disk.
+    the reader could not use the row; "" where it could. table: the file, where a source has several. packed: pictures
+    are inside files that the reader knows (CONTAINERS).
     """
 
     line: int
@@ -279,8 +279,8 @@ def _name(row: Row) -> str:
 
 def joined_label(cell: str) -> str:
     """Several labels joined by |, without blanks around them or words for nothing; each is one line."""
-    cell = CONTROLS.sub(" ", cell).strip()
-    return "|".join(part for part in map(str.strip, cell.split("|")) if not is_missing(part)) if "|" in cell else cell
+    parts = [part.strip() for part in CONTROLS.sub(" ", cell).split("|")]
+    return "|".join(part for part in parts if len(parts) == 1 or not is_missing(part))
 
 
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:
@@ -324,9 +324,7 @@ def _inside(root: str, location: str) -> str:
         raise ValueError("the image path names a place inside another file")
     if "\0" in location:
         raise ValueError("the image path has a null character")
-    forms = [location]
-    if not location.isascii():
-        forms += [unicodedata.normalize(form, location) for form in ("NFC", "NFD")]
+    forms = dict.fromkeys((location, *(unicodedata.normalize(form, location) for form in ("NFC", "NFD"))))
     for form in forms:
         path = os.path.realpath(os.path.join(root, form))  # a loop of links ends in a path that is no file
         if not path.startswith(root.rstrip(os.sep) + os.sep):
