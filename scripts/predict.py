@@ -20,6 +20,8 @@ from retclip.core.gpu_lease import lease
 from retclip.core.io import write_csv
 from retclip.core.logs import run_entry, say
 
+HEADER = b"name,eye,head,class,"
+
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -41,6 +43,8 @@ def main(arguments: list[str] | None = None) -> None:
             raise ValueError(f"--{name.replace('_', '-')} is {getattr(options, name)}: give 1 or more.")
     if not (options.model_dir / "model.json").is_file():
         raise ValueError(f"{options.model_dir}: has no model.json, so it is no exported model.")
+    if options.output.exists() and not _is_ours(options.output):
+        raise ValueError(f"{options.output}: is there already, and predict.py has not written it; name another file.")
     lease(options.device)
 
     from retclip.data.cases import cases_of_paths, cases_of_table
@@ -57,6 +61,13 @@ def main(arguments: list[str] | None = None) -> None:
     unread = int(found["problem"].ne("").sum())
     images = sum(max(1, len(case.images)) for case in cases)
     say(f"{images - unread} of {images} images scored: {options.output}")
+
+
+def _is_ours(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as stream:
+        return stream.read(len(HEADER)) == HEADER
 
 
 if __name__ == "__main__":

@@ -3,59 +3,22 @@
 import json
 import os
 import re
-import sys
 import unicodedata
 import zlib
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from PIL import Image
 from running import REPOSITORY, merged
+from small_tables import GOOD, add, build, built, forty_patients, write
 
 from retclip.core.config import check_config
-from retclip.core.logs import run_entry
-
-sys.path.insert(0, str(REPOSITORY / "scripts"))
-GOOD = 40
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Forty good patients: table.csv and images/."""
-    (tmp_path / "images").mkdir()
-    y, x = np.mgrid[:40, :40]
-    rows = ["patient_id,image,eye,label,text"]
-    for index in range(GOOD):
-        pixels = np.zeros((40, 40, 3), np.uint8)
-        pixels[np.hypot(x - 20, y - 20) < 18] = (150 + index, 90, 40)
-        Image.fromarray(pixels).save(tmp_path / f"images/{index}.png")
-        rows.append(f"P{index},{index}.png,left,{'ab'[index % 2]},Report {index}.")
-    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
-    return tmp_path
-
-
-def build(folder: Path, capsys, **flags) -> tuple[int, str]:
-    """Exit code and what the user sees of build_lmdb; any exception but a sentence fails the test."""
-    import build_lmdb
-
-    defaults = {"source": "manifest", "manifest": folder / "table.csv", "image_root": folder / "images",
-                "image_size": 24, "image_encoding": "raw", "test_fraction": 0.2, "val_fraction": 0.2,
-                "max_bad_fraction": 0.2, "seed": 1, "near_duplicates": "ignore", "work_dir": folder / "state",
-                "output_dir": folder / "out"}  # fmt: skip
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in {**defaults, **flags}.items()]
-    try:
-        run_entry(build_lmdb.main, arguments)
-    except SystemExit as stop:
-        return int(stop.code or 0), capsys.readouterr().err
-    return 0, capsys.readouterr().err
-
-
-def add(folder: Path, line: str) -> None:
-    with (folder / "table.csv").open("a", encoding="utf-8") as stream:
-        stream.write(line + "\n")
+    return forty_patients(tmp_path)
 
 
 # --- one bad row: set aside with its line and reason, everybody else stays ------------------------------------
@@ -564,22 +527,6 @@ def test_texts_stay_with_their_eyes_and_visits(tmp_path, capsys):
 
 
 # --- what a table says is used, or named: small tables of the same kinds, each counted ---------------------------
-
-
-def built(folder: Path, capsys, **flags) -> tuple[pd.DataFrame, dict, str]:
-    """The samples, the reconciliation, and what was printed."""
-    code, said = build(folder, capsys, **flags)
-    assert code == 0, said
-    fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
-    counts = fingerprint["reconciliation"]["counts"]
-    for entry in counts.values():
-        assert entry["in"] == entry["used"] + entry["merged"] + entry["quarantined"]
-    found = {what: tuple(entry.values()) for what, entry in counts.items()}
-    return pd.read_parquet(folder / "out/samples.parquet").set_index("sample_id"), found, said
-
-
-def write(folder: Path, heads: str, rows: list[str]) -> None:
-    (folder / "table.csv").write_text("\n".join([heads, *rows]) + "\n")
 
 
 def test_two_visits_of_a_patient_keep_their_reports(folder, capsys):

@@ -1,5 +1,7 @@
 """What predict.py is given: which eye each image shows, and which two images are one patient's."""
 
+import unicodedata
+
 import pytest
 from dicom_files import DRAWN, dicom
 from PIL import Image
@@ -119,3 +121,47 @@ def test_what_a_table_says_of_the_eye_goes_first_and_a_contradiction_is_told(fol
         "2#2": (["unknown"], ""),
         "2#3": (["left"], ""),
     }
+
+
+def test_numbers_beside_the_word_of_an_eye_are_the_patient(folder):
+    """left1 and right2 are two people; left1 and right1 are one."""
+    put(folder, "left1.jpg", "right2.jpg", "left3.jpg", "right3.jpg", "4left.jpg", "5right.jpg")
+    assert sorted(shown(cases_of_paths([folder]))) == [
+        "4left.jpg", "5right.jpg", "left1.jpg", "left3.jpg + right3.jpg", "right2.jpg"]  # fmt: skip
+
+
+def test_eyes_of_two_visits_are_no_pair(folder):
+    """As in training, where a column visit tells them apart."""
+    put(folder, "a.png", "b.png")
+    rows = ["P1,first,a.png,left", "P1,second,b.png,right", "P2,first,a.png,left", "P2,first,b.png,right"]
+    (folder / "table.csv").write_text("\n".join(["patient_id,visit,image,eye", *rows]) + "\n")
+    assert shown(cases_of_table(folder / "table.csv", folder)) == {
+        "P1@first": {"left": "a.png"},
+        "P1@second": {"right": "b.png"},
+        "P2@first": {"left": "a.png", "right": "b.png"},
+    }
+
+
+def test_rows_that_name_nobody_are_no_pair(folder):
+    put(folder, "a.png", "b.png")
+    (folder / "table.csv").write_text("sample_id,patient_id,image,eye\n,,a.png,left\n,,b.png,right\n,P1,a.png,left\n")
+    assert shown(cases_of_table(folder / "table.csv", folder)) == {
+        "line 2": {"left": "a.png"},
+        "line 3": {"right": "b.png"},
+        "P1": {"left": "a.png"},
+    }
+
+
+def test_a_column_that_is_nearly_the_eye_is_refused(folder):
+    """Without it, the names of the files would decide."""
+    put(folder, "a_left.png")
+    (folder / "table.csv").write_text("patient_id,image,Eye\n1,a_left.png,right\n")
+    with pytest.raises(ValueError, match="the column Eye is nearly eye; rename it, or remove it"):
+        cases_of_table(folder / "table.csv", folder)
+
+
+def test_an_image_in_another_unicode_form_is_found_as_in_training(folder):
+    put(folder, unicodedata.normalize("NFD", "é_left.png"))
+    (folder / "table.csv").write_text("patient_id,image\n1,é_left.png\n", encoding="utf-8")
+    (case,) = cases_of_table(folder / "table.csv", folder)
+    assert case.images["left"].is_file()

@@ -5,7 +5,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import pytest
 from gpus import Machine, has_line, line_of, seen, waits
@@ -178,6 +180,31 @@ def test_the_folder_is_open_to_all_users(machine):
     assert gpu_lease.FOLDER.stat().st_mode & 0o7777 == 0o1777
     lock = next(gpu_lease.FOLDER.glob(f"{machine.names[0]}*"))
     assert lock.stat().st_mode & 0o444 == 0o444
+
+
+def test_a_folder_that_its_maker_did_not_open_is_opened(tmp_path, monkeypatch):
+    """Killed between making and opening it, it would be closed to all other users for good."""
+    monkeypatch.setattr(gpu_lease, "FOLDER", tmp_path / "locks")
+    (tmp_path / "locks").mkdir(mode=0o755)
+    gpu_lease._hold(tmp_path / "locks/GPU.lock").release()
+    assert (tmp_path / "locks").stat().st_mode & 0o7777 == 0o1777
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user, too")
+@pytest.mark.parametrize("mode", [0o755, 0o700])
+def test_a_folder_that_is_closed_to_us_is_one_sentence(monkeypatch, mode):
+    """Neither a wait for ever for GPUs that nobody has, nor a traceback."""
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place) / "locks"
+        monkeypatch.setattr(gpu_lease, "FOLDER", folder)
+        folder.mkdir(mode=mode)
+        Path(place).chmod(0o755)
+        os.seteuid(65534)
+        try:
+            with pytest.raises(ValueError, match="locks: is another user's, and closed to you; have it"):
+                gpu_lease._hold(folder / "GPU.lock")
+        finally:
+            os.seteuid(0)
 
 
 @pytest.mark.skipif(os.getuid() != 0 or not shutil.which("flock"), reason="only root can be another user, too")

@@ -1,5 +1,6 @@
 """Locks between real processes, with flock and on a file system that has none."""
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from running import ENVIRONMENT, REPOSITORY
+
+from retclip.core.locks import try_hold
 
 NUMBERS = ["ENOSYS", "ENOLCK", "EOPNOTSUPP", "EINVAL"]
 # what `import site` runs first in every process that has this folder on its path: flock as such a file system has it
@@ -121,6 +124,25 @@ def test_a_lock_is_no_link(environment, tmp_path):
     assert not (tmp_path / "of_another").exists()
 
 
+@pytest.mark.parametrize("environment", [None], indirect=True)
+@pytest.mark.parametrize("kind", ["folder", "pipe", "pipe of another user"])
+def test_a_lock_is_a_plain_file(environment, tmp_path, kind):
+    """To open a pipe for reading alone, as who may not write to it does, would wait for ever."""
+    if kind == "folder":
+        (tmp_path / "lock").mkdir()
+    else:
+        os.mkfifo(tmp_path / "lock", 0o644)
+    code = HOLD
+    if kind.endswith("user"):
+        if os.getuid() != 0:
+            pytest.skip("only root can be another user, too")
+        for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+            place.chmod(0o755)
+        code = HOLD.replace("\nwith", "\nimport os\nos.seteuid(65534)\nwith")
+    _, said = start(code, environment, tmp_path / "lock", 0).communicate(timeout=20)
+    assert said.splitlines()[-1].endswith(f"{tmp_path}/lock: a lock must be a plain file; delete it, then run again.")
+
+
 @pytest.mark.parametrize("environment", ["ENOSYS"], indirect=True)
 def test_a_lock_of_another_machine_is_free_when_its_heart_stops(environment, tmp_path):
     """No process list tells of it: as long as its file is touched it lives."""
@@ -167,6 +189,24 @@ def test_a_lock_that_is_tried_is_had_or_not(environment, tmp_path):
     again = try_hold(tmp_path / "lock")
     assert again is not None
     again.release()
+
+
+def test_a_lock_that_is_deleted_while_it_is_taken_is_taken_anew(tmp_path, monkeypatch):
+    """Whoever comes next makes another file: two would hold one lock."""
+    path, flock, deleted = tmp_path / "lock", fcntl.flock, []
+
+    def deleting(descriptor, operation):
+        if not deleted:
+            path.unlink()
+            deleted.append(path)
+        flock(descriptor, operation)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", deleting)
+        lock = try_hold(path)
+    assert deleted
+    assert try_hold(path) is None
+    lock.release()
 
 
 def test_only_one_module_locks_files():

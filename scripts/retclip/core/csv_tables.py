@@ -15,7 +15,11 @@ SEPARATORS = (",", ";", "\t")
 MISSING = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none", "nat", "-"))
 # Blanks that str.strip leaves: they come with text that was copied from a web page.
 ZERO_WIDTH = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-MOST_NAMES = 12
+NO_WIDTH = dict.fromkeys(map(ord, ZERO_WIDTH))
+# Of columns in a sentence: letters of one, and of all.
+LONGEST_NAME = 25
+LONGEST_NAMES = 120
+CONTROLS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 LIKE_DATA = re.compile(r"[\d./:-]+|.+\.(jpe?g|png|tiff?|bmp|dcm)", re.IGNORECASE)
 FORMATS = {
     b"PK\x03\x04": "an Excel workbook or another zip file",
@@ -68,8 +72,20 @@ def shown(names: list[str]) -> str:
     """The columns of a table for a sentence; where the first line is a row of data, it is not told."""
     if any(LIKE_DATA.fullmatch(name) for name in names):
         return "a first line that looks like data: is the header missing?"
-    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-    return ", ".join(names[:MOST_NAMES]) + more
+    told = [_short(name) for name in names]
+    while len(", ".join(told)) > LONGEST_NAMES:
+        told.pop()
+    more = f" and {len(names) - len(told)} more" if len(names) > len(told) else ""
+    return ", ".join(told) + more
+
+
+def plain(name: str) -> str:
+    """A name without what the eye hardly sees: letter case, width, blanks beside underscores, zero-width letters."""
+    return "_".join(unicodedata.normalize("NFKC", name).translate(NO_WIDTH).casefold().replace("_", " ").split())
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
 
 
 def _checked(path: Path) -> RowIterator:
@@ -117,12 +133,13 @@ def _whole_rows(path: Path, reader: Any, separator: str) -> RowIterator:
 
 
 def _names(path: Path, cells: list[str]) -> list[str]:
-    names = [cell_of(cell) for cell in cells]
+    # a name of two lines, as spreadsheets break them, is one of words
+    names = [CONTROLS.sub(" ", cell_of(cell)) for cell in cells]
     while not names[-1]:
         names.pop()
     for place, name in enumerate(names):
         if name and name in names[:place]:
-            raise ValueError(f"{path}: the column {name} is there twice; rename one.")
+            raise ValueError(f"{path}: the column {_short(name)} is there twice; rename one.")
     return [name or f"(column {place})" for place, name in enumerate(names, start=1)]
 
 
@@ -144,7 +161,7 @@ def _without_nulls(stream: TextIO, path: Path) -> Iterator[str]:
 def _refuse_quote(path: Path, line: int, until: int, names: list[str], separator: str) -> NoReturn:
     text = _line(path, line)
     cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
-    column = names[min(len(cells), len(names)) - 1] if names and cells else "of the header"
+    column = _short(names[min(len(cells), len(names)) - 1]) if names and cells else "of the header"
     if until == line and text.count('"') % 2 == 0:
         what = f"the column {column} goes on after its closing quote"
     else:
@@ -167,8 +184,8 @@ def _refuse_swallowed(path: Path, line: int, names: list[str], cells: list[str],
             alike = sum(bool(_shape(a)) and _shape(a) == _shape(b) for a, b in pairs)
             if alike >= max(min(2, len(pairs)), (len(pairs) + 1) // 2):
                 raise ValueError(
-                    f"{path}: line {line}: the quote that opens in the column {names[column]} takes in whole rows; "
-                    "close it. Within quotes, a quote is written twice."
+                    f"{path}: line {line}: the quote that opens in the column {_short(names[column])} takes in whole "
+                    "rows; close it. Within quotes, a quote is written twice."
                 )
 
 
@@ -189,7 +206,7 @@ def _refuse_ragged(
     cells = next(csv.reader([_line(path, line)], delimiter=separator), [])
     # a comma in a sentence has a blank behind it, one between cells seldom
     place = next((place for place, cell in enumerate(cells) if place and cell.startswith(" ")), len(names))
-    near = names[max(min(place, len(names)) - 1, 0)]
+    near = _short(names[max(min(place, len(names)) - 1, 0)])
     total = sum(found[1] for found in odd.values())
     raise ValueError(
         f"{path}: line {line} has {length} cells, but the header {full} (near the column {near}); "

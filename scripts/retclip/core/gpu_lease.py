@@ -10,6 +10,7 @@ import random
 import re
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from retclip.core import slurm
@@ -20,6 +21,7 @@ from retclip.core.logs import say
 # The same for all users and sessions of a machine, as $TMPDIR and $XDG_RUNTIME_DIR are not. Anyone may lock there, as
 # in /tmp itself; nothing is ever written into these files or read from them.
 FOLDER = Path("/tmp/retclip-gpus")
+OPEN = 0o1777
 # Tells the processes of torchrun whose lease is theirs: the number of the process that holds it.
 HOLDER = "RETCLIP_GPUS_LEASED_BY"
 # Seconds between two looks for a free GPU; drawn anew each time, so that no two jobs stay in step.
@@ -138,6 +140,13 @@ def _is_lent() -> bool:
     return True
 
 
+def _names() -> set[str]:
+    try:
+        return set(os.listdir(FOLDER)) if os.access(FOLDER, os.X_OK, effective_ids=True) else set()
+    except OSError:
+        return set()
+
+
 def _lineage() -> set[int]:
     """The numbers of this process, its parent, and so on."""
     found, pid = {os.getpid()}, os.getpid()
@@ -158,17 +167,21 @@ def _path(gpu: Gpu, kind: str) -> Path:
 
 def _hold(path: Path) -> Lock | None:
     """The lock, in a folder that all users of the machine share; never through a symbolic link."""
-    try:
-        FOLDER.mkdir(mode=0o1777)
-        FOLDER.chmod(0o1777)  # mkdir leaves out what the umask takes
-    except FileExistsError:
-        pass
-    if not stat.S_ISDIR(FOLDER.lstat().st_mode):
+    with suppress(FileExistsError):
+        FOLDER.mkdir()
+    found = FOLDER.lstat()
+    if not stat.S_ISDIR(found.st_mode):
         raise ValueError(f"{FOLDER}: locks of GPUs belong in a folder, not behind a symbolic link; delete it.")
+    if found.st_uid == os.geteuid() and stat.S_IMODE(found.st_mode) != OPEN:
+        FOLDER.chmod(OPEN)  # which the umask, or a process killed right here, has left closed to others
     try:
         lock = try_hold(path)
-    except PermissionError:  # another user has just made it
-        return None
+    except (PermissionError, FileNotFoundError):
+        if path.name in _names():  # another user has just made it
+            return None
+        raise ValueError(
+            f"{FOLDER}: is another user's, and closed to you; have it opened: chmod {OPEN:o} {FOLDER}"
+        ) from None
     if lock is not None and lock.descriptor is not None:
         made = os.fstat(lock.descriptor)
         # others have to open what they wait for, whatever this user's umask; never a file that was laid in its place

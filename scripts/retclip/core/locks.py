@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ class Lock(NamedTuple):
 def held(path: str | Path, waiting: str) -> Iterator[None]:
     """Holds a lock file alone, on all machines of its file system; says `waiting` where another has it.
 
-    Raises ValueError where the disk is full or read-only, or the file is a symbolic link.
+    Raises ValueError where the disk is full or read-only, or there is something else than a plain file.
     """
     lock, wait = try_hold(path), 0.01
     if lock is None:
@@ -97,19 +98,29 @@ def has_ended(process: str) -> bool | None:
 
 
 def _opened(path: Path) -> int:
-    flags = os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK  # a pipe that was laid there must not be waited for
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            return os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | flags, 0o666)
         except PermissionError:  # another user's, which can be locked nevertheless
-            return os.open(path, os.O_RDONLY | flags)
+            descriptor = os.open(path, os.O_RDONLY | flags)
     except OSError as error:
         if error.errno in DISK_ERRORS:
             raise ValueError(cannot_be_written(path, error.errno)) from None
         if error.errno == errno.ELOOP:
             raise ValueError(f"{path}: a lock must not be a symbolic link; delete it, then run again.") from None
+        if error.errno in (errno.EISDIR, errno.ENXIO):
+            raise ValueError(_no_plain_file(path)) from None
         raise
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ValueError(_no_plain_file(path))
+    return descriptor
+
+
+def _no_plain_file(path: Path) -> str:
+    return f"{path}: a lock must be a plain file; delete it, then run again."
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

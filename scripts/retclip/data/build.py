@@ -12,7 +12,7 @@ from retclip.core.logs import say
 from retclip.data.image_quality import Looks
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
-from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_useless
+from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_nothing_left, refuse_useless
 from retclip.data.samples import (
     COLUMNS,
     EXTRAS,
@@ -94,6 +94,7 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         problems += unreadable
         refuse_many(problems, rows, settings.max_bad_fraction)
         whole, frame = frame, _without_bad_eyes(frame, pictures)
+        refuse_nothing_left(frame, problems)
         ledger.book_difference("quarantined", "an image that cannot be read", whole, frame)
         if source.eye_images == "best":
             whole, frame = frame, _sharpest(frame, pictures, store)
@@ -105,11 +106,13 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         reconciliation = ledger.close(frame)
         say_counts(reconciliation)
         frame, from_labels = fill_texts(patient_labels(frame), settings.report_section)
+        named = frame["split"].ne("").any()
         frame["split"] = _splits(frame, groups, source, settings)
         _write(frame, pictures, groups, store, output_dir, settings)
         fingerprint = _fingerprint(frame, pictures, store, output_dir, source, settings, from_labels)
         if not settings.only_test:
-            refuse_useless(fingerprint, frame.loc[frame["split"].eq("train"), "text"].ne("").any())
+            silent = set(frame["split"]) - set(frame.loc[frame["text"].ne(""), "split"])
+            refuse_useless(fingerprint, silent, named)
         store.keep_only(set(pictures.values()))
     finally:
         store.close()

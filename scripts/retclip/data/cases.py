@@ -1,12 +1,13 @@
 """New photographs as predict.py is given them: files, folders or a table, each image with its eye, by patient."""
 
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from retclip.data.dicom import eye_of_image, is_dicom_file
 from retclip.data.eyes import eye_of, without_eye
-from retclip.data.tables import LINE, need, read_table, rows_of
+from retclip.data.tables import LINE, need, read_table, refuse_nearly, rows_of
 
 # What a folder is searched for; DICOM files are known by content, whatever they are called.
 ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".jp2", ".gif"}
@@ -53,18 +54,21 @@ def cases_of_table(table: Path, image_root: Path) -> list[Case]:
     """Rows of a CSV: a patient's with image_left and image_right (or left and right, or ODIR-5K's columns), or an
     image's with image and, where known, eye; images of one sample_id or patient_id are one case then, as in training.
 
-    Cases are named by sample_id, name or patient_id, or by line. Raises ValueError naming a column that is missing.
+    Cases are named by sample_id, name or patient_id (and visit), or by line. Raises ValueError naming a column that is
+    missing.
     """
     frame = read_table(table)
+    refuse_nearly(table, frame, (*PAIRS[0], *IDS[:3], "image", "eye", "visit"))
     pair = next((pair for pair in PAIRS if set(pair) & set(frame.columns)), None)
-    named = next((column for column in IDS if column in frame.columns), None)
-    group = named if named != "name" else None
     by_id = "left_keywords" in frame.columns and "patient_id" in frame.columns
     if not by_id:
         need(table, frame, "image", *(column for columns in PAIRS for column in columns))
     cases: dict[str, Case] = {}
     for cells in rows_of(frame):
+        named = next((column for column in IDS if cells.get(column)), "")
         name = cells[named] if named else f"line {cells[LINE]}"
+        if named != "sample_id" and cells.get("visit"):
+            name = f"{name}@{cells['visit']}"
         if pair and any(cells.get(column) for column in pair):
             images = {eye: cells[column] for eye, column in zip(SIDES, pair, strict=True) if cells.get(column)}
             case = _of_row(name, images, image_root)
@@ -75,7 +79,7 @@ def cases_of_table(table: Path, image_root: Path) -> list[Case]:
             case = _of_row(name, {eye: at for eye, at in places.items() if (image_root / at).is_file()}, image_root)
         else:
             case = _of_row(name, {}, image_root)
-        _add(cases, case, group is not None)
+        _add(cases, case, named not in ("", "name"))
     return list(cases.values())
 
 
@@ -97,7 +101,7 @@ def _fits(known: Case, case: Case) -> bool:
 
 
 def _of_row(name: str, places: dict[str, str], root: Path) -> Case:
-    images, problem = {eye: root / place for eye, place in places.items()}, ""
+    images, problem = {eye: _found(root, place) for eye, place in places.items()}, ""
     for eye, path in images.items():
         problem = problem or _eye(path, eye, "table")[1]
     return Case(name, images, {}, problem if images else "no picture is named")
@@ -105,12 +109,18 @@ def _of_row(name: str, places: dict[str, str], root: Path) -> Case:
 
 def _of_image(name: str, place: str, word: str | None, root: Path) -> Case:
     """The eye is that of the table, where it says none the DICOM header's, and last the file name's."""
-    path = root / place
+    path = _found(root, place)
     said = eye_of(word or Path(place).stem)
     if word and word.lower() != "unknown" and said is None:
         return Case(name, {"unknown": path}, {}, "the eye is not left, right or unknown")
     eye, problem = _eye(path, said, "table" if word else "name")
     return Case(name, {eye: path}, {}, problem)
+
+
+def _found(root: Path, place: str) -> Path:
+    """The place below the root, in whichever Unicode form the disk has it."""
+    forms = (place, *(unicodedata.normalize(form, place) for form in ("NFC", "NFD")))
+    return next((root / form for form in forms if (root / form).is_file()), root / place)
 
 
 def _eye(path: Path, said: str | None, who: str) -> tuple[str, str]:

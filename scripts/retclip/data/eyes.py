@@ -19,7 +19,12 @@ def eye_of(text: str) -> str | None:
 
 def without_eye(text: str) -> str:
     """The text in small letters with a star for each word that names an eye: equal for the two eyes of one patient."""
-    return WORD.sub(lambda word: "*" if _eye_of_word(word[0]) else word[0], text.lower())
+    return WORD.sub(lambda word: _starred(word[0]), text.lower())
+
+
+def _starred(word: str) -> str:
+    """A number beside the eye's name is the patient's, and stays."""
+    return word.replace(word.strip("0123456789") or word, "*") if _eye_of_word(word) else word
 
 
 def _eye_of_word(word: str) -> str | None:

@@ -9,6 +9,10 @@ from retclip.data.sources.registry import sentence_of
 if TYPE_CHECKING:
     import pandas as pd
 
+# What is shown of many rows: with the words around it, a sentence of 300 characters.
+MOST_LINES = 3
+LONGEST_REASONS = 150
+
 
 def refuse_leaks(frame: "pd.DataFrame", table: Path) -> None:
     """A patient in two splits."""
@@ -27,11 +31,31 @@ def refuse_many(problems: Problems, rows: int, max_bad_fraction: float) -> None:
     """More rows with a problem than the limit. rows: all of the tables."""
     bad = len({(problem["table"], problem["row"]) for problem in problems})
     if bad > max_bad_fraction * rows:
-        shown = "; ".join(f"line {p['row']}: {sentence_of(p)}" for p in problems[:3])
         raise ValueError(
             f"{bad} of {rows} rows cannot be used, more than data.max_bad_fraction = {max_bad_fraction:g} "
-            f"allows ({shown}{'; ...' if len(problems) > 3 else ''}); correct them, or raise the limit."
+            f"allows ({_reasons(problems)}); correct them, or raise the limit."
         )
+
+
+def refuse_nothing_left(frame: "pd.DataFrame", problems: Problems) -> None:
+    """No sample whose image could be read, where the limit of bad rows allows even that."""
+    if not len(frame):
+        raise ValueError(f"no image can be used ({_reasons(problems)}).")
+
+
+def _reasons(problems: Problems) -> str:
+    """The first lines of as many reasons as go into a sentence: at least one."""
+    lines: dict[str, list[str]] = {}
+    for problem in sorted(problems, key=lambda problem: int(problem["row"])):
+        lines.setdefault(sentence_of(problem), []).append(str(problem["row"]))
+    told: list[str] = []
+    for reason, found in lines.items():
+        more = ", ..." if len(found) > MOST_LINES else ""
+        entry = f"line{'s' if len(found) > 1 else ''} {', '.join(found[:MOST_LINES])}{more}: {reason}"
+        if told and len("; ".join([*told, entry])) > LONGEST_REASONS:
+            return "; ".join([*told, "..."])
+        told.append(entry)
+    return "; ".join(told)
 
 
 def refuse_never_scored(frame: "pd.DataFrame", table: Path, max_bad_fraction: float) -> None:
@@ -54,15 +78,21 @@ def refuse_never_scored(frame: "pd.DataFrame", table: Path, max_bad_fraction: fl
         )
 
 
-def refuse_useless(fingerprint: dict[str, Any], said: bool) -> None:
-    """said: whether anything is said of an image of train."""
+def refuse_useless(fingerprint: dict[str, Any], silent: set[str], named: bool) -> None:
+    """silent: the splits of which nothing is said at all. named: the data name their splits; no fraction draws them."""
     for split, entry in fingerprint["splits"].items():
         if entry["samples"] == 0:
+            if named and split != "val":
+                raise ValueError(f"the {split} split is empty: the data name their splits, and no sample is {split}.")
             raise ValueError(f"the {split} split is empty; raise data.test_fraction or data.val_fraction, or add data.")
     if fingerprint["splits"]["train"]["samples"] < 2:
         raise ValueError("the train split has one sample; a contrastive loss needs at least two.")
-    if not said:
+    if silent == set(fingerprint["splits"]):
         raise ValueError("no sample has a text or a label; there is nothing to train on.")
+    if silent:
+        split = next(split for split in fingerprint["splits"] if split in silent)
+        what = "there is nothing to train on" if split == "train" else "nothing could be scored on it"
+        raise ValueError(f"no sample of {split} has a text or a label; {what}.")
     if fingerprint["label_level"] != "none" and len(fingerprint["classes"]) < 2:
         raise ValueError(
             f"all labels are {fingerprint['classes']}: with one class there is nothing to tell apart; "

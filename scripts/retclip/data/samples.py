@@ -6,7 +6,7 @@ import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.csv_tables import is_missing
+from retclip.core.csv_tables import CONTROLS, is_missing
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 
 if TYPE_CHECKING:
@@ -54,7 +54,8 @@ class Row(NamedTuple):
 
     pictures: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
     label*, text*, age, sex, site, camera. sample_id: "" where the patient, or its visit, is the sample. problem: why
-    the reader could not use the row; "" where it could. table: the file, where a source has several.
+    the reader could not use the row; "" where it could. table: the file, where a source has several. packed: pictures
+    are inside files that the reader knows (CONTAINERS).
     """
 
     line: int
@@ -65,6 +66,7 @@ class Row(NamedTuple):
     problem: str = ""
     table: str = ""
     visit: str = ""
+    packed: bool = False
 
 
 def collect(
@@ -219,7 +221,7 @@ class _Samples:
         reasons: dict[str, str] = {}
         for eye, location in row.pictures.items():
             try:
-                found[eye] = _inside(self.root, location)
+                found[eye] = location if row.packed else _inside(self.root, location)
             except ValueError as error:
                 reasons[eye] = str(error)
         if not found:
@@ -276,8 +278,9 @@ def _name(row: Row) -> str:
 
 
 def joined_label(cell: str) -> str:
-    """Several labels joined by |, without blanks around them or words for nothing."""
-    return "|".join(part for part in map(str.strip, cell.split("|")) if not is_missing(part)) if "|" in cell else cell
+    """Several labels joined by |, without blanks around them or words for nothing; each is one line."""
+    parts = [part.strip() for part in CONTROLS.sub(" ", cell).split("|")]
+    return "|".join(part for part in parts if len(parts) == 1 or not is_missing(part))
 
 
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:
@@ -317,19 +320,17 @@ def _image_name(row: Row, eye: str) -> str:
 def _inside(root: str, location: str) -> str:
     """The location, in the Unicode form that the disk knows. Raises ValueError where it leads out of the root or to
     no file. No path is named: it may hold a name."""
-    if location.startswith(CONTAINERS):
-        return location  # the reader of the container made it
+    if location.startswith(CONTAINERS):  # only a reader of such files may say so
+        raise ValueError("the image path names a place inside another file")
     if "\0" in location:
         raise ValueError("the image path has a null character")
-    forms = [location]
-    if not location.isascii():
-        forms += [unicodedata.normalize(form, location) for form in ("NFC", "NFD")]
+    forms = dict.fromkeys((location, *(unicodedata.normalize(form, location) for form in ("NFC", "NFD"))))
     for form in forms:
         path = os.path.realpath(os.path.join(root, form))  # a loop of links ends in a path that is no file
         if not path.startswith(root.rstrip(os.sep) + os.sep):
             raise ValueError("the image path leads out of the image root")
         if os.path.isfile(path):
-            return form
+            return os.path.normpath(form)
     raise ValueError("the image path is a folder" if os.path.isdir(path) else "the image file does not exist")
 
 

@@ -70,7 +70,8 @@ def stratified_subset(frame: "pd.DataFrame", samples: int, seed: int) -> np.ndar
 
 def labels_of(frame: "pd.DataFrame") -> "pd.Series":
     """The set of all labels of each row, of the patient and of both eyes."""
-    joined = frame[list(LABEL_COLUMNS)].agg("|".join, axis=1)
+    # not by rows of the frame: of an empty one, pandas would make a frame again
+    joined = frame[LABEL_COLUMNS[0]].str.cat([frame[name] for name in LABEL_COLUMNS[1:]], sep="|")
     return joined.map(lambda text: frozenset(label for label in text.split("|") if label))
 
 

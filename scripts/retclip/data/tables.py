@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retclip.core.csv_tables import cell_of, is_missing, read_rows, shown
+from retclip.core.csv_tables import cell_of, is_missing, plain, read_rows, shown
 from retclip.data.reconciliation import LABELS, Ledger
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ LINE = "__line__"
 # Paths stay as they are written: a disk may know a name in another Unicode form.
 PATHS = ("image", "image_left", "image_right", "left", "right")
 ROWS_AT_ONCE = 20_000
+ROUNDED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,}")
 
 
 def read_table(path: Path) -> "pd.DataFrame":
@@ -74,6 +75,26 @@ def note_of_table(ledger: Ledger, name: str, table: "pd.DataFrame", used: list[s
             count += sum(any(is_missing(part.strip()) for part in cell) for cell in parts)
         if count:
             ledger.note(f"{name}: {count} cells of {column} are a word for nothing, such as NA, and count as empty.")
+
+
+def refuse_nearly(path: Path, table: "pd.DataFrame", ours: Iterable[str]) -> None:
+    """Raises ValueError for a column that is one of ours but for letter case, blanks or width, where ours is not there:
+    left unread, a column Split would make other splits than its owner's."""
+    missing = {plain(name): name for name in ours if name not in table.columns}
+    for name in table.columns:
+        if near := missing.get(plain(name)):
+            raise ValueError(f"{path}: the column {shown([name])} is nearly {near}; rename it, or remove it.")
+
+
+def refuse_rounded(path: Path, table: "pd.DataFrame", columns: Iterable[str]) -> None:
+    """Raises ValueError for ids that a spreadsheet has rounded (2.02E+13): those of several people may be alike."""
+    for column in dict.fromkeys(columns):
+        rounded = table[column].astype(str).str.fullmatch(ROUNDED) if column in table.columns else None
+        if rounded is not None and rounded.any():
+            raise ValueError(
+                f"{path}: {rounded.sum()} cells of {column} are numbers that a spreadsheet has rounded (the first in "
+                f"line {table.loc[rounded, LINE].iloc[0]}); export the column as text."
+            )
 
 
 def need(path: Path, table: "pd.DataFrame", *columns: str) -> None:

@@ -8,26 +8,46 @@ from retclip.core.config import LABELS_OR_TEXTS
 from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import LABELS, Ledger
 from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
-from retclip.data.tables import LINE, filled, need, note_of_table, patient_of, read_table, rows_of
+from retclip.data.tables import (
+    LINE,
+    filled,
+    need,
+    note_of_table,
+    patient_of,
+    read_table,
+    refuse_nearly,
+    refuse_rounded,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from retclip.data.source import Source
 
 PICTURES = ("image", "image_left", "image_right")
 TEXTS = ("text", "text_left", "text_right")
+OURS = (*PICTURES, *TEXTS, *LABELS, "eye", "split", "sample_id", "visit")
 
 
 def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """The table's rows. Raises ValueError naming a column that is missing."""
     table = read_table(table_path)
+    refuse_nearly(table_path, table, OURS)
     by_column = source.patient_id != "none" and not source.patient_id.startswith("pattern:")
     if by_column:
         need(table_path, table, source.patient_id)
     need(table_path, table, *PICTURES)
     need(table_path, table, *LABELS_OR_TEXTS, *source.text_columns)
     by_eye = "image" in table.columns
+    if by_eye and (double := filled(table, list(PICTURES[1:]))):
+        raise ValueError(
+            f"{table_path}: has both a column image and {double} images in image_left or image_right; "
+            "keep one row an eye (image, eye), or one row a patient (image_left, image_right)."
+        )
     pictures = ["image"] if by_eye else list(PICTURES[1:])
     texts = [name for name in (*TEXTS, *source.text_columns) if name in table.columns]
+    for column in source.text_columns:
+        if column in (*OURS, *EXTRAS, source.patient_id):
+            raise ValueError(f"data.text_columns: the column {column} has another use, so it is no further text.")
     carried = [*(name for name in ("split", *EXTRAS) if name in table.columns), *dict.fromkeys(texts)]
     ledger.receive(
         rows=len(table),
@@ -36,6 +56,7 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
         labels=filled(table, list(LABELS)),
     )
     patient = [source.patient_id] if by_column else []
+    refuse_rounded(table_path, table, [*patient, "sample_id"])
     used = [*pictures, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
     note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
     for cells in rows_of(table):

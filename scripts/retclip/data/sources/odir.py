@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, Row
-from retclip.data.tables import LINE, filled, need, note_of_table, read_table, rows_of
+from retclip.data.tables import LINE, filled, need, note_of_table, read_table, refuse_nearly, refuse_rounded, rows_of
 
 if TYPE_CHECKING:
     from retclip.data.source import Source
@@ -26,8 +26,10 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
     disease that nobody thought of must not become "unlabelled" unnoticed.
     """
     table = read_table(table_path)
+    refuse_nearly(table_path, table, ["patient_id", *LABELS, *TEXTS, "split"])
     need(table_path, table, "patient_id")
     need(table_path, table, *LABELS)
+    refuse_rounded(table_path, table, ["patient_id"])
     assert source.class_map is not None
     classes = read_class_map(source.class_map)
     _refuse_unknown_keywords(table, classes, source.class_map)

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING
 from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import EXTRAS, Problems, Row, joined_label
-from retclip.data.tables import LINE, filled, need, note_of_table, patient_of, read_table, rows_of
+from retclip.data.tables import (
+    LINE,
+    filled,
+    need,
+    note_of_table,
+    patient_of,
+    read_table,
+    refuse_nearly,
+    refuse_rounded,
+    rows_of,
+)
 
 if TYPE_CHECKING:
     from retclip.data.source import Source
@@ -21,8 +31,10 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
     {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending.
     """
     table = read_table(table_path)
+    refuse_nearly(table_path, table, ["dataset_index", "prompt", "label", "split"])
     need(table_path, table, "dataset_index")
     need(table_path, table, "prompt", "label")
+    refuse_rounded(table_path, table, [source.patient_id])
     # a row names its picture by the index
     images = filled(table, ["dataset_index"])
     ledger.receive(rows=len(table), images=images, texts=filled(table, ["prompt"]), labels=filled(table, ["label"]))

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.data.odd_labels import label_notes
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
 from retclip.data.source import Source
@@ -40,7 +41,11 @@ def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataF
     frame = _read_one(source, source.table, "", problems, ledger)
     if source.test_table is not None:
         tests = _read_one(source, source.test_table, source.test_table.name, problems, ledger)
-        frame = pd.concat([frame.assign(split="train"), tests.assign(split="test")], ignore_index=True).fillna("")
+        _refuse_split(frame, source.table, "test")
+        for split in ("train", "val"):
+            _refuse_split(tests, source.test_table, split)
+        frame = frame.assign(split=frame["split"].where(frame["split"].ne(""), "train"))
+        frame = pd.concat([frame, tests.assign(split="test")], ignore_index=True).fillna("")
         twice = frame.index[frame["sample_id"].duplicated()]
         if len(twice):
             raise ValueError(
@@ -50,6 +55,8 @@ def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataF
     if not len(frame):
         first = f" Line {problems[0]['row']}: {sentence_of(problems[0])}." if problems else ""
         raise ValueError(f"{source.table}: no row can be used.{first}")
+    for note in label_notes(frame):
+        ledger.note(note)
     if alike := ids_alike(frame["patient_id"]):
         ledger.note(f"{alike} patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?")
     return frame, problems
@@ -58,6 +65,17 @@ def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataF
 def sentence_of(problem: dict[str, Any]) -> str:
     """A problem's reason, with the table that its line is of where a source has several."""
     return f"{problem['table']}: {problem['reason']}" if problem["table"] else problem["reason"]
+
+
+def _refuse_split(frame: "pd.DataFrame", table: Path, split: str) -> None:
+    """A split that contradicts the table that its rows are in, where there is a table of test samples."""
+    rows = frame[frame["split"].eq(split)]
+    if len(rows):
+        raise ValueError(
+            f"{table}: {len(rows)} samples have the split {split} (the first in line "
+            f"{rows['row_left'].iloc[0] or rows['row_right'].iloc[0]}), but data.test_manifest is the table of test "
+            "samples, and of nobody else; correct the column, or leave it out."
+        )
 
 
 def _read_one(source: Source, table: Path, name: str, problems: Problems, ledger: Ledger) -> "pd.DataFrame":

@@ -199,7 +199,7 @@ def _pairs(
     for number, text in enumerate(texts or [""], start=1):
         sample = f"{split}-{patient}" if split else patient
         yield Row(line, patient, sample if number == 1 else f"{sample}#text{number}", pictures,
-                  {"text": text, "split": split}, problem, table)  # fmt: skip
+                  {"text": text, "split": split}, problem, table, packed=True)  # fmt: skip
 
 
 def _image_lines(path: Path, problems: Problems, ledger: Ledger) -> Iterator[tuple[int, str, list[tuple[int, int]]]]:
