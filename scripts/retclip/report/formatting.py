@@ -53,6 +53,7 @@ def drawn(seeds: int) -> str:
 
 
 def intervals_over(seeds: int) -> str:
+    """What a caption says of the intervals of models with so many trainings each."""
     return f"95 % intervals over {drawn(seeds)}"
 
 
