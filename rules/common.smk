@@ -14,14 +14,12 @@ sys.path.insert(0, str(REPOSITORY / "scripts"))
 
 from retclip.core.code_hash import DECLARATIONS, code_hash
 from retclip.core.config import check_config, configured_defaults, external_test
-from retclip.core.hyperparameters import HYPERPARAMETERS
-from retclip.core.facts import facts
 from retclip.core.io import canonical_json, file_sha256, folder_digest, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
-from retclip.search import layout, requests
-from retclip.search.space import grid
+from retclip.search import jobs, layout, requests
+from retclip.search.jobs import jobs_of
 from retclip.search.strategies import STRATEGIES
 
 
@@ -88,140 +86,17 @@ wildcard_constraints:
     external="[a-z][a-z0-9_]*",
 
 
-# --- every job of the run, by id: counts follow from the config alone ---------------------------------------
-
-PHASE1 = {"baseline": {}, **grid(CONFIG["phase1"]["space"])}
 try:
-    PHASE2 = layout.slots(CONFIG["phase2"])
+    JOBS = jobs_of(CONFIG)
 except ValueError as error:
     stop(error)
-# Above the base seed start here confirmations and finals, so that neither shares a training with what was chosen for its
-# luck: the best of twenty single trainings is the luckiest one, too.
-FRESH_SEED, FINAL_SEED = 1000, 2000
-CONFIRM = {
-    f"c{rank}s{seed}": {"rank": rank, "candidate": f"c{rank}", "seed": CONFIG["seed"] + FRESH_SEED + seed}
-    for rank in range(CONFIG["confirm"]["top_k"])
-    for seed in range(CONFIG["confirm"]["seeds"])
-}
-TUNED = [
-    name for name in HYPERPARAMETERS if name in {**CONFIG["phase1"]["space"], **CONFIG["phase2"]["space"]}
-]
-FACTORS = CONFIG["final"]["learning_rate_factors"]
-ENCODER_TRIALS = {
-    f"{encoder}-x{position}": {"encoder": encoder, "factor": factor}
-    for encoder in MODEL["text_encoders"]
-    for position, factor in enumerate(FACTORS)
-    if FACTORS != [1.0]
-}
-FINAL_SEEDS = [CONFIG["seed"] + FINAL_SEED + offset for offset in range(CONFIG["final"]["seeds"])]
-FINALS = {
-    **{
-        f"{encoder}-s{seed}": {"kind": "tuned", "encoder": encoder, "seed": seed}
-        for encoder in MODEL["text_encoders"]
-        for seed in FINAL_SEEDS
-    },
-    **{
-        f"baseline-s{seed}": {"kind": "baseline", "encoder": SEARCH_ENCODER, "seed": seed}
-        for seed in FINAL_SEEDS
-    },
-}
-if CONFIG["controls"]["shuffled_texts"]:
-    FINALS[f"control-s{FINAL_SEEDS[0]}"] = {
-        "kind": "control",
-        "encoder": SEARCH_ENCODER,
-        "seed": FINAL_SEEDS[0],
-    }
-if CONFIG["ablation"]:
-    for name in TUNED:
-        FINALS[f"ablation_{name}-s{FINAL_SEEDS[0]}"] = {
-            "kind": "ablation",
-            "encoder": SEARCH_ENCODER,
-            "seed": FINAL_SEEDS[0],
-            "only": name,
-        }
-
-TRAININGS = {
-    "phase1": list(PHASE1),
-    "phase2": list(PHASE2),
-    "confirm": list(CONFIRM),
-    "encoders": list(ENCODER_TRIALS),
-    "final": list(FINALS),
-}
+PHASE1, PHASE2, CONFIRM = JOBS.phase1, JOBS.phase2, JOBS.confirm
+ENCODER_TRIALS, FINALS, TRAININGS = JOBS.encoders, JOBS.final, JOBS.trainings
 
 
-def facts_of(stage, trial):
-    """What trial.json, run.json and leaderboards record of a training, so that nobody reads it off its id."""
-    if stage == "phase2":
-        return PHASE2[trial].facts()
-    if stage == "confirm":
-        return facts("trial", candidate=CONFIRM[trial]["candidate"])
-    if stage == "final":
-        return facts(FINALS[trial]["kind"], ablated=FINALS[trial].get("only"))
-    return facts("baseline" if PHASE1.get(trial) == {} else "trial")
-
-
-def encoder_of(stage, trial):
-    """The text encoder of a training."""
-    entries = {"encoders": ENCODER_TRIALS, "final": FINALS}.get(stage, {})
-    return entries[trial]["encoder"] if trial in entries else SEARCH_ENCODER
-
-
-def epochs_added(stage, trial):
-    """How many epochs a training adds: a later rung goes on where the one before it stood still."""
-    sections = {"confirm": {**CONFIG["phase2"], **CONFIG["confirm"]}, "encoders": CONFIG["final"]}
-    section = sections[stage] if stage in sections else CONFIG[stage]
-    if stage != "phase2" or not STRATEGY.has_rungs:
-        return section["epochs"]
-    rung, ends = PHASE2[trial].rung, CONFIG["phase2"]["rungs"]["epochs"]
-    return ends[rung] - (ends[rung - 1] if rung else 0)
-
-
-# --- recipes: what the config says of one trial, as the JSON that plan_trial reads --------------------------
-
-
-def recipe(
-    identifier,
-    phase,
-    stage,
-    epochs,
-    encoder=SEARCH_ENCODER,
-    seed=None,
-    values=None,
-    shuffled=False,
-    stop_epoch=None,
-    recorded=None,
-):
-    """All that plan_trial needs to know of the config. epochs: null where the trial's values say. recorded: facts."""
-    return canonical_json(
-        {
-            "id": identifier,
-            "phase": phase,
-            **(recorded or facts()),
-            "text_encoder": encoder,
-            "encoder": {
-                "revision": None,
-                "texts": None,
-                "long_texts": MODEL["long_texts"],
-                "from_checkpoint": False,
-                **MODEL["text_encoders"][encoder],
-            },
-            "seed": CONFIG["seed"] if seed is None else seed,
-            "vision": MODEL["vision"],
-            "image_size": DATA["image_size"],
-            "selection_metric": METRIC,
-            "train_samples": stage.get("train_samples"),
-            "val_samples": stage.get("val_samples"),
-            "epochs": epochs,
-            "stop_epoch": stop_epoch,
-            "values": {**DEFAULTS, **(values or {})},
-            "shuffled_texts": shuffled,
-        }
-    )
-
-
-def stage_epochs(stage):
-    """The stage's epochs per trial, or null where its space searches over them."""
-    return None if "epochs" in stage.get("space", {}) else stage["epochs"]
+def specification(stage):
+    """The trial specification that plan_trial reads, as a parameter of the stage's rule."""
+    return lambda wildcards: canonical_json(JOBS.specification(stage, wildcards.trial))
 
 
 # --- Phase 2: a first rung takes its bracket's proposals, a later one what was promoted to it -----------------
@@ -231,15 +106,10 @@ def phase2_metrics(trials):
     return [f"{RESULTS}/phase2/{trial}/metrics.json" for trial in trials]
 
 
-def observed_metrics(bracket):
-    """What a bracket may learn from: all before it, and Phase 1 where that trained as much on as many samples."""
-    earlier = phase2_metrics(layout.before(PHASE2, bracket))
-    budgets = [
-        [CONFIG[stage].get(key) for key in ("train_samples", "epochs")] for stage in ("phase1", "phase2")
-    ]
-    if STRATEGY.learns and budgets[0] == budgets[1]:
-        return [f"{RESULTS}/phase1/{trial}/metrics.json" for trial in PHASE1] + earlier
-    return earlier
+def observed_metrics(wildcards):
+    """The metrics that a bracket may learn from."""
+    observed = JOBS.observed(int(wildcards.bracket))
+    return [f"{RESULTS}/{stage}/{trial}/metrics.json" for stage, trial in observed]
 
 
 def phase2_source(wildcards):
@@ -256,37 +126,17 @@ def phase2_source(wildcards):
 def winners_file(wildcards):
     """Where the winner's values stand: each text encoder may have a learning rate of its own."""
     entry = FINALS[wildcards.trial]
-    if ENCODER_TRIALS and entry["kind"] in ("tuned", "control"):
-        return f"{RESULTS}/encoders/{entry['encoder']}/best.json"
+    if ENCODER_TRIALS and entry.kind in ("tuned", "control"):
+        return f"{RESULTS}/encoders/{entry.encoder}/best.json"
     return f"{RESULTS}/best.json"
-
-
-def trials_of_encoder(encoder):
-    return [trial for trial, entry in ENCODER_TRIALS.items() if entry["encoder"] == encoder]
 
 
 def plan_final_flags(wildcards, input):
     entry = FINALS[wildcards.trial]
-    if entry["kind"] == "baseline":
+    if entry.kind == "baseline":
         return ""
-    only = f" --only {entry['only']}" if entry["kind"] == "ablation" else ""
+    only = f" --only {entry.only}" if entry.kind == "ablation" else ""
     return f"--candidates {input.best}{only}"
-
-
-def plan_final_recipe(wildcards):
-    entry = FINALS[wildcards.trial]
-    taken = {"baseline": [], "ablation": [entry.get("only")]}.get(entry["kind"], TUNED)
-    searched = "epochs" in taken and "epochs" in CONFIG["phase2"]["space"]
-    return recipe(
-        wildcards.trial,
-        "final",
-        CONFIG["final"],
-        epochs=None if searched else CONFIG["final"]["epochs"],
-        encoder=entry["encoder"],
-        seed=entry["seed"],
-        shuffled=entry["kind"] == "control",
-        recorded=facts_of("final", wildcards.trial),
-    )
 
 
 # --- a W&B sweep: what a trial of it needs to know of the run -------------------------------------------------
@@ -301,10 +151,11 @@ def relative_space():
 
 def sweep_setup(wildcards, input):
     """The JSON that wandb_trial reads, its paths relative to the working directory."""
-    values = recipe("sweep", "phase2", CONFIG["phase2"], epochs=stage_epochs(CONFIG["phase2"]))
     return canonical_json(
         {
-            "recipe": json.loads(values),
+            "recipe": jobs.specification(
+                CONFIG, "sweep", "phase2", CONFIG["phase2"], jobs.epochs_of(CONFIG, "phase2")
+            ),
             "prompts": str(PROMPTS),
             "data_dir": str(Path(input.fingerprint).parent),
             "encoder_dir": str(input.encoder),
@@ -357,42 +208,15 @@ def vision_weights():
 
 # --- frozen towers: what they make of the data is computed once, and shared by all trials ---------------------
 
-# where a search varies what is frozen, some of its trials read them, and the others run the tower
-FREEZING = {
-    MODEL["freeze"],
-    *CONFIG["phase1"]["space"].get("freeze", []),
-    *(values if isinstance(values := CONFIG["phase2"]["space"].get("freeze"), list) else []),
-}
-FROZEN = [tower for tower in ("vision", "text") if FREEZING & {tower, "both"}]
-# augmented pictures are new in every step, and random weights are others for every seed
-CACHES_VISION = "vision" in FROZEN and not TRAINING["augment"] and bool(vision_weights())
-CACHES_TEXT = "text" in FROZEN
+CACHED = jobs.cached_networks(CONFIG)
 
 
 def vision_features():
-    return [f"{RESULTS}/features/vision.safetensors"] if CACHES_VISION else []
+    return [f"{RESULTS}/features/vision.safetensors"] if "vision" in CACHED else []
 
 
 def text_features(encoder):
-    return [f"{RESULTS}/features/text-{encoder}.safetensors"] if CACHES_TEXT else []
-
-
-def features_recipe(encoder):
-    """Of trial.json, what both towers need; nothing that differs between trials."""
-    entry = json.loads(recipe("", "", {}, epochs=None, encoder=encoder))
-    return canonical_json(
-        {
-            **{name: entry[name] for name in ("text_encoder", "encoder", "vision", "image_size")},
-            "seed": 0,
-            "hyperparameters": {
-                "freeze": "both",
-                "temperature": 1.0,
-                "learnable_temperature": False,
-                "context_length": MODEL["context_length"],
-                "precision": TRAINING["precision"],
-            },
-        }
-    )
+    return [f"{RESULTS}/features/text-{encoder}.safetensors"] if "text" in CACHED else []
 
 
 def features_flags(encoder):
@@ -543,9 +367,9 @@ def vision_flag():
     return " ".join(f"--vision-weights {path}" for path in vision_weights())
 
 
-# Every plan is made of the config's recipe, the data's counts and the class prompts.
+# Every plan is made of the trial specification, the data's counts and the class prompts.
 PLAN_FLAGS = (
-    "--recipe {params.recipe:q}",
+    "--recipe {params.specification:q}",
     "--fingerprint {input.fingerprint}",
     '--prompts "$RETCLIP_PROMPTS"',
     "--output {output}",
@@ -571,7 +395,7 @@ TRAINING_FLAGS = (
 def of_encoder(value, encoder_of):
     """value(encoder) of a job. A function costs snakemake a tenth of a millisecond for each job, so it is one only
     where jobs differ."""
-    if encoder_of is None or not CACHES_TEXT:
+    if encoder_of is None or "text" not in CACHED:
         return value(SEARCH_ENCODER)
     return lambda wildcards: value(encoder_of(wildcards))
 

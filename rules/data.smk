@@ -361,7 +361,7 @@ rule fetch:
         vision_weights(),
 
 
-if CACHES_VISION or CACHES_TEXT:
+if CACHED:
 
     rule cache_features:
         """A frozen tower over train and val, once for all trials."""
@@ -377,7 +377,9 @@ if CACHES_VISION or CACHES_TEXT:
             tower="|".join(TOWERS),
         params:
             code=code_hash("cache_features"),
-            recipe=lambda wildcards: features_recipe(cached_encoder(wildcards)),
+            specification=lambda wildcards: canonical_json(
+                jobs.features_specification(CONFIG, cached_encoder(wildcards))
+            ),
             tower=lambda wildcards: TOWERS[wildcards.tower][0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,
             vision=vision_flag(),
@@ -405,7 +407,7 @@ if CACHES_VISION or CACHES_TEXT:
         shell:
             launch(
                 "cache_features",
-                "--recipe {params.recipe:q}",
+                "--recipe {params.specification:q}",
                 "--tower {params.tower}",
                 "--data-dir {params.data}",
                 "--encoder-dir {input.encoder:q}",

@@ -25,15 +25,8 @@ rule plan_encoder_trial:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=lambda wildcards: recipe(
-            wildcards.trial,
-            "encoders",
-            CONFIG["final"],
-            epochs=None if "epochs" in CONFIG["phase2"]["space"] else CONFIG["final"]["epochs"],
-            encoder=ENCODER_TRIALS[wildcards.trial]["encoder"],
-            seed=FINAL_SEEDS[0],
-        ),
-        factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial]["factor"],
+        specification=specification("encoders"),
+        factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial].factor,
     log:
         "<results>/logs/plan_encoder_trial/{trial}.log",
     conda:
@@ -49,15 +42,15 @@ rule plan_encoder_trial:
 
 use rule train_phase1_trial as train_encoder_trial with:
     input:
-        **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial]["encoder"]),
-        encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial]["encoder"]),
+        **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
+        encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial].encoder),
         vision=vision_weights(),
     output:
         metrics="<results>/encoders/{trial}/metrics.json",
         history="<results>/encoders/{trial}/history.csv",
         predictions="<results>/encoders/{trial}/val_predictions.parquet",
     params:
-        **training_params(lambda wildcards: ENCODER_TRIALS[wildcards.trial]["encoder"]),
+        **training_params(lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
     log:
         "<results>/logs/train_encoder_trial/{trial}.log",
     benchmark:
@@ -68,7 +61,7 @@ use rule rank_phase1 as rank_encoder with:
     input:
         lambda wildcards: expand(
             "<results>/encoders/{trial}/{file}",
-            trial=trials_of_encoder(wildcards.encoder),
+            trial=JOBS.of_encoder(wildcards.encoder),
             file=["metrics.json", "val_predictions.parquet"],
         ),
     output:
@@ -76,7 +69,7 @@ use rule rank_phase1 as rank_encoder with:
     params:
         code=code_hash("rank_trials"),
         candidates=lambda wildcards: candidate_flags(
-            "encoders", {trial: [trial] for trial in trials_of_encoder(wildcards.encoder)}
+            "encoders", {trial: [trial] for trial in JOBS.of_encoder(wildcards.encoder)}
         ),
         metric=METRIC,
     log:
@@ -109,7 +102,7 @@ rule plan_final:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=plan_final_recipe,
+        specification=specification("final"),
         best=plan_final_flags,
     log:
         "<results>/logs/plan_final/{trial}.log",
@@ -128,8 +121,8 @@ rule train_final:
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
-        **training_inputs("final", lambda wildcards: FINALS[wildcards.trial]["encoder"]),
-        encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial]["encoder"]),
+        **training_inputs("final", lambda wildcards: FINALS[wildcards.trial].encoder),
+        encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial].encoder),
         vision=vision_weights(),
     output:
         model=directory("<results>/final/{trial}/model"),
@@ -137,7 +130,7 @@ rule train_final:
         history="<results>/final/{trial}/history.csv",
         predictions="<results>/final/{trial}/val_predictions.parquet",
     params:
-        **training_params(lambda wildcards: FINALS[wildcards.trial]["encoder"]),
+        **training_params(lambda wildcards: FINALS[wildcards.trial].encoder),
     log:
         "<results>/logs/train_final/{trial}.log",
     benchmark:
@@ -152,8 +145,7 @@ rule train_final:
 
 
 # the winner whose looks are shown, and the reference that it started from
-SHOWN = f"{SEARCH_ENCODER}-s{FINAL_SEEDS[0]}"
-INITIAL = f"initial-s{FINAL_SEEDS[0]}"
+SHOWN, INITIAL = JOBS.shown, JOBS.initial
 ORDERED_CLASSES = " ".join(
     ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
     if "ordered_classes" in CONFIG["evaluation"]
@@ -296,8 +288,7 @@ rule collect_looks:
 
 EXTERNAL_EVALUATIONS = [
     f"{RESULTS}/final/{trial}/external/{name}.json"
-    for trial, entry in FINALS.items()
-    if entry["kind"] == "tuned"
+    for trial in JOBS.of_kind("tuned")
     for name in EXTERNAL_TESTS
 ]
 
@@ -355,7 +346,7 @@ rule recommend_encoder:
     input:
         expand(
             "<results>/final/{trial}/metrics.json",
-            trial=[trial for trial, entry in FINALS.items() if entry["kind"] == "tuned"],
+            trial=JOBS.of_kind("tuned"),
         ),
     output:
         "<results>/final/recommendation.json",

@@ -29,7 +29,7 @@ rule find_lr:
         suggestion="<results>/find_lr/suggestion.json",
     params:
         code=code_hash("find_lr"),
-        recipe=recipe("find_lr", "find_lr", {}, epochs=None),
+        specification=canonical_json(jobs.specification(CONFIG, "find_lr", "find_lr", {})),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         vision=vision_flag(),
         features=features_flags(SEARCH_ENCODER),
@@ -49,7 +49,7 @@ rule find_lr:
     shell:
         launch(
             "find_lr",
-            "--recipe {params.recipe:q}",
+            "--recipe {params.specification:q}",
             "--data-dir {params.folder}",
             "--encoder-dir {input.encoder:q}",
             "{params.vision}",

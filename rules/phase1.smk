@@ -21,14 +21,7 @@ rule plan_phase1_trial:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=lambda wildcards: recipe(
-            wildcards.trial,
-            "phase1",
-            CONFIG["phase1"],
-            epochs=stage_epochs(CONFIG["phase1"]),
-            values=PHASE1[wildcards.trial],
-            recorded=facts_of("phase1", wildcards.trial),
-        ),
+        specification=specification("phase1"),
         suggestion=lambda wildcards, input: f"--lr-finder {input.suggestion}" if AUTO_GRID else "",
     log:
         "<results>/logs/plan_phase1_trial/{trial}.log",

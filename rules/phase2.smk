@@ -20,7 +20,7 @@ rule propose_bracket:
     """Draws the configurations of one bracket around the best of Phase 1, knowing what earlier brackets found."""
     input:
         best="<results>/phase1/best.json",
-        observed=lambda wildcards: observed_metrics(int(wildcards.bracket)),
+        observed=observed_metrics,
     output:
         "<results>/phase2/bracket-{bracket}.json",
     params:
@@ -85,14 +85,7 @@ rule plan_phase2_trial:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=lambda wildcards: recipe(
-            wildcards.trial,
-            "phase2",
-            CONFIG["phase2"],
-            epochs=stage_epochs(CONFIG["phase2"]),
-            stop_epoch=PHASE2[wildcards.trial].stop_epoch,
-            recorded=facts_of("phase2", wildcards.trial),
-        ),
+        specification=specification("phase2"),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
         "<results>/logs/plan_phase2_trial/{trial}.log",
@@ -224,15 +217,8 @@ rule plan_confirm_trial:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=lambda wildcards: recipe(
-            wildcards.trial,
-            "confirm",
-            CONFIG["confirm"],
-            epochs=CONFIG["confirm"].get("epochs", stage_epochs(CONFIG["phase2"])),
-            seed=CONFIRM[wildcards.trial]["seed"],
-            recorded=facts_of("confirm", wildcards.trial),
-        ),
-        rank=lambda wildcards: CONFIRM[wildcards.trial]["rank"],
+        specification=specification("confirm"),
+        rank=lambda wildcards: CONFIRM[wildcards.trial].rank,
     log:
         "<results>/logs/plan_confirm_trial/{trial}.log",
     conda:
@@ -261,12 +247,6 @@ use rule train_phase1_trial as train_confirm_trial with:
         "<results>/benchmarks/train_confirm_trial/{trial}.tsv"
 
 
-FINALISTS = {
-    candidate: [trial for trial, entry in CONFIRM.items() if entry["candidate"] == candidate]
-    for candidate in {entry["candidate"]: None for entry in CONFIRM.values()}
-}
-
-
 use rule rank_phase1 as rank_confirm with:
     input:
         metrics=expand("<results>/confirm/{trial}/metrics.json", trial=CONFIRM),
@@ -275,7 +255,7 @@ use rule rank_phase1 as rank_confirm with:
         "<results>/confirm/leaderboard.csv",
     params:
         code=code_hash("rank_trials"),
-        candidates=candidate_flags("confirm", FINALISTS),
+        candidates=candidate_flags("confirm", JOBS.finalists),
         metric=METRIC,
     log:
         "<results>/logs/rank_confirm.log",

@@ -21,7 +21,7 @@ rule record_run:
         # in the order of stages and slots, which a report follows; canonical JSON would sort it
         trainings=json.dumps(
             {
-                stage: {trial: epochs_added(stage, trial) for trial in trials}
+                stage: {trial: JOBS.epochs_added(stage, trial) for trial in trials}
                 for stage, trials in TRAININGS.items()
             }
         ),
@@ -29,7 +29,7 @@ rule record_run:
         facts=json.dumps(
             {
                 stage: {
-                    trial: {**facts_of(stage, trial), "text_encoder": encoder_of(stage, trial)}
+                    trial: {**JOBS.facts(stage, trial), "text_encoder": JOBS.encoder(stage, trial)}
                     for trial in (["baseline"] if stage == "phase1" else TRAININGS[stage])
                 }
                 for stage in ("phase1", "confirm", "encoders", "final")
