@@ -105,6 +105,26 @@ class Jobs:
             return epochs_of_rungs(phase2)[self.phase2[trial].rung]
         return section_of(self.config, stage)["epochs"]
 
+    def all_epochs_added(self) -> dict[str, dict[str, int]]:
+        """Stage -> id -> epochs that it adds, of every training."""
+        return {
+            stage: {trial: self.epochs_added(stage, trial) for trial in trials}
+            for stage, trials in self.trainings.items()
+        }
+
+    def facts_to_tell(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Stage -> id -> facts and text encoder, of what does not follow from stage and config.
+
+        Of no more: a command that told those of thousands of trials could not be started.
+        """
+        told = {**self.trainings, "phase1": ["baseline"]}
+        return {
+            stage: {
+                trial: {**self.facts(stage, trial), "text_encoder": self.encoder(stage, trial)} for trial in told[stage]
+            }
+            for stage in ("phase1", "confirm", "encoders", "final")
+        }
+
     def observed(self, bracket: int) -> list[tuple[str, str]]:
         """Stage and id of each training that a bracket may learn from.
 
