@@ -18,6 +18,7 @@ from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
 from retclip.metrics.registry import METRICS, MULTI_LABEL, SEVERAL_LABELS, Retrieval, ZeroShot
 from retclip.metrics.subgroups import groups_of
+from retclip.metrics.thresholds import choose_thresholds
 from retclip.report.comparisons import Estimate, holm
 
 
@@ -159,7 +160,7 @@ def evaluated(labels: list[str], values, patients=None, texts=None, extras=None,
         frame["patient_id"].to_numpy(),
         texts or [f"text {i}" for i in range(count)],
     )
-    cuts = evaluation.choose_thresholds(table, classes)
+    cuts = choose_thresholds(table, classes)
     options = {"texts_from_labels": False, **options}
     document = evaluation.evaluation_document(table, frame, classes, retrieval, cuts, **options)
     schemas.check({**document, **PROVENANCE}, "evaluation", "evaluation.json")
