@@ -56,7 +56,7 @@ def test_a_package_or_a_git_that_fails_costs_no_evaluation(monkeypatch, tmp_path
     git.write_text("no program\n")
     git.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr("retclip.training.results.PACKAGES", ("torch", "a_package_that_is_not_installed"))
+    monkeypatch.setattr("retclip.models.provenance.PACKAGES", ("torch", "a_package_that_is_not_installed"))
     found = ran_on(torch.device("cpu"), "fp32", "code")
     assert found["commit"] is None
     assert found["versions"]["torch"]
