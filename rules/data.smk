@@ -1,17 +1,103 @@
-# Pictures, labels and reports -> samples_{split}.parquet, {split}.lmdb, fingerprint.json, audit.json
-# An external test set, likewise -> results/{run}/external/{external}/, and overlap.json: who of it is in train or val
-# Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
-# A frozen tower and the data -> features/vision.safetensors, features/text-{encoder}.safetensors
+# REQUIRED INPUTS: the table and images that the config's `data` names, or none for the demo, which draws its own; the
+# text encoders and initial weights that `model` names, from the net or a local folder.
+#
+# OUTPUTS: data/samples_{split}.parquet, data/{split}.lmdb, data/fingerprint.json, data/audit.json; for an external test
+# set the same in external/{external}/, and overlap.json: who of it is in train or val; resources/text_encoders/,
+# resources/vision/; features/vision.safetensors, features/text-{encoder}.safetensors of frozen networks.
+#
+# STEPS:
+#   1. Draw the demo's images, or fetch a data set of the hub (on the login node, which has the net).
+#   2. Build the stores that training reads, split by patient, and audit them.
+#   3. Build the external test sets, and look for their patients in train and val.
+#   4. Fetch or make the text encoders and the initial weights of the image encoder.
+#   5. Compute the features of frozen networks, once for all trials.
 
-# What build_lmdb reads: the user's table and pictures, or what the demo draws, or what the hub has.
+# What build_lmdb reads: the user's table and images, or what the demo draws, or what the hub has.
 MANIFEST = f"{RESULTS}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
 if DATA["source"] == "demo":
     IMAGE_ROOT = f"{RESULTS}/demo/images"
 elif "hub_dataset" in DATA:
     IMAGE_ROOT = hub_folder("datasets", DATA["hub_dataset"])
 else:
-    # upstream's formats hold their pictures themselves
-    IMAGE_ROOT = DATA["manifest"] if DATA["source"].startswith("retclip") else DATA["image_root"]
+    IMAGE_ROOT = data_settings.image_root(DATA)
+
+BUILD_FLAGS = (
+    "--settings {params.settings:q} --manifest {input.manifest:q} --image-root {params.image_root:q}",
+    "{params.tables} --threads {threads} --work-dir {params.work} --output-dir {params.folder}",
+)
+BUILD_RESOURCES = {
+    # each of its threads decodes one photograph at a time
+    "mem_mb": asked("mem_mb", lambda input: 2000 + 500 * 4),
+    "runtime": asked("runtime", lambda input: 240),
+}
+OVERLAP_FLAGS = (
+    "--data-dir {params.data} --external-dir {params.folder} --threads {threads}",
+    "--output {output}",
+)
+AUDIT_FLAGS = (
+    "--data-dir {params.folder} {params.encoders} --context-length {params.context_length}",
+    "--output {output}",
+)
+FEATURES_FLAGS = (
+    "--recipe {params.specification:q} --tower {params.tower} --data-dir {params.data}",
+    "--encoder-dir {input.encoder:q} {params.vision} --device {params.device}",
+    "--output {output}",
+)
+LIGHT_RESOURCES = {
+    "mem_mb": asked("mem_mb", lambda input: 8000),
+    "runtime": asked("runtime", lambda input: 120),
+}
+
+
+def data_set(wildcards):
+    """What the config says of the run's own data, or of an external test set."""
+    return EXTERNAL_TESTS[wildcards.external] if "external" in wildcards.keys() else DATA
+
+
+def image_root(wildcards):
+    return data_settings.image_root(data_set(wildcards)) if "external" in wildcards.keys() else IMAGE_ROOT
+
+
+def table_flags(wildcards, input):
+    """The further files of some sources. Derived of the input, so that a moved clone's class map builds nothing anew."""
+    data = data_set(wildcards)
+    flags = [f"--test-manifest {shlex.quote(input.test_manifest)}"] if input.test_manifest else []
+    if data["source"] == "odir":
+        flags.append(f"--class-map {shlex.quote(in_repository(data['class_map']))}")
+    return " ".join(flags)
+
+
+def class_map_digest(wildcards):
+    data = data_set(wildcards)
+    return file_sha256(in_repository(data["class_map"])) if data["source"] == "odir" else ""
+
+
+def images_digest(wildcards):
+    """16,000 images cannot be inputs of a rule; the demo's and the hub's are made by one."""
+    made = "external" not in wildcards.keys() and (DATA["source"] == "demo" or "hub_dataset" in DATA)
+    return "" if made else folder_digest(image_root(wildcards))
+
+
+def build_params(work):
+    """work: folder of what a killed build goes on from."""
+    return {
+        "code": code_hash("build_lmdb"),
+        "images": images_digest,
+        "image_root": image_root,
+        # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {patient_id}
+        "settings": lambda wildcards: canonical_json(
+            data_settings.build_settings(CONFIG, wildcards.get("external"))
+        ),
+        "class_map": class_map_digest,
+        "tables": table_flags,
+        "work": work,
+        "folder": lambda wildcards, output: Path(output.fingerprint).parent,
+    }
+
+
+def audited_encoders():
+    encoders = [f"{encoder}={shlex.quote(encoder_dir(encoder))}" for encoder in MODEL["text_encoders"]]
+    return " ".join(f"--encoder {encoder}" for encoder in encoders)
 
 
 if DATA["source"] == "demo":
@@ -35,11 +121,8 @@ if DATA["source"] == "demo":
         shell:
             launch(
                 "make_demo_data",
-                "--patients {params.patients}",
-                "--seed {params.seed}",
-                "--threads {threads}",
-                "--output-manifest {output.manifest}",
-                "--output-images {output.images}",
+                "--patients {params.patients} --seed {params.seed} --threads {threads}",
+                "--output-manifest {output.manifest} --output-images {output.images}",
             )
 
 
@@ -57,126 +140,46 @@ rule build_lmdb:
         stores=multiext("<results>/data/", "train.lmdb", "val.lmdb", "test.lmdb"),
         fingerprint="<results>/data/fingerprint.json",
     params:
-        code=code_hash("build_lmdb"),
-        # 16,000 pictures cannot be inputs of a rule; the demo's and the hub's are made by one
-        images="" if DATA["source"] == "demo" or "hub_dataset" in DATA else folder_digest(IMAGE_ROOT),
-        image_root=IMAGE_ROOT,
-        source=DATA["source"],
-        source_flags=source_flags(DATA),
-        class_map=file_sha256(CLASS_MAP) if DATA["source"] == "odir" else "",
-        eye_images=DATA["eye_images"],
-        near_duplicates=DATA["near_duplicates"],
-        image_size=DATA["image_size"],
-        image_encoding=DATA["image_encoding"],
-        test_fraction=DATA["test_fraction"],
-        val_fraction=DATA["val_fraction"],
-        max_bad_fraction=DATA["max_bad_fraction"],
-        seed=CONFIG["seed"],
-        folder=lambda wildcards, output: Path(output.fingerprint).parent,
+        **build_params(f"{RESULTS}/state"),
     log:
         "<results>/logs/build_lmdb.log",
     benchmark:
         "<results>/benchmarks/build_lmdb.tsv"
     threads: 4
     resources:
-        # each thread decodes one photograph at a time
-        mem_mb=asked("mem_mb", lambda input: 2000 + 500 * 4),
-        runtime=asked("runtime", lambda input: 240),
+        **BUILD_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "build_lmdb",
-            "--source {params.source}",
-            "--manifest {input.manifest:q}",
-            "--image-root {params.image_root:q}",
-            "{params.source_flags}",
-            "--class-map {CLASS_MAP:q}" if DATA["source"] == "odir" else "",
-            "--eye-images {params.eye_images}",
-            "--near-duplicates {params.near_duplicates}",
-            "--image-size {params.image_size}",
-            "--image-encoding {params.image_encoding}",
-            "--test-fraction {params.test_fraction}",
-            "--val-fraction {params.val_fraction}",
-            "--max-bad-fraction {params.max_bad_fraction}",
-            "--seed {params.seed}",
-            "--threads {threads}",
-            f"--work-dir {RESULTS}/state",
-            "--output-dir {params.folder}",
-        )
+        launch("build_lmdb", *BUILD_FLAGS)
 
 
 if EXTERNAL_TESTS:
 
-    rule build_external_lmdb:
-        """The same build of a data set that is only evaluated: all of its patients are test patients."""
+    use rule build_lmdb as build_external_lmdb with:
         input:
             manifest=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["manifest"],
+            test_manifest=[],
         output:
             samples="<results>/external/{external}/samples_test.parquet",
             store="<results>/external/{external}/test.lmdb",
             pictures="<results>/external/{external}/pictures.parquet",
             fingerprint="<results>/external/{external}/fingerprint.json",
         params:
-            code=code_hash("build_lmdb"),
-            images=lambda wildcards: folder_digest(external_root(wildcards.external)),
-            image_root=lambda wildcards: external_root(wildcards.external),
-            source=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["source"],
-            source_flags=lambda wildcards, input: source_flags(EXTERNAL_TESTS[wildcards.external])(
-                wildcards, input
-            ),
-            class_map=lambda wildcards: external_class_map(wildcards.external),
-            eye_images=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["eye_images"],
-            image_size=DATA["image_size"],
-            image_encoding=DATA["image_encoding"],
-            max_bad_fraction=DATA["max_bad_fraction"],
-            seed=CONFIG["seed"],
-            folder=lambda wildcards, output: Path(output.fingerprint).parent,
+            **build_params(f"{RESULTS}/state/external/{{external}}"),
         log:
             "<results>/logs/build_external_lmdb/{external}.log",
         benchmark:
             "<results>/benchmarks/build_external_lmdb/{external}.tsv"
-        threads: 4
-        resources:
-            mem_mb=asked("mem_mb", lambda input: 2000 + 500 * 4),
-            runtime=asked("runtime", lambda input: 240),
-        conda:
-            "../envs/train.yaml"
-        shell:
-            launch(
-                "build_lmdb",
-                "--only-test",
-                "--source {params.source}",
-                "--manifest {input.manifest:q}",
-                "--image-root {params.image_root:q}",
-                "{params.source_flags}",
-                "{params.class_map}",
-                "--eye-images {params.eye_images}",
-                "--near-duplicates ignore",
-                "--image-size {params.image_size}",
-                "--image-encoding {params.image_encoding}",
-                "--test-fraction 1",
-                "--val-fraction 0",
-                "--max-bad-fraction {params.max_bad_fraction}",
-                "--seed {params.seed}",
-                "--threads {threads}",
-                f"--work-dir {RESULTS}/state/external/{{wildcards.external}}",
-                "--output-dir {params.folder}",
-            )
 
     rule find_overlap:
         """Whether its people are in train or val: a score is external where their images, ids and texts are not."""
         input:
-            samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val"]),
-            stores=expand("<results>/data/{split}.lmdb", split=["train", "val"]),
+            **data_files("train", "val"),
             pictures="<results>/data/pictures.parquet",
-            fingerprint="<results>/data/fingerprint.json",
             external=multiext(
                 "<results>/external/{external}/",
-                "samples_test.parquet",
-                "test.lmdb",
-                "pictures.parquet",
-                "fingerprint.json",
+                *("samples_test.parquet", "test.lmdb", "pictures.parquet", "fingerprint.json"),
             ),
         output:
             "<results>/external/{external}/overlap.json",
@@ -190,20 +193,15 @@ if EXTERNAL_TESTS:
             "<results>/benchmarks/find_overlap/{external}.tsv"
         threads: 4
         resources:
-            mem_mb=asked("mem_mb", lambda input: 8000),
-            runtime=asked("runtime", lambda input: 120),
+            **LIGHT_RESOURCES,
         conda:
             "../envs/train.yaml"
         shell:
-            launch(
-                "find_overlap",
-                "--data-dir {params.data}",
-                "--external-dir {params.folder}",
-                "--threads {threads}",
-                "--output {output}",
-            )
+            launch("find_overlap", *OVERLAP_FLAGS)
 
 
+# What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
+# ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
 rule audit_data:
     """Counts, leaks, copies, sides, shortcuts, and what each tokenizer makes of the reports; reads all splits."""
     input:
@@ -216,36 +214,31 @@ rule audit_data:
     params:
         code=code_hash("audit_data"),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
-        encoders=" ".join(
-            f"--encoder {encoder}={shlex.quote(encoder_dir(encoder))}" for encoder in MODEL["text_encoders"]
-        ),
+        encoders=audited_encoders(),
         context_length=MODEL["context_length"],
     log:
         "<results>/logs/audit_data.log",
     benchmark:
         "<results>/benchmarks/audit_data.tsv"
-    # What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
-    # ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
     priority: 100
     resources:
-        mem_mb=asked("mem_mb", lambda input: 8000),
-        runtime=asked("runtime", lambda input: 120),
+        **LIGHT_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "audit_data",
-            "--data-dir {params.folder}",
-            "{params.encoders}",
-            "--context-length {params.context_length}",
-            "--output {output}",
-        )
+        launch("audit_data", *AUDIT_FLAGS)
 
 
 DEMO_ENCODERS = [name for name, entry in MODEL["text_encoders"].items() if entry["source"] == "demo"]
 FETCHED_ENCODERS = {
     Path(encoder_dir(name)).name: name for name in MODEL["text_encoders"] if name not in DEMO_ENCODERS
 }
+
+
+def fetched(wildcards):
+    """What the config says of a text encoder from elsewhere."""
+    return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
+
 
 if DEMO_ENCODERS:
 
@@ -277,10 +270,8 @@ if FETCHED_ENCODERS:
         params:
             code=code_hash("fetch_text_encoder"),
             name=lambda wildcards: FETCHED_ENCODERS[wildcards.slug],
-            source=lambda wildcards: MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]["source"],
-            revision=lambda wildcards: MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]].get(
-                "revision", "main"
-            ),
+            source=lambda wildcards: fetched(wildcards)["source"],
+            revision=lambda wildcards: fetched(wildcards).get("revision", "main"),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -288,9 +279,7 @@ if FETCHED_ENCODERS:
         shell:
             launch(
                 "fetch_text_encoder",
-                "--name {params.name}",
-                "--source {params.source:q}",
-                "--revision {params.revision:q}",
+                "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
                 "--output {output:q}",
             )
 
@@ -301,7 +290,7 @@ if vision_weights():
         fetch_vision_weights,
 
     rule fetch_vision_weights:
-        """The initial weights of the image tower, as one safetensors file."""
+        """The initial weights of the image encoder, as one safetensors file."""
         output:
             vision_weights(),
         params:
@@ -315,8 +304,7 @@ if vision_weights():
         shell:
             launch(
                 "fetch_vision_weights",
-                "--architecture {params.architecture:q}",
-                "--weights {params.weights:q}",
+                "--architecture {params.architecture:q} --weights {params.weights:q}",
                 "--output {output}",
             )
 
@@ -327,7 +315,7 @@ if "hub_dataset" in DATA:
         fetch_dataset,
 
     rule fetch_dataset:
-        """The pictures of a data set on the hub, at one revision."""
+        """The images of a data set on the hub, at one revision."""
         output:
             directory(IMAGE_ROOT),
         params:
@@ -342,10 +330,8 @@ if "hub_dataset" in DATA:
         shell:
             launch(
                 "fetch_dataset",
-                "--source {params.source:q}",
-                "--revision {params.revision:q}",
-                "--image-column {params.image_column:q}",
-                "--output {output:q}",
+                "--source {params.source:q} --revision {params.revision:q}",
+                "--image-column {params.image_column:q} --output {output:q}",
             )
 
 
@@ -361,24 +347,38 @@ rule fetch:
         vision_weights(),
 
 
-if CACHES_VISION or CACHES_TEXT:
+# A file of features -> the network that makes them, and the text encoder beside it; an image's are the same with each.
+NETWORKS = {
+    "vision": ("vision", SEARCH_ENCODER),
+    **{f"text-{encoder}": ("text", encoder) for encoder in MODEL["text_encoders"]},
+}
+
+
+def cached_encoder(wildcards):
+    """The text encoder of the model whose features cache_features makes."""
+    return NETWORKS[wildcards.tower][1]
+
+
+def features_specification(wildcards):
+    return canonical_json(jobs.features_specification(CONFIG, cached_encoder(wildcards)))
+
+
+if CACHED:
 
     rule cache_features:
-        """A frozen tower over train and val, once for all trials."""
+        """A frozen network over train and val, once for all trials."""
         input:
-            samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val"]),
-            stores=expand("<results>/data/{split}.lmdb", split=["train", "val"]),
-            fingerprint="<results>/data/fingerprint.json",
+            **data_files("train", "val"),
             encoder=lambda wildcards: encoder_dir(cached_encoder(wildcards)),
             vision=vision_weights(),
         output:
             "<results>/features/{tower}.safetensors",
         wildcard_constraints:
-            tower="|".join(TOWERS),
+            tower="|".join(NETWORKS),
         params:
             code=code_hash("cache_features"),
-            recipe=lambda wildcards: features_recipe(cached_encoder(wildcards)),
-            tower=lambda wildcards: TOWERS[wildcards.tower][0],
+            specification=features_specification,
+            tower=lambda wildcards: NETWORKS[wildcards.tower][0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,
             vision=vision_flag(),
             device=TRAINING["device"],
@@ -388,28 +388,8 @@ if CACHES_VISION or CACHES_TEXT:
             "<results>/benchmarks/cache_features/{tower}.tsv"
         threads: 1
         resources:
-            **{
-                **requested(
-                    lambda input: {
-                        "mem_mb": requests.memory_mb(64, DATA["image_size"], GPUS),
-                        "runtime": requests.runtime_minutes(
-                            sum(split["samples"] for split in planned(input.fingerprint)["splits"].values()),
-                            GPUS,
-                        ),
-                    }
-                ),
-                "gpu": min(1, GPUS),
-            },
+            **EVALUATION_RESOURCES,
         conda:
             "../envs/train.yaml"
         shell:
-            launch(
-                "cache_features",
-                "--recipe {params.recipe:q}",
-                "--tower {params.tower}",
-                "--data-dir {params.data}",
-                "--encoder-dir {input.encoder:q}",
-                "{params.vision}",
-                "--device {params.device}",
-                "--output {output}",
-            )
+            launch("cache_features", *FEATURES_FLAGS)

@@ -1,7 +1,15 @@
-# best.json (-> encoders/{trial}/... -> encoders/{encoder}/leaderboard.csv -> encoders/{encoder}/best.json)
-#   -> final/{trial}/trial.json -> metrics.json, model/ -> evaluation.json; final/recommendation.json
-# a winner and an external test set -> final/{trial}/external/{external}.json
-# the search encoder's winner -> final/{trial}/looks.npz; its initial weights -> final/initial-s{seed}/evaluation.json
+# REQUIRED INPUTS: best.json, the data, all text encoders, the initial weights, the features of frozen networks, and the
+# external test sets with their overlap.json.
+#
+# OUTPUTS: encoders/{trial}/, encoders/{encoder}/leaderboard.csv and best.json, where learning rates are tried;
+# final/{trial}/ with model/ and evaluation.json; final/recommendation.json; final/{trial}/external/{external}.json;
+# final/{trial}/looks.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights.
+#
+# STEPS:
+#   1. Try multiples of the tuned learning rate with each text encoder, where the config has some.
+#   2. Train the final models: tuned, baseline, control and ablations, with fresh seeds.
+#   3. Evaluate each on the test split, and the tuned ones on the external test sets; nothing is chosen there.
+#   4. Recommend a text encoder by validation, and collect qualitative examples.
 
 
 localrules:
@@ -25,15 +33,8 @@ rule plan_encoder_trial:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=lambda wildcards: recipe(
-            wildcards.trial,
-            "encoders",
-            CONFIG["final"],
-            epochs=None if "epochs" in CONFIG["phase2"]["space"] else CONFIG["final"]["epochs"],
-            encoder=ENCODER_TRIALS[wildcards.trial]["encoder"],
-            seed=FINAL_SEEDS[0],
-        ),
-        factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial]["factor"],
+        specification=specification("encoders"),
+        factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial].factor,
     log:
         "<results>/logs/plan_encoder_trial/{trial}.log",
     conda:
@@ -42,22 +43,21 @@ rule plan_encoder_trial:
         launch(
             "plan_trial",
             *PLAN_FLAGS,
-            "--candidates {input.best}",
-            "--learning-rate-factor {params.factor}",
+            "--candidates {input.best} --learning-rate-factor {params.factor}",
         )
 
 
 use rule train_phase1_trial as train_encoder_trial with:
     input:
-        **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial]["encoder"]),
-        encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial]["encoder"]),
+        **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
+        encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial].encoder),
         vision=vision_weights(),
     output:
         metrics="<results>/encoders/{trial}/metrics.json",
         history="<results>/encoders/{trial}/history.csv",
         predictions="<results>/encoders/{trial}/val_predictions.parquet",
     params:
-        **training_params(lambda wildcards: ENCODER_TRIALS[wildcards.trial]["encoder"]),
+        **training_params(lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
     log:
         "<results>/logs/train_encoder_trial/{trial}.log",
     benchmark:
@@ -68,7 +68,7 @@ use rule rank_phase1 as rank_encoder with:
     input:
         lambda wildcards: expand(
             "<results>/encoders/{trial}/{file}",
-            trial=trials_of_encoder(wildcards.encoder),
+            trial=JOBS.of_encoder(wildcards.encoder),
             file=["metrics.json", "val_predictions.parquet"],
         ),
     output:
@@ -76,7 +76,7 @@ use rule rank_phase1 as rank_encoder with:
     params:
         code=code_hash("rank_trials"),
         candidates=lambda wildcards: candidate_flags(
-            "encoders", {trial: [trial] for trial in trials_of_encoder(wildcards.encoder)}
+            "encoders", {trial: [trial] for trial in JOBS.of_encoder(wildcards.encoder)}
         ),
         metric=METRIC,
     log:
@@ -97,30 +97,43 @@ use rule select_phase1 as select_encoder with:
         "<results>/logs/select_encoder/{encoder}.log",
 
 
+def best_file(wildcards):
+    """Where the tuned configuration stands: each text encoder may have a learning rate of its own."""
+    entry = FINALS[wildcards.trial]
+    if ENCODER_TRIALS and entry.kind in ("tuned", "control"):
+        return f"{RESULTS}/encoders/{entry.encoder}/best.json"
+    return f"{RESULTS}/best.json"
+
+
+def candidate_taken(wildcards, input):
+    """The tuned configuration, the one value of it that an ablation takes, or nothing for the baseline."""
+    entry = FINALS[wildcards.trial]
+    if entry.kind == "baseline":
+        return ""
+    only = f" --only {entry.only}" if entry.kind == "ablation" else ""
+    return f"--candidates {input.best}{only}"
+
+
 rule plan_final:
     """The winner with one of the text encoders, the default config, or that with one value swapped in."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
         fingerprint="<results>/data/fingerprint.json",
-        best=winners_file,
+        best=best_file,
     output:
         "<results>/final/{trial}/trial.json",
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=plan_final_recipe,
-        best=plan_final_flags,
+        specification=specification("final"),
+        best=candidate_taken,
     log:
         "<results>/logs/plan_final/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "plan_trial",
-            *PLAN_FLAGS,
-            "{params.best}",
-        )
+        launch("plan_trial", *PLAN_FLAGS, "{params.best}")
 
 
 rule train_final:
@@ -128,8 +141,8 @@ rule train_final:
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
-        **training_inputs("final", lambda wildcards: FINALS[wildcards.trial]["encoder"]),
-        encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial]["encoder"]),
+        **training_inputs("final", lambda wildcards: FINALS[wildcards.trial].encoder),
+        encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial].encoder),
         vision=vision_weights(),
     output:
         model=directory("<results>/final/{trial}/model"),
@@ -137,7 +150,7 @@ rule train_final:
         history="<results>/final/{trial}/history.csv",
         predictions="<results>/final/{trial}/val_predictions.parquet",
     params:
-        **training_params(lambda wildcards: FINALS[wildcards.trial]["encoder"]),
+        **training_params(lambda wildcards: FINALS[wildcards.trial].encoder),
     log:
         "<results>/logs/train_final/{trial}.log",
     benchmark:
@@ -152,25 +165,29 @@ rule train_final:
 
 
 # the winner whose looks are shown, and the reference that it started from
-SHOWN = f"{SEARCH_ENCODER}-s{FINAL_SEEDS[0]}"
-INITIAL = f"initial-s{FINAL_SEEDS[0]}"
+SHOWN, INITIAL = JOBS.shown, JOBS.initial
 ORDERED_CLASSES = " ".join(
     ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
     if "ordered_classes" in CONFIG["evaluation"]
     else []
 )
-EVALUATION_BATCH = 64
-EVALUATION_RESOURCES = {
-    **requested(
-        lambda input: {
-            "mem_mb": requests.memory_mb(EVALUATION_BATCH, DATA["image_size"], GPUS),
-            "runtime": requests.runtime_minutes(
-                sum(split["samples"] for split in planned(input.fingerprint)["splits"].values()), GPUS
-            ),
-        }
-    ),
-    "gpu": min(1, GPUS),
-}
+EVALUATION_FLAGS = (
+    "--data-dir {params.data} --code {params.code} --device {params.device} {params.ordered}",
+    "--output-evaluation {output.evaluation} --output-predictions {output.predictions}",
+)
+EXAMPLES_FLAGS = (
+    "--trial {input.trial} --model-dir {input.model} --predictions {input.predictions}",
+    "--data-dir {params.data} --device {params.device} {params.private} --output {output}",
+)
+
+
+def evaluation_params(entry):
+    return {
+        "code": code_hash(entry),
+        "data": lambda wildcards, input: Path(input.fingerprint).parent,
+        "device": TRAINING["device"],
+        "ordered": ORDERED_CLASSES,
+    }
 
 
 rule evaluate_final:
@@ -178,19 +195,14 @@ rule evaluate_final:
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
+        **data_files("train", "val", "test"),
         trial="<results>/final/{trial}/trial.json",
         model="<results>/final/{trial}/model",
-        samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val", "test"]),
-        stores=expand("<results>/data/{split}.lmdb", split=["train", "val", "test"]),
-        fingerprint="<results>/data/fingerprint.json",
     output:
         evaluation="<results>/final/{trial}/evaluation.json",
         predictions="<results>/final/{trial}/predictions.parquet",
     params:
-        code=code_hash("evaluate_final"),
-        data=lambda wildcards, input: Path(input.fingerprint).parent,
-        device=TRAINING["device"],
-        ordered=ORDERED_CLASSES,
+        **evaluation_params("evaluate_final"),
     log:
         "<results>/logs/evaluate_final/{trial}.log",
     benchmark:
@@ -201,36 +213,21 @@ rule evaluate_final:
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "evaluate_final",
-            "--trial {input.trial}",
-            "--model-dir {input.model}",
-            "--data-dir {params.data}",
-            "--code {params.code}",
-            "--device {params.device}",
-            "{params.ordered}",
-            "--output-evaluation {output.evaluation}",
-            "--output-predictions {output.predictions}",
-        )
+        launch("evaluate_final", "--trial {input.trial} --model-dir {input.model}", *EVALUATION_FLAGS)
 
 
 rule evaluate_initial:
     """The same scores of the untouched initial weights, with a probe of the vision tower alone: what training adds."""
     input:
+        **data_files("train", "val", "test"),
         trial=f"<results>/final/{SHOWN}/trial.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
-        samples=rules.evaluate_final.input.samples,
-        stores=rules.evaluate_final.input.stores,
-        fingerprint="<results>/data/fingerprint.json",
     output:
         evaluation=f"<results>/final/{INITIAL}/evaluation.json",
         predictions=f"<results>/final/{INITIAL}/predictions.parquet",
     params:
-        code=code_hash("evaluate_final"),
-        data=lambda wildcards, input: Path(input.fingerprint).parent,
-        device=TRAINING["device"],
-        ordered=ORDERED_CLASSES,
+        **evaluation_params("evaluate_final"),
         vision=vision_flag(),
     log:
         "<results>/logs/evaluate_initial.log",
@@ -244,15 +241,8 @@ rule evaluate_initial:
     shell:
         launch(
             "evaluate_final",
-            "--trial {input.trial}",
-            "--encoder-dir {input.encoder:q}",
-            "{params.vision}",
-            "--data-dir {params.data}",
-            "--code {params.code}",
-            "--device {params.device}",
-            "{params.ordered}",
-            "--output-evaluation {output.evaluation}",
-            "--output-predictions {output.predictions}",
+            "--trial {input.trial} --encoder-dir {input.encoder:q} {params.vision}",
+            *EVALUATION_FLAGS,
         )
 
 
@@ -282,24 +272,20 @@ rule collect_looks:
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "collect_looks",
-            "--trial {input.trial}",
-            "--model-dir {input.model}",
-            "--predictions {input.predictions}",
-            "--data-dir {params.data}",
-            "--device {params.device}",
-            "{params.private}",
-            "--output {output}",
-        )
+        launch("collect_looks", *EXAMPLES_FLAGS)
 
 
 EXTERNAL_EVALUATIONS = [
     f"{RESULTS}/final/{trial}/external/{name}.json"
-    for trial, entry in FINALS.items()
-    if entry["kind"] == "tuned"
+    for trial in JOBS.of_kind("tuned")
     for name in EXTERNAL_TESTS
 ]
+
+EXTERNAL_FLAGS = (
+    "--trial {input.trial} --model-dir {input.model} --evaluation {input.evaluation}",
+    "--prompts {PROMPTS:q} --overlap {input.overlap}",
+    *EVALUATION_FLAGS,
+)
 
 if EXTERNAL_TESTS:
 
@@ -311,19 +297,15 @@ if EXTERNAL_TESTS:
             trial="<results>/final/{trial}/trial.json",
             model="<results>/final/{trial}/model",
             evaluation="<results>/final/{trial}/evaluation.json",
-            samples="<results>/external/{external}/samples_test.parquet",
-            store="<results>/external/{external}/test.lmdb",
+            data=multiext("<results>/external/{external}/", "samples_test.parquet", "test.lmdb"),
             fingerprint="<results>/external/{external}/fingerprint.json",
             overlap="<results>/external/{external}/overlap.json",
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",
         params:
-            code=code_hash("evaluate_external"),
+            **evaluation_params("evaluate_external"),
             prompts=PROMPTS_HASH,
-            data=lambda wildcards, input: Path(input.fingerprint).parent,
-            device=TRAINING["device"],
-            ordered=ORDERED_CLASSES,
         log:
             "<results>/logs/evaluate_external/{trial}-{external}.log",
         benchmark:
@@ -334,20 +316,7 @@ if EXTERNAL_TESTS:
         conda:
             "../envs/train.yaml"
         shell:
-            launch(
-                "evaluate_external",
-                "--trial {input.trial}",
-                "--model-dir {input.model}",
-                "--evaluation {input.evaluation}",
-                '--prompts "$RETCLIP_PROMPTS"',
-                "--data-dir {params.data}",
-                "--overlap {input.overlap}",
-                "--code {params.code}",
-                "--device {params.device}",
-                "{params.ordered}",
-                "--output-evaluation {output.evaluation}",
-                "--output-predictions {output.predictions}",
-            )
+            launch("evaluate_external", *EXTERNAL_FLAGS)
 
 
 rule recommend_encoder:
@@ -355,7 +324,7 @@ rule recommend_encoder:
     input:
         expand(
             "<results>/final/{trial}/metrics.json",
-            trial=[trial for trial, entry in FINALS.items() if entry["kind"] == "tuned"],
+            trial=JOBS.of_kind("tuned"),
         ),
     output:
         "<results>/final/recommendation.json",

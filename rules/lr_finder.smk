@@ -1,41 +1,42 @@
-# data + the search encoder -> find_lr/curve.csv, find_lr/suggestion.json
-
-
-LR_FINDER_RESOURCES = {
-    **requested(
-        lambda input: {
-            "mem_mb": requests.memory_mb(DEFAULTS["batch_size"], DATA["image_size"], GPUS),
-            "runtime": requests.runtime_minutes(
-                DEFAULTS["batch_size"] * CONFIG["lr_finder"]["num_iter"], GPUS
-            ),
-        }
-    ),
-    "gpu": min(1, GPUS),
-}
+# REQUIRED INPUTS: the train split, the search encoder, the initial weights, and the features of frozen networks.
+#
+# OUTPUTS: find_lr/curve.csv, find_lr/suggestion.json: the range test, what it suggests, and the measured throughput.
+#
+# STEPS:
+#   1. Run the range test on the default config.
+LR_FINDER = CONFIG["lr_finder"]
+LR_FINDER_RESOURCES = requested(
+    lambda input: {
+        "mem_mb": requests.memory_mb(DEFAULTS["batch_size"], DATA["image_size"], GPUS),
+        "runtime": requests.runtime_minutes(DEFAULTS["batch_size"] * LR_FINDER["num_iter"], GPUS),
+    },
+    min(1, GPUS),
+)
+LR_FINDER_FLAGS = (
+    "--recipe {params.specification:q} --data-dir {params.folder} --encoder-dir {input.encoder:q}",
+    "{params.vision} {params.features} {params.range} --device {params.device}",
+    "--output-curve {output.curve} --output-suggestion {output.suggestion}",
+)
 
 
 rule find_lr:
     """torch-lr-finder's range test on the default config."""
     input:
-        samples="<results>/data/samples_train.parquet",
-        store="<results>/data/train.lmdb",
+        data=multiext("<results>/data/", "samples_train.parquet", "train.lmdb"),
         fingerprint="<results>/data/fingerprint.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
-        vision_features=vision_features(),
-        text_features=text_features(SEARCH_ENCODER),
+        features=vision_features() + text_features(SEARCH_ENCODER),
     output:
         curve="<results>/find_lr/curve.csv",
         suggestion="<results>/find_lr/suggestion.json",
     params:
         code=code_hash("find_lr"),
-        recipe=recipe("find_lr", "find_lr", {}, epochs=None),
+        specification=canonical_json(jobs.specification(CONFIG, "find_lr", "find_lr", {})),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         vision=vision_flag(),
         features=features_flags(SEARCH_ENCODER),
-        start_lr=CONFIG["lr_finder"]["start_lr"],
-        end_lr=CONFIG["lr_finder"]["end_lr"],
-        num_iter=CONFIG["lr_finder"]["num_iter"],
+        range="--start-lr {start_lr} --end-lr {end_lr} --num-iter {num_iter}".format(**LR_FINDER),
         device=TRAINING["device"],
     log:
         "<results>/logs/find_lr.log",
@@ -47,17 +48,4 @@ rule find_lr:
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "find_lr",
-            "--recipe {params.recipe:q}",
-            "--data-dir {params.folder}",
-            "--encoder-dir {input.encoder:q}",
-            "{params.vision}",
-            "{params.features}",
-            "--start-lr {params.start_lr}",
-            "--end-lr {params.end_lr}",
-            "--num-iter {params.num_iter}",
-            "--device {params.device}",
-            "--output-curve {output.curve}",
-            "--output-suggestion {output.suggestion}",
-        )
+        launch("find_lr", *LR_FINDER_FLAGS)

@@ -1,6 +1,14 @@
-# phase1/best.json -> phase2/bracket-{b}.json -> phase2/{trial}/... (-> phase2/promoted-b{b}r{r}.json -> the next rung)
-#   -> phase2/leaderboard.csv -> phase2/best.json; phase2/importances.csv
-#   -> confirm/{trial}/... -> confirm/leaderboard.csv -> best.json
+# REQUIRED INPUTS: phase1/best.json, the data, the search encoder, the initial weights, the features of frozen networks.
+#
+# OUTPUTS: phase2/bracket-{bracket}.json, phase2/promoted-b{bracket}r{rung}.json; phase2/{trial}/ as in Phase 1,
+# phase2/leaderboard.csv, phase2/best.json, phase2/importances.csv; confirm/{trial}/, confirm/leaderboard.csv; best.json,
+# the tuned configuration; on request phase2/optuna_journal.log.
+#
+# STEPS:
+#   1. Propose the configurations of a bracket around the best of Phase 1.
+#   2. Plan, train and validate the slots of its first rung; promote the best to the next rung, as long as there is one.
+#   3. Rank and select the best of Phase 2, and estimate how much each hyperparameter mattered.
+#   4. Train the best few once more with fresh seeds, and select the tuned configuration by those alone.
 
 
 localrules:
@@ -16,11 +24,30 @@ localrules:
     select_best,
 
 
+def observed_metrics(wildcards):
+    """The metrics that a bracket may learn from."""
+    observed = JOBS.observed(int(wildcards.bracket))
+    return [f"{RESULTS}/{stage}/{trial}/metrics.json" for stage, trial in observed]
+
+
+def slots_of(wildcards, before=0):
+    """The ids of a rung, or of the one so many before it."""
+    return layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung) - before)
+
+
+def phase2_source(wildcards):
+    """The file whose candidates the slots of a rung take: proposals, and later what was promoted."""
+    slot = PHASE2[wildcards.trial]
+    if slot.rung == 0:
+        return f"{RESULTS}/phase2/bracket-{slot.bracket}.json"
+    return f"{RESULTS}/phase2/promoted-b{slot.bracket}r{slot.rung}.json"
+
+
 rule propose_bracket:
     """Draws the configurations of one bracket around the best of Phase 1, knowing what earlier brackets found."""
     input:
         best="<results>/phase1/best.json",
-        observed=lambda wildcards: observed_metrics(int(wildcards.bracket)),
+        observed=observed_metrics,
     output:
         "<results>/phase2/bracket-{bracket}.json",
     params:
@@ -38,29 +65,22 @@ rule propose_bracket:
     shell:
         launch(
             "propose_bracket",
-            "--best {input.best}",
-            "--observed {input.observed}",
-            "--metric {params.metric}",
-            "--space {params.space:q}",
-            "--strategy {params.strategy}",
-            "--slots {params.slots}",
-            "--seed {params.seed}",
-            "--output {output}",
+            "--best {input.best} --observed {input.observed} --metric {params.metric}",
+            "--space {params.space:q} --strategy {params.strategy}",
+            "--slots {params.slots} --seed {params.seed} --output {output}",
         )
 
 
 rule promote_rung:
     """The best of one rung, by validation: they go on from their saved state."""
     input:
-        lambda wildcards: phase2_metrics(
-            layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung) - 1)
-        ),
+        lambda wildcards: metrics_of("phase2", slots_of(wildcards, before=1)),
     output:
         "<results>/phase2/promoted-b{bracket}r{rung}.json",
     params:
         code=code_hash("promote_rung"),
         metric=METRIC,
-        slots=lambda wildcards: len(layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung))),
+        slots=lambda wildcards: len(slots_of(wildcards)),
     log:
         "<results>/logs/promote_rung/b{bracket}r{rung}.log",
     conda:
@@ -68,9 +88,7 @@ rule promote_rung:
     shell:
         launch(
             "promote_rung",
-            "--metrics {input}",
-            "--metric {params.metric}",
-            "--slots {params.slots}",
+            "--metrics {input} --metric {params.metric} --slots {params.slots}",
             "--output {output}",
         )
 
@@ -85,14 +103,7 @@ rule plan_phase2_trial:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=lambda wildcards: recipe(
-            wildcards.trial,
-            "phase2",
-            CONFIG["phase2"],
-            epochs=stage_epochs(CONFIG["phase2"]),
-            stop_epoch=PHASE2[wildcards.trial].stop_epoch,
-            recorded=facts_of("phase2", wildcards.trial),
-        ),
+        specification=specification("phase2"),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
         "<results>/logs/plan_phase2_trial/{trial}.log",
@@ -102,8 +113,7 @@ rule plan_phase2_trial:
         launch(
             "plan_trial",
             *PLAN_FLAGS,
-            "--candidates {input.candidates}",
-            "--slot {params.slot}",
+            "--candidates {input.candidates} --slot {params.slot}",
         )
 
 
@@ -153,9 +163,7 @@ rule estimate_importances:
     shell:
         launch(
             "estimate_importances",
-            "--leaderboard {input}",
-            "--names {params.names}",
-            "--seed {params.seed}",
+            "--leaderboard {input} --names {params.names} --seed {params.seed}",
             "--output {output}",
         )
 
@@ -163,7 +171,7 @@ rule estimate_importances:
 rule export_study:
     """Phase 2 as an Optuna journal, for optuna-dashboard; runs where it is asked for."""
     input:
-        metrics=phase2_metrics(PHASE2),
+        metrics=metrics_of("phase2", PHASE2),
         bracket=f"{RESULTS}/phase2/bracket-0.json",
     output:
         f"{RESULTS}/phase2/optuna_journal.log",
@@ -178,11 +186,8 @@ rule export_study:
     shell:
         launch(
             "export_study",
-            "--metrics {input.metrics}",
-            "--bracket {input.bracket}",
-            "--metric {params.metric}",
-            "--name {params.name}",
-            "--output {output}",
+            "--metrics {input.metrics} --bracket {input.bracket}",
+            "--metric {params.metric} --name {params.name} --output {output}",
         )
 
 
@@ -205,12 +210,8 @@ rule select_phase2:
     shell:
         launch(
             "select_trial",
-            "--leaderboard {input.leaderboard}",
-            "--stage {params.stage}",
-            "--metric {params.metric}",
-            "--defaults {params.defaults:q}",
-            "--bracket {input.bracket}",
-            "--output {output}",
+            "--leaderboard {input.leaderboard} --bracket {input.bracket}",
+            *SELECTION_FLAGS,
         )
 
 
@@ -224,26 +225,14 @@ rule plan_confirm_trial:
     params:
         code=code_hash("plan_trial"),
         prompts=PROMPTS_HASH,
-        recipe=lambda wildcards: recipe(
-            wildcards.trial,
-            "confirm",
-            CONFIG["confirm"],
-            epochs=CONFIG["confirm"].get("epochs", stage_epochs(CONFIG["phase2"])),
-            seed=CONFIRM[wildcards.trial]["seed"],
-            recorded=facts_of("confirm", wildcards.trial),
-        ),
-        rank=lambda wildcards: CONFIRM[wildcards.trial]["rank"],
+        specification=specification("confirm"),
+        rank=lambda wildcards: CONFIRM[wildcards.trial].rank,
     log:
         "<results>/logs/plan_confirm_trial/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "plan_trial",
-            *PLAN_FLAGS,
-            "--candidates {input.best}",
-            "--slot {params.rank}",
-        )
+        launch("plan_trial", *PLAN_FLAGS, "--candidates {input.best} --slot {params.rank}")
 
 
 use rule train_phase1_trial as train_confirm_trial with:
@@ -261,12 +250,6 @@ use rule train_phase1_trial as train_confirm_trial with:
         "<results>/benchmarks/train_confirm_trial/{trial}.tsv"
 
 
-FINALISTS = {
-    candidate: [trial for trial, entry in CONFIRM.items() if entry["candidate"] == candidate]
-    for candidate in {entry["candidate"]: None for entry in CONFIRM.values()}
-}
-
-
 use rule rank_phase1 as rank_confirm with:
     input:
         metrics=expand("<results>/confirm/{trial}/metrics.json", trial=CONFIRM),
@@ -275,7 +258,7 @@ use rule rank_phase1 as rank_confirm with:
         "<results>/confirm/leaderboard.csv",
     params:
         code=code_hash("rank_trials"),
-        candidates=candidate_flags("confirm", FINALISTS),
+        candidates=candidate_flags("confirm", JOBS.finalists),
         metric=METRIC,
     log:
         "<results>/logs/rank_confirm.log",

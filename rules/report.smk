@@ -1,5 +1,12 @@
-# run.json and every stage's JSON, CSV and parquet -> report/index.html and the files beside it
-# The config and what is known so far -> the plan, printed
+# REQUIRED INPUTS: every stage's JSON, CSV and parquet, as the rules before this leave them.
+#
+# OUTPUTS: run.json: the config and the trainings that follow from it; report/index.html with its figures, tables and
+# documents; on request a plan of the run, printed.
+#
+# STEPS:
+#   1. Record the run, while it trains.
+#   2. Build the report, once all is there.
+#   3. Plan the run, where it is asked for.
 import yaml
 
 
@@ -8,34 +15,21 @@ localrules:
     build_report,
 
 
+# tracking is no part of the answer: turned on, it must rerun nothing
+RECORDED = {key: value for key, value in CONFIG.items() if key != "tracking"}
+
+
 rule record_run:
     """The config and the trainings that follow from it, for whoever asks how far the run is."""
     output:
         "<results>/run.json",
     params:
         code=code_hash("record_run"),
-        # tracking is no part of the answer: turned on, it must rerun nothing. As a function, since snakemake looks for
-        # wildcards in texts, and a pattern of the config may hold {3} or {dataset_index}
-        config=lambda wildcards: canonical_json(
-            {key: value for key, value in CONFIG.items() if key != "tracking"}
-        ),
+        # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {3} or {dataset_index}
+        config=lambda wildcards: canonical_json(RECORDED),
         # in the order of stages and slots, which a report follows; canonical JSON would sort it
-        trainings=json.dumps(
-            {
-                stage: {trial: epochs_added(stage, trial) for trial in trials}
-                for stage, trials in TRAININGS.items()
-            }
-        ),
-        # of what does not follow from stage and config: a command of thousands of trials could not be started
-        facts=json.dumps(
-            {
-                stage: {
-                    trial: {**facts_of(stage, trial), "text_encoder": encoder_of(stage, trial)}
-                    for trial in (["baseline"] if stage == "phase1" else TRAININGS[stage])
-                }
-                for stage in ("phase1", "confirm", "encoders", "final")
-            }
-        ),
+        trainings=json.dumps(JOBS.all_epochs_added()),
+        facts=json.dumps(JOBS.facts_to_tell()),
         initial=INITIAL,
     log:
         "<results>/logs/record_run.log",
@@ -46,11 +40,8 @@ rule record_run:
     shell:
         launch(
             "record_run",
-            "--config {params.config:q}",
-            "--trainings {params.trainings:q}",
-            "--facts {params.facts:q}",
-            "--initial {params.initial}",
-            "--output {output}",
+            "--config {params.config:q} --trainings {params.trainings:q} --facts {params.facts:q}",
+            "--initial {params.initial} --output {output}",
         )
 
 
@@ -71,71 +62,74 @@ UNREAD = {
 }
 
 
+REPORT_INPUTS = dict(
+    run="<results>/run.json",
+    audit="<results>/data/audit.json",
+    fingerprint="<results>/data/fingerprint.json",
+    find_lr=multiext("<results>/find_lr/", "curve.csv", "suggestion.json"),
+    boards=expand(
+        "<results>/{stage}/leaderboard.csv",
+        stage=["phase1", "phase2", *(["confirm"] if CONFIRM else [])],
+    ),
+    decisions=expand("<results>/{file}", file=["phase1/best.json", "phase2/best.json", "best.json"]),
+    bracket="<results>/phase2/bracket-0.json",
+    searched=[
+        f"<results>/{stage}/{trial}/{file}"
+        for stage, trials in TRAININGS.items()
+        if stage != "final"
+        for trial in trials
+        for file in ("metrics.json", "history.csv", "val_predictions.parquet")
+    ],
+    encoders=expand(
+        "<results>/encoders/{encoder}/leaderboard.csv",
+        encoder=MODEL["text_encoders"] if ENCODER_TRIALS else [],
+    ),
+    finals=[
+        f"<results>/final/{trial}/{file}"
+        for trial in FINALS
+        for file in ("metrics.json", "history.csv", "evaluation.json", "predictions.parquet")
+    ],
+    recommendation="<results>/final/recommendation.json",
+    importances="<results>/phase2/importances.csv",
+    # as paths: with outputs of rules.* among thousands of inputs snakemake takes seconds
+    initial=multiext(f"<results>/final/{INITIAL}/", "evaluation.json", "predictions.parquet"),
+    looks=f"<results>/final/{SHOWN}/looks.npz",
+    external=EXTERNAL_EVALUATIONS,
+)
+REPORT_DOCUMENTS = ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
+
+
+def figure(name):
+    """A figure of the page, for snakemake --report."""
+    category, caption = FIGURES[name]["category"], FIGURES[name]["caption"]
+    return report(
+        f"<results>/report/figures/{name}.svg",
+        category=category,
+        caption=f"captions/{category.lower()}.rst",
+        labels={"figure": caption.format(**UNREAD)},
+    )
+
+
+def templates_digest():
+    """A figure's style and a metric's label are no code, but they change the page."""
+    templates = sorted(REPOSITORY.glob("scripts/retclip/report/templates/**/*.*"))
+    return sha256_of([file_sha256(path) for path in (*templates, *(SCRIPTS / name for name in DECLARATIONS))])
+
+
 rule build_report:
     """One self-contained page, and the same figures as files for snakemake --report."""
     input:
-        run="<results>/run.json",
-        audit="<results>/data/audit.json",
-        fingerprint="<results>/data/fingerprint.json",
-        find_lr=multiext("<results>/find_lr/", "curve.csv", "suggestion.json"),
-        boards=expand(
-            "<results>/{stage}/leaderboard.csv",
-            stage=["phase1", "phase2", *(["confirm"] if CONFIRM else [])],
-        ),
-        decisions=expand("<results>/{file}", file=["phase1/best.json", "phase2/best.json", "best.json"]),
-        bracket="<results>/phase2/bracket-0.json",
-        searched=[
-            f"<results>/{stage}/{trial}/{file}"
-            for stage, trials in TRAININGS.items()
-            if stage != "final"
-            for trial in trials
-            for file in ("metrics.json", "history.csv", "val_predictions.parquet")
-        ],
-        encoders=expand(
-            "<results>/encoders/{encoder}/leaderboard.csv",
-            encoder=MODEL["text_encoders"] if ENCODER_TRIALS else [],
-        ),
-        finals=[
-            f"<results>/final/{trial}/{file}"
-            for trial in FINALS
-            for file in ("metrics.json", "history.csv", "evaluation.json", "predictions.parquet")
-        ],
-        recommendation="<results>/final/recommendation.json",
-        importances="<results>/phase2/importances.csv",
-        # as paths: with outputs of rules.* among thousands of inputs snakemake takes seconds
-        initial=multiext(f"<results>/final/{INITIAL}/", "evaluation.json", "predictions.parquet"),
-        looks=f"<results>/final/{SHOWN}/looks.npz",
-        external=EXTERNAL_EVALUATIONS,
+        **REPORT_INPUTS,
     output:
         page=report("<results>/report/index.html", category="Report", caption="captions/page.rst"),
         trials=report("<results>/report/trials.csv", category="Report", caption="captions/trials.rst"),
-        documents=[
-            f"<results>/report/{name}"
-            for name in ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
-        ],
+        documents=expand("<results>/report/{name}", name=REPORT_DOCUMENTS),
         tables=directory("<results>/report/tables"),
-        figures=[
-            report(
-                f"<results>/report/figures/{name}.svg",
-                category=entry["category"],
-                caption=f"captions/{entry['category'].lower()}.rst",
-                labels={"figure": entry["caption"].format(**UNREAD)},
-            )
-            for name, entry in FIGURES.items()
-        ],
-        pictures=[f"<results>/report/figures/{name}.png" for name in FIGURES],
+        figures=list(map(figure, FIGURES)),
+        pictures=expand("<results>/report/figures/{name}.png", name=FIGURES),
     params:
         code=code_hash("build_report"),
-        # a figure's style and a metric's label are no code, but they change the page
-        templates=sha256_of(
-            [
-                file_sha256(path)
-                for path in (
-                    *sorted(REPOSITORY.glob("scripts/retclip/report/templates/**/*.*")),
-                    *(SCRIPTS / name for name in DECLARATIONS),
-                )
-            ]
-        ),
+        templates=templates_digest(),
         folder=lambda wildcards, input: Path(input.run).parent,
         report=lambda wildcards, output: Path(output.page).parent,
     log:
@@ -147,8 +141,7 @@ rule build_report:
     shell:
         launch(
             "build_report",
-            "--run-folder {params.folder}",
-            "--output-folder {params.report}",
+            "--run-folder {params.folder} --output-folder {params.report}",
         )
 
 
@@ -160,7 +153,7 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         config=canonical_json(CONFIG),
-        trainings=canonical_json({stage: list(trials) for stage, trials in TRAININGS.items()}),
+        trainings=canonical_json(TRAININGS),
         folder=RESULTS,
         code=code_hash("train_trial"),
     log:
@@ -170,9 +163,7 @@ rule plan_run:
     shell:
         launch(
             "plan_run",
-            "--config {params.config:q}",
-            "--trainings {params.trainings:q}",
-            "--results-dir {params.folder}",
-            "--code {params.code}",
+            "--config {params.config:q} --trainings {params.trainings:q}",
+            "--results-dir {params.folder} --code {params.code}",
             shown=True,
         )

@@ -1,5 +1,12 @@
-# {stage}/{trial}/metrics.json, history.csv -> tracking/{stage}/{trial}.json and W&B's own folder wandb/
-# The space, the data -> sweep/sweep.yaml, sweep/setup.json, from which `wandb agent` calls scripts/wandb_trial.py
+# REQUIRED INPUTS: {stage}/{trial}/metrics.json and history.csv of every training; for a sweep the data, the search
+# encoder, the initial weights, and phase1/best.json where the space is relative to it.
+#
+# OUTPUTS: tracking/{stage}/{trial}.json, and W&B's own folder wandb/; sweep/sweep.yaml and sweep/setup.json, from which
+# `wandb agent` calls scripts/wandb_trial.py.
+#
+# STEPS:
+#   1. Log each finished training, where tracking is on.
+#   2. Write a sweep, where it is asked for.
 
 
 # Where these run there is the net; and no training depends on them, so that switching tracking on trains nothing.
@@ -15,6 +22,49 @@ TRACKED = [
     for trial in trials
     if TRACKING["wandb"] != "off"
 ]
+
+
+TRACK_FLAGS = (
+    "--metrics {input.metrics} --history {input.history} --files {input.files}",
+    "--mode {params.mode} --project {params.project:q}",
+    f"--group {RUN} --folder {RESULTS}",
+    "--name {wildcards.stage}/{wildcards.trial} --output {output}",
+)
+SWEEP_FLAGS = (
+    "--setup {params.setup:q} --space {params.space:q} {params.best}",
+    "--program {SCRIPTS:q}/wandb_trial.py",
+    "--output-sweep {output.sweep} --output-setup {output.setup}",
+)
+
+
+def relative_space():
+    """Does the space of Phase 2 mean multiples of Phase 1's best?"""
+    return any(
+        values == "from_best" or "times_best" in values for values in CONFIG["phase2"]["space"].values()
+    )
+
+
+def sweep_setup(wildcards, input):
+    """The JSON that wandb_trial reads, its paths relative to the working directory."""
+    phase2 = CONFIG["phase2"]
+    epochs = jobs.epochs_of(CONFIG, "phase2")
+    return canonical_json(
+        {
+            "recipe": jobs.specification(CONFIG, "sweep", "phase2", phase2, epochs),
+            "prompts": str(PROMPTS),
+            "data_dir": str(Path(input.fingerprint).parent),
+            "encoder_dir": str(input.encoder),
+            "vision_weights": str(input.vision) if input.get("vision") else None,
+            "state_dir": f"{RESULTS}/state",
+            "folder": f"{RESULTS}/sweep",
+            "code": code_hash("train_trial"),
+            "device": TRAINING["device"],
+            "kept_weights_gb": TRAINING["kept_weights_gb"],
+            "project": CONFIG["tracking"]["project"],
+            "group": RUN,
+            "interpreter": PYTHON,
+        }
+    )
 
 
 rule track_trial:
@@ -37,26 +87,13 @@ rule track_trial:
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "track_trial",
-            "--metrics {input.metrics}",
-            "--history {input.history}",
-            "--files {input.files}",
-            "--mode {params.mode}",
-            "--project {params.project:q}",
-            f"--group {RUN}",
-            "--name {wildcards.stage}/{wildcards.trial}",
-            f"--folder {RESULTS}",
-            "--output {output}",
-        )
+        launch("track_trial", *TRACK_FLAGS)
 
 
 rule write_sweep:
     """A sweep file over the guide's five hyperparameters, and all that a trial of it needs to know."""
     input:
-        samples=expand("<results>/data/samples_{split}.parquet", split=["train", "val"]),
-        stores=expand("<results>/data/{split}.lmdb", split=["train", "val"]),
-        fingerprint="<results>/data/fingerprint.json",
+        **data_files("train", "val"),
         encoder=encoder_dir(SEARCH_ENCODER),
         vision=vision_weights(),
         best="<results>/phase1/best.json" if relative_space() else [],
@@ -68,22 +105,12 @@ rule write_sweep:
         setup=sweep_setup,
         space=canonical_json(CONFIG["phase2"]["space"]),
         best=lambda wildcards, input: f"--best {input.best}" if input.best else "",
-        program=str(SCRIPTS / "wandb_trial.py"),
     log:
         "<results>/logs/write_sweep.log",
     conda:
         "../envs/train.yaml"
     shell:
-        launch(
-            "write_sweep",
-            "--setup {params.setup:q}",
-            "--space {params.space:q}",
-            "{params.best}",
-            "--program {params.program:q}",
-            "--output-sweep {output.sweep}",
-            "--output-setup {output.setup}",
-            shown=True,
-        )
+        launch("write_sweep", *SWEEP_FLAGS, shown=True)
 
 
 rule sweep:

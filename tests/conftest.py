@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from running import REPOSITORY, declared_defaults, entry, made_once, snakemake
+from running import REPOSITORY, build_flags, declared_defaults, entry, made_once, snakemake
 
 # the demo with so little of everything that the whole pipeline takes a minute
 SMALL = """
@@ -54,10 +54,8 @@ def _make_demo_data(folder: Path) -> None:
     table, images = folder / "manifest.csv", folder / "images"
     entry("make_demo_data", "--patients", 1400, "--seed", 1, "--threads", 2, "--output-manifest", table,
           "--output-images", images)  # fmt: skip
-    entry("build_lmdb", "--source", "demo", "--manifest", table, "--image-root", images, "--image-size", 64,
-          "--image-encoding", "raw", "--test-fraction", 0.2, "--val-fraction", 0.2, "--max-bad-fraction", 0,
-          "--seed", 1, "--threads", 2, "--near-duplicates", "ignore", "--work-dir", folder / "state",
-          "--output-dir", folder / "data")  # fmt: skip
+    entry("build_lmdb", *build_flags(table, images, folder / "data", folder / "state", source="demo", image_size=64,
+                                     threads=2))  # fmt: skip
     entry("make_demo_encoder", "--name", "pubmedbert", "--seed", 1, "--output", folder / "encoder")
 
 

@@ -1,6 +1,7 @@
 """How tests run the real thing: entries as processes, snakemake on a small demo, manifests of real pictures."""
 
 import fcntl
+import json
 import os
 import subprocess
 import sys
@@ -42,6 +43,20 @@ def snakemake_command(directory: Path, *arguments: object, repository: Path = RE
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(repository / "Snakefile")]
     command += ["--directory", str(directory), "--cores", "2", "--rerun-incomplete", "--show-failed-logs"]
     return [*command, *map(str, arguments)]
+
+
+# what a test's build of a table is told, where it says nothing else
+BUILD = {"source": "manifest", "image_encoding": "raw", "test_fraction": 0.2, "val_fraction": 0.2,
+         "max_bad_fraction": 0, "seed": 1, "near_duplicates": "ignore"}  # fmt: skip
+
+
+def build_flags(table: Path, images: Path, folder: Path, work: Path, **settings: object) -> list[str]:
+    """The flags of build_lmdb for a table, whose stores it writes into `folder`. settings: keys of --settings, and
+    `threads`; image_size must be given."""
+    threads = settings.pop("threads", 1)
+    paths = {"manifest": table, "image-root": images, "threads": threads, "work-dir": work, "output-dir": folder}
+    words = [word for name, value in paths.items() for word in (f"--{name}", str(value))]
+    return ["--settings", json.dumps({**BUILD, **settings}), *words]
 
 
 def declared_defaults() -> dict:

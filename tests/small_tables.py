@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from PIL import Image
-from running import REPOSITORY
+from running import BUILD, REPOSITORY
 
 from retclip.core.logs import run_entry
 
@@ -29,15 +29,18 @@ def forty_patients(place: Path) -> Path:
     return place
 
 
+PATHS = ("manifest", "test_manifest", "image_root", "class_map", "work_dir", "output_dir", "threads")
+
+
 def build(folder: Path, capsys, **flags) -> tuple[int, str]:
     """Exit code and what the user sees of build_lmdb; any exception but a sentence fails the test."""
     import build_lmdb
 
-    defaults = {"source": "manifest", "manifest": folder / "table.csv", "image_root": folder / "images",
-                "image_size": 24, "image_encoding": "raw", "test_fraction": 0.2, "val_fraction": 0.2,
-                "max_bad_fraction": 0.2, "seed": 1, "near_duplicates": "ignore", "work_dir": folder / "state",
-                "output_dir": folder / "out"}  # fmt: skip
-    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in {**defaults, **flags}.items()]
+    paths = {"manifest": folder / "table.csv", "image_root": folder / "images", "work_dir": folder / "state",
+             "output_dir": folder / "out", **{name: flags.pop(name) for name in PATHS if name in flags}}  # fmt: skip
+    settings = {**BUILD, "image_size": 24, "max_bad_fraction": 0.2, **flags}
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in paths.items()]
+    arguments.append(f"--settings={json.dumps(settings)}")
     try:
         run_entry(build_lmdb.main, arguments)
     except SystemExit as stop:

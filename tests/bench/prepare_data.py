@@ -29,7 +29,7 @@ from PIL import Image, ImageFilter
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from running import ENVIRONMENT, REPOSITORY
+from running import ENVIRONMENT, REPOSITORY, build_flags
 
 SIDE = 1200
 PHOTOGRAPHS = 120
@@ -89,12 +89,9 @@ def _anonymous_mb(session: int) -> list[float]:
 
 
 def _command(folder: Path, table: Path, size: int, threads: int) -> list[str]:
-    flags = {"source": "manifest", "manifest": table, "image-root": folder / "images", "image-size": size,
-             "image-encoding": "raw", "test-fraction": 0.2, "val-fraction": 0.1, "max-bad-fraction": 0, "seed": 1,
-             "near-duplicates": "ignore", "threads": threads, "work-dir": folder / "state",
-             "output-dir": folder / "data"}  # fmt: skip
-    pairs = [part for name, value in flags.items() for part in (f"--{name}", str(value))]
-    return [sys.executable, str(REPOSITORY / "scripts/build_lmdb.py"), *pairs]
+    paths = (table, folder / "images", folder / "data", folder / "state")
+    flags = build_flags(*paths, image_size=size, val_fraction=0.1, threads=threads)
+    return [sys.executable, str(REPOSITORY / "scripts/build_lmdb.py"), *flags]
 
 
 def _compare(folder: Path) -> tuple[list[float], list[float]]:

@@ -16,10 +16,6 @@ from figures import Figure, in_turn, slow_down
 from running import ENVIRONMENT, REPOSITORY, snakemake
 
 ROUNDS = 3
-# what rules/common.smk tells its jobs through the environment
-TOLD = {"RETCLIP_PYTHON": sys.executable, "RETCLIP_SCRIPTS": str(REPOSITORY / "scripts"),
-        "RETCLIP_PROMPTS": str(REPOSITORY / "config/prompts.yaml"), "RETCLIP_KEPT_WEIGHTS_GB": "50",
-        "RETCLIP_GRADIENT_CHECKPOINTING": "false"}  # fmt: skip
 PLANNING = ("plan_phase1_trial", "propose_bracket", "plan_phase2_trial", "rank_phase1", "select_phase1", "plan_final",
             "recommend_encoder")  # fmt: skip
 SHELL = "Shell command: "  # as a dry run prints it
@@ -71,7 +67,6 @@ def measure(folder: Path) -> list[Figure]:
         found.append(Figure(f"start: {rule}, to its end", statistics.median(seconds), "CPU s", goal="<= 1",
                             spread=(min(seconds), max(seconds))))  # fmt: skip
     arguments = shlex.split(commands["train_phase1_trial"].split("train_trial.py")[1].split(" > ")[0])
-    arguments = [TOLD.get(argument.removeprefix("$"), argument) for argument in arguments]
     state = arguments.index("--state-dir") + 1
     arguments[state] = str(folder / "fresh")
     code = FIRST_STEP.format(scripts=str(REPOSITORY / "scripts"), arguments=arguments)
@@ -83,7 +78,7 @@ def measure(folder: Path) -> list[Figure]:
 
 def _run(command: str | list[str], folder: Path) -> None:
     shell = isinstance(command, str)
-    subprocess.run(command, shell=shell, cwd=folder, env={**ENVIRONMENT, **TOLD}, check=True, capture_output=True)
+    subprocess.run(command, shell=shell, cwd=folder, env=ENVIRONMENT, check=True, capture_output=True)
 
 
 def _commands(output: str) -> dict[str, str]:

@@ -23,12 +23,6 @@ PRELOADED = ("torch", "torchvision", "open_clip", "transformers", "timm", "panda
              "matplotlib.pyplot", "torch_lr_finder", "torch._dynamo", "lmdb", "pyarrow.parquet",
              "retclip.training.trainer")  # fmt: skip
 WAIT_SECONDS = 300
-# what the workflow tells its jobs by their environment
-IN_ENVIRONMENT = {
-    "$RETCLIP_PROMPTS": str(REPOSITORY / "config/prompts.yaml"),
-    "$RETCLIP_KEPT_WEIGHTS_GB": "1",
-    "$RETCLIP_GRADIENT_CHECKPOINTING": "false",
-}
 MOMENTS = int(os.environ.get("RETCLIP_FAULTS", "1"))
 # what a clock or an accident, and no seed, decides
 TIMES = {"wall_seconds", "device_seconds", "samples_per_second", "peak_memory_bytes", "attempts", "lost_seconds",
@@ -88,9 +82,8 @@ def commands(run: Path, *flags: object) -> dict[str, tuple[str, list[str]]]:
             rule, trial = match.group(1), ""
         elif match := re.search(r"wildcards: .*trial=(\S+)", line):
             trial = match.group(1)
-        elif line.startswith("Shell command: ") and "$RETCLIP_SCRIPTS" in line:
+        elif line.startswith("Shell command: ") and str(REPOSITORY / "scripts") in line:
             words = shlex.split(line.removeprefix("Shell command: ").split(" > results")[0].split(" > resources")[0])
-            words = [IN_ENVIRONMENT.get(word, word) for word in words]
             if trial < trials.get(rule, ""):
                 continue
             trials[rule] = trial

@@ -123,6 +123,7 @@ MATRIX = {
     "a grid value removed": Case(GRID % "[1.0e-3]", rules=AFTER_PHASE1),
     "the grid in another order": Case(GRID % "[3.0e-3, 1.0e-3]", rules={"build_report"}),
     "the seed": Case("seed: 2", rules={"make_demo_data", "build_lmdb"} | AFTER_DATA, phase1=3),
+    "a setting of the table": Case("data: {report_section: Findings}", rules={"build_lmdb"} | AFTER_DATA, phase1=3),
     "the metric": Case("selection: {metric: zero_shot_macro_f1}", rules=AFTER_PHASE1 | PHASE1 | {"find_lr"}, phase1=3),
     "the class prompts": Case(
         edit=("config/prompts.yaml", replace("- ", "- Certainly: ")), rules=AFTER_PHASE1 | PHASE1, phase1=3
@@ -156,6 +157,7 @@ MATRIX = {
     "the lock": Case(edit=("requirements.lock", append("\n# renewed\n"))),
     "a conda environment": Case(edit=("envs/train.yaml", append("\n# renewed\n"))),
     "disk for weights": Case("training: {kept_weights_gb: 3}"),
+    "memory for activations": Case("training: {gradient_checkpointing: true}"),
     "an encoder added": Case(
         "model: {text_encoders: {biobert: {source: demo}}}",
         rules={"make_demo_encoder", "audit_data", "build_report"} | FINAL,

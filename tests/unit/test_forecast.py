@@ -6,6 +6,7 @@ from running import merged
 from retclip.core.config import drop_nulls
 from retclip.core.table_counts import estimated_counts
 from retclip.search.forecast import device_seconds, forecast, refuse_meaningless
+from retclip.search.jobs import jobs_of
 from retclip.search.plan_text import plan_lines, refuse_costly
 
 GUIDE = {"train": 12_989 - 1_299, "val": 1_299, "test": 3_253}
@@ -40,6 +41,18 @@ def test_test_mode_is_too_short_to_rank():
     assert any("too short to rank" in line and "phase1.train_samples" in line for line in lines)
     assert any(line.startswith("merged: Phase 1") for line in lines)
     assert any("not known before find_lr" in line for line in lines)
+
+
+def test_a_confirmation_is_forecast_as_it_is_planned():
+    """With its own epochs, though Phase 2 searches over them; on all data where it names no samples."""
+    config = drop_nulls(merged())
+    config["phase2"].update(train_samples=100, trials=4, space={"epochs": [1, 9], "batch_size": [64, 32]})
+    config["confirm"]["epochs"] = 3
+    # ceil(11,690 / 64) = 183 and ceil(11,690 / 32) = 366 steps an epoch
+    (confirm,) = forecast(config, GUIDE, {"confirm": 6})
+    assert confirm.steps == (183 * 3, 366 * 3)
+    planned = jobs_of(config).specification("confirm", "c0s0")
+    assert (planned["epochs"], planned["train_samples"]) == (3, None)
 
 
 def test_device_hours_are_refused():

@@ -1,6 +1,7 @@
 """The house keeps its rules: who may import whom, one rule = one script, versions that agree, no addresses."""
 
 import ast
+import itertools
 import os
 import re
 import shutil
@@ -225,3 +226,39 @@ def test_no_address_of_a_registry():
         assert "--index" not in text, name
         assert "--find-links" not in text, name
     assert "--hash=sha256:" in (REPOSITORY / "requirements.lock").read_text()
+
+
+def rules_of(path: Path) -> dict[str, int]:
+    """Rule -> how many lines it has, from its head to its last."""
+    lines, found = path.read_text().splitlines(), {}
+    for start, line in enumerate(lines):
+        if head := re.match(r"( *)(?:use rule \w+ as (\w+) with|rule (\w+)):", line):
+            inside = itertools.takewhile(lambda text: not text or text.startswith(f"{head[1]} "), lines[start + 1 :])
+            found[head[2] or head[3]] = 1 + len("\n".join(inside).rstrip().splitlines())
+    return found
+
+
+RULES = sorted((REPOSITORY / "rules").glob("*.smk"))
+
+
+@pytest.mark.parametrize("path", RULES, ids=[path.stem for path in RULES])
+def test_rules_are_thin(path):
+    text = path.read_text()
+    if path.stem == "common":
+        assert len(text.splitlines()) <= 250
+        assert not rules_of(path)
+    else:
+        assert rules_of(path)
+        assert len(rules_of(path)) == len(re.findall(r"^ *(?:use )?rule \w+", text, re.MULTILINE))
+    assert {name: lines for name, lines in rules_of(path).items() if lines > 30} == {}
+    prose = "".join(itertools.takewhile(lambda line: line.startswith("#"), text.splitlines(keepends=True)))
+    places = [prose.find(f"# {word}:") for word in ("REQUIRED INPUTS", "OUTPUTS", "STEPS")]
+    assert -1 < places[0] < places[1] < places[2]
+    # a command says all that it needs, so that it can be pasted into a shell
+    assert not re.search(r"RETCLIP_|os\.environ|\$", text)
+
+
+def test_modules_are_short():
+    lines = {path: len(path.read_text().splitlines()) for path in (SCRIPTS / "retclip").rglob("*.py")}
+    too_long = {path.name: count for path, count in lines.items() if count > 350}
+    assert too_long.keys() <= {"run_folder.py"}  # which is being parted

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from running import ENVIRONMENT, REPOSITORY
+from running import ENVIRONMENT, REPOSITORY, build_flags
 
 from retclip.core.locks import try_hold
 
@@ -79,10 +79,8 @@ def test_a_build_goes_on_where_there_is_no_flock(environment, tmp_path):
     table, images = tmp_path / "manifest.csv", tmp_path / "images"
     subprocess.run(command("make_demo_data", "--patients", 60, "--seed", 1, "--threads", 1, "--output-manifest", table,
                            "--output-images", images), env=environment, check=True)  # fmt: skip
-    build = command("build_lmdb", "--source", "demo", "--manifest", table, "--image-root", images, "--image-size", 32,
-                    "--image-encoding", "raw", "--test-fraction", 0.2, "--val-fraction", 0.2, "--max-bad-fraction", 0,
-                    "--seed", 1, "--near-duplicates", "ignore", "--work-dir", tmp_path / "state",
-                    "--output-dir", tmp_path / "data")  # fmt: skip
+    flags = build_flags(table, images, tmp_path / "data", tmp_path / "state", source="demo", image_size=32)
+    build = command("build_lmdb", *flags)
     both = [subprocess.Popen(build, env=environment, text=True, stderr=subprocess.PIPE) for _ in range(2)]
     said = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], said

@@ -12,8 +12,9 @@ from running import ENVIRONMENT, REPOSITORY
 from retclip.core.schemas import check
 from retclip.models.provenance import ran_on
 from retclip.training.attempts import Attempts
+from retclip.training.progress import Outcome, Progress
 from retclip.training.results import metrics_document
-from retclip.training.trainer import Outcome, Progress, _no_scores
+from retclip.training.trainer import _no_scores
 
 # nobody can say anything of it where there is no CUDA: each question raises
 LOST = torch.device("cuda", 0)

@@ -7,17 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image, ImageEnhance
-from running import entry
+from running import build_flags, entry
 
 from retclip.metrics.external import with_overlap
 
-FLAGS = ["--source", "manifest", "--image-size", 96, "--image-encoding", "raw", "--max-bad-fraction", 0, "--seed", 1,
-         "--near-duplicates", "ignore"]  # fmt: skip
 
-
-def build(folder, table, images, *further):
-    entry("build_lmdb", *FLAGS, "--manifest", table, "--image-root", images, "--work-dir", folder / "work",
-          "--output-dir", folder, *further)  # fmt: skip
+def build(folder, table, images, **settings):
+    entry("build_lmdb", *build_flags(table, images, folder, folder / "work", image_size=96, **settings))
     return folder
 
 
@@ -29,13 +25,13 @@ def drawn(tmp_path_factory):
           "--output-images", root / "images")  # fmt: skip
     table = pd.read_csv(root / "all.csv", dtype=str, keep_default_na=False)
     table.iloc[:40].to_csv(root / "own.csv", index=False)
-    build(root / "own", root / "own.csv", root / "images", "--test-fraction", 0.3, "--val-fraction", 0.2)
+    build(root / "own", root / "own.csv", root / "images", test_fraction=0.3)
     return root, table
 
 
 def overlap_of(root, name, rows, images):
     rows.to_csv(root / f"{name}.csv", index=False)
-    build(root / name, root / f"{name}.csv", images, "--test-fraction", 1, "--val-fraction", 0, "--only-test")
+    build(root / name, root / f"{name}.csv", images, test_fraction=1, val_fraction=0, only_test=True)
     entry("find_overlap", "--data-dir", root / "own", "--external-dir", root / name, "--output", root / f"{name}.json")
     return json.loads((root / f"{name}.json").read_text())
 

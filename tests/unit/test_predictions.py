@@ -12,6 +12,7 @@ from retclip.evaluation.validation import Features, predictions, standard_errors
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
 from retclip.metrics.estimates import INTERVAL
+from retclip.metrics.thresholds import choose_thresholds
 
 CLASSES = ["a", "b", "c"]
 COUNT = 40
@@ -109,9 +110,7 @@ def test_samples_without_a_row_of_their_own_are_not_scored(samples, features, cl
     )  # fmt: skip
     for part in ("zero_shot", "zero_shot_single_template", "multi_label", "per_class", "calibration", "counts"):
         assert document[part] == without[part]
-    assert evaluation.choose_thresholds(test, samples.classes) == evaluation.choose_thresholds(
-        test[test["target"] >= 0], samples.classes
-    )
+    assert choose_thresholds(test, samples.classes) == choose_thresholds(test[test["target"] >= 0], samples.classes)
 
 
 def test_the_columns_of_both_tables(features, samples, class_texts):

@@ -19,6 +19,7 @@ from retclip.metrics import scores
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS, MULTI_LABEL, SEVERAL_LABELS, Retrieval, ZeroShot
 from retclip.metrics.subgroups import groups_of
+from retclip.metrics.thresholds import choose_thresholds
 from retclip.report.comparisons import holm
 
 
@@ -160,7 +161,7 @@ def evaluated(labels: list[str], values, patients=None, texts=None, extras=None,
         frame["patient_id"].to_numpy(),
         texts or [f"text {i}" for i in range(count)],
     )
-    cuts = evaluation.choose_thresholds(table, classes)
+    cuts = choose_thresholds(table, classes)
     options = {"texts_from_labels": False, **options}
     document = evaluation.evaluation_document(table, frame, classes, retrieval, cuts, **options)
     schemas.check({**document, **PROVENANCE}, "evaluation", "evaluation.json")

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from running import ENVIRONMENT, REPOSITORY, entry
+from running import ENVIRONMENT, REPOSITORY, build_flags, entry
 
 pytestmark = pytest.mark.slow
 PICTURES = 400
@@ -33,10 +33,8 @@ def photographs(tmp_path_factory):
 
 
 def arguments(photographs, folder) -> list[object]:
-    return ["--source", "manifest", "--manifest", photographs / "table.csv", "--image-root", photographs,
-            "--image-size", 224, "--image-encoding", "raw", "--test-fraction", 0.2, "--val-fraction", 0.2,
-            "--max-bad-fraction", 0, "--near-duplicates", "ignore", "--seed", 1, "--threads", 2,
-            "--work-dir", folder / "state", "--output-dir", folder / "data"]  # fmt: skip
+    paths = (photographs / "table.csv", photographs, folder / "data", folder / "state")
+    return [*build_flags(*paths, image_size=224, threads=2)]
 
 
 def outcome(folder) -> tuple[dict, pd.DataFrame]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from running import entry, planned_jobs, snakemake
+from running import build_flags, entry, planned_jobs, snakemake
 
 from retclip.core import schemas
 from retclip.core.qualitative_examples import read_looks
@@ -193,10 +193,8 @@ def test_a_folder_of_images_gets_the_scores_of_the_evaluation(final, tmp_path):
 def test_from_a_raw_file_to_the_score_where_the_store_is_jpeg(small_run, final, tmp_path):
     """A model trained on pictures that lost a little reads new ones with the same loss."""
     demo, data, trained = final.parent / "demo", tmp_path / "data", tmp_path / "trained"
-    entry("build_lmdb", "--source", "demo", "--manifest", demo / "manifest.csv", "--image-root", demo / "images",
-          "--image-size", 64, "--image-encoding", "jpeg", "--test-fraction", 0.2, "--val-fraction", 0.2,
-          "--max-bad-fraction", 0, "--seed", 1, "--threads", 2, "--near-duplicates", "ignore",
-          "--work-dir", tmp_path / "work", "--output-dir", data)  # fmt: skip
+    entry("build_lmdb", *build_flags(demo / "manifest.csv", demo / "images", data, tmp_path / "work", source="demo",
+                                     image_size=64, image_encoding="jpeg", threads=2))  # fmt: skip
     trial = final / "pubmedbert-s2001/trial.json"
     entry("train_trial", "--trial", trial, "--data-dir", data, "--encoder-dir",
           small_run / "resources/text_encoders/demo--pubmedbert", "--state-dir", tmp_path / "state", "--code", "test",

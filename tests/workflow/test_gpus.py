@@ -86,8 +86,12 @@ def test_every_entry_leases_before_torch_can_look_for_gpus(entry):
 def test_only_the_lease_and_torch_are_between_a_job_and_its_gpus():
     """All the rules that take a GPU run entries that lease one."""
     rules = "".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
-    launched = set(re.findall(r'launch\(\s*"(\w+)"[^)]*--device|launch\("(\w+)", \*TRAINING_FLAGS', rules))
-    names = {name for pair in launched for name in pair if name}
+    named = dict(re.findall(r"^(\w+_FLAGS) = \((.*?)^\)", rules, re.MULTILINE | re.DOTALL))
+    names = {
+        entry
+        for entry, words in re.findall(r'launch\(\s*"(\w+)"([^)]*)\)', rules)
+        if any("--device" in text for text in (words, *map(named.get, re.findall(r"\*(\w+_FLAGS)", words))))
+    }
     assert {"train_trial", "find_lr", "evaluate_final", "collect_looks"} <= names
     assert names <= {path.stem for path in ENTRIES}
 

@@ -20,7 +20,8 @@ from retclip.evaluation.validation import (
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast, choose_device, choose_precision, prepare_device
-from retclip.metrics.evaluation_report import Probe, Retrieval, choose_thresholds, evaluation_document
+from retclip.metrics.evaluation_report import Probe, Retrieval, evaluation_document
+from retclip.metrics.thresholds import choose_thresholds
 from retclip.models.export import load_exported
 from retclip.models.factory import build_model
 from retclip.models.provenance import ran_on

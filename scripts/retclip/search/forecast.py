@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
+from retclip.search.jobs import epochs_of, epochs_of_rungs, section_of, specification
 from retclip.search.space import Values, grid, near_best
 from retclip.search.strategies import STRATEGIES
 
@@ -101,10 +102,8 @@ def refuse_meaningless(metric: str, labels: int) -> None:
 
 
 def _stage(name: str, trainings: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
-    sections = {"confirm": {**config["phase2"], **config["confirm"]}, "encoders": config["final"]}
-    section = sections[name] if name in sections else config[name]
-    searched = "epochs" in section.get("space", {}) or (name != "phase1" and "epochs" in config["phase2"]["space"])
-    trials = [plan(_recipe(config, section, None if searched else section["epochs"]), one, counts) for one in values]
+    planned = specification(config, "planned", "planned", section_of(config, name), epochs_of(config, name))
+    trials = [plan({**planned, "class_prompts": {}}, one, counts) for one in values]
     steps = [trial["budget"]["total_steps"] for trial in trials]
     shares = [trial["hyperparameters"]["warmup_steps"] / total for trial, total in zip(trials, steps, strict=True)]
     shown = [planned_cost(trial) + EVALUATION_SHARE * trial["budget"]["val_samples"] * trial["budget"]["stop_epoch"]
@@ -115,7 +114,7 @@ def _stage(name: str, trainings: int, values: list[Values], config: Config, coun
             sentence = f"{cut['key']} {cut['configured']} becomes {cut['used']}: {cut['reason']}"
             cuts[sentence] = cuts.get(sentence, 0) + 1
     different = len({same_training(trial) for trial in trials})
-    share = _share_trained(section) if name == "phase2" else 1.0
+    share = _share_trained(config["phase2"]) if name == "phase2" else 1.0
     return Stage(
         name=name,
         trainings=trainings,
@@ -137,28 +136,8 @@ def _share_trained(phase2: dict[str, Any]) -> float:
     """Of what all trainings would see at full length, what they see where rungs cut them short."""
     if not STRATEGIES[phase2["strategy"]].has_rungs:
         return 1.0
-    slots, epochs = phase2["rungs"]["slots"], phase2["rungs"]["epochs"]
-    # a later rung goes on from the state of the one before
-    added = [end - begin for begin, end in zip([0, *epochs[:-1]], epochs, strict=True)]
-    return sum(map(operator.mul, slots, added)) / (sum(slots) * epochs[-1])
-
-
-def _recipe(config: Config, section: dict[str, Any], epochs: int | None) -> dict[str, Any]:
-    return {
-        "id": "planned",
-        "phase": "planned",
-        "text_encoder": config["model"]["search_encoder"],
-        "encoder": {},
-        "seed": config["seed"],
-        "vision": config["model"]["vision"],
-        "image_size": config["data"]["image_size"],
-        "selection_metric": config["selection"]["metric"],
-        "class_prompts": {},
-        "shuffled_texts": False,
-        "train_samples": section.get("train_samples"),
-        "val_samples": section.get("val_samples"),
-        "epochs": epochs,
-    }
+    slots, added = phase2["rungs"]["slots"], epochs_of_rungs(phase2)
+    return sum(map(operator.mul, slots, added)) / (sum(slots) * sum(added))
 
 
 def _phase2_values(space: dict[str, Any], candidates: list[Values]) -> list[Values]:

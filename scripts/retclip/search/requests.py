@@ -16,6 +16,8 @@ ACTIVATION_BYTES_PER_PIXEL_BYTE = 250
 FLOAT_BYTES = 4
 # Reading data, loading towers, evaluating after each epoch.
 START_MINUTES = 20
+# Samples in one batch of a job that trains nothing: features, test set, qualitative examples.
+EVALUATION_BATCH = 64
 # Two-eye samples per second of a slow GPU, or of tiny towers on a CPU.
 SLOW_SAMPLES_PER_SECOND = 20
 
@@ -38,4 +40,13 @@ def of_training(trial: dict[str, Any], gpus: int) -> dict[str, int]:
     return {
         "mem_mb": memory_mb(trial["hyperparameters"]["batch_size"], trial["image_size"], gpus),
         "runtime": runtime_minutes(seen, gpus),
+    }
+
+
+def of_evaluation(fingerprint: dict[str, Any], image_size: int, gpus: int) -> dict[str, int]:
+    """mem_mb and runtime (minutes) of one pass over all the samples of data/fingerprint.json, without training."""
+    samples = sum(split["samples"] for split in fingerprint["splits"].values())
+    return {
+        "mem_mb": memory_mb(EVALUATION_BATCH, image_size, gpus),
+        "runtime": runtime_minutes(samples, gpus),
     }

@@ -9,7 +9,7 @@ from retclip.core.logs import nice_to_know
 from retclip.loading.device import peak_memory_bytes
 from retclip.models.provenance import ran_on
 from retclip.training.distributed import world_size
-from retclip.training.trainer import Outcome
+from retclip.training.progress import Outcome
 
 
 def metrics_document(

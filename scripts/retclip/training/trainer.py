@@ -9,7 +9,7 @@ import math
 import signal
 import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +29,7 @@ from retclip.training.checkpoint import StateFolder, load_checkpoint, save_check
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
 from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
+from retclip.training.progress import Outcome, Progress
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,34 +41,6 @@ if TYPE_CHECKING:
 SAVE_PAUSES = 30
 # Halving stops here: what does not hold four patients holds no training.
 SMALLEST_MICRO_BATCH = 4
-
-
-@dataclass
-class Progress:
-    """Where a training stands; plain values only, so that a checkpoint holds no code."""
-
-    epoch: int = 0
-    step_in_epoch: int = 0
-    epoch_loss_sum: float = 0.0
-    history: list[dict[str, Any]] = field(default_factory=list)
-    best_epoch: int = 0
-    best_score: float | None = None
-    train_seconds: float = 0.0
-    device_seconds: float = 0.0
-    status: str = "completed"
-
-
-@dataclass
-class Outcome:
-    """A finished training: the chosen weights are in the model; val and predictions belong to them."""
-
-    progress: Progress
-    val: dict[str, Any]
-    predictions: "pd.DataFrame"
-    resumed_from_epoch: float | None
-    attempts: int
-    lost_seconds: float
-    job: dict[str, Any] | None
 
 
 class Trainer:

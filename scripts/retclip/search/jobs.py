@@ -1,0 +1,294 @@
+"""Every training of a run and its trial specification, from the checked config alone: known before anything runs."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from retclip.core.config import Config, configured_defaults
+from retclip.core.facts import facts
+from retclip.core.hyperparameters import HYPERPARAMETERS
+from retclip.search.layout import Slot, before, slots
+from retclip.search.space import Values, grid
+from retclip.search.strategies import STRATEGIES
+
+# Above the base seed start here confirmations and final models, so that neither shares a training with what was chosen
+# for its luck: the best of twenty single trainings is the luckiest one, too.
+CONFIRM_SEED, FINAL_SEED = 1000, 2000
+
+
+class Confirmation(NamedTuple):
+    """rank: of its configuration in Phase 2, from 0. candidate: the name that its seeds share."""
+
+    rank: int
+    candidate: str
+    seed: int
+
+
+class EncoderTrial(NamedTuple):
+    """A text encoder with the tuned configuration at a multiple of its learning rate."""
+
+    encoder: str
+    factor: float
+
+
+class Final(NamedTuple):
+    """kind: see core.facts. only: the hyperparameter that an ablation takes."""
+
+    kind: str
+    encoder: str
+    seed: int
+    only: str | None = None
+
+
+@dataclass(frozen=True)
+class Jobs:
+    """The trainings of a run, by id. phase1: the values in which each differs from the defaults."""
+
+    config: Config
+    phase1: dict[str, Values]
+    phase2: dict[str, Slot]
+    confirm: dict[str, Confirmation]
+    encoders: dict[str, EncoderTrial]
+    final: dict[str, Final]
+
+    @cached_property
+    def trainings(self) -> dict[str, list[str]]:
+        """Stage -> ids, in the order of the run."""
+        return {stage: list(getattr(self, stage)) for stage in ("phase1", "phase2", "confirm", "encoders", "final")}
+
+    @cached_property
+    def finalists(self) -> dict[str, list[str]]:
+        """Candidate of the confirmation -> ids of its trainings."""
+        found: dict[str, list[str]] = {}
+        for trial, entry in self.confirm.items():
+            found.setdefault(entry.candidate, []).append(trial)
+        return found
+
+    @property
+    def shown(self) -> str:
+        """The final model whose qualitative examples a report shows."""
+        return f"{self.config['model']['search_encoder']}-s{final_seeds(self.config)[0]}"
+
+    @property
+    def initial(self) -> str:
+        """The initial weights that the shown final model started from."""
+        return f"initial-s{final_seeds(self.config)[0]}"
+
+    def of_kind(self, kind: str) -> list[str]:
+        """The ids of the final models of one kind."""
+        return [trial for trial, entry in self.final.items() if entry.kind == kind]
+
+    def of_encoder(self, encoder: str) -> list[str]:
+        """The ids of the trainings that choose this text encoder's learning rate."""
+        return [trial for trial, entry in self.encoders.items() if entry.encoder == encoder]
+
+    def encoder(self, stage: str, trial: str) -> str:
+        """The text encoder of a training."""
+        if stage == "encoders":
+            return self.encoders[trial].encoder
+        return self.final[trial].encoder if stage == "final" else self.config["model"]["search_encoder"]
+
+    def facts(self, stage: str, trial: str) -> dict[str, Any]:
+        """What trial.json, run.json and leaderboards record of a training, so that nobody reads it off its id."""
+        if stage == "phase2":
+            return self.phase2[trial].facts()
+        if stage == "confirm":
+            return facts("trial", candidate=self.confirm[trial].candidate)
+        if stage == "final":
+            return facts(self.final[trial].kind, ablated=self.final[trial].only)
+        return facts("baseline" if stage == "phase1" and self.phase1[trial] == {} else "trial")
+
+    def epochs_added(self, stage: str, trial: str) -> int:
+        """How many epochs a training adds: a later rung goes on where the one before it stood still."""
+        phase2 = self.config["phase2"]
+        if stage == "phase2" and STRATEGIES[phase2["strategy"]].has_rungs:
+            return epochs_of_rungs(phase2)[self.phase2[trial].rung]
+        return section_of(self.config, stage)["epochs"]
+
+    def all_epochs_added(self) -> dict[str, dict[str, int]]:
+        """Stage -> id -> epochs that it adds, of every training."""
+        return {
+            stage: {trial: self.epochs_added(stage, trial) for trial in trials}
+            for stage, trials in self.trainings.items()
+        }
+
+    def facts_to_tell(self) -> dict[str, dict[str, dict[str, Any]]]:
+        """Stage -> id -> facts and text encoder, of what does not follow from stage and config.
+
+        Of no more: a command that told those of thousands of trials could not be started.
+        """
+        told = {**self.trainings, "phase1": ["baseline"]}
+        return {
+            stage: {
+                trial: {**self.facts(stage, trial), "text_encoder": self.encoder(stage, trial)} for trial in told[stage]
+            }
+            for stage in ("phase1", "confirm", "encoders", "final")
+        }
+
+    def observed(self, bracket: int) -> list[tuple[str, str]]:
+        """Stage and id of each training that a bracket may learn from.
+
+        All before it, and Phase 1 where that trained as much on as many samples.
+        """
+        first, second = self.config["phase1"], self.config["phase2"]
+        alike = all(first.get(key) == second.get(key) for key in ("train_samples", "epochs"))
+        learns = STRATEGIES[second["strategy"]].learns
+        earlier = [("phase2", trial) for trial in before(self.phase2, bracket)]
+        return [("phase1", trial) for trial in self.phase1] + earlier if learns and alike else earlier
+
+    def specification(self, stage: str, trial: str) -> dict[str, Any]:
+        """The trial specification of a training: all that plan_trial needs to know of the config."""
+        changes: dict[str, Any] = {"epochs": epochs_of(self.config, stage)}
+        if stage == "phase1":
+            changes["values"] = self.phase1[trial]
+        elif stage == "phase2":
+            changes["stop_epoch"] = self.phase2[trial].stop_epoch
+        elif stage == "confirm":
+            changes["seed"] = self.confirm[trial].seed
+        elif stage == "encoders":
+            changes["seed"] = final_seeds(self.config)[0]
+        else:
+            entry = self.final[trial]
+            changes.update(seed=entry.seed, shuffled=entry.kind == "control")
+            # only values of the tuned configuration may bring epochs of their own
+            if entry.kind == "baseline" or (entry.kind == "ablation" and entry.only != "epochs"):
+                changes["epochs"] = self.config["final"]["epochs"]
+        return specification(
+            self.config,
+            trial,
+            stage,
+            section_of(self.config, stage),
+            encoder=self.encoder(stage, trial),
+            recorded=self.facts(stage, trial),
+            **changes,
+        )
+
+
+def jobs_of(config: Config) -> Jobs:
+    """The trainings of a checked config. Raises ValueError where Phase 2's space cannot fill its slots."""
+    confirm, model, seeds = config["confirm"], config["model"], final_seeds(config)
+    factors = config["final"]["learning_rate_factors"]
+    search_encoder = model["search_encoder"]
+    final = {f"{name}-s{seed}": Final("tuned", name, seed) for name in model["text_encoders"] for seed in seeds}
+    final |= {f"baseline-s{seed}": Final("baseline", search_encoder, seed) for seed in seeds}
+    if config["controls"]["shuffled_texts"]:
+        final[f"control-s{seeds[0]}"] = Final("control", search_encoder, seeds[0])
+    if config["ablation"]:
+        for name in tuned_names(config):
+            final[f"ablation_{name}-s{seeds[0]}"] = Final("ablation", search_encoder, seeds[0], name)
+    return Jobs(
+        config,
+        phase1={"baseline": {}, **grid(config["phase1"]["space"])},
+        phase2=slots(config["phase2"]),
+        confirm={
+            f"c{rank}s{seed}": Confirmation(rank, f"c{rank}", config["seed"] + CONFIRM_SEED + seed)
+            for rank in range(confirm["top_k"])
+            for seed in range(confirm["seeds"])
+        },
+        encoders={
+            f"{name}-x{position}": EncoderTrial(name, factor)
+            for name in model["text_encoders"]
+            for position, factor in enumerate(factors)
+            if factors != [1.0]
+        },
+        final=final,
+    )
+
+
+def specification(
+    config: Config,
+    identifier: str,
+    phase: str,
+    section: dict[str, Any],
+    epochs: int | None = None,
+    *,
+    encoder: str | None = None,
+    seed: int | None = None,
+    values: Values | None = None,
+    shuffled: bool = False,
+    stop_epoch: int | None = None,
+    recorded: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """A trial specification. section: train_samples and val_samples, where the config has them. epochs: None where the
+    trial's values say. values: those that differ from the defaults. recorded: facts."""
+    name = encoder or config["model"]["search_encoder"]
+    reading = {"revision": None, "texts": None, "long_texts": config["model"]["long_texts"], "from_checkpoint": False}
+    return {
+        "id": identifier,
+        "phase": phase,
+        **(recorded or facts()),
+        "text_encoder": name,
+        "encoder": {**reading, **config["model"]["text_encoders"][name]},
+        "seed": config["seed"] if seed is None else seed,
+        "vision": config["model"]["vision"],
+        "image_size": config["data"]["image_size"],
+        "selection_metric": config["selection"]["metric"],
+        "train_samples": section.get("train_samples"),
+        "val_samples": section.get("val_samples"),
+        "epochs": epochs,
+        "stop_epoch": stop_epoch,
+        "values": {**configured_defaults(config), **(values or {})},
+        "shuffled_texts": shuffled,
+    }
+
+
+def features_specification(config: Config, encoder: str) -> dict[str, Any]:
+    """Of a trial specification, what both networks need to make features; nothing that differs between trials."""
+    whole = specification(config, "", "", {}, encoder=encoder)
+    return {
+        **{name: whole[name] for name in ("text_encoder", "encoder", "vision", "image_size")},
+        "seed": 0,
+        "hyperparameters": {
+            "freeze": "both",
+            "temperature": 1.0,
+            "learnable_temperature": False,
+            "context_length": config["model"]["context_length"],
+            "precision": config["training"]["precision"],
+        },
+    }
+
+
+def section_of(config: Config, stage: str) -> dict[str, Any]:
+    """What the config says of a stage's budget: epochs, and train_samples and val_samples where it does."""
+    sections = {
+        "confirm": {"epochs": config["phase2"]["epochs"], **config["confirm"]},
+        "encoders": config["final"],
+    }
+    return sections[stage] if stage in sections else config[stage]
+
+
+def epochs_of(config: Config, stage: str) -> int | None:
+    """The epochs of a stage's trainings, or None where the space that their values come from searches over them."""
+    searched = "epochs" in config["phase1" if stage == "phase1" else "phase2"]["space"]
+    fixed = stage == "confirm" and "epochs" in config["confirm"]
+    return None if searched and not fixed else section_of(config, stage)["epochs"]
+
+
+def epochs_of_rungs(phase2: dict[str, Any]) -> list[int]:
+    """How many epochs each rung adds: a later one goes on from the state of the one before."""
+    ends = phase2["rungs"]["epochs"]
+    return [end - begin for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def tuned_names(config: Config) -> list[str]:
+    """The hyperparameters that the two phases search over, in their fixed order."""
+    return [name for name in HYPERPARAMETERS if name in {**config["phase1"]["space"], **config["phase2"]["space"]}]
+
+
+def final_seeds(config: Config) -> list[int]:
+    """The seeds of final models, which no choice has seen."""
+    return [config["seed"] + FINAL_SEED + offset for offset in range(config["final"]["seeds"])]
+
+
+def cached_networks(config: Config) -> set[str]:
+    """Of vision and text, those whose features are computed once for all trials: frozen in at least one of them.
+
+    Augmented images are new in every step, and random weights are others for every seed: those are never cached.
+    """
+    # where a search varies what is frozen, some of its trials read features, and the others run the network
+    second = config["phase2"]["space"].get("freeze")
+    frozen = {config["model"]["freeze"], *config["phase1"]["space"].get("freeze", [])}
+    frozen |= set(second) if isinstance(second, list) else set()
+    cached = {name for name in ("vision", "text") if frozen & {name, "both"}}
+    stable = not config["training"]["augment"] and config["model"]["vision"].get("weights") is not None
+    return cached if stable else cached - {"vision"}

@@ -1,0 +1,35 @@
+"""Where a training stands, and how it ended."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass
+class Progress:
+    """Where a training stands; plain values only, so that a checkpoint holds no code."""
+
+    epoch: int = 0
+    step_in_epoch: int = 0
+    epoch_loss_sum: float = 0.0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    best_epoch: int = 0
+    best_score: float | None = None
+    train_seconds: float = 0.0
+    device_seconds: float = 0.0
+    status: str = "completed"
+
+
+@dataclass
+class Outcome:
+    """A finished training: the chosen weights are in the model; val and predictions belong to them."""
+
+    progress: Progress
+    val: dict[str, Any]
+    predictions: "pd.DataFrame"
+    resumed_from_epoch: float | None
+    attempts: int
+    lost_seconds: float
+    job: dict[str, Any] | None
