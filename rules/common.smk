@@ -20,6 +20,7 @@ from retclip.core.io import canonical_json, file_sha256, folder_digest, read_jso
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
+from retclip.core.source_facts import source_facts
 from retclip.search import layout, requests
 from retclip.search.space import grid
 from retclip.search.strategies import STRATEGIES
@@ -411,7 +412,6 @@ TEXT_COLUMNS = sorted(
         if column not in ("text", "text_left", "text_right")
     }
 )
-IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
 
 
 def source_flags(data):
@@ -421,7 +421,7 @@ def source_flags(data):
         patient = data["patient_id"]
         values = {
             "--patient-id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
-            "--image-pattern": data.get("image_pattern", IMAGE_PATTERNS.get(data["source"])),
+            "--image-pattern": data.get("image_pattern", source_facts(data["source"]).image_pattern),
             "--report-section": data.get("report_section"),
             "--test-manifest": input.get("test_manifest") or None,
         }
@@ -440,13 +440,14 @@ EXTERNAL_TESTS = {
 def external_class_map(name):
     """The flag of the class map where an external test set's source reads one."""
     data = EXTERNAL_TESTS[name]
-    return f"--class-map {shlex.quote(in_repository(data['class_map']))}" if data["source"] == "odir" else ""
+    known = source_facts(data["source"]).knows("class_map")
+    return f"--class-map {shlex.quote(in_repository(data['class_map']))}" if known else ""
 
 
 def external_root(name):
     """The folder that the paths of an external test set's table are relative to."""
     data = EXTERNAL_TESTS[name]
-    return data["manifest"] if data["source"].startswith("retclip") else data["image_root"]
+    return data["manifest"] if source_facts(data["source"]).holds_images else data["image_root"]
 
 
 # --- what a job asks the cluster for ------------------------------------------------------------------------

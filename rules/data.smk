@@ -3,18 +3,18 @@
 # Names of towers -> resources/text_encoders/, resources/vision/ (on the login node, which has the net)
 # A frozen tower and the data -> features/vision.safetensors, features/text-{encoder}.safetensors
 
+SOURCE = source_facts(DATA["source"])
 # What build_lmdb reads: the user's table and pictures, or what the demo draws, or what the hub has.
-MANIFEST = f"{RESULTS}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
-if DATA["source"] == "demo":
+MANIFEST = f"{RESULTS}/demo/manifest.csv" if SOURCE.is_drawn else DATA["manifest"]
+if SOURCE.is_drawn:
     IMAGE_ROOT = f"{RESULTS}/demo/images"
 elif "hub_dataset" in DATA:
     IMAGE_ROOT = hub_folder("datasets", DATA["hub_dataset"])
 else:
-    # upstream's formats hold their pictures themselves
-    IMAGE_ROOT = DATA["manifest"] if DATA["source"].startswith("retclip") else DATA["image_root"]
+    IMAGE_ROOT = DATA["manifest"] if SOURCE.holds_images else DATA["image_root"]
 
 
-if DATA["source"] == "demo":
+if SOURCE.is_drawn:
 
     rule make_demo_data:
         """Draws fundus photographs and writes their reports."""
@@ -59,11 +59,11 @@ rule build_lmdb:
     params:
         code=code_hash("build_lmdb"),
         # 16,000 pictures cannot be inputs of a rule; the demo's and the hub's are made by one
-        images="" if DATA["source"] == "demo" or "hub_dataset" in DATA else folder_digest(IMAGE_ROOT),
+        images="" if SOURCE.is_drawn or "hub_dataset" in DATA else folder_digest(IMAGE_ROOT),
         image_root=IMAGE_ROOT,
         source=DATA["source"],
         source_flags=source_flags(DATA),
-        class_map=file_sha256(CLASS_MAP) if DATA["source"] == "odir" else "",
+        class_map=file_sha256(CLASS_MAP) if SOURCE.knows("class_map") else "",
         eye_images=DATA["eye_images"],
         near_duplicates=DATA["near_duplicates"],
         image_size=DATA["image_size"],
@@ -91,7 +91,7 @@ rule build_lmdb:
             "--manifest {input.manifest:q}",
             "--image-root {params.image_root:q}",
             "{params.source_flags}",
-            "--class-map {CLASS_MAP:q}" if DATA["source"] == "odir" else "",
+            "--class-map {CLASS_MAP:q}" if SOURCE.knows("class_map") else "",
             "--eye-images {params.eye_images}",
             "--near-duplicates {params.near_duplicates}",
             "--image-size {params.image_size}",

@@ -12,12 +12,12 @@ from retclip.core.locks import held
 from retclip.core.logs import run_entry
 from retclip.data.build import Settings, build
 from retclip.data.source import Source
-from retclip.data.sources.registry import READERS
+from retclip.data.sources.registry import SOURCES
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", choices=READERS, required=True, help="the form of the data")
+    parser.add_argument("--source", choices=SOURCES, required=True, help="the form of the data")
     parser.add_argument("--manifest", type=Path, required=True, help="the table, or the folder of retclip_*")
     parser.add_argument("--test-manifest", type=Path, help="a separate table of test samples")
     parser.add_argument("--image-root", type=Path, required=True, help="folder of the table's image paths")

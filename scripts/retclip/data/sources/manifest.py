@@ -2,29 +2,25 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from retclip.core.config import LABELS_OR_TEXTS
 from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import LABELS, Ledger
 from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
+from retclip.data.source import Source, SourceForm
 from retclip.data.tables import LINE, filled, need, note_of_table, patient_of, read_table, rows_of
-
-if TYPE_CHECKING:
-    from retclip.data.source import Source
 
 PICTURES = ("image", "image_left", "image_right")
 TEXTS = ("text", "text_left", "text_right")
 
 
-def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """The table's rows. Raises ValueError naming a column that is missing."""
     table = read_table(table_path)
     by_column = source.patient_id != "none" and not source.patient_id.startswith("pattern:")
     if by_column:
         need(table_path, table, source.patient_id)
     need(table_path, table, *PICTURES)
-    need(table_path, table, *LABELS_OR_TEXTS, *source.text_columns)
+    need(table_path, table, *LABELS, *TEXTS, *source.text_columns)
     by_eye = "image" in table.columns
     pictures = ["image"] if by_eye else list(PICTURES[1:])
     texts = [name for name in (*TEXTS, *source.text_columns) if name in table.columns]
@@ -84,3 +80,11 @@ def _values(cells: dict[str, str], pictures: dict[str, str], by_eye: bool, carri
             if values.get(name) and not values.get(f"{name}_{eye}"):
                 values[f"{name}_{eye}"] = values.pop(name)
     return values
+
+
+SOURCES = {
+    "manifest": SourceForm(
+        read=read, keys=(("image_root",),), columns=(PICTURES, (*LABELS, *TEXTS)), labels=tuple(LABELS)
+    ),
+    "demo": SourceForm(read=read, keys=(("demo_patients",),), is_drawn=True),
+}
