@@ -28,6 +28,7 @@ from retclip.core.io import canonical_json, file_sha256, folder_digest, read_jso
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
+from retclip.core.source_facts import source_facts
 from retclip.search import jobs, layout, requests
 from retclip.search.strategies import STRATEGIES
 

@@ -12,9 +12,10 @@
 #   4. Fetch or make the text encoders and the initial weights of the image encoder.
 #   5. Compute the features of frozen networks, once for all trials.
 
+SOURCE = source_facts(DATA["source"])
 # What build_lmdb reads: the user's table and images, or what the demo draws, or what the hub has.
-MANIFEST = f"{RESULTS}/demo/manifest.csv" if DATA["source"] == "demo" else DATA["manifest"]
-if DATA["source"] == "demo":
+MANIFEST = f"{RESULTS}/demo/manifest.csv" if SOURCE.is_drawn else DATA["manifest"]
+if SOURCE.is_drawn:
     IMAGE_ROOT = f"{RESULTS}/demo/images"
 elif "hub_dataset" in DATA:
     IMAGE_ROOT = hub_folder("datasets", DATA["hub_dataset"])
@@ -62,19 +63,23 @@ def table_flags(wildcards, input):
     """The further files of some sources. Derived of the input, so that a moved clone's class map builds nothing anew."""
     data = data_set(wildcards)
     flags = [f"--test-manifest {shlex.quote(input.test_manifest)}"] if input.test_manifest else []
-    if data["source"] == "odir":
+    if source_facts(data["source"]).knows("class_map"):
         flags.append(f"--class-map {shlex.quote(in_repository(data['class_map']))}")
     return " ".join(flags)
 
 
 def class_map_digest(wildcards):
     data = data_set(wildcards)
-    return file_sha256(in_repository(data["class_map"])) if data["source"] == "odir" else ""
+    return (
+        file_sha256(in_repository(data["class_map"]))
+        if source_facts(data["source"]).knows("class_map")
+        else ""
+    )
 
 
 def images_digest(wildcards):
     """16,000 images cannot be inputs of a rule; the demo's and the hub's are made by one."""
-    made = "external" not in wildcards.keys() and (DATA["source"] == "demo" or "hub_dataset" in DATA)
+    made = "external" not in wildcards.keys() and (SOURCE.is_drawn or "hub_dataset" in DATA)
     return "" if made else folder_digest(image_root(wildcards))
 
 
@@ -100,7 +105,7 @@ def audited_encoders():
     return " ".join(f"--encoder {encoder}" for encoder in encoders)
 
 
-if DATA["source"] == "demo":
+if SOURCE.is_drawn:
 
     rule make_demo_data:
         """Draws fundus photographs and writes their reports."""

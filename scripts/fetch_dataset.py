@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.logs import run_entry
-from retclip.data.sources.hub_dataset import fetch_dataset
+from retclip.data.hub_dataset import fetch_dataset
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
 from schema_blocks import schemas_made_anew
 
+from retclip.data.sources.registry import SOURCES
 from retclip.search.strategies import STRATEGIES, Strategy
 
 CONFIG = Path(__file__).resolve().parents[1] / "config"
@@ -20,12 +21,19 @@ README = CONFIG / "README.md"
 def reference() -> str:
     """The whole of config/README.md, its tables made anew."""
     text = README.read_text(encoding="utf-8")
-    for name, table in (("strategies", strategy_table()), ("keys", key_table())):
+    for name, table in (("sources", source_table()), ("strategies", strategy_table()), ("keys", key_table())):
         begin, end = f"<!-- {name}: made by `make reference` -->", f"<!-- end of {name} -->"
         before, rest = text.split(begin)
         _, after = rest.split(end)
         text = f"{before}{begin}\n\n{table}\n\n{end}{after}"
     return text
+
+
+def source_table() -> str:
+    """Of the forms that say something of themselves; the others are described beside it."""
+    rows = [f"| `{name}` | {form.about_table} | {form.about_images} |" for name, form in SOURCES.items()
+            if form.about_table]  # fmt: skip
+    return "\n".join(["| source | manifest | pictures |", "|---|---|---|", *rows])
 
 
 def strategy_table() -> str:

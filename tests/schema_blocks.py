@@ -1,9 +1,11 @@
 """The blocks of config/schema that repeat what scripts/ declares, written by make reference.
 
-They are text and not filled in when a schema is read, for two reasons: core may not import the metrics and strategies
-of upper floors, and the wording of a declaration is then no part of the code of a training, which it would run again.
+They are text and not filled in when a schema is read, for two reasons: core may not import the metrics, sources and
+strategies of upper floors, and the wording of a declaration is then no part of the code of a training, which it would
+run again.
 """
 
+import dataclasses
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,6 +14,8 @@ from typing import Any
 import yaml
 
 from retclip.core.hyperparameters import GIVEN, HYPERPARAMETERS, Hyperparameter
+from retclip.core.source_facts import SourceFacts
+from retclip.data.sources.registry import SOURCES
 from retclip.metrics.registry import METRICS
 from retclip.search.strategies import STRATEGIES
 
@@ -35,7 +39,7 @@ def _flow(value: Any) -> str:
     """A value in YAML's flow style, in one line; texts are quoted where it is prose."""
     if isinstance(value, dict):
         return "{" + ", ".join(f"{key}: {_flow(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return f"[{', '.join(map(_flow, value))}]"
     if isinstance(value, str) and re.search(r"[^a-z0-9_]", value):
         return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
@@ -90,6 +94,15 @@ def _strategies() -> list[str]:
     return [f"enum: {_flow(list(STRATEGIES))}", f"x-facts: {_flow(facts)}"]
 
 
+def _sources() -> list[str]:
+    facts = dataclasses.fields(SourceFacts)
+    lines = [f"enum: {_flow(list(SOURCES))}", "x-facts:"]
+    for name, form in SOURCES.items():
+        declared = {fact.name: getattr(form, fact.name) for fact in facts if getattr(form, fact.name) != fact.default}
+        lines.append(f"  {name}: {_flow(declared)}")
+    return lines
+
+
 BLOCKS: dict[str, Callable[[], list[str]]] = {
     **{
         f"{section}.required": lambda section=section: _required(section)
@@ -100,6 +113,8 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "phase2.space": lambda: _searched(lambda name, _: f'{name}: {{$ref: "#/$defs/near_best/{name}"}}'),
     "values": lambda: _searched(_values),
     "near_best": lambda: _searched(_near_best),
+    "sources": _sources,
+    "external.sources": lambda: [f"enum: {_flow([name for name, form in SOURCES.items() if not form.is_drawn])}"],
     "strategies": _strategies,
     "metrics": lambda: [f"- {name}" for name in METRICS],
     "trial.required": lambda: [f"- {name}" for name in HYPERPARAMETERS],

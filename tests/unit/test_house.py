@@ -190,6 +190,30 @@ def test_a_label_changes_no_code_hash_and_a_value_does(tmp_path, monkeypatch, re
         assert any(f"{word}=" in (SCRIPTS / name).read_text() for word in code_hash.WORDS), name
 
 
+def test_the_store_is_made_of_every_form_of_data(tmp_path, monkeypatch, request):
+    """No import names them; in what words the reference describes them, changes no pixel."""
+    request.addfinalizer(_forget_code)
+    shutil.copytree(SCRIPTS, tmp_path / "scripts", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(code_hash, "SCRIPTS", tmp_path / "scripts")
+    folder = tmp_path / "scripts/retclip/data/sources"
+    path = folder / "odir.py"
+    text = path.read_text()
+
+    def hash_of(entry: str) -> str:
+        _forget_code()
+        return code_hash.code_hash(entry)
+
+    store, training = hash_of("build_lmdb"), hash_of("train_trial")
+    path.write_text(text.replace('about_images="`{patient_id}_left.jpg`', 'about_images="`{patient_id}_l.jpg`'))
+    assert hash_of("build_lmdb") == store
+    path.write_text(text.replace('re.split("[,;', 're.split("[;'))
+    assert hash_of("build_lmdb") != store
+    path.write_text(text)
+    (folder / "new.py").write_text("SOURCES = {}\n")
+    assert hash_of("build_lmdb") != store
+    assert hash_of("train_trial") == training
+
+
 def test_a_figure_is_no_part_of_a_training():
     names = {path.relative_to(SCRIPTS).as_posix() for path in code_hash.modules_of("train_trial")}
     assert "retclip/training/trainer.py" in names

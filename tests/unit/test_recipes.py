@@ -8,13 +8,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from running import ENVIRONMENT, REPOSITORY, merged, snakemake
+from PIL import Image
+from running import ENVIRONMENT, REPOSITORY, merged, planned_jobs, snakemake
 
 from retclip.core.config import configured_defaults
 from retclip.core.facts import facts
 from retclip.metrics.registry import METRICS
 from retclip.search import budget
+
+pytestmark = pytest.mark.slow
 
 # What `make reference` may write.
 MADE = {"config/README.md", "config/schema/config.schema.yaml", "config/schema/trial.schema.yaml"}
@@ -25,10 +29,11 @@ class Copy:
 
     def __init__(self, folder: Path):
         self.folder = folder
-        for name in ("scripts", "config", "tests", "rules"):
+        folder.mkdir()
+        shutil.copy(REPOSITORY / "Snakefile", folder)
+        for name in ("scripts", "config", "rules", "envs", "tests"):
             ignored = shutil.ignore_patterns("__pycache__", "golden", ".*")
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)
-        shutil.copy(REPOSITORY / "Snakefile", folder)
         self.before = self._digests()
 
     def edit(self, name: str, before: str, after: str) -> None:
@@ -75,6 +80,144 @@ from running import merged
 from retclip.core.config import check_config, configured_defaults
 config = merged("demo")
 """
+
+
+@pytest.fixture
+def bert(tmp_path) -> Path:
+    """A BERT in a folder, as it comes from the hub."""
+    from transformers import BertConfig, BertModel
+
+    words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "optic", "disc"]
+    sizes = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 64}
+    BertModel(BertConfig(vocab_size=len(words), **sizes), add_pooling_layer=False).save_pretrained(tmp_path / "bert")
+    (tmp_path / "bert/vocab.txt").write_text("\n".join(words))
+    return tmp_path / "bert"
+
+
+def test_a_text_encoder_is_one_line_of_config(copy, tmp_path, bert):
+    """The search's work stays, and it gets final models of its own."""
+    demo, mine = copy.folder / "config/demo.yaml", copy.folder / "my.yaml"
+    before = planned_jobs(tmp_path, "--configfile", demo, repository=copy.folder)
+    mine.write_text(f"model: {{text_encoders: {{mine: {{source: {bert}}}}}}}\n")
+    assert copy.touched() == {"my.yaml"}
+    after = planned_jobs(tmp_path, "--configfile", demo, mine, repository=copy.folder)
+    new = {rule: jobs - before.get(rule, set()) for rule, jobs in after.items() if jobs != before.get(rule)}
+    assert new["train_final"] == {"mine-s2001"}
+    assert not {rule for rule in new if "phase" in rule or "confirm" in rule}
+    copy.run("scripts/fetch_text_encoder.py", "--name", "mine", "--source", bert, "--output", "fetched")
+    copy.run("-c", CHECKED + MODEL, "fetched")
+
+
+def test_an_image_encoder_is_one_line_of_config(copy, tmp_path, bert):
+    mine = copy.folder / "my.yaml"
+    mine.write_text("model: {vision: {architecture: timm/resnet10t, embed_dim: 32}}\n")
+    assert copy.touched() == {"my.yaml"}
+    jobs = planned_jobs(tmp_path, "--configfile", copy.folder / "config/demo.yaml", mine, repository=copy.folder)
+    assert len(jobs["train_phase1_trial"]) == 17
+    copy.run("scripts/fetch_text_encoder.py", "--name", "mine", "--source", bert, "--output", "fetched")
+    copy.run("-c", CHECKED + MODEL, "fetched", "my.yaml")
+
+
+# the model of a trial of the config, from photographs and reports to features
+MODEL = """
+import math, torch, yaml
+from pathlib import Path
+from running import _merge
+from retclip.models.factory import build_model
+from retclip.models.text_encoder import load_tokenizer
+if len(sys.argv) > 2:
+    _merge(config, yaml.safe_load(Path(sys.argv[2]).read_text()))
+clean = check_config(config)
+trial = {"seed": 1, "vision": clean["model"]["vision"], "image_size": 64, "hyperparameters": configured_defaults(clean)}
+model = build_model(trial, Path(sys.argv[1]), None).eval()
+ids, mask = load_tokenizer(sys.argv[1])(["optic disc", "disc"], 16)
+with torch.no_grad():
+    found = model(torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64), ids, mask)
+for name in ("image_features", "text_features"):
+    assert found[name].shape == (2, clean["model"]["vision"]["embed_dim"])
+    assert all(math.isclose(length, 1, abs_tol=1e-4) for length in found[name].norm(dim=1).tolist())
+"""
+
+SOURCE = '''"""Photographs with a grade each: file, patient, grade."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from retclip.data.reconciliation import Ledger
+from retclip.data.samples import Problems, Row, joined_label
+from retclip.data.source import Source, SourceForm
+from retclip.data.tables import LINE, filled, need, note_of_table, read_table, rows_of
+
+COLUMNS = ("file", "patient", "grade")
+
+
+def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+    table = read_table(table_path)
+    for column in COLUMNS:
+        need(table_path, table, column)
+    ledger.receive(rows=len(table), images=filled(table, ["file"]), labels=filled(table, ["grade"]))
+    note_of_table(ledger, source.name_of(table_path), table, list(COLUMNS), ["grade"])
+    for cells in rows_of(table):
+        pictures, values = {"unknown": cells["file"]}, {"label": joined_label(cells["grade"])}
+        yield Row(int(cells[LINE]), cells["patient"], cells["file"], pictures, values)
+
+
+SOURCES = {
+    "graded": SourceForm(
+        read=read,
+        keys=(("image_root",),),
+        columns=tuple((column,) for column in COLUMNS),
+        labels=("grade",),
+        has_patients=True,
+        about_table="CSV `file,patient,grade`",
+        about_images="`file`, below `image_root`",
+    ),
+}
+'''
+
+
+def test_a_source_is_one_module(copy, tmp_path):
+    module = "scripts/retclip/data/sources/graded.py"
+    (copy.folder / module).write_text(SOURCE)
+    assert copy.touched() == {module}
+    copy.make_reference()
+    row = "| `graded` | CSV `file,patient,grade` | `file`, below `image_root` |"
+    assert row in (copy.folder / "config/README.md").read_text()
+    table, refused = tmp_path / "grades.csv", tmp_path / "refused.csv"
+    lines = [f"{number}.png,P{number // 2},{'ab'[number // 2 % 2]}\n" for number in range(24)]
+    table.write_text(f"file,patient,grade\n{''.join(lines)}")
+    refused.write_text("file,patient\n0.png,P0\n")
+    for number in range(24):
+        Image.fromarray(np.random.default_rng(number).integers(60, 255, (40, 40, 3), np.uint8)).save(
+            tmp_path / f"{number}.png"
+        )
+    mine = tmp_path / "my.yaml"
+    data = f"source: graded, manifest: {table}, image_root: {tmp_path}, demo_patients: null"
+    elsewhere = f"{{source: graded, manifest: {table}, image_root: {tmp_path}}}"
+    mine.write_text(f"run: graded\ndata: {{{data}}}\nevaluation: {{external_tests: {{other: {elsewhere}}}}}\n")
+    used = f"""
+import yaml
+from pathlib import Path
+from running import _merge
+from retclip.core.table_counts import estimated_counts
+_merge(config, yaml.safe_load(Path({str(mine)!r}).read_text()))
+clean = check_config(config)
+assert estimated_counts(clean["data"]) == {{"splits": {{"train": 15, "val": 4, "test": 5}}, "labels": 2}}
+config["data"]["manifest"] = {str(refused)!r}
+try:
+    check_config(config)
+except ValueError as error:
+    print(error)
+"""
+    assert "lacks the column grade; it has file, patient" in copy.run("-c", CHECKED + used)
+    stores = ["results/graded/data/fingerprint.json", "results/graded/external/other/fingerprint.json"]
+    snakemake(tmp_path, "--configfile", copy.folder / "config/demo.yaml", mine, "--", *stores, repository=copy.folder)
+    for path, splits in zip(stores, ({"train", "val", "test"}, {"test"}), strict=True):
+        fingerprint = json.loads((tmp_path / path).read_text())
+        assert (fingerprint["classes"], set(fingerprint["splits"])) == (["a", "b"], splits)
+        assert sum(split["samples"] for split in fingerprint["splits"].values()) == 24
+        assert fingerprint["patients_known"]
+
 
 HYPERPARAMETER = """
     "momentum": Hyperparameter(

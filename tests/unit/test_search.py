@@ -353,6 +353,39 @@ def test_no_proposals_repeat_leave_the_space_or_change_when_their_number_grows(a
                 assert inside, (strategy, name, values[name])
 
 
+@pytest.mark.parametrize("strategy", ["random", "qmc", "tpe", "gp", "tpe_halving"])
+def test_the_last_points_of_a_space_are_found_without_many_draws(strategy, monkeypatch):
+    import optuna
+
+    asked = []
+    ask = optuna.Study.ask
+    monkeypatch.setattr(optuna.Study, "ask", lambda *arguments: asked.append(1) or ask(*arguments))
+    whole = proposals.propose(LISTS, BASE, 24, 0, "grid")
+    known = [proposals.Observation(values, {4: values["learning_rate"] * 100}, True) for values in whole[:22]]
+    last = proposals.propose(LISTS, BASE, 2, 5, strategy, known)
+    assert sorted(map(canonical_json, last)) == sorted(map(canonical_json, whole[22:]))
+    assert len(asked) <= 100
+    assert proposals.propose(LISTS, BASE, 2, 5, strategy, known) == last
+    assert proposals.propose(LISTS, BASE, 1, 5, strategy, known) == last[:1]
+    with pytest.raises(ValueError, match=r"only 2 new configurations for 3 trials"):
+        proposals.propose(LISTS, BASE, 3, 5, strategy, known)
+
+
+def test_the_last_of_two_thousand_points_is_found():
+    steps = {"warmup_steps": {"low": 1, "high": 1000, "int": True}, "optimizer": ["adamw", "sgd"]}
+    whole = [{**BASE, "warmup_steps": step, "optimizer": name} for step in range(1, 1001) for name in ("adamw", "sgd")]
+    left = whole.pop(1234)
+    known = [proposals.Observation(values, {4: 0.5}, True) for values in whole]
+    assert [proposals.propose(steps, BASE, 1, seed, "random", known) for seed in range(3)] == [[left]] * 3
+
+
+def test_a_sampler_that_names_what_is_known_gets_the_point_next_to_it():
+    """All of the best learning rate is known: the second best is nearer to it than the worst."""
+    named = {"learning_rate": 3e-3, "batch_size": 128, "optimizer": "sgd"}
+    found = proposals._nearest_new(named, LISTS, 1, lambda point: point["learning_rate"] != 3e-3)
+    assert found == {"learning_rate": 1e-3, "batch_size": 128, "optimizer": "sgd"}
+
+
 @pytest.mark.parametrize("strategy", ["tpe", "gp"])
 def test_what_was_seen_steers_the_proposals(strategy):
     """After twenty trials that say "higher is better", proposals lie higher than random ones."""

@@ -1,9 +1,11 @@
 """Every form of data that people have, made small and real by the test, and the real prompts where they lie."""
 
 import base64
+import dataclasses
 import io
 import json
 import pickle
+import re
 from pathlib import Path
 
 import lmdb
@@ -13,10 +15,11 @@ import pytest
 from PIL import Image, ImageFilter
 from running import REPOSITORY
 
+from retclip.core.source_facts import SourceFacts, all_source_facts, source_facts
 from retclip.data.build import Settings, build
 from retclip.data.samples import section
 from retclip.data.source import Source
-from retclip.data.sources.registry import read_source
+from retclip.data.sources.registry import SOURCES, read_source
 from retclip.data.store import Store
 
 REAL_PROMPTS = REPOSITORY.parent / "shared/data/retclip_prompts_test.csv"
@@ -44,6 +47,34 @@ def built(source: Source, output: Path, **changes) -> tuple[dict, pd.DataFrame]:
                            "threads": 1, **changes})  # fmt: skip
     build(source, settings, output, output.with_suffix(".state"))
     return json.loads((output / "fingerprint.json").read_text()), pd.read_parquet(output / "samples.parquet")
+
+
+# --- declarations ----------------------------------------------------------------------------------------------
+
+
+def test_core_and_the_workflow_read_what_the_modules_declare():
+    for name, form in SOURCES.items():
+        facts = {fact.name: getattr(form, fact.name) for fact in dataclasses.fields(SourceFacts)}
+        assert source_facts(name) == SourceFacts(**facts), name
+    assert list(all_source_facts()) == list(SOURCES)
+
+
+def test_a_form_of_data_is_named_in_its_own_module_alone():
+    """So that a new one is one new module. The name of our own table is that of a key, too, so it is not looked for."""
+    asked = re.compile(r"""["'](odir|retclip_\w+)["']|(data|DATA)\["source"\] *[!=]=|\["source"\]\.startswith""")
+    scripts = REPOSITORY / "scripts"
+    for folder in (REPOSITORY / "rules", scripts, scripts / "retclip/core", scripts / "retclip/data"):
+        for path in (*folder.glob("*.smk"), *folder.glob("*.py")):
+            assert not asked.search(path.read_text()), path
+
+
+def test_a_location_inside_a_file_is_only_what_its_own_reader_made(tmp_path):
+    """In any other table such a cell is a path, which leads to no file."""
+    picture().save(tmp_path / "own.png")
+    (tmp_path / "table.csv").write_text("patient_id,image,label\n1,lmdb://imgs?left+00,a\n2,own.png,a\n")
+    frame, problems = read_source(Source("manifest", tmp_path / "table.csv", tmp_path))
+    assert list(frame["patient_id"]) == ["2"]
+    assert [(problem["row"], problem["reason"]) for problem in problems] == [(2, "the image file does not exist")]
 
 
 # --- prompts: an index into a public data set, a label, a sentence --------------------------------------------

@@ -12,12 +12,14 @@ SCRIPTS = Path(__file__).resolve().parents[2]
 # files beside that of its code (rules/report.smk).
 DECLARATIONS = ("retclip/core/hyperparameters.py", "retclip/metrics/registry.py")
 WORDS = ("label", "about", "unit")
+# The modules of this folder declare forms of data, which config/README.md describes in these words of theirs.
+SOURCES, SOURCE_WORDS = "retclip/data/sources", ("about_table", "about_images")
 
 
 def code_hash(entry: str) -> str:
     """16 hex digits over the syntax trees of scripts/{entry}.py and every module of ours that it imports,
     directly or through another, wherever in the file the import stands. Docstrings and comments do not count, nor
-    do WORDS in DECLARATIONS.
+    do WORDS in DECLARATIONS, nor what a SourceForm says about itself.
     """
     digest = hashlib.sha256()
     for path in modules_of(entry):
@@ -46,10 +48,11 @@ def _parse(path: Path) -> ast.Module:
 @cache
 def _tree(path: Path) -> str:
     tree = _parse(path)
-    if path.relative_to(SCRIPTS).as_posix() in DECLARATIONS:
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Call):
-                node.keywords = [keyword for keyword in node.keywords if keyword.arg not in WORDS]
+    name = path.relative_to(SCRIPTS)
+    if name.as_posix() in DECLARATIONS:
+        _drop_keywords(tree, None, WORDS)
+    elif name.parent.as_posix() == SOURCES:
+        _drop_keywords(tree, "SourceForm", SOURCE_WORDS)
     for node in _statements(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             first = node.body[0] if node.body else None
@@ -60,6 +63,13 @@ def _tree(path: Path) -> str:
             ):
                 node.body = node.body[1:]
     return ast.unparse(tree)  # not ast.dump: its form changes between versions of Python
+
+
+def _drop_keywords(tree: ast.Module, called: str | None, words: tuple[str, ...]) -> None:
+    """Takes the keyword arguments `words` out of all calls of `called`; of every call where that is None."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and (called is None or getattr(node.func, "id", "") == called):
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in words]
 
 
 def _statements(node: ast.AST) -> Iterator[ast.AST]:

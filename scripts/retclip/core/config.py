@@ -8,6 +8,7 @@ from retclip.core import schemas
 from retclip.core.csv_tables import read_header, shown
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import is_file
+from retclip.core.source_facts import SourceFacts, all_source_facts, source_facts
 
 Config = dict[str, Any]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -157,22 +158,6 @@ def _check_rungs(config: Config, origin: str) -> None:
         )
 
 
-# Columns that each form of table needs: one of each group.
-LABELS_OR_TEXTS = ("label", "label_left", "label_right", "text", "text_left", "text_right")
-NEEDED_COLUMNS = {
-    "manifest": (("image", "image_left", "image_right"), LABELS_OR_TEXTS),
-    "prompts": (("dataset_index",), ("prompt", "label")),
-    "odir": (("patient_id",), ("left_keywords", "right_keywords")),
-}
-NEEDED_PATHS = {
-    "manifest": ("manifest", "image_root"),
-    "prompts": ("manifest",),
-    "odir": ("manifest", "image_root", "class_map"),
-    "retclip_tsv": ("manifest",),
-    "retclip_lmdb": ("manifest",),
-}
-
-
 def external_test(config: Config, name: str) -> dict[str, Any]:
     """The settings of an external test set, in the words of `data`; what its entry leaves out is as in `data`."""
     shared = ("patient_id", "eye_images", "class_map", "report_section")
@@ -182,7 +167,7 @@ def external_test(config: Config, name: str) -> dict[str, Any]:
 
 def _check_data(config: Config, origin: str) -> None:
     data = config["data"]
-    if data["source"] == "demo":
+    if source_facts(data["source"]).is_drawn:
         if "demo_patients" not in data:
             raise ValueError(f"{origin}: data.source is demo, so data.demo_patients must say how many to draw.")
     else:
@@ -194,24 +179,26 @@ def _check_data(config: Config, origin: str) -> None:
 def _check_source(data: dict[str, Any], key: str) -> None:
     """key: where the settings stand, with what to call the config before it."""
     source, short = data["source"], key.split(": ", 1)[1]
-    for needed in NEEDED_PATHS[source]:
-        if needed not in data:
-            raise ValueError(f"{key}.source is {source}, so {short}.{needed} must be given.")
-    if source == "prompts" and ("image_root" in data) == ("hub_dataset" in data):
-        raise ValueError(
-            f"{key}.source is prompts, so the pictures come from {short}.image_root or from {short}.hub_dataset; "
-            "give one, and set the other to null."
-        )
-    if source != "prompts" and "hub_dataset" in data:
-        raise ValueError(f"{key}.hub_dataset is for {short}.source: prompts; set it to null.")
+    facts = source_facts(source)
+    for keys in (("manifest",), *facts.keys):
+        given = [name for name in keys if name in data]
+        if len(keys) == 1 and not given:
+            raise ValueError(f"{key}.source is {source}, so {short}.{keys[0]} must be given.")
+        if len(given) != 1:
+            raise ValueError(
+                f"{key}.source is {source}, so the pictures come from "
+                f"{' or from '.join(f'{short}.{name}' for name in keys)}; give one, and set the other to null."
+            )
+    if "hub_dataset" in data and not facts.knows("hub_dataset"):
+        known = " or ".join(name for name, other in all_source_facts().items() if other.knows("hub_dataset"))
+        raise ValueError(f"{key}.hub_dataset is for {short}.source: {known}; set it to null.")
     _check_pattern(data["patient_id"], key)
     for table in ("manifest", "test_manifest"):
         if table in data:
-            _check_table(data, Path(data[table]), f"{key}.{table}")
-    by_path = source in ("manifest", "odir") or ("image_root" in data and source == "prompts")
-    if by_path and not Path(data["image_root"]).is_dir():
+            _check_table(data, facts, Path(data[table]), f"{key}.{table}")
+    if facts.knows("image_root") and "image_root" in data and not Path(data["image_root"]).is_dir():
         raise ValueError(f"{key}.image_root is {data['image_root']}: no such folder.")
-    if source == "odir" and not is_file(data["class_map"]):
+    if facts.knows("class_map") and not is_file(data["class_map"]):
         raise ValueError(f"{key}.class_map is {data['class_map']}: no such file.")
 
 
@@ -226,10 +213,10 @@ def _check_pattern(patient_id: str | dict[str, str], key: str) -> None:
         raise ValueError(f"{key}.patient_id.pattern needs a group in parentheses: the patient's part.")
 
 
-def _check_table(data: dict[str, Any], path: Path, origin: str) -> None:
+def _check_table(data: dict[str, Any], facts: SourceFacts, path: Path, origin: str) -> None:
     """Finds a missing file or column before anything is downloaded or queued; build_lmdb checks the rows."""
-    source, patient_id = data["source"], data["patient_id"]
-    if source.startswith("retclip"):
+    patient_id = data["patient_id"]
+    if facts.holds_images:
         if not path.is_dir():
             raise ValueError(f"{origin} is {path}: no such folder.")
         return
@@ -239,13 +226,12 @@ def _check_table(data: dict[str, Any], path: Path, origin: str) -> None:
         columns = read_header(path)
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
-    groups = NEEDED_COLUMNS[source]
-    if source != "odir" and isinstance(patient_id, str) and patient_id not in ("none", *columns):
+    if not facts.has_patients and isinstance(patient_id, str) and patient_id not in ("none", *columns):
         raise ValueError(
             f"{origin} ({path}) lacks the column {patient_id}; it has {shown(columns)}. Name the patient's "
             "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
         )
-    for wanted in groups:
+    for wanted in facts.columns:
         if not set(wanted) & set(columns):
             need = wanted[0] if len(wanted) == 1 else f"one of {', '.join(wanted)}"
             hint = " Columns of 0 and 1 are no labels: join their names by | in one." if "label" in wanted else ""

@@ -3,9 +3,8 @@
 from typing import Any
 
 from retclip.core.config import Config, external_test
+from retclip.core.source_facts import source_facts
 
-# file names of sources whose table has none
-IMAGE_PATTERNS = {"prompts": "{split}/{dataset_index}.*", "odir": "{patient_id}_{eye}.jpg"}
 # Whoever is in a data set that is only evaluated is a test patient, and a copy there harms no training.
 ONLY_TEST = {"test_fraction": 1, "val_fraction": 0, "near_duplicates": "ignore", "only_test": True}
 SHARED = ("image_size", "image_encoding", "max_bad_fraction")
@@ -20,7 +19,7 @@ def build_settings(config: Config, external: str | None = None) -> dict[str, Any
         "source": data["source"],
         "eye_images": data["eye_images"],
         "patient_id": patient if isinstance(patient, str) else f"pattern:{patient['pattern']}",
-        "image_pattern": data.get("image_pattern", IMAGE_PATTERNS.get(data["source"])),
+        "image_pattern": data.get("image_pattern", source_facts(data["source"]).image_pattern),
         "report_section": data.get("report_section"),
         "text_columns": text_columns(config),
         "seed": config["seed"],
@@ -39,5 +38,4 @@ def text_columns(config: Config) -> list[str]:
 
 def image_root(data: dict[str, Any]) -> str:
     """The folder that the paths of a table are relative to. data: settings in the words of the config's `data`."""
-    # upstream's formats hold their images themselves
-    return data["manifest"] if data["source"].startswith("retclip") else data["image_root"]
+    return data["manifest"] if source_facts(data["source"]).holds_images else data["image_root"]

@@ -4,8 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.csv_tables import cell_of, is_missing, read_rows
-
-LABELS = ("label", "label_left", "label_right", "left_keywords", "right_keywords")
+from retclip.core.source_facts import source_facts
 
 
 def estimated_counts(data: dict[str, Any]) -> dict[str, Any] | None:
@@ -14,9 +13,10 @@ def estimated_counts(data: dict[str, Any]) -> dict[str, Any] | None:
     An estimate: samples are counted as patients where the table names them, and no row is checked. None where
     only build_lmdb can know.
     """
-    if data["source"] == "demo":
+    facts = source_facts(data["source"])
+    if facts.is_drawn:
         return {"splits": _shares(data["demo_patients"], data), "labels": 2}
-    if data["source"].startswith("retclip"):
+    if facts.holds_images:
         return None
     samples, labels, splits = _read(Path(data["manifest"]), data)
     if "test_manifest" in data:
@@ -40,6 +40,7 @@ def _shares(samples: int, data: dict[str, Any]) -> dict[str, int]:
 
 def _read(path: Path, data: dict[str, Any]) -> tuple[int, set[str], dict[str, int]]:
     """Samples, different labels, and samples per split where the table has them."""
+    columns = source_facts(data["source"]).labels
     labels: set[str] = set()
     samples: set[str] = set()
     splits: dict[str, set[str]] = {}
@@ -52,7 +53,7 @@ def _read(path: Path, data: dict[str, Any]) -> tuple[int, set[str], dict[str, in
         if sample and "visit" in row and "sample_id" not in row:
             sample = f"{sample}@{row['visit']}"
         samples.add(sample or str(number))
-        labels |= {row[name] for name in LABELS if name in row}
+        labels |= {row[name] for name in columns if name in row}
         if "split" in row:
             splits.setdefault(row["split"], set()).add(sample or str(number))
     return len(samples), labels, {name: len(members) for name, members in splits.items()}

@@ -41,8 +41,6 @@ EYE_TEXT = "A fundus photograph of the {eye} eye showing {label}."
 # Of an eye that nobody described, beside one that somebody did: true, and nothing about the other eye.
 BARE_TEXT = "A fundus photograph of the {eye} eye."
 PATIENT_TEXT = "Fundus photographs showing {label}."
-# A picture inside a file of many begins so; see pictures.open_picture.
-CONTAINERS = ("tsv://", "lmdb://")
 LONGEST_ID = 400
 
 # {"row": line, "reason": sentence, "table": file}: rows, or single pictures of theirs, that cannot be used
@@ -54,8 +52,7 @@ class Row(NamedTuple):
 
     pictures: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
     label*, text*, age, sex, site, camera. sample_id: "" where the patient, or its visit, is the sample. problem: why
-    the reader could not use the row; "" where it could. table: the file, where a source has several. packed: pictures
-    are inside files that the reader knows (CONTAINERS).
+    the reader could not use the row; "" where it could. table: the file, where a source has several.
     """
 
     line: int
@@ -66,11 +63,15 @@ class Row(NamedTuple):
     problem: str = ""
     table: str = ""
     visit: str = ""
-    packed: bool = False
 
 
 def collect(
-    rows: Iterable[Row], image_root: str | os.PathLike[str], eye_images: str, problems: Problems, ledger: Ledger
+    rows: Iterable[Row],
+    image_root: str | os.PathLike[str],
+    eye_images: str,
+    problems: Problems,
+    ledger: Ledger,
+    schemes: tuple[str, ...] = (),
 ) -> "pd.DataFrame":
     """One row a sample with COLUMNS, EXTRAS, ORIGINS and every further text column, all strings.
 
@@ -78,9 +79,10 @@ def collect(
     texts, labels and ages agree: what differs is of another visit, and begins a sample NAME~2 of the same patient.
     Where an eye has several pictures, eye_images says: all (each further one begins a sample NAME#2), best (the same
     here; the build keeps the sharpest) or first. What cannot be used goes to problems and is booked in the ledger; a
-    row with one good picture keeps it.
+    row with one good picture keeps it. schemes: what the locations of pictures begin with that are inside of other
+    files, before ://; their reader made them.
     """
-    samples = _Samples(os.path.realpath(image_root), eye_images, problems, ledger)
+    samples = _Samples(os.path.realpath(image_root), eye_images, problems, ledger, schemes)
     for row in rows:
         try:
             samples.add(row)
@@ -169,8 +171,11 @@ def text_columns(frame: "pd.DataFrame") -> list[str]:
 class _Samples:
     """The samples so far. by_id: sample_id -> its values; of_name: what rows call a sample -> its sample_ids."""
 
-    def __init__(self, root: str, eye_images: str, problems: Problems, ledger: Ledger) -> None:
+    def __init__(
+        self, root: str, eye_images: str, problems: Problems, ledger: Ledger, schemes: tuple[str, ...]
+    ) -> None:
         self.root, self.eye_images, self.problems, self.ledger = root, eye_images, problems, ledger
+        self.containers = tuple(f"{scheme}://" for scheme in schemes)
         self.by_id: dict[str, dict[str, str]] = {}
         self.of_name: dict[str, list[str]] = {}
 
@@ -221,7 +226,7 @@ class _Samples:
         reasons: dict[str, str] = {}
         for eye, location in row.pictures.items():
             try:
-                found[eye] = location if row.packed else _inside(self.root, location)
+                found[eye] = location if location.startswith(self.containers) else _inside(self.root, location)
             except ValueError as error:
                 reasons[eye] = str(error)
         if not found:
@@ -320,8 +325,8 @@ def _image_name(row: Row, eye: str) -> str:
 def _inside(root: str, location: str) -> str:
     """The location, in the Unicode form that the disk knows. Raises ValueError where it leads out of the root or to
     no file. No path is named: it may hold a name."""
-    if location.startswith(CONTAINERS):  # only a reader of such files may say so
-        raise ValueError("the image path names a place inside another file")
+    if "://" in location:  # only a reader of such files may say so
+        raise ValueError("the image path names a place inside another file, or on the net")
     if "\0" in location:
         raise ValueError("the image path has a null character")
     forms = dict.fromkeys((location, *(unicodedata.normalize(form, location) for form in ("NFC", "NFD"))))

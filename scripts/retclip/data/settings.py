@@ -3,7 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
-from retclip.data.sources.registry import READERS
+from retclip.data.sources.registry import SOURCES
 
 REQUIRED = object()
 
@@ -20,7 +20,7 @@ class Setting(NamedTuple):
 NUMBER = (int, float)
 KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list of texts"}
 SETTINGS = {
-    "source": Setting((str,), "the form of the data", choices=tuple(READERS)),
+    "source": Setting((str,), "the form of the data", choices=tuple(SOURCES)),
     "patient_id": Setting((str,), "a column, none, or pattern:REGEX of image paths", "patient_id"),
     "image_pattern": Setting((str,), "file names of prompts and odir", "{dataset_index}.*"),
     "eye_images": Setting((str,), "which of several images of one eye", "all", ("all", "first", "best")),

@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,8 +23,7 @@ from retclip.core.io import sha256_of
 from retclip.core.logs import say
 from retclip.data.image_quality import Looks
 from retclip.data.images import Fundus, read_fundus
-from retclip.data.samples import CONTAINERS
-from retclip.data.sources import retclip as source_retclip
+from retclip.data.sources.registry import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
 # Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
@@ -166,18 +164,23 @@ def prepare(
 
 
 def open_picture(root: Path, location: str) -> bytes:
-    """The bytes of the image file at a location: a path below the root, or a place in upstream's containers."""
-    if location.startswith(CONTAINERS):
-        scheme, rest = location.split("://", 1)
-        place, inner = rest.rsplit("?", 1)
-        first, second = inner.split("+")
-        if scheme == "tsv":
-            return source_retclip.read_base64(root / place, int(first), int(second))
-        return source_retclip.read_lmdb_picture(_environment(str(root / place)), bytes.fromhex(second), first)
+    """The bytes of the image file at a location: a path below the root, or a place in another file below it."""
+    if place := _in_container(location):
+        scheme, container, rest = place
+        return CONTAINERS[scheme](root / container, rest)
     try:
         return (root / location).read_bytes()
     except OSError as error:
         raise ValueError(f"the image file cannot be read ({error.strerror})") from None
+
+
+def _in_container(location: str) -> tuple[str, str, str] | None:
+    """scheme, path and place in it of SCHEME://PATH?PLACE; None where the location is a path."""
+    scheme, separator, rest = location.partition("://")
+    if not separator or scheme not in CONTAINERS:
+        return None
+    path, _, place = rest.rpartition("?")
+    return scheme, path, place
 
 
 def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, bytes, str, Fundus | None, str]]:
@@ -216,8 +219,8 @@ def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any
 def _name(root: Path, location: str, size: int, encoding: str) -> str:
     """What a prepared picture was made of, as a hash. A missing file has a name, too; reading it will say so."""
     path = root / location
-    if location.startswith(CONTAINERS):
-        path = root / location.split("://", 1)[1].rsplit("?", 1)[0]
+    if place := _in_container(location):
+        path = root / place[1]
         path = path / "data.mdb" if path.is_dir() else path
     try:
         status = os.stat(path)
@@ -225,8 +228,3 @@ def _name(root: Path, location: str, size: int, encoding: str) -> str:
     except OSError:
         made_of = [location, None, None]
     return sha256_of([*made_of, size, encoding, PREPARATION])[:32]
-
-
-@lru_cache(maxsize=4)
-def _environment(path: str) -> lmdb.Environment:
-    return lmdb.open(path, subdir=Path(path).is_dir(), readonly=True, lock=False, readahead=False)

@@ -5,6 +5,7 @@ from typing import Any
 
 from retclip.core.config import Config
 from retclip.core.hyperparameters import label_of
+from retclip.core.source_facts import source_facts
 from retclip.report import formatting as wording
 from retclip.report.limitations import small_classes
 from retclip.report.run_folder import RunFolder
@@ -50,7 +51,7 @@ def _how_split(data: dict[str, Any]) -> str:
     """How patients came into splits. Whether a table has a split column of its own, no record says."""
     test, val = (wording.percent(data[name]) for name in ("test_fraction", "val_fraction"))
     drawn = "by a hash of the patient, every label being kept in every split that it has patients enough for"
-    if data["source"] == "demo":
+    if source_facts(data["source"]).is_drawn:
         return f"{test} into test and {val} of the rest into validation, {drawn}"
     if data.get("test_manifest"):
         return (

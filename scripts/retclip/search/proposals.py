@@ -1,14 +1,19 @@
 """Draws Phase 2's configurations. Optuna samples; this module tells it what was seen, and refuses repetitions."""
 
 import itertools
+import math
+import random
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from retclip.core.io import canonical_json
 from retclip.search.space import Values
 from retclip.search.strategies import STRATEGIES, sampler_of
 
-# A finite space that is nearly used up needs many draws to hit its last points.
-MAX_DRAWS_PER_SLOT = 1000
+# Of a finite space with so many points, those that are left are looked through; of any other, chance draws until one is
+# new.
+MOST_LISTED = 10_000
+MAX_DRAWS = 10_000
 
 
 class Observation(NamedTuple):
@@ -33,18 +38,30 @@ def propose(
     """`slots` distinct configurations: `base` with the hyperparameters of `space` drawn anew.
 
     space: absolute (see space.near_best). observed: what earlier brackets found; none of it is proposed again.
-    The draw of slot i does not depend on how many slots follow. Raises ValueError where the space has fewer
-    distinct points than slots.
+    The draw of slot i does not depend on how many slots follow. A sampler that only names what is known, as in a
+    finite space that is nearly used up, gets the nearest point that is left. Raises ValueError where the space has
+    fewer distinct points than slots.
     """
-    seen = observed or []
+    seen, declared = observed or [], STRATEGIES[strategy]
     known = {canonical_json({**base, **{name: entry.values[name] for name in space}}) for entry in seen}
+
+    def is_new(drawn: Values) -> bool:
+        return canonical_json({**base, **drawn}) not in known
+
     proposals: list[Values] = []
-    for drawn in _draws(space, slots, seed, strategy, seen):
-        values = {**base, **drawn}
-        identity = canonical_json(values)
-        if identity not in known:
-            known.add(identity)
-            proposals.append(values)
+    repetitions = 0
+    for named in _points(space) if declared.is_exhaustive else _draws(space, seed, strategy, seen):
+        drawn: Values | None = named
+        if not is_new(named):
+            repetitions += 1
+            if declared.is_exhaustive or repetitions < declared.most_repetitions:
+                continue
+            drawn = _nearest_new(named, space, seed, is_new)
+        if drawn is None:
+            break
+        repetitions = 0
+        proposals.append({**base, **drawn})
+        known.add(canonical_json(proposals[-1]))
         if len(proposals) == slots:
             return proposals
     raise ValueError(
@@ -68,24 +85,51 @@ def observations(documents: list[dict[str, Any]], metric: str) -> list[Observati
     return list(found.values())
 
 
-def _draws(space: dict[str, Any], slots: int, seed: int, strategy: str, seen: list[Observation]):
-    """Endless for samplers, in the space's own order for a grid."""
-    declared = STRATEGIES[strategy]
-    if declared.is_exhaustive:
-        for point in itertools.product(*space.values()):
-            yield dict(zip(space, point, strict=True))
-        return
+def _draws(space: dict[str, Any], seed: int, strategy: str, seen: list[Observation]) -> Iterator[Values]:
+    """What a strategy's sampler names, without an end."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(direction="maximize", sampler=sampler_of(strategy, seed))
-    ordered = declared.ordered
+    ordered = STRATEGIES[strategy].ordered
     distributions = {name: _distribution(values, ordered) for name, values in space.items()}
     if seen:
         study.add_trials(optuna_trials(seen, space, ordered))
-    for _ in range(slots * MAX_DRAWS_PER_SLOT):
+    while True:
         drawn = study.ask(distributions).params
         yield {name: _decoded(value, space[name], ordered) for name, value in drawn.items()}
+
+
+def _points(space: dict[str, Any]) -> Iterator[Values]:
+    """Every point of a finite space, in the space's own order."""
+    return (dict(zip(space, point, strict=True)) for point in itertools.product(*map(_listed, space.values())))
+
+
+def _listed(values: Any) -> Sequence[Any]:
+    """A list, or the whole numbers of a range."""
+    return values if isinstance(values, list) else range(values["low"], values["high"] + 1)
+
+
+def _nearest_new(named: Values, space: dict[str, Any], seed: int, is_new: Callable[[Values], bool]) -> Values | None:
+    """The new point next to the named one, the seed deciding among equals; None where none is left."""
+    finite = all(isinstance(values, list) or values.get("int") for values in space.values())
+    if not finite or math.prod(len(_listed(values)) for values in space.values()) > MOST_LISTED:
+        return next(filter(is_new, itertools.islice(_draws(space, seed, "random", []), MAX_DRAWS)), None)
+    left = list(filter(is_new, _points(space)))
+    random.Random(seed).shuffle(left)
+    return min(left, key=lambda point: _distance(space, point, named), default=None)
+
+
+def _distance(space: dict[str, Any], one: Values, other: Values) -> float:
+    """Between two points of a finite space: of each hyperparameter 0 to 1, by places where its values have an order."""
+    total = 0.0
+    for name, values in space.items():
+        if isinstance(values, list) and not _is_scale(values):
+            total += one[name] != other[name]
+        else:
+            places = sorted(_listed(values))
+            total += abs(places.index(one[name]) - places.index(other[name])) / max(1, len(places) - 1)
+    return total
 
 
 def optuna_trials(seen: list[Observation], space: dict[str, Any], ordered: bool = True) -> list[Any]:

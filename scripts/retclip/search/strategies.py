@@ -16,7 +16,8 @@ class Strategy(NamedTuple):
 
     learns: from what was tried, so it proposes phase2.trials_per_round at a time. has_rungs: brackets of rungs, of
     which the best go on, in place of phase2.trials. ordered: a list of numbers is drawn by its place, so that
-    neighbours in it are neighbours to the sampler. about: what is to know of it, for the table of strategies.
+    neighbours in it are neighbours to the sampler. most_repetitions: how often in a row the sampler may name what is
+    known, before it gets the nearest point that is left. about: what is to know of it, for the table of strategies.
     """
 
     sampler: Callable[[Any, int], Any] | None
@@ -24,6 +25,7 @@ class Strategy(NamedTuple):
     learns: bool = False
     has_rungs: bool = False
     ordered: bool = True
+    most_repetitions: int = 50
 
     @property
     def is_exhaustive(self) -> bool:
@@ -52,7 +54,13 @@ STRATEGIES = {
     "grid": Strategy(None),
     "qmc": Strategy(_qmc, "spread more evenly than at random"),
     "tpe": Strategy(_tpe, "a model of what earlier rounds found: where good trials lie", learns=True),
-    "gp": Strategy(_gp, "a model of what earlier rounds found: a Gaussian process", learns=True),
+    "gp": Strategy(
+        _gp,
+        "a model of what earlier rounds found: a Gaussian process",
+        learns=True,
+        # a draw takes a tenth of a second or more, and where the best points are known, it names them over and over
+        most_repetitions=5,
+    ),
     "tpe_halving": Strategy(
         _tpe,
         "only the best of a rung go on, from their saved state; the schedule is laid out for the full length from the "

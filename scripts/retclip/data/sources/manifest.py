@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from retclip.core.config import LABELS_OR_TEXTS
 from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import LABELS, Ledger
 from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
+from retclip.data.source import Source, SourceForm
 from retclip.data.tables import (
     LINE,
     filled,
@@ -20,15 +19,12 @@ from retclip.data.tables import (
     rows_of,
 )
 
-if TYPE_CHECKING:
-    from retclip.data.source import Source
-
 PICTURES = ("image", "image_left", "image_right")
 TEXTS = ("text", "text_left", "text_right")
 OURS = (*PICTURES, *TEXTS, *LABELS, "eye", "split", "sample_id", "visit")
 
 
-def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """The table's rows. Raises ValueError naming a column that is missing."""
     table = read_table(table_path)
     refuse_nearly(table_path, table, OURS)
@@ -36,7 +32,7 @@ def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger)
     if by_column:
         need(table_path, table, source.patient_id)
     need(table_path, table, *PICTURES)
-    need(table_path, table, *LABELS_OR_TEXTS, *source.text_columns)
+    need(table_path, table, *LABELS, *TEXTS, *source.text_columns)
     by_eye = "image" in table.columns
     if by_eye and (double := filled(table, list(PICTURES[1:]))):
         raise ValueError(
@@ -105,3 +101,11 @@ def _values(cells: dict[str, str], pictures: dict[str, str], by_eye: bool, carri
             if values.get(name) and not values.get(f"{name}_{eye}"):
                 values[f"{name}_{eye}"] = values.pop(name)
     return values
+
+
+SOURCES = {
+    "manifest": SourceForm(
+        read=read, keys=(("image_root",),), columns=(PICTURES, (*LABELS, *TEXTS)), labels=tuple(LABELS)
+    ),
+    "demo": SourceForm(read=read, keys=(("demo_patients",),), is_drawn=True),
+}

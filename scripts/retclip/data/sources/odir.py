@@ -4,22 +4,19 @@ import fnmatch
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, Row
+from retclip.data.source import Source, SourceForm
 from retclip.data.tables import LINE, filled, need, note_of_table, read_table, refuse_nearly, refuse_rounded, rows_of
-
-if TYPE_CHECKING:
-    from retclip.data.source import Source
 
 ClassMap = list[tuple[str, str]]
 LABELS = ["left_keywords", "right_keywords"]
 TEXTS = ["prompt_patient", "prompt_left", "prompt_right"]
 
 
-def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """One patient a row; pictures {patient_id}_left.jpg and {patient_id}_right.jpg, or by source.image_pattern.
 
     Raises ValueError where a column is missing, or where a keyword is in no class of source.class_map: a
@@ -115,3 +112,18 @@ def _refuse_unknown_keywords(table, classes: ClassMap, path: Path) -> None:
             f"{path}: {len(unknown)} keywords of the table are in no class ({', '.join(unknown[:5])}"
             f"{', ...' if len(unknown) > 5 else ''}); add each to a class, or to ignore."
         )
+
+
+SOURCES = {
+    "odir": SourceForm(
+        read=read,
+        keys=(("image_root",), ("class_map",)),
+        columns=(("patient_id",), tuple(LABELS)),
+        labels=tuple(LABELS),
+        image_pattern="{patient_id}_{eye}.jpg",
+        has_patients=True,
+        about_table="CSV with `left_keywords`, `right_keywords`, `prompt_left`, `prompt_right`, `prompt_patient`, "
+        "`age`, `sex`",
+        about_images="`{patient_id}_left.jpg`, `{patient_id}_right.jpg`; keywords become classes by `class_map`",
+    ),
+}

@@ -3,11 +3,11 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import EXTRAS, Problems, Row, joined_label
+from retclip.data.source import Source, SourceForm
 from retclip.data.tables import (
     LINE,
     filled,
@@ -20,11 +20,8 @@ from retclip.data.tables import (
     rows_of,
 )
 
-if TYPE_CHECKING:
-    from retclip.data.source import Source
 
-
-def read(source: "Source", table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """One picture a row, of unknown side unless it is a DICOM file that says it.
 
     source.image_pattern names the file below the image root, with {dataset_index} (a number, so
@@ -77,3 +74,17 @@ def _with_ending(root: Path, name: str, endings: dict[str, dict[str, str]]) -> s
         files = sorted(os.listdir(place)) if place.is_dir() else []
         endings[folder] = {os.path.splitext(file)[0]: file for file in files}
     return os.path.join(folder, endings[folder].get(stem, f"{stem}.*"))
+
+
+SOURCES = {
+    "prompts": SourceForm(
+        read=read,
+        keys=(("image_root", "hub_dataset"),),
+        columns=(("dataset_index",), ("prompt", "label")),
+        labels=("label",),
+        image_pattern="{split}/{dataset_index}.*",
+        about_table="CSV `dataset_index,label,prompt`",
+        about_images="`image_root` and `image_pattern` (`{split}/{dataset_index}.*`), or `hub_dataset: "
+        "{source, revision}`, fetched by `make fetch`",
+    ),
+}

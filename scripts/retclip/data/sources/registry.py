@@ -1,31 +1,32 @@
-"""Every form of data that people have, behind one interface."""
+"""Every form of data that people have, behind one interface: what the modules beside this one declare."""
 
+import importlib
+import pkgutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.data import sources
 from retclip.data.odd_labels import label_notes
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
-from retclip.data.source import Source
-from retclip.data.sources import manifest as source_manifest
-from retclip.data.sources import odir as source_odir
-from retclip.data.sources import prompts as source_prompts
-from retclip.data.sources import retclip as source_retclip
+from retclip.data.source import Source, SourceForm
 from retclip.data.tables import ids_alike
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# A reader yields samples.Row for (source, table or folder, problems, ledger), also for rows that it cannot use, and
-# says in the ledger what it found, by counts of its own. What is no row goes to problems.
-READERS = {
-    "manifest": source_manifest.read,
-    "demo": source_manifest.read,
-    "prompts": source_prompts.read,
-    "odir": source_odir.read,
-    "retclip_tsv": source_retclip.read_tsv,
-    "retclip_lmdb": source_retclip.read_lmdb,
-}
+
+def _declared() -> dict[str, SourceForm]:
+    """data.source -> its form, of every module of this package; what asks for the least first, the demo last."""
+    found: dict[str, SourceForm] = {}
+    for module in pkgutil.iter_modules(sources.__path__):
+        if module.name != "registry":
+            found |= importlib.import_module(f"{sources.__name__}.{module.name}").SOURCES
+    return dict(sorted(found.items(), key=lambda item: (item[1].is_drawn, item[1].holds_images, len(item[1].keys))))
+
+
+SOURCES = _declared()
+CONTAINERS = {scheme: open_image for form in SOURCES.values() for scheme, open_image in form.containers.items()}
 
 
 def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataFrame", Problems]:
@@ -80,6 +81,7 @@ def _refuse_split(frame: "pd.DataFrame", table: Path, split: str) -> None:
 
 def _read_one(source: Source, table: Path, name: str, problems: Problems, ledger: Ledger) -> "pd.DataFrame":
     """name: what tells the table's rows from those of the source's other table."""
-    rows = READERS[source.kind](source, table, problems, ledger)
+    form = SOURCES[source.kind]
+    rows = form.read(source, table, problems, ledger)
     named = (row._replace(table=name) for row in rows) if name else rows
-    return collect(named, source.image_root, source.eye_images, problems, ledger)
+    return collect(named, source.image_root, source.eye_images, problems, ledger, tuple(form.containers))

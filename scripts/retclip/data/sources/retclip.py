@@ -8,15 +8,14 @@ import json
 import os
 import pickle
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from retclip.core.csv_tables import cell_of, is_missing, refuse_encoding
 from retclip.data.reconciliation import Ledger, row_name
 from retclip.data.samples import Problems, Row
-
-if TYPE_CHECKING:
-    from retclip.data.source import Source
+from retclip.data.source import Source, SourceForm
 
 # upstream's names of the splits
 SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
@@ -95,7 +94,7 @@ class _Texts:
             self.ledger.note(f"{self.name}: {left} texts are of nobody who has pictures.")
 
 
-def read_tsv(source: "Source", folder: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+def read_tsv(source: Source, folder: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """{split}_imgs.tsv (patient_id, left, right as base64) and {split}_texts.jsonl (text, image_ids) of a folder.
 
     A picture's location is the byte range of its base64, so that nothing but ids and texts is held in memory.
@@ -118,7 +117,7 @@ def read_tsv(source: "Source", folder: Path, problems: Problems, ledger: Ledger)
             yield from _pairs(path.name, line, patient, pictures, texts.of(own, patient), split)
 
 
-def read_lmdb(source: "Source", folder: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
+def read_lmdb(source: Source, folder: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """{split}/pairs and {split}/imgs of a folder, or pairs and imgs themselves."""
     found = {name: folder / name for name in SPLITS if (folder / name / "pairs").exists()}
     if (folder / "pairs").exists():
@@ -148,20 +147,30 @@ def read_lmdb(source: "Source", folder: Path, problems: Problems, ledger: Ledger
             yield from _pairs(table, line, patients[key], pictures, texts.of(own, patients[key]), split)
 
 
-def read_base64(path: Path, start: int, length: int) -> bytes:
-    """The file that is stored as URL-safe base64 in a byte range. Raises ValueError where it is none."""
+def _open_tsv(path: Path, place: str) -> bytes:
+    """The image file that is stored as URL-safe base64 in a byte range, START+LENGTH. Raises ValueError where it is
+    none."""
+    start, length = map(int, place.split("+"))
     with path.open("rb") as stream:
         stream.seek(start)
         return _decoded(stream.read(length))
 
 
-def read_lmdb_picture(environment: Any, key: bytes, eye: str) -> bytes:
-    """The left or right picture file of a patient in an open `imgs` store."""
-    with environment.begin() as transaction:
-        value = transaction.get(key)
+def _open_lmdb(path: Path, place: str) -> bytes:
+    """The image file of an eye in an `imgs` store, EYE+KEY with the key in hex. Raises ValueError where it is none."""
+    eye, key = place.split("+")
+    with _environment(str(path)).begin() as transaction:
+        value = transaction.get(bytes.fromhex(key))
     if value is None:
         raise ValueError("the picture is not in the LMDB")
     return _decoded(_tuple_of(value, (object, object))[eye == "right"])
+
+
+@lru_cache(maxsize=4)
+def _environment(path: str) -> Any:
+    import lmdb
+
+    return lmdb.open(path, subdir=Path(path).is_dir(), readonly=True, lock=False, readahead=False)
 
 
 class _PlainUnpickler(pickle.Unpickler):
@@ -199,7 +208,7 @@ def _pairs(
     for number, text in enumerate(texts or [""], start=1):
         sample = f"{split}-{patient}" if split else patient
         yield Row(line, patient, sample if number == 1 else f"{sample}#text{number}", pictures,
-                  {"text": text, "split": split}, problem, table, packed=True)  # fmt: skip
+                  {"text": text, "split": split}, problem, table)  # fmt: skip
 
 
 def _image_lines(path: Path, problems: Problems, ledger: Ledger) -> Iterator[tuple[int, str, list[tuple[int, int]]]]:
@@ -283,3 +292,21 @@ def _decoded(value: Any) -> bytes:
         return base64.b64decode(raw, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise ValueError("the picture is not URL-safe base64") from None
+
+
+SOURCES = {
+    "retclip_tsv": SourceForm(
+        read=read_tsv,
+        holds_images=True,
+        containers={"tsv": _open_tsv},
+        about_table="the folder of `{split}_imgs.tsv` and `{split}_texts.jsonl`",
+        about_images="in the TSV",
+    ),
+    "retclip_lmdb": SourceForm(
+        read=read_lmdb,
+        holds_images=True,
+        containers={"lmdb": _open_lmdb},
+        about_table="the folder of `{split}/pairs` and `{split}/imgs`",
+        about_images="in the LMDB; pickles are read without running code",
+    ),
+}
