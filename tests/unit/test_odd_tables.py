@@ -193,12 +193,12 @@ def test_a_cell_cannot_name_a_place_inside_another_file(folder, capsys):
         assert code == 0, said
         assert "X" not in set(pd.read_parquet(folder / "out/samples.parquet")["patient_id"])
         (problem,) = json.loads((folder / "out/fingerprint.json").read_text())["quarantined"]
-        assert problem["reason"] == "the image path names a place inside another file"
+        assert problem["reason"] == "the image path names a place inside another file, or on the net"
 
 
 def test_a_further_text_column_is_no_column_of_another_use(folder, capsys):
     for column in ("label", "image", "eye", "patient_id", "text"):
-        error = refused(folder, capsys, text_columns=column)
+        error = refused(folder, capsys, text_columns=[column])
         assert f"the column {column} has another use, so it is no further text" in error
 
 

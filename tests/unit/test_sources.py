@@ -69,12 +69,13 @@ def test_a_form_of_data_is_named_in_its_own_module_alone():
 
 
 def test_a_location_inside_a_file_is_only_what_its_own_reader_made(tmp_path):
-    """In any other table such a cell is a path, which leads to no file."""
+    """In any other table such a cell is no path of an image."""
     picture().save(tmp_path / "own.png")
     (tmp_path / "table.csv").write_text("patient_id,image,label\n1,lmdb://imgs?left+00,a\n2,own.png,a\n")
     frame, problems = read_source(Source("manifest", tmp_path / "table.csv", tmp_path))
     assert list(frame["patient_id"]) == ["2"]
-    assert [(problem["row"], problem["reason"]) for problem in problems] == [(2, "the image file does not exist")]
+    said = "the image path names a place inside another file, or on the net"
+    assert [(problem["row"], problem["reason"]) for problem in problems] == [(2, said)]
 
 
 # --- prompts: an index into a public data set, a label, a sentence --------------------------------------------
