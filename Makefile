@@ -56,6 +56,10 @@ test: .environment  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore tests/slurm tests
 	$(BIN)/python -m pytest -q tests/slurm
 
+# unit and golden without what runs processes of its own for long, and a tenth of the generated cases
+test-fast: .environment  ## the tests that need no workflow run; a minute or two on 2 cores
+	RETCLIP_FUZZ=$(or $(FUZZ),50) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit tests/golden
+
 # kill, break and damage more often than the tests of every day do, and a night's worth of fuzz
 test-reliability: .environment  ## reruns, faults, fuzz and size, with a table of what was injected and survived
 	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
@@ -129,5 +133,5 @@ reproduce: .environment  ## a finished run once more from its recorded config, c
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test bench bench-gpu bench-data bench-search bench-slurm lint lock reference plan status interim \
+.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock reference plan status interim \
   fetch wandb-sweep submit unlock cancel rulegraph test-reliability reproduce clean

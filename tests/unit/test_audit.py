@@ -176,6 +176,7 @@ def test_warnings_name_no_patient(planted):
     assert not any(name in warning for warning in document["warnings"] for name in ("P30", "P6 ", "P9 ", ".png"))
 
 
+@pytest.mark.slow
 def test_group_keeps_copies_in_one_split(planted):
     _, folder = planted
     table = pd.read_csv(folder / "table.csv", dtype=str).drop(columns="split")

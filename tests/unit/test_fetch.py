@@ -126,6 +126,7 @@ def fetch(address: str, cache, revision: str, output) -> subprocess.CompletedPro
     return subprocess.run(command, env=environment, capture_output=True, text=True, cwd=os.fspath(cache))
 
 
+@pytest.mark.slow
 def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
     address, asked, _ = hub
     done = fetch(address, tmp_path, "main", tmp_path / "encoder")
@@ -146,6 +147,7 @@ def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["broken line", "busy", "other bytes"])
 def test_a_faulty_hub(hub, tmp_path, fault):
     """The client tries again by itself, or the next run goes on; wrong bytes are never kept."""
@@ -180,6 +182,7 @@ def test_a_hub_that_lists_paths_elsewhere_is_refused(hub, tmp_path, monkeypatch,
     assert not (tmp_path / "encoder").exists()
 
 
+@pytest.mark.slow
 def test_a_dataset_that_names_files_of_the_user_is_refused(tmp_path):
     """A table may name a picture by its path; one from the hub must not name what lies on this machine."""
     import datasets
@@ -208,6 +211,7 @@ def test_no_network_is_one_sentence(tmp_path):
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_fetch_a_dataset_and_build_its_prompts(tmp_path):
     """A data set as the hub has them, in parquet; read from a local folder by the library that reads the hub's."""
     import datasets

@@ -70,6 +70,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
     return out, said
 
 
+@pytest.mark.slow
 def test_a_build_goes_on_where_there_is_no_flock(environment, tmp_path):
     """Once more while the first one is at work: the second waits for it."""
 

@@ -314,6 +314,7 @@ VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {
        "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("tower", "depth", "long_texts"),
     [(SIZES, 2, "head"), (SIZES, 1, "tail"), (SIZES, 3, "head"), ({"architecture": "ViT-S-32-alt"}, 2, "head"),

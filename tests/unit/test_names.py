@@ -93,6 +93,7 @@ def test_a_config_names_no_path(key, value):
     assert str(caught.value).isprintable()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", ["x/../../../../victim", "../../../victim", "x/y", "{wildcard}"])
 def test_every_output_stays_below_the_working_directory(tmp_path, revision):
     overlay = tmp_path / "own.yaml"
@@ -127,6 +128,7 @@ def reproduce(tmp_path: Path, config: dict, output: Path) -> subprocess.Complete
     return subprocess.run([*command, "--cores", "1"], env=environment, capture_output=True, text=True, cwd=work)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revision", ["x/../../../../victim", "x/../../../victim"])
 def test_a_foreign_record_writes_and_deletes_nothing_outside(tmp_path, revision):
     """Its fetch fails, whereupon Snakemake deletes what the job was to make."""
@@ -180,6 +182,7 @@ def test_a_reproduction_leaves_a_folder_of_the_user_alone(tmp_path, name):
     assert mine.read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_a_reproduction_reads_what_was_fetched_and_writes_elsewhere(tmp_path):
     """A fetch of its own that fails, or fetches something else, must not touch what others share."""
     shared, again = tmp_path / "resources", tmp_path / "again/resources"
@@ -208,6 +211,7 @@ def test_a_sweep_names_no_path(tmp_path, run):
     assert [path.name for path in tmp_path.iterdir()] == ["setup.json"]
 
 
+@pytest.mark.slow
 def test_braces_in_a_config_are_no_wildcards(tmp_path):
     """A regular expression counts with them, and a pattern of file names names its columns in them."""
     overlay = tmp_path / "own.yaml"

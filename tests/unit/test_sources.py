@@ -101,6 +101,7 @@ def test_prompts_with_a_table_per_split(tmp_path):
     assert (frame["split"] == "train").sum() + (frame["split"] == "val").sum() == 12
 
 
+@pytest.mark.slow
 def test_the_real_prompts(tmp_path):
     """All 3,253 sentences; drawn pictures stand in for the data set's, which are not ours."""
     if not REAL_PROMPTS.is_file():

@@ -171,6 +171,7 @@ def with_own_files(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", [
     ["make_demo_data", "--patients", "1", "--seed", "1", "--output-manifest", "table.csv", "--output-images"],
     ["make_demo_encoder", "--name", "pubmedbert", "--seed", "1", "--output"],
