@@ -71,7 +71,7 @@ def collect(
     eye_images: str,
     problems: Problems,
     ledger: Ledger,
-    schemes: tuple[str, ...] = (),
+    schemes: Iterable[str] = (),
 ) -> "pd.DataFrame":
     """One row a sample with COLUMNS, EXTRAS, ORIGINS and every further text column, all strings.
 
@@ -79,8 +79,7 @@ def collect(
     texts, labels and ages agree: what differs is of another visit, and begins a sample NAME~2 of the same patient.
     Where an eye has several pictures, eye_images says: all (each further one begins a sample NAME#2), best (the same
     here; the build keeps the sharpest) or first. What cannot be used goes to problems and is booked in the ledger; a
-    row with one good picture keeps it. schemes: what the locations of pictures begin with that are inside of other
-    files, before ://; their reader made them.
+    row with one good picture keeps it. schemes: of locations SCHEME://... in other files, which a reader made.
     """
     samples = _Samples(os.path.realpath(image_root), eye_images, problems, ledger, schemes)
     for row in rows:
@@ -171,9 +170,7 @@ def text_columns(frame: "pd.DataFrame") -> list[str]:
 class _Samples:
     """The samples so far. by_id: sample_id -> its values; of_name: what rows call a sample -> its sample_ids."""
 
-    def __init__(
-        self, root: str, eye_images: str, problems: Problems, ledger: Ledger, schemes: tuple[str, ...]
-    ) -> None:
+    def __init__(self, root: str, eye_images: str, problems: Problems, ledger: Ledger, schemes: Iterable[str]) -> None:
         self.root, self.eye_images, self.problems, self.ledger = root, eye_images, problems, ledger
         self.containers = tuple(f"{scheme}://" for scheme in schemes)
         self.by_id: dict[str, dict[str, str]] = {}
