@@ -203,7 +203,8 @@ PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_meth
 
 
 def uncompared(value):
-    """A param that reruns nothing when it changes: snakemake takes what is derived of the input for no change."""
+    """A param whose change reruns nothing: snakemake compares none that is a function of the input. So whatever of the
+    config a job's result hangs on must be no such function."""
     return lambda wildcards, input: value
 
 
