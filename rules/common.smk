@@ -226,8 +226,8 @@ def launch(entry, *flags, processes=1, shown=False):
     """The shell command of a rule: scripts/{entry}.py with its flags, its output in the rule's log (and, where it is
     shown, before the user's eyes).
 
-    Several processes, one for each GPU, are torchrun's, on GPUs that are leased for all of them; an entry of one process
-    leases its GPU itself.
+    Several processes, one for each GPU, are torchrun's, on GPUs that are leased for all of them; an entry of one
+    process leases its GPU itself.
     """
     command = f"{{params.scripts:q}}/{entry}.py"
     if processes > 1:

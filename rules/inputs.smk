@@ -39,7 +39,7 @@ def image_root(wildcards):
 
 
 def table_flags(wildcards, input):
-    """The further files of some sources. Derived of the input, so that a moved clone's class map builds nothing anew."""
+    """The further files of some sources. Not compared: a moved clone's class map builds nothing anew."""
     data = data_set(wildcards)
     flags = [f"--test-manifest {shlex.quote(input.test_manifest)}"] if input.test_manifest else []
     if data["source"] == "odir":

@@ -1,8 +1,8 @@
 # REQUIRED INPUTS: phase1/best.json, the data, the search encoder, the initial weights, the features of frozen networks.
 #
 # OUTPUTS: phase2/bracket-{bracket}.json, phase2/promoted-b{bracket}r{rung}.json; phase2/{trial}/ as in Phase 1,
-# phase2/leaderboard.csv, phase2/best.json, phase2/importances.csv; confirm/{trial}/, confirm/leaderboard.csv; best.json,
-# the tuned configuration; on request phase2/optuna_journal.log.
+# phase2/leaderboard.csv, phase2/best.json, phase2/importances.csv; confirm/{trial}/, confirm/leaderboard.csv;
+# best.json, the tuned configuration; on request phase2/optuna_journal.log.
 #
 # STEPS:
 #   1. Propose the configurations of a bracket around the best of Phase 1.
