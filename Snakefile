@@ -14,6 +14,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/inputs.smk"
 
 
 from retclip.core.unlock import UnlockHint, unlock_command

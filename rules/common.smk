@@ -95,11 +95,6 @@ wildcard_constraints:
     external="[a-z][a-z0-9_]*",
 
 
-def specification(stage):
-    """The trial specification that plan_trial reads, as a parameter of the stage's rule."""
-    return lambda wildcards: canonical_json(JOBS.specification(stage, wildcards.trial))
-
-
 # --- where things lie ---------------------------------------------------------------------------------------
 
 
@@ -140,19 +135,6 @@ def text_features(encoder):
 def features_flags(encoder):
     given = {"--vision-features": vision_features(), "--text-features": text_features(encoder)}
     return " ".join(f"{flag} {shlex.quote(path)}" for flag, paths in given.items() for path in paths)
-
-
-def data_files(*splits):
-    """What build_lmdb makes of the splits, as inputs."""
-    return {
-        "samples": expand("<results>/data/samples_{split}.parquet", split=splits),
-        "stores": expand("<results>/data/{split}.lmdb", split=splits),
-        "fingerprint": "<results>/data/fingerprint.json",
-    }
-
-
-def metrics_of(stage, trials):
-    return [f"{RESULTS}/{stage}/{trial}/metrics.json" for trial in trials]
 
 
 # data sets that are only evaluated: name -> their settings, in the words of `data`
@@ -219,23 +201,38 @@ EVALUATION_RESOURCES = requested(
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake
 PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_method) else sys.executable
-# of no consequence for any result
-KEPT_WEIGHTS_GB = TRAINING["kept_weights_gb"]
-GRADIENT_CHECKPOINTING = canonical_json(TRAINING["gradient_checkpointing"])
+
+
+def uncompared(value):
+    """A param whose change reruns nothing: snakemake compares none that is a function of the input. So whatever of the
+    config a job's result hangs on must be no such function."""
+    return lambda wildcards, input: value
+
+
+def runs(entry):
+    """The params of a rule that runs scripts/{entry}.py. Its code is compared; where it lies, and by which python it
+    is run, is not: so a moved clone or another interpreter reruns nothing."""
+    return {
+        "code": code_hash(entry),
+        "python": uncompared(PYTHON),
+        "scripts": uncompared(str(SCRIPTS)),
+    }
+
+
+def class_prompts():
+    return {"prompts": PROMPTS_HASH, "prompts_file": uncompared(PROMPTS)}
 
 
 def launch(entry, *flags, processes=1, shown=False):
     """The shell command of a rule: scripts/{entry}.py with its flags, its output in the rule's log (and, where it is
     shown, before the user's eyes).
 
-    Snakemake compares a command before its {...} are filled in, and params after. So what a job is told but must not
-    run again for is a global that the command names: a moved clone or another interpreter reruns nothing. Several
-    processes, one for each GPU, are torchrun's, on GPUs that are leased for all of them; an entry of one process leases
-    its GPU itself.
+    Several processes, one for each GPU, are torchrun's, on GPUs that are leased for all of them; an entry of one
+    process leases its GPU itself.
     """
-    command = f"{{SCRIPTS:q}}/{entry}.py"
+    command = f"{{params.scripts:q}}/{entry}.py"
     if processes > 1:
-        lease = f"{{SCRIPTS:q}}/lease_gpus.py --gpus {processes} --device {{params.device}} --"
+        lease = f"{{params.scripts:q}}/lease_gpus.py --gpus {processes} --device {{params.device}} --"
         torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes}"
-        command = f"{lease} {{PYTHON:q}} {torchrun} {command}"
-    return " ".join(["{PYTHON:q}", command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
+        command = f"{lease} {{params.python:q}} {torchrun} {command}"
+    return " ".join(["{params.python:q}", command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])

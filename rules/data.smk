@@ -50,61 +50,6 @@ LIGHT_RESOURCES = {
 }
 
 
-def data_set(wildcards):
-    """What the config says of the run's own data, or of an external test set."""
-    return EXTERNAL_TESTS[wildcards.external] if "external" in wildcards.keys() else DATA
-
-
-def image_root(wildcards):
-    return data_settings.image_root(data_set(wildcards)) if "external" in wildcards.keys() else IMAGE_ROOT
-
-
-def table_flags(wildcards, input):
-    """The further files of some sources. Derived of the input, so that a moved clone's class map builds nothing anew."""
-    data = data_set(wildcards)
-    flags = [f"--test-manifest {shlex.quote(input.test_manifest)}"] if input.test_manifest else []
-    if source_facts(data["source"]).knows("class_map"):
-        flags.append(f"--class-map {shlex.quote(in_repository(data['class_map']))}")
-    return " ".join(flags)
-
-
-def class_map_digest(wildcards):
-    data = data_set(wildcards)
-    return (
-        file_sha256(in_repository(data["class_map"]))
-        if source_facts(data["source"]).knows("class_map")
-        else ""
-    )
-
-
-def images_digest(wildcards):
-    """16,000 images cannot be inputs of a rule; the demo's and the hub's are made by one."""
-    made = "external" not in wildcards.keys() and (SOURCE.is_drawn or "hub_dataset" in DATA)
-    return "" if made else folder_digest(image_root(wildcards))
-
-
-def build_params(work):
-    """work: folder of what a killed build goes on from."""
-    return {
-        "code": code_hash("build_lmdb"),
-        "images": images_digest,
-        "image_root": image_root,
-        # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {patient_id}
-        "settings": lambda wildcards: canonical_json(
-            data_settings.build_settings(CONFIG, wildcards.get("external"))
-        ),
-        "class_map": class_map_digest,
-        "tables": table_flags,
-        "work": work,
-        "folder": lambda wildcards, output: Path(output.fingerprint).parent,
-    }
-
-
-def audited_encoders():
-    encoders = [f"{encoder}={shlex.quote(encoder_dir(encoder))}" for encoder in MODEL["text_encoders"]]
-    return " ".join(f"--encoder {encoder}" for encoder in encoders)
-
-
 if SOURCE.is_drawn:
 
     rule make_demo_data:
@@ -113,7 +58,7 @@ if SOURCE.is_drawn:
             manifest="<results>/demo/manifest.csv",
             images=directory("<results>/demo/images"),
         params:
-            code=code_hash("make_demo_data"),
+            **runs("make_demo_data"),
             patients=DATA["demo_patients"],
             seed=CONFIG["seed"],
         log:
@@ -189,7 +134,7 @@ if EXTERNAL_TESTS:
         output:
             "<results>/external/{external}/overlap.json",
         params:
-            code=code_hash("find_overlap"),
+            **runs("find_overlap"),
             data=lambda wildcards, input: Path(input.fingerprint).parent,
             folder=lambda wildcards, output: Path(output[0]).parent,
         log:
@@ -217,7 +162,7 @@ rule audit_data:
     output:
         "<results>/data/audit.json",
     params:
-        code=code_hash("audit_data"),
+        **runs("audit_data"),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         encoders=audited_encoders(),
         context_length=MODEL["context_length"],
@@ -240,11 +185,6 @@ FETCHED_ENCODERS = {
 }
 
 
-def fetched(wildcards):
-    """What the config says of a text encoder from elsewhere."""
-    return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
-
-
 if DEMO_ENCODERS:
 
     rule make_demo_encoder:
@@ -252,7 +192,7 @@ if DEMO_ENCODERS:
         output:
             directory("resources/text_encoders/demo--{encoder}"),
         params:
-            code=code_hash("make_demo_encoder"),
+            **runs("make_demo_encoder"),
         log:
             "resources/logs/make_demo_encoder/{encoder}.log",
         conda:
@@ -273,7 +213,7 @@ if FETCHED_ENCODERS:
         wildcard_constraints:
             slug="|".join(map(re.escape, FETCHED_ENCODERS)),
         params:
-            code=code_hash("fetch_text_encoder"),
+            **runs("fetch_text_encoder"),
             name=lambda wildcards: FETCHED_ENCODERS[wildcards.slug],
             source=lambda wildcards: fetched(wildcards)["source"],
             revision=lambda wildcards: fetched(wildcards).get("revision", "main"),
@@ -299,7 +239,7 @@ if vision_weights():
         output:
             vision_weights(),
         params:
-            code=code_hash("fetch_vision_weights"),
+            **runs("fetch_vision_weights"),
             architecture=MODEL["vision"].get("architecture", "sizes"),
             weights=MODEL["vision"]["weights"],
         log:
@@ -324,7 +264,7 @@ if "hub_dataset" in DATA:
         output:
             directory(IMAGE_ROOT),
         params:
-            code=code_hash("fetch_dataset"),
+            **runs("fetch_dataset"),
             source=lambda wildcards: DATA["hub_dataset"]["source"],
             revision=lambda wildcards: DATA["hub_dataset"].get("revision", "main"),
             image_column=lambda wildcards: DATA["hub_dataset"].get("image_column", "image"),
@@ -359,15 +299,6 @@ NETWORKS = {
 }
 
 
-def cached_encoder(wildcards):
-    """The text encoder of the model whose features cache_features makes."""
-    return NETWORKS[wildcards.tower][1]
-
-
-def features_specification(wildcards):
-    return canonical_json(jobs.features_specification(CONFIG, cached_encoder(wildcards)))
-
-
 if CACHED:
 
     rule cache_features:
@@ -381,7 +312,7 @@ if CACHED:
         wildcard_constraints:
             tower="|".join(NETWORKS),
         params:
-            code=code_hash("cache_features"),
+            **runs("cache_features"),
             specification=features_specification,
             tower=lambda wildcards: NETWORKS[wildcards.tower][0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,

@@ -31,8 +31,8 @@ rule plan_encoder_trial:
     output:
         "<results>/encoders/{trial}/trial.json",
     params:
-        code=code_hash("plan_trial"),
-        prompts=PROMPTS_HASH,
+        **runs("plan_trial"),
+        **class_prompts(),
         specification=specification("encoders"),
         factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial].factor,
     log:
@@ -74,7 +74,7 @@ use rule rank_phase1 as rank_encoder with:
     output:
         "<results>/encoders/{encoder}/leaderboard.csv",
     params:
-        code=code_hash("rank_trials"),
+        **runs("rank_trials"),
         candidates=lambda wildcards: candidate_flags(
             "encoders", {trial: [trial] for trial in JOBS.of_encoder(wildcards.encoder)}
         ),
@@ -89,29 +89,12 @@ use rule select_phase1 as select_encoder with:
     output:
         "<results>/encoders/{encoder}/best.json",
     params:
-        code=code_hash("select_trial"),
+        **runs("select_trial"),
         stage="encoders",
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
     log:
         "<results>/logs/select_encoder/{encoder}.log",
-
-
-def best_file(wildcards):
-    """Where the tuned configuration stands: each text encoder may have a learning rate of its own."""
-    entry = FINALS[wildcards.trial]
-    if ENCODER_TRIALS and entry.kind in ("tuned", "control"):
-        return f"{RESULTS}/encoders/{entry.encoder}/best.json"
-    return f"{RESULTS}/best.json"
-
-
-def candidate_taken(wildcards, input):
-    """The tuned configuration, the one value of it that an ablation takes, or nothing for the baseline."""
-    entry = FINALS[wildcards.trial]
-    if entry.kind == "baseline":
-        return ""
-    only = f" --only {entry.only}" if entry.kind == "ablation" else ""
-    return f"--candidates {input.best}{only}"
 
 
 rule plan_final:
@@ -124,8 +107,8 @@ rule plan_final:
     output:
         "<results>/final/{trial}/trial.json",
     params:
-        code=code_hash("plan_trial"),
-        prompts=PROMPTS_HASH,
+        **runs("plan_trial"),
+        **class_prompts(),
         specification=specification("final"),
         best=candidate_taken,
     log:
@@ -179,15 +162,6 @@ EXAMPLES_FLAGS = (
     "--trial {input.trial} --model-dir {input.model} --predictions {input.predictions}",
     "--data-dir {params.data} --device {params.device} {params.private} --output {output}",
 )
-
-
-def evaluation_params(entry):
-    return {
-        "code": code_hash(entry),
-        "data": lambda wildcards, input: Path(input.fingerprint).parent,
-        "device": TRAINING["device"],
-        "ordered": ORDERED_CLASSES,
-    }
 
 
 rule evaluate_final:
@@ -258,7 +232,7 @@ rule collect_looks:
     output:
         f"<results>/final/{SHOWN}/looks.npz",
     params:
-        code=code_hash("collect_looks"),
+        **runs("collect_looks"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
         private="--private" if CONFIG["privacy"]["private"] else "",
@@ -283,7 +257,7 @@ EXTERNAL_EVALUATIONS = [
 
 EXTERNAL_FLAGS = (
     "--trial {input.trial} --model-dir {input.model} --evaluation {input.evaluation}",
-    "--prompts {PROMPTS:q} --overlap {input.overlap}",
+    "--prompts {params.prompts_file:q} --overlap {input.overlap}",
     *EVALUATION_FLAGS,
 )
 
@@ -305,7 +279,7 @@ if EXTERNAL_TESTS:
             predictions="<results>/final/{trial}/external/{external}.parquet",
         params:
             **evaluation_params("evaluate_external"),
-            prompts=PROMPTS_HASH,
+            **class_prompts(),
         log:
             "<results>/logs/evaluate_external/{trial}-{external}.log",
         benchmark:
@@ -329,7 +303,7 @@ rule recommend_encoder:
     output:
         "<results>/final/recommendation.json",
     params:
-        code=code_hash("recommend_encoder"),
+        **runs("recommend_encoder"),
         metric=METRIC,
     log:
         "<results>/logs/recommend_encoder.log",

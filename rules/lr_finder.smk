@@ -31,7 +31,7 @@ rule find_lr:
         curve="<results>/find_lr/curve.csv",
         suggestion="<results>/find_lr/suggestion.json",
     params:
-        code=code_hash("find_lr"),
+        **runs("find_lr"),
         specification=canonical_json(jobs.specification(CONFIG, "find_lr", "find_lr", {})),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         vision=vision_flag(),

@@ -22,7 +22,7 @@ TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.
 PLAN_FLAGS = (
     "--recipe {params.specification:q}",
     "--fingerprint {input.fingerprint}",
-    "--prompts {PROMPTS:q}",
+    "--prompts {params.prompts_file:q}",
     "--output {output}",
 )
 
@@ -32,54 +32,9 @@ TRAINING_FLAGS = (
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
     "{params.vision} {params.features}",
     "--code {params.code} --device {params.device}",
-    "--kept-weights-gb {KEPT_WEIGHTS_GB} --gradient-checkpointing {GRADIENT_CHECKPOINTING}",
+    "--kept-weights-gb {params.kept_weights_gb} --gradient-checkpointing {params.gradient_checkpointing}",
     "--output-dir {params.folder}",
 )
-
-
-def of_encoder(value, encoder_of):
-    """value(encoder) of a job. A function costs snakemake a tenth of a millisecond for each job, so it is one only
-    where jobs differ."""
-    if encoder_of is None or "text" not in CACHED:
-        return value(SEARCH_ENCODER)
-    return lambda wildcards: value(encoder_of(wildcards))
-
-
-def training_inputs(stage, encoder_of=None):
-    """The trial, the train and val splits, and the features of frozen networks (encoder_of: wildcards -> name,
-    where it is not the search's).
-
-    The audit is no input: it may change without retraining anything.
-    """
-    return {
-        "trial": f"<results>/{stage}/{{trial}}/trial.json",
-        **data_files("train", "val"),
-        "vision_features": vision_features(),
-        "text_features": of_encoder(text_features, encoder_of),
-    }
-
-
-def training_params(encoder_of=None):
-    return {
-        "code": code_hash("train_trial"),
-        "vision": vision_flag(),
-        "features": of_encoder(features_flags, encoder_of),
-        "folder": lambda wildcards, input: Path(input.trial).parent,
-        "device": TRAINING["device"],
-    }
-
-
-def candidate_flags(stage, candidates):
-    """What rank_trials reads. candidates: id -> ids of its trainings.
-
-    In few words, since a command of more than 128 KiB cannot be started, and there may be thousands of trials.
-    """
-    # the order of a grid's values is none of its results
-    words = [
-        name if trials == [name] else f"{name}={','.join(trials)}"
-        for name, trials in sorted(candidates.items())
-    ]
-    return f"--stage-dir {RESULTS}/{stage} --candidates {' '.join(words)}"
 
 
 SELECTION_FLAGS = (
@@ -98,8 +53,8 @@ rule plan_phase1_trial:
     output:
         "<results>/phase1/{trial}/trial.json",
     params:
-        code=code_hash("plan_trial"),
-        prompts=PROMPTS_HASH,
+        **runs("plan_trial"),
+        **class_prompts(),
         specification=specification("phase1"),
         suggestion=lambda wildcards, input: f"--lr-finder {input.suggestion}" if AUTO_GRID else "",
     log:
@@ -143,7 +98,7 @@ rule rank_phase1:
     output:
         "<results>/phase1/leaderboard.csv",
     params:
-        code=code_hash("rank_trials"),
+        **runs("rank_trials"),
         candidates=candidate_flags("phase1", {trial: [trial] for trial in PHASE1}),
         metric=METRIC,
     log:
@@ -161,7 +116,7 @@ rule select_phase1:
     output:
         "<results>/phase1/best.json",
     params:
-        code=code_hash("select_trial"),
+        **runs("select_trial"),
         stage="phase1",
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),

@@ -1,8 +1,8 @@
 # REQUIRED INPUTS: phase1/best.json, the data, the search encoder, the initial weights, the features of frozen networks.
 #
 # OUTPUTS: phase2/bracket-{bracket}.json, phase2/promoted-b{bracket}r{rung}.json; phase2/{trial}/ as in Phase 1,
-# phase2/leaderboard.csv, phase2/best.json, phase2/importances.csv; confirm/{trial}/, confirm/leaderboard.csv; best.json,
-# the tuned configuration; on request phase2/optuna_journal.log.
+# phase2/leaderboard.csv, phase2/best.json, phase2/importances.csv; confirm/{trial}/, confirm/leaderboard.csv;
+# best.json, the tuned configuration; on request phase2/optuna_journal.log.
 #
 # STEPS:
 #   1. Propose the configurations of a bracket around the best of Phase 1.
@@ -24,25 +24,6 @@ localrules:
     select_best,
 
 
-def observed_metrics(wildcards):
-    """The metrics that a bracket may learn from."""
-    observed = JOBS.observed(int(wildcards.bracket))
-    return [f"{RESULTS}/{stage}/{trial}/metrics.json" for stage, trial in observed]
-
-
-def slots_of(wildcards, before=0):
-    """The ids of a rung, or of the one so many before it."""
-    return layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung) - before)
-
-
-def phase2_source(wildcards):
-    """The file whose candidates the slots of a rung take: proposals, and later what was promoted."""
-    slot = PHASE2[wildcards.trial]
-    if slot.rung == 0:
-        return f"{RESULTS}/phase2/bracket-{slot.bracket}.json"
-    return f"{RESULTS}/phase2/promoted-b{slot.bracket}r{slot.rung}.json"
-
-
 rule propose_bracket:
     """Draws the configurations of one bracket around the best of Phase 1, knowing what earlier brackets found."""
     input:
@@ -51,7 +32,7 @@ rule propose_bracket:
     output:
         "<results>/phase2/bracket-{bracket}.json",
     params:
-        code=code_hash("propose_bracket"),
+        **runs("propose_bracket"),
         space=canonical_json(CONFIG["phase2"]["space"]),
         strategy=CONFIG["phase2"]["strategy"],
         metric=METRIC,
@@ -78,7 +59,7 @@ rule promote_rung:
     output:
         "<results>/phase2/promoted-b{bracket}r{rung}.json",
     params:
-        code=code_hash("promote_rung"),
+        **runs("promote_rung"),
         metric=METRIC,
         slots=lambda wildcards: len(slots_of(wildcards)),
     log:
@@ -101,8 +82,8 @@ rule plan_phase2_trial:
     output:
         "<results>/phase2/{trial}/trial.json",
     params:
-        code=code_hash("plan_trial"),
-        prompts=PROMPTS_HASH,
+        **runs("plan_trial"),
+        **class_prompts(),
         specification=specification("phase2"),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
@@ -139,7 +120,7 @@ use rule rank_phase1 as rank_phase2 with:
     output:
         "<results>/phase2/leaderboard.csv",
     params:
-        code=code_hash("rank_trials"),
+        **runs("rank_trials"),
         candidates=candidate_flags("phase2", {trial: [trial] for trial in PHASE2}),
         metric=METRIC,
     log:
@@ -153,7 +134,7 @@ rule estimate_importances:
     output:
         "<results>/phase2/importances.csv",
     params:
-        code=code_hash("estimate_importances"),
+        **runs("estimate_importances"),
         names=list(CONFIG["phase2"]["space"]),
         seed=CONFIG["seed"],
     log:
@@ -176,7 +157,7 @@ rule export_study:
     output:
         f"{RESULTS}/phase2/optuna_journal.log",
     params:
-        code=code_hash("export_study"),
+        **runs("export_study"),
         metric=METRIC,
         name=RUN,
     log:
@@ -199,7 +180,7 @@ rule select_phase2:
     output:
         "<results>/phase2/best.json",
     params:
-        code=code_hash("select_trial"),
+        **runs("select_trial"),
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
         stage="phase2",
@@ -223,8 +204,8 @@ rule plan_confirm_trial:
     output:
         "<results>/confirm/{trial}/trial.json",
     params:
-        code=code_hash("plan_trial"),
-        prompts=PROMPTS_HASH,
+        **runs("plan_trial"),
+        **class_prompts(),
         specification=specification("confirm"),
         rank=lambda wildcards: CONFIRM[wildcards.trial].rank,
     log:
@@ -257,7 +238,7 @@ use rule rank_phase1 as rank_confirm with:
     output:
         "<results>/confirm/leaderboard.csv",
     params:
-        code=code_hash("rank_trials"),
+        **runs("rank_trials"),
         candidates=candidate_flags("confirm", JOBS.finalists),
         metric=METRIC,
     log:
@@ -271,7 +252,7 @@ use rule select_phase2 as select_best with:
     output:
         "<results>/best.json",
     params:
-        code=code_hash("select_trial"),
+        **runs("select_trial"),
         metric=METRIC,
         defaults=canonical_json(DEFAULTS),
         stage="confirm" if CONFIRM else "phase2",

@@ -24,7 +24,7 @@ rule record_run:
     output:
         "<results>/run.json",
     params:
-        code=code_hash("record_run"),
+        **runs("record_run"),
         # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {3} or {dataset_index}
         config=lambda wildcards: canonical_json(RECORDED),
         # in the order of stages and slots, which a report follows; canonical JSON would sort it
@@ -99,23 +99,6 @@ REPORT_INPUTS = dict(
 REPORT_DOCUMENTS = ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
 
 
-def figure(name):
-    """A figure of the page, for snakemake --report."""
-    category, caption = FIGURES[name]["category"], FIGURES[name]["caption"]
-    return report(
-        f"<results>/report/figures/{name}.svg",
-        category=category,
-        caption=f"captions/{category.lower()}.rst",
-        labels={"figure": caption.format(**UNREAD)},
-    )
-
-
-def templates_digest():
-    """A figure's style and a metric's label are no code, but they change the page."""
-    templates = sorted(REPOSITORY.glob("scripts/retclip/report/templates/**/*.*"))
-    return sha256_of([file_sha256(path) for path in (*templates, *(SCRIPTS / name for name in DECLARATIONS))])
-
-
 rule build_report:
     """One self-contained page, and the same figures as files for snakemake --report."""
     input:
@@ -128,7 +111,7 @@ rule build_report:
         figures=list(map(figure, FIGURES)),
         pictures=expand("<results>/report/figures/{name}.png", name=FIGURES),
     params:
-        code=code_hash("build_report"),
+        **runs("build_report"),
         templates=templates_digest(),
         folder=lambda wildcards, input: Path(input.run).parent,
         report=lambda wildcards, output: Path(output.page).parent,
@@ -152,10 +135,10 @@ localrules:
 rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
+        **runs("train_trial"),
         config=canonical_json(CONFIG),
         trainings=canonical_json(TRAININGS),
         folder=RESULTS,
-        code=code_hash("train_trial"),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:

@@ -32,39 +32,9 @@ TRACK_FLAGS = (
 )
 SWEEP_FLAGS = (
     "--setup {params.setup:q} --space {params.space:q} {params.best}",
-    "--program {SCRIPTS:q}/wandb_trial.py",
+    "--program {params.scripts:q}/wandb_trial.py",
     "--output-sweep {output.sweep} --output-setup {output.setup}",
 )
-
-
-def relative_space():
-    """Does the space of Phase 2 mean multiples of Phase 1's best?"""
-    return any(
-        values == "from_best" or "times_best" in values for values in CONFIG["phase2"]["space"].values()
-    )
-
-
-def sweep_setup(wildcards, input):
-    """The JSON that wandb_trial reads, its paths relative to the working directory."""
-    phase2 = CONFIG["phase2"]
-    epochs = jobs.epochs_of(CONFIG, "phase2")
-    return canonical_json(
-        {
-            "recipe": jobs.specification(CONFIG, "sweep", "phase2", phase2, epochs),
-            "prompts": str(PROMPTS),
-            "data_dir": str(Path(input.fingerprint).parent),
-            "encoder_dir": str(input.encoder),
-            "vision_weights": str(input.vision) if input.get("vision") else None,
-            "state_dir": f"{RESULTS}/state",
-            "folder": f"{RESULTS}/sweep",
-            "code": code_hash("train_trial"),
-            "device": TRAINING["device"],
-            "kept_weights_gb": TRAINING["kept_weights_gb"],
-            "project": CONFIG["tracking"]["project"],
-            "group": RUN,
-            "interpreter": PYTHON,
-        }
-    )
 
 
 rule track_trial:
@@ -79,7 +49,7 @@ rule track_trial:
     output:
         "<results>/tracking/{stage}/{trial}.json",
     params:
-        code=code_hash("track_trial"),
+        **runs("track_trial"),
         mode=TRACKING["wandb"],
         project=TRACKING["project"],
     log:
@@ -101,7 +71,7 @@ rule write_sweep:
         sweep="<results>/sweep/sweep.yaml",
         setup="<results>/sweep/setup.json",
     params:
-        code=code_hash("write_sweep"),
+        **runs("write_sweep"),
         setup=sweep_setup,
         space=canonical_json(CONFIG["phase2"]["space"]),
         best=lambda wildcards, input: f"--best {input.best}" if input.best else "",
