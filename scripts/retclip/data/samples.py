@@ -320,8 +320,7 @@ def _image_name(row: Row, eye: str) -> str:
 
 
 def _inside(root: str, location: str) -> str:
-    """The location, in the Unicode form that the disk knows. Raises ValueError where it leads out of the root or to
-    no file. No path is named: it may hold a name."""
+    """The location, in the Unicode form that the disk knows. Raises ValueError for no file there; no path is named."""
     if "://" in location:  # only a reader of such files may say so
         raise ValueError("the image path names a place inside another file, or on the net")
     if "\0" in location:
