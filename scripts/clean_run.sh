@@ -3,8 +3,8 @@
 # What no run writes stays: only these names are removed, and only from a folder that a run or a reproduction made.
 set -euo pipefail
 run=$1
-of_a_run=(run.json best.json data find_lr features phase1 phase2 confirm encoders final report interim logs benchmarks
-  state tracking wandb sweep)
+of_a_run=(run.json best.json demo data external find_lr features phase1 phase2 confirm encoders final report interim
+  logs benchmarks state tracking wandb sweep)
 of_a_reproduction=(config.json resources results .snakemake)
 
 stop() {

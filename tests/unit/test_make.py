@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -252,3 +253,12 @@ def test_make_clean_leaves_what_no_run_made(make, tmp_path):
     results.symlink_to(tmp_path / "disk")
     assert make(repository, "clean").returncode == 0
     assert not (tmp_path / "disk/demo").exists()
+
+
+def test_make_clean_knows_every_folder_that_a_rule_writes():
+    rules = "".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
+    written = set(re.findall(r"(?:<results>|\{RESULTS\})/(\w+(?:\.json)?)", rules))
+    known = re.search(r"of_a_run=\((.*?)\)", (REPOSITORY / "scripts/clean_run.sh").read_text(), re.DOTALL)
+    assert {"demo", "external", "data", "run.json"} <= written
+    assert known
+    assert written <= set(known[1].split())
