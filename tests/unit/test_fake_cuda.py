@@ -32,6 +32,9 @@ from retclip.training.lr_finder import range_test
 from retclip.training.rescoring import keep_weights, restore_weights, score_again
 from retclip.training.trainer import Trainer
 
+# Several threads add in an order of their own, and a score of a few eyes tells ranks that differ by a rounding.
+torch.set_num_threads(1)
+
 SIZE, LENGTH, BATCH = 32, 32, 8
 CPU = torch.device("cpu")
 CLASSES = ["normal", "drusen"]

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -127,19 +128,22 @@ def test_a_lock_is_no_link(environment, tmp_path):
 @pytest.mark.parametrize("kind", ["folder", "pipe", "pipe of another user"])
 def test_a_lock_is_a_plain_file(environment, tmp_path, kind):
     """To open a pipe for reading alone, as who may not write to it does, would wait for ever."""
+    code, place = HOLD, tmp_path
     if kind == "folder":
-        (tmp_path / "lock").mkdir()
-    else:
-        os.mkfifo(tmp_path / "lock", 0o644)
-    code = HOLD
+        (place / "lock").mkdir()
+    if kind == "pipe":
+        os.mkfifo(place / "lock", 0o644)
     if kind.endswith("user"):
         if os.getuid() != 0:
             pytest.skip("only root can be another user, too")
-        for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-            place.chmod(0o755)
+        # pytest's own folders are closed to others
+        open_to_all = tempfile.TemporaryDirectory(prefix="retclip-lock-")
+        place = Path(open_to_all.name)
+        place.chmod(0o755)
+        os.mkfifo(place / "lock", 0o644)
         code = HOLD.replace("\nwith", "\nimport os\nos.seteuid(65534)\nwith")
-    _, said = start(code, environment, tmp_path / "lock", 0).communicate(timeout=20)
-    assert said.splitlines()[-1].endswith(f"{tmp_path}/lock: a lock must be a plain file; delete it, then run again.")
+    _, said = start(code, environment, place / "lock", 0).communicate(timeout=20)
+    assert said.splitlines()[-1].endswith(f"{place}/lock: a lock must be a plain file; delete it, then run again.")
 
 
 @pytest.mark.parametrize("environment", ["ENOSYS"], indirect=True)
