@@ -102,14 +102,15 @@ def merged(*names: str) -> dict:
     """config.yaml with the named overlays of config/ over it, as Snakemake merges them."""
     config: dict = {}
     for name in ("config", *names):
-        _merge(config, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
+        merge(config, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
     config["evaluation"]["prompts"] = str(REPOSITORY / config["evaluation"]["prompts"])
     return config
 
 
-def _merge(base: dict, overlay: dict) -> None:
+def merge(base: dict, overlay: dict) -> None:
+    """Lays the overlay over the base, in place, as Snakemake does: mappings merge, all else replaces; null stays."""
     for key, value in overlay.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
+            merge(base[key], value)
         else:
             base[key] = value

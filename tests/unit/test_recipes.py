@@ -122,11 +122,11 @@ def test_an_image_encoder_is_one_line_of_config(copy, tmp_path, bert):
 MODEL = """
 import math, torch, yaml
 from pathlib import Path
-from running import _merge
+from running import merge
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
 if len(sys.argv) > 2:
-    _merge(config, yaml.safe_load(Path(sys.argv[2]).read_text()))
+    merge(config, yaml.safe_load(Path(sys.argv[2]).read_text()))
 clean = check_config(config)
 trial = {"seed": 1, "vision": clean["model"]["vision"], "image_size": 64, "hyperparameters": configured_defaults(clean)}
 model = build_model(trial, Path(sys.argv[1]), None).eval()
@@ -198,9 +198,9 @@ def test_a_source_is_one_module(copy, tmp_path):
     used = f"""
 import yaml
 from pathlib import Path
-from running import _merge
+from running import merge
 from retclip.core.table_counts import estimated_counts
-_merge(config, yaml.safe_load(Path({str(mine)!r}).read_text()))
+merge(config, yaml.safe_load(Path({str(mine)!r}).read_text()))
 clean = check_config(config)
 assert estimated_counts(clean["data"]) == {{"splits": {{"train": 15, "val": 4, "test": 5}}, "labels": 2}}
 config["data"]["manifest"] = {str(refused)!r}

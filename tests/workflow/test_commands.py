@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from running import ENVIRONMENT, REPOSITORY
+from running import ENVIRONMENT, REPOSITORY, merge
 
 pytestmark = pytest.mark.slow
 
@@ -158,7 +158,7 @@ def clone(tmp_path_factory, small_run, small_config):
     overlays = [yaml.safe_load(Path(path).read_text()) for path in small_config[1:]]
     config: dict = {}
     for overlay in overlays:
-        _merge(config, overlay)
+        merge(config, overlay)
     (folder / "my.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     # ranges come from wide.yaml or from the user's file, which is read last
     del config["phase2"]["space"]
@@ -178,15 +178,6 @@ def clone(tmp_path_factory, small_run, small_config):
     lock = subprocess.run(["sha256sum", "requirements.lock"], cwd=folder, capture_output=True, text=True).stdout
     (venv / f".made-from-{lock[:12]}").touch()
     return folder
-
-
-def _merge(base: dict, overlay: dict) -> None:
-    """As Snakemake merges them, but null stays, since config.yaml lies below."""
-    for key, value in overlay.items():
-        if isinstance(value, dict) and isinstance(base.get(key), dict):
-            _merge(base[key], value)
-        else:
-            base[key] = value
 
 
 def typed(clone: Path, command: str, **variables: str) -> subprocess.CompletedProcess[str]:
