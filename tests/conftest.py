@@ -1,6 +1,7 @@
 """Shared runs: each is made once per test session, in a folder of pytest's."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,11 @@ ablation: false
 controls: {shuffled_texts: false}
 lr_finder: {num_iter: 20}
 """
+
+
+# `make test` hands these on; a make that a test starts would then talk as a part of that one (make[1]: Entering ...)
+for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
+    os.environ.pop(inherited, None)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
