@@ -93,7 +93,7 @@ REPORT_INPUTS = dict(
     importances="<results>/phase2/importances.csv",
     # as paths: with outputs of rules.* among thousands of inputs snakemake takes seconds
     initial=multiext(f"<results>/final/{INITIAL}/", "evaluation.json", "predictions.parquet"),
-    looks=f"<results>/final/{SHOWN}/looks.npz",
+    examples=f"<results>/final/{SHOWN}/qualitative_examples.npz",
     external=EXTERNAL_EVALUATIONS,
 )
 REPORT_DOCUMENTS = ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")

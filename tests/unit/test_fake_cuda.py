@@ -16,7 +16,7 @@ from retclip.core.io import file_sha256, read_json, write_json
 from retclip.data.images import load_fundus
 from retclip.data.store import write_store
 from retclip.demo.text_encoders import make_encoder
-from retclip.evaluation.examples import collect_looks
+from retclip.evaluation.examples import collect_examples
 from retclip.evaluation.predict import Case, Predictor
 from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained_model
 from retclip.loading.dataset import Split
@@ -328,8 +328,8 @@ def evaluated(model, reader, folder, tower):
     document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code", tower)
     split = reader.split(folder / "data", "test", fingerprint)
     counts = fingerprint["splits"]["train"]["per_class"]
-    looks = collect_looks(model, reader, split, reader.embed(model, split), table, counts, private=False)
-    return document, table, looks
+    examples = collect_examples(model, reader, split, reader.embed(model, split), table, counts, private=False)
+    return document, table, examples
 
 
 @pytest.fixture(scope="module")

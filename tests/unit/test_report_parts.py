@@ -342,7 +342,7 @@ def test_the_checklist_has_every_item_and_real_sections():
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_the_checklist_claims_no_looks_that_were_not_made(private):
+def test_the_checklist_claims_no_examples_that_were_not_made(private):
     run = run_of(final("tuned", 0.9))
     run.config["privacy"]["private"], run.config["final"]["seeds"] = private, 1
     run.finals[0].evaluation["subgroups"] = []

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
-from retclip.core.qualitative_examples import read_looks, write_looks
+from retclip.core.qualitative_examples import read_examples, write_examples
 from retclip.models.export import model_card
 from retclip.report.sections.provenance import overlay_text
 
@@ -283,20 +283,20 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
         metrics = json.loads(path.read_text())
         metrics["trial"]["class_prompts"] = {HOSTILE: [HOSTILE]}
         path.write_text(json.dumps(metrics))
-    (path,) = copied.glob("final/*/looks.npz")
-    looks = read_looks(path)
-    cards = len(looks.eye)
+    (path,) = copied.glob("final/*/qualitative_examples.npz")
+    examples = read_examples(path)
+    cards = len(examples.eye)
     assert cards
-    names = np.array([HOSTILE] * len(looks.classes))
-    write_looks(path, looks._replace(classes=names, prompt=np.full(looks.prompt.shape, HOSTILE)))
+    names = np.array([HOSTILE] * len(examples.classes))
+    write_examples(path, examples._replace(classes=names, prompt=np.full(examples.prompt.shape, HOSTILE)))
     page = report_of(copied)
     written = [page, *page.parent.glob("*.md"), *page.parent.glob("figures/*.svg")]
     assert page.parent / "summary.md" in written
     for path in written:
         assert HOSTILE not in path.read_text(), path
     shown = HOSTILE.replace("<", "&lt;").replace(">", "&gt;")
-    assert page.read_text().count(f"<li>{shown}</li>") == cards * looks.prompt.shape[1]
-    assert page.read_text().count(shown) > 5 + cards * looks.prompt.shape[1]
+    assert page.read_text().count(f"<li>{shown}</li>") == cards * examples.prompt.shape[1]
+    assert page.read_text().count(shown) > 5 + cards * examples.prompt.shape[1]
     script = (
         "const found = (of) => [...of].filter((one) => one.textContent === 'alert(1)').length;"
         "const prompts = [...document.querySelectorAll('.card li')].filter((one) => !one.children.length);"
@@ -305,7 +305,7 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
     )
     done = chromium(tmp_path, "--dump-dom", f"file://{with_script(page, script, tmp_path)}")
     assert not errors(done)
-    assert f"<title>0 run, {cards * looks.prompt.shape[1]} read</title>" in done.stdout
+    assert f"<title>0 run, {cards * examples.prompt.shape[1]} read</title>" in done.stdout
 
 
 def test_a_model_card_shows_a_script_as_text(small_run):

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from retclip.core.qualitative_examples import LARGEST_PICTURE, TOP_PROMPTS, ModelLooks
+from retclip.core.qualitative_examples import LARGEST_IMAGE, TOP_PROMPTS, QualitativeExamples
 from retclip.data.images import DARK
 from retclip.evaluation.test_set import Reader, as_arrays, scales_of
 from retclip.evaluation.validation import Features
@@ -35,7 +35,7 @@ class Prompts(NamedTuple):
     features: dict[str, torch.Tensor]
 
 
-def collect_looks(
+def collect_examples(
     model: "RetClip",
     reader: Reader,
     split: Split,
@@ -43,23 +43,24 @@ def collect_looks(
     table: "pd.DataFrame",
     train_counts: dict[str, int],
     private: bool,
-) -> ModelLooks:
-    """What looks.npz holds. table: predictions.parquet of the split. train_counts: units of each class in train.
+) -> QualitativeExamples:
+    """What qualitative_examples.npz holds.
 
-    private: no pictures.
+    table: predictions.parquet of the split. train_counts: labeled eyes or patients of each class in train. private: no
+    images.
     """
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
     views = 1 if "patient" not in split.targets else 2
     size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["pictures"].shape[1]
-    small = min(size, LARGEST_PICTURE)
+    small = min(size, LARGEST_IMAGE)
     prompts = encode_prompts(model, reader, split.classes)
     scales = scales_of(model)
     row_of = {name: row for row, name in enumerate(split.frame["sample_id"])}
     count = len(chosen)
-    looks = ModelLooks(
+    examples = QualitativeExamples(
         classes=np.array(split.classes, dtype=str),
         eye=chosen["eye"].to_numpy(dtype=str),
-        picture=np.zeros((count, views, small, small, 3), np.uint8),
+        image=np.zeros((count, views, small, small, 3), np.uint8),
         present=np.zeros((count, views), bool),
         target=chosen["target"].to_numpy(np.int64),
         prediction=np.zeros(count, np.int64),
@@ -75,21 +76,21 @@ def collect_looks(
     for i, example in enumerate(chosen.to_dict("records")):
         unit, row = example["eye"], row_of[example["sample_id"]]
         scores = np.array([example[f"score_{k}"] for k in range(len(split.classes))])
-        looks.prediction[i] = guess = int(scores.argmax())
-        looks.score[i] = scores[guess]
-        looks.probability[i] = np.exp(scales[unit] * (scores - scores[guess])).sum() ** -1
+        examples.prediction[i] = guess = int(scores.argmax())
+        examples.score[i] = scores[guess]
+        examples.probability[i] = np.exp(scales[unit] * (scores - scores[guess])).sum() ** -1
         similarity = (prompts.features[unit] @ features.image[unit][row]).numpy()
         for place, k in enumerate(np.argsort(-similarity, kind="stable")[:TOP_PROMPTS]):
-            looks.prompt[i, place] = prompts.sentences[k]
-            looks.prompt_class[i, place], looks.prompt_score[i, place] = prompts.classes[k], similarity[k]
+            examples.prompt[i, place] = prompts.sentences[k]
+            examples.prompt_class[i, place], examples.prompt_score[i, place] = prompts.classes[k], similarity[k]
         pictures, present = _views(split, row, unit)
-        looks.present[i] = present
+        examples.present[i] = present
         for view in np.flatnonzero(present):
-            looks.picture[i, view] = shrink(pictures[view], small)
+            examples.image[i, view] = shrink(pictures[view], small)
         if i in mapped:
             direction = class_direction(prompts, guess, unit)
-            looks.occlusion[i] = occlusion_maps(model, reader, pictures, present, unit, direction)
-    return looks
+            examples.occlusion[i] = occlusion_maps(model, reader, pictures, present, unit, direction)
+    return examples
 
 
 def choose_examples(table: "pd.DataFrame", classes: int, seed: int = 0) -> list[int]:
@@ -162,7 +163,7 @@ def occlusion_maps(
 
 
 def embedding_of(split: Split, features: Features, train_counts: dict[str, int]) -> dict[str, np.ndarray]:
-    """The parts of ModelLooks that begin with `embedding`."""
+    """The parts of QualitativeExamples that begin with `embedding`."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

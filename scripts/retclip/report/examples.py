@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retclip.core.qualitative_examples import ModelLooks
+from retclip.core.qualitative_examples import QualitativeExamples
 
 HEAT = np.array([213, 94, 0])  # the palette's vermilion
 STRONGEST = 0.7  # opacity of the patch that matters most
@@ -26,21 +26,21 @@ class Example(NamedTuple):
         return self.true == self.named
 
 
-def examples(looks: ModelLooks | None) -> list[Example]:
-    """Every example in the order of looks.npz: by class, the right ones first."""
-    if looks is None:
+def examples(arrays: QualitativeExamples | None) -> list[Example]:
+    """Every example in the order of qualitative_examples.npz: by class, the right ones first."""
+    if arrays is None:
         return []
     found = []
-    for i in range(len(looks.eye)):
-        true, named = str(looks.classes[looks.target[i]]), str(looks.classes[looks.prediction[i]])
+    for i in range(len(arrays.eye)):
+        true, named = str(arrays.classes[arrays.target[i]]), str(arrays.classes[arrays.prediction[i]])
         pictures = []
-        for view in np.flatnonzero(looks.present[i]):
-            picture, heat = looks.picture[i, view], looks.occlusion[i, view]
+        for view in np.flatnonzero(arrays.present[i]):
+            picture, heat = arrays.image[i, view], arrays.occlusion[i, view]
             pictures.append((f"fundus photograph, {true}", _uri(picture)))
             if np.isfinite(heat).all():
                 pictures.append((f"the same, with what spoke for {named} set off", _uri(_heated(picture, heat))))
-        prompts = [str(sentence) for sentence in looks.prompt[i] if sentence]
-        found.append(Example(true, named, float(looks.probability[i]), pictures, prompts))
+        prompts = [str(sentence) for sentence in arrays.prompt[i] if sentence]
+        found.append(Example(true, named, float(arrays.probability[i]), pictures, prompts))
     return found
 
 

@@ -14,7 +14,7 @@ from retclip.core.facts import KINDS
 from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
-from retclip.core.qualitative_examples import read_looks
+from retclip.core.qualitative_examples import read_examples
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -60,8 +60,8 @@ class RunFolder:
 
     planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
     fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
-    curve, importances (tables), and looks (ModelLooks): None where they lack. external_fingerprints: place ->
-    fingerprint.json of a data set from elsewhere.
+    curve, importances (tables), and examples (QualitativeExamples): None where they lack. external_fingerprints: name
+    of an external data set -> its fingerprint.json.
     """
 
     config: Config
@@ -82,7 +82,7 @@ class RunFolder:
     external_fingerprints: dict[str, Any]
     recommendation: Any
     initial: Any
-    looks: Any
+    examples: Any
 
     @property
     def metric(self) -> str:
@@ -250,7 +250,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     importances = folder / "phase2/importances.csv"
     shown = _shown(known["final"], record["config"]["model"]["search_encoder"])
     initial = folder / f"final/{record['initial']}/evaluation.json"
-    looks = folder / f"final/{shown}/looks.npz"
+    examples = folder / f"final/{shown}/qualitative_examples.npz"
     return RunFolder(
         config=record["config"],
         planned=planned,
@@ -274,7 +274,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         },
         recommendation=document("final/recommendation.json"),
         initial=read_json(initial) if initial.is_file() else None,
-        looks=read_looks(looks) if looks.is_file() else None,
+        examples=read_examples(examples) if examples.is_file() else None,
     )
 
 

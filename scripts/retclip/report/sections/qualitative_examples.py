@@ -39,34 +39,34 @@ def draw_embedding(run: RunFolder) -> "Figure":
     """The winner's image features of the test patients in two dimensions, by class."""
     import seaborn
 
-    looks = run.looks
-    if len(looks.embedding) < 2:
+    arrays = run.examples
+    if len(arrays.embedding) < 2:
         return nothing("fewer than two test patients to draw")
     figure, axes = subplots(height=5.0)
     colours, markers = seaborn.color_palette("colorblind"), "osD^vP"
-    for index, name in enumerate(looks.classes):
-        points = looks.embedding[looks.embedding_label == index]
+    for index, name in enumerate(arrays.classes):
+        points = arrays.embedding[arrays.embedding_label == index]
         if len(points):
             marker = markers[index // len(colours) % len(markers)]
             axes.scatter(
                 *points.T, color=colours[index % len(colours)], marker=marker, s=22, alpha=0.8, label=str(name)
             )
-    rest = looks.embedding[looks.embedding_label < 0]
+    rest = arrays.embedding[arrays.embedding_label < 0]
     if len(rest):
         axes.scatter(*rest.T, color=GREY, s=12, alpha=0.5, label="unlabelled")
-    axes.set(xticks=[], yticks=[], xlabel=str(looks.embedding_method))
+    axes.set(xticks=[], yticks=[], xlabel=str(arrays.embedding_method))
     figure.legend(loc="outside right upper")
     return figure
 
 
 def _words(run: RunFolder) -> dict[str, Any]:
-    return {"examples": [] if run.config["privacy"]["private"] else examples(run.looks)}
+    return {"examples": [] if run.config["privacy"]["private"] else examples(run.examples)}
 
 
 SECTION = Section(
     "What the winner sees",
     TEXT,
-    is_ready=lambda run: run.looks is not None,
+    is_ready=lambda run: run.examples is not None,
     figures={"embedding": draw_embedding},
     words=_words,
 )
