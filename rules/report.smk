@@ -109,7 +109,7 @@ rule build_report:
         documents=expand("<results>/report/{name}", name=REPORT_DOCUMENTS),
         tables=directory("<results>/report/tables"),
         figures=list(map(figure, FIGURES)),
-        pictures=expand("<results>/report/figures/{name}.png", name=FIGURES),
+        images=expand("<results>/report/figures/{name}.png", name=FIGURES),
     params:
         **runs("build_report"),
         templates=templates_digest(),

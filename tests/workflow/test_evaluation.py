@@ -103,11 +103,11 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
     own = pd.read_parquet(finals / "pubmedbert-s2001/predictions.parquet").set_index(["sample_id", "eye"])
     assert np.allclose(elsewhere.loc[own.index, "score_0"], own["score_0"], atol=1e-5)
     report = finals.parent / "report"
-    table = pd.read_csv(report / "tables/external.csv").set_index("winner")
+    table = pd.read_csv(report / "tables/external.csv").set_index("model")
     assert set(table.index) == {"pubmedbert-s2001", "bert_base-s2001"}
     assert set(table["patients"]) == {130}
-    for winner, row in table.iterrows():
-        score = json.loads((finals / f"{winner}/external/clinic.json").read_text())["zero_shot"][METRIC]
+    for model, row in table.iterrows():
+        score = json.loads((finals / f"{model}/external/clinic.json").read_text())["zero_shot"][METRIC]
         said = f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
         assert row["balanced accuracy"] == said
         assert row["balanced accuracy by chance"] == 0.1
@@ -117,9 +117,9 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
             assert "othing was trained or chosen on these data" not in page
             assert f"Not external for {seen['patients']} of 130 patients: train or val has images of theirs" in page
     assert [
-        (one["place"], one["winner"], one["zero_shot"][METRIC]["value"])
+        (one["data_set"], one["model"], one["zero_shot"][METRIC]["value"])
         for one in json.loads((report / "results.json").read_text())["external"]
-        if one["winner"] == "pubmedbert-s2001"
+        if one["model"] == "pubmedbert-s2001"
     ] == [("clinic", "pubmedbert-s2001", found["zero_shot"][METRIC]["value"])]
     assert "[clinic](index.html#external)" in (report / "checklist.md").read_text()
     assert 'id="external"' in (report / "index.html").read_text()

@@ -1,14 +1,14 @@
-"""What can be concluded from a test split of this size, and what cannot."""
+"""The limitations: what a test split of this size does not show."""
 
 from typing import Any
 
-from retclip.report.limitations import limits
+from retclip.report.limitations import limitations
 from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
 
 TEXT = """
 <ul>
-{% for sentence in limits %}
+{% for sentence in limitations %}
 <li>{{ sentence }}</li>
 {% endfor %}
 </ul>
@@ -16,9 +16,7 @@ TEXT = """
 
 
 def _words(run: RunFolder) -> dict[str, Any]:
-    return {"limits": limits(run)}
+    return {"limitations": limitations(run)}
 
 
-SECTION = Section(
-    "What can be concluded", TEXT, is_ready=lambda run: run.is_decided and run.audit is not None, words=_words
-)
+SECTION = Section("Limitations", TEXT, is_ready=lambda run: run.is_decided and run.audit is not None, words=_words)
