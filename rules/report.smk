@@ -1,6 +1,6 @@
 # REQUIRED INPUTS: every stage's JSON, CSV and parquet, as the rules before this leave them.
 #
-# OUTPUTS: run.json: the config and the trainings that follow from it; report/index.html with its figures, tables and
+# OUTPUTS: run.json: the config and the trials that follow from it; report/index.html with its figures, tables and
 # documents; on request a plan of the run, printed.
 #
 # STEPS:
@@ -20,7 +20,7 @@ RECORDED = {key: value for key, value in CONFIG.items() if key != "tracking"}
 
 
 rule record_run:
-    """The config and the trainings that follow from it, for whoever asks how far the run is."""
+    """The config and the trials that follow from it, for whoever asks how far the run is."""
     output:
         "<results>/run.json",
     params:

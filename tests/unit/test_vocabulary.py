@@ -43,8 +43,8 @@ WORDS = {
     r"whom no choice has seen": "leave it out",
     r"\w*colour\w*": "color",
     r"gr[e]y\w*": "gray",
-    r"\w*(?:normal|optim|util|standard|regular|initial|token|serial|general|visual|minim|maxim|summar|recogn)is"
-    r"(?:e|es|ed|er|ers|ing|ation|ations)": "the spelling with z",
+    r"\w*(?:normal|optim|util|standard|regular|initial|token|serial|general|visual|minim|maxim|recogn)is"
+    r"(?:e|es|ed|er|ers|ing|ation|ations)|summari[s]\w*": "the spelling with z",
     r"\w*labell(?:ed|ing|er)": "labeled, labeling",
     r"neighbour\w*|behaviour\w*|licences?|centred?|modelled|modelling": "American spelling",
 }  # fmt: skip
