@@ -322,8 +322,77 @@ def test_a_model_card_shows_a_script_as_text(small_run):
     assert card.count("&lt;script&gt;alert(1)") == 4
 
 
-def first_paragraph(page) -> str:
-    return html.unescape(re.search(r'<p class="lead[^>]*>(.*?)</p>', page.read_text(), re.DOTALL)[1])
+def result_of_methods(page) -> str:
+    """The paragraph under Result in the methods.md beside the page."""
+    return re.search(r"## Result\n\n(.*?)\n\n## ", page.with_name("methods.md").read_text(), re.DOTALL)[1]
+
+
+def plain(element: str) -> str:
+    """The text of a piece of HTML."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", element)).split())
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\S*\w\S*", text)
+
+
+def assert_first_screen_is_true(folder, page) -> str:
+    """At most 90 words before the figure, sentences of at most 25, and every number recomputed from the predictions.
+    Returns the answer."""
+    text = page.read_text()
+    screen = text[text.index('<section id="answer">') : text.index("</section>")]
+    before = screen[: screen.index("<figure")]
+    assert len(words(plain(before))) <= 90
+    (answer,) = map(plain, re.findall(r'<p class="lead[^>]*>(.*?)</p>', screen, re.DOTALL))
+    alarms = [plain(one) for one in re.findall(r'<p class="alarm">(.*?)</p>', screen, re.DOTALL)]
+    points = re.findall(r'<li>(.*?) <a href="#([\w-]+)">See ', screen[screen.index('<ul class="points">') :])
+    assert 1 <= len(points) <= 5
+    assert all(f'<section id="{anchor}">' in text for _, anchor in points)
+    for said in (answer, *alarms, *(plain(point) for point, _ in points)):
+        assert all(len(words(sentence)) <= 25 for sentence in re.split(r"(?<=[.!?]) (?=[A-Z])", said)), said
+
+    record = json.loads((folder / "run.json").read_text())
+    recommendation = json.loads((folder / "final/recommendation.json").read_text())
+    encoder = recommendation["encoder"] or record["config"]["model"]["search_encoder"]
+    names = record["trainings"]["final"]
+    kinds = [[name for name in names if name.startswith(f"{kind}-s")] for kind in (encoder, "baseline")]
+    tuned, baseline = (
+        [pd.read_parquet(folder / f"final/{name}/predictions.parquet") for name in kind] for kind in kinds
+    )
+
+    def gain(pair: list[pd.DataFrame]) -> float:
+        return mean_accuracy(pair[: len(tuned)]) - mean_accuracy(pair[len(tuned) :])
+
+    tiles = re.findall(r"<strong>(.*?)</strong><span class=\"interval\">95 % CI (.*?) to (.*?)</span>", screen)
+    for shown, own, value in zip(tiles, (tuned, baseline, [*tuned, *baseline]), (mean_accuracy,) * 2 + (gain,),
+                                 strict=True):  # fmt: skip
+        found, *ci = (float(number.replace("−", "-")) for number in shown)
+        low, high = resampled(own, value, len(tuned))
+        assert found == pytest.approx(value(own), abs=6e-4)
+        assert ci == pytest.approx([low, high], abs=0.2 * (high - low) + 0.002)
+    if said := re.search(r"is (\d\.\d{3}) (above|below) the baseline's \(95 % CI (\S+) to ([^)]+)\)", answer):
+        assert f"with {encoder}" in answer
+        assert tiles[2][0] == ("+" if said[2] == "above" else "−") + said[1] or float(said[1]) == 0
+        crosses = {float(end.replace("−", "-")) <= 0 for end in said.groups()[2:]} == {True, False}
+        assert ("statistically significant at 5 %" in answer) == (not crosses)
+    for said in alarms:
+        recall, taken, samples, precision = re.search(
+            r"recall (\S+); (\d+) of its (\d+) test samples are named .* \(precision (\S+)\)", said
+        ).groups()
+        scored = tuned[0][tuned[0]["target"] >= 0]
+        table = pd.crosstab(scored["target"], scored[score_columns(scored)].to_numpy().argmax(axis=1))
+        table = table.reindex(columns=range(len(score_columns(scored))), fill_value=0)
+        rows = [k for k in table.index if table.loc[k].sum() == int(samples) and table.loc[k].max() == int(taken)]
+        assert any(
+            table.loc[k, k] / int(samples) == pytest.approx(float(recall), abs=6e-4)
+            and float(precision) == pytest.approx(_precision(table, table.loc[k].idxmax()), abs=6e-4)
+            for k in rows
+        )
+    return answer
+
+
+def _precision(table: pd.DataFrame, k: int) -> float:
+    return table[k].get(k, 0) / table[k].sum()
 
 
 def balanced_accuracy(table: pd.DataFrame) -> float:
@@ -365,9 +434,9 @@ def read(found: re.Match[str] | None) -> list[float]:
     return [float(number.replace("−", "-")) for number in found.groups()]
 
 
-def assert_first_paragraph_is_true(folder, page) -> str:
+def assert_result_is_true(folder, page) -> str:
     """Every score that it names, recomputed from the tables of predictions. folder: results/{run}. Returns it."""
-    said = first_paragraph(page)
+    said = result_of_methods(page)
     record = json.loads((folder / "run.json").read_text())
     config, names = record["config"], record["trainings"]["final"]
 
@@ -383,7 +452,7 @@ def assert_first_paragraph_is_true(folder, page) -> str:
 
     winner, default = tables(config["model"]["search_encoder"]), tables("baseline")
     reaches = re.search(
-        rf"On (\d+) test patients .*? reaches a zero-shot balanced accuracy of {NUMBER} {INTERVAL}\); "
+        rf"On (\d+) test patients, .*? reaches a zero-shot balanced accuracy of {NUMBER} {INTERVAL}\); "
         rf"the baseline reaches {NUMBER} {INTERVAL}\)",
         said,
     )
@@ -417,7 +486,7 @@ def score_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table if name.startswith("score_")]
 
 
-def test_the_first_paragraph_is_true(copied):
+def test_what_the_page_and_its_methods_claim_is_true(copied):
     """The small run learns nothing, so the winner is made to name most eyes rightly, as a model would that has."""
     for kind, share in (("pubmedbert", 0.8), ("baseline", 0.3)):
         folder = copied / f"final/{kind}-s2001"
@@ -433,25 +502,29 @@ def test_the_first_paragraph_is_true(copied):
         (folder / "evaluation.json").write_text(json.dumps(evaluation))
     best = json.loads((copied / "best.json").read_text())
     (copied / "best.json").write_text(json.dumps({**best, "id": "c0"}))
-    assert "): statistically significant at 5 %" in assert_first_paragraph_is_true(copied, report_of(copied))
+    page = report_of(copied)
+    assert "): statistically significant at 5 %" in assert_result_is_true(copied, page)
+    assert assert_first_screen_is_true(copied, page).startswith("Take the tuned configuration with pubmedbert: ")
 
 
-def test_the_first_paragraph_of_the_small_run_is_true(small_run, page):
-    assert_first_paragraph_is_true(small_run / "results/small", page)
+def test_the_first_screen_and_the_result_of_the_small_run_are_true(small_run, page):
+    assert_result_is_true(small_run / "results/small", page)
+    assert_first_screen_is_true(small_run / "results/small", page)
 
 
-def test_the_first_paragraph_of_a_finished_run_is_true(tmp_path):
+def test_the_first_screen_and_the_result_of_a_finished_run_are_true(tmp_path):
     """The demo's where `make demo` has run here, or that of RETCLIP_RUN=results/..."""
     folder = Path(os.environ.get("RETCLIP_RUN", REPOSITORY / "results/demo"))
     if not (folder / "report/index.html").is_file():
         pytest.skip("no finished run: make demo, or set RETCLIP_RUN to a folder of results")
     entry("build_report", "--run-folder", folder, "--output-folder", tmp_path)
-    assert_first_paragraph_is_true(folder, tmp_path / "index.html")
+    assert_result_is_true(folder, tmp_path / "index.html")
+    assert_first_screen_is_true(folder, tmp_path / "index.html")
 
 
 def test_the_small_run_claims_nothing(page):
     """After one to three steps nothing is learned, and the page says so first of all."""
-    said = first_paragraph(page)
+    said = plain(re.search(r'<p class="lead[^>]*>(.*?)</p>', page.read_text(), re.DOTALL)[1])
     assert said.startswith("Nothing was learned that is better than chance")
     assert "recommends neither a configuration nor a text encoder" in said
 

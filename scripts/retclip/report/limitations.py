@@ -28,16 +28,22 @@ def warnings(run: RunFolder) -> list[str]:
         why = wording.failed({one.id: one.metrics["status"] for one in finals if one.failed}, len(finals))
         if why:
             found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
+    return [*found, *leaks(run), *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+
+
+def leaks(run: RunFolder) -> list[str]:
+    """A sentence for each negative control that scores above chance."""
+    found = []
     for control in run.controls():
         estimate = score([control], run.test_metric)
         chance = control.evaluation["levels"]["chance"].get(run.test_metric)
         # below chance is no leak: an interval of few patients may lie wholly beneath it
         if estimate.low is not None and chance is not None and estimate.low > chance:
             found.append(
-                f"The control with shuffled texts scores {wording.score(estimate.value)} "
-                f"({wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
+                f"The negative control scores {wording.score(estimate.value)} (95 % CI "
+                f"{wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
             )
-    return [*found, *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+    return found
 
 
 def _on_cpu(run: RunFolder) -> list[str]:
@@ -60,8 +66,7 @@ def limitations(run: RunFolder) -> list[str]:
     """What the test split's size lets one conclude, and what it does not."""
     metric = run.test_metric
     tuned, baselines = run.tuned(run.search_encoder), run.baselines()
-    counts = run.finals[0].evaluation["counts"]
-    patients = counts["scored_patients"] or counts["patients"]
+    counts, patients = run.finals[0].evaluation["counts"], run.scored_patients
     everyone = sum(split["patients"] for split in run.audit["splits"].values())
     reached, gain, chance = score(tuned, metric), difference(tuned, baselines, metric), run.chance(metric)
     said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored{_eyes(run, counts['scored'])}."]
@@ -76,9 +81,7 @@ def limitations(run: RunFolder) -> list[str]:
         )
     if gain.standard_error:
         smallest = DETECTABLE * gain.standard_error
-        # a standard error falls with the root of the number of patients
-        needed = patients * (smallest / WORTH_FINDING) ** 2
-        wanted = f"about {_rounded(needed)} test patients"
+        wanted = f"about {patients_needed(patients, smallest)} test patients"
         if run.seeds_each > 1:
             # the seeds' part of the standard error does not fall with patients, so that no number can be named
             wanted = "more test patients, more seeds, or both"
@@ -130,9 +133,11 @@ def _eyes(run: RunFolder, scored: int) -> str:
     return f", with {scored:,} eyes; the 95 % CIs draw patients, since two eyes of one person are not independent"
 
 
-def _rounded(number: float) -> str:
-    """To two digits, since more are not known."""
-    return f"{int(float(f'{number:.1e}')):,}"
+def patients_needed(patients: int, smallest: float) -> str:
+    """Test patients that detect a gain of WORTH_FINDING, where so many detect one of `smallest`: a standard error falls
+    with the root of their number. To two digits, since more are not known."""
+    needed = patients * (smallest / WORTH_FINDING) ** 2
+    return f"{int(float(f'{needed:.1e}')):,}"
 
 
 def external_limitations(run: RunFolder) -> list[str]:
@@ -240,6 +245,12 @@ def _few_cases(run: RunFolder) -> list[str]:
 def small_classes(run: RunFolder) -> list[str]:
     """The classes of few test patients, with how many each has."""
     return [f"{row['class']} ({row['patients']})" for row in _classes(run) if 0 < row["patients"] < FEW_CASES]
+
+
+def few_classes(run: RunFolder) -> list[str]:
+    """The names of the classes of few test patients, or none, the fewest first."""
+    few = [row for row in _classes(run) if row["patients"] < FEW_CASES]
+    return [row["class"] for row in sorted(few, key=lambda row: row["patients"])]
 
 
 def _classes(run: RunFolder) -> list[dict[str, Any]]:

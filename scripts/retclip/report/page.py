@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.io import atomic, write_csv, write_json
 from retclip.report import formatting as wording
-from retclip.report.answer import answer, tiles
+from retclip.report.answer import answer
 from retclip.report.cells import Captioned
 from retclip.report.checklist import checklist
 from retclip.report.documents import results
 from retclip.report.drawing import as_png, as_svg, inlined, use_style
+from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
 from retclip.report.interactive import interactive_plots, plotting_script
 from retclip.report.layout import read_captions, read_sections
 from retclip.report.limitations import external_limitations, limitations, warnings
@@ -106,6 +107,7 @@ def _page(run: RunFolder, sections: dict[str, Section], figures: dict[str, str],
         "captions": captions(run),
         "tables": tables,
         "plots": {name: Markup(plot) for name, plot in plots.items()},
+        "titles": {name: section.title for name, section in sections.items()},
     }
     laid_out = [
         LaidOut(name, section.title, Markup(environment.get_template(_file(name)).render(content | section.words(run))))
@@ -147,7 +149,11 @@ def _of_documents(run: RunFolder) -> dict[str, Any]:
     """The variables of summary.md, methods.md and checklist.md."""
     config = shown_config(run.config)
     return {
-        "answer": answer(run),
+        "headline": headline(run),
+        "tuned_name": tuned_name(run),
+        "alarm": alarm(run),
+        "points": points(run),
+        "result": answer(run),
         "tiles": tiles(run),
         "warnings": warnings(run),
         "limitations": limitations(run),

@@ -186,6 +186,18 @@ class RunFolder:
         return self.config["model"]["search_encoder"]
 
     @property
+    def answer_encoder(self) -> str:
+        """The text encoder of the answer: the recommended one, or the search's where none could be recommended."""
+        recommended = self.recommendation["encoder"] if self.recommendation else None
+        return recommended or self.search_encoder
+
+    @property
+    def scored_patients(self) -> int:
+        """Test patients whose scores models are compared by; all of them where nobody has a label."""
+        counts = self.finals[0].evaluation["counts"]
+        return counts["scored_patients"] or counts["patients"]
+
+    @property
     def encoders(self) -> list[str]:
         """All text encoders that final models have, the search's first."""
         names = dict.fromkeys(final.encoder for final in self.finals if final.kind == "tuned")
