@@ -167,7 +167,7 @@ def _power(run: RunFolder) -> list[Point]:
     text = f"The {have:,} test patients detect a gain of {wording.score(smallest)} or more"
     if run.seeds_each == 1:
         needed = patients_needed(have, smallest)
-        return [Point(f"{text}; a gain of {wording.score(WORTH_FINDING)} takes about {needed}.", "limitations")]
+        return [Point(f"{text}; a gain of {wording.score(WORTH_FINDING)} takes about {needed} patients.", "limitations")]
     return [Point(f"{text}; a smaller gain takes more patients or seeds.", "limitations")]
 
 

@@ -133,8 +133,7 @@ class RunFolder:
         return {**self.searched, "final": self.finals}
 
     def paid(self) -> dict[str, list[FinishedTrial]]:
-        """Stage -> its trials, each once in the whole run: what stood still on a rung and went on, or what a
-        later stage asked for again, is counted where it ended."""
+        """Stage -> its trials, each once in the run: what a later rung or stage resumed is counted where it ended."""
         longest: dict[str, tuple[str, FinishedTrial]] = {}
         for stage, trials in self.trials().items():
             for finished in trials:
@@ -188,8 +187,7 @@ class RunFolder:
     @property
     def answer_encoder(self) -> str:
         """The text encoder of the answer: the recommended one, or the search's where none could be recommended."""
-        recommended = self.recommendation["encoder"] if self.recommendation else None
-        return recommended or self.search_encoder
+        return (self.recommendation or {}).get("encoder") or self.search_encoder
 
     @property
     def scored_patients(self) -> int:
