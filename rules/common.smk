@@ -28,6 +28,7 @@ from retclip.core.io import canonical_json, file_sha256, folder_digest, read_jso
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
 from retclip.core.prompts import prompts_hash
+from retclip.core.renamed import in_new_words
 from retclip.core.source_facts import source_facts
 from retclip.search import jobs, layout, requests
 from retclip.search.strategies import STRATEGIES
@@ -54,12 +55,16 @@ resolved = {
     "data": {**config["data"], "class_map": in_repository(config["data"]["class_map"])},
 }
 try:
-    CONFIG = check_config({**config, **resolved})
+    renamed, OLD_WORDS = in_new_words({**config, **resolved})
+    CONFIG = check_config(renamed)
     # of what the file says: a comment in it plans nothing anew
     PROMPTS_HASH = prompts_hash(PROMPTS)
     JOBS = jobs.jobs_of(CONFIG)
 except ValueError as error:
     stop(error)
+if workflow.is_main_process:  # jobs read the config again
+    for sentence in OLD_WORDS:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 CONFIG["evaluation"]["prompts"] = config["evaluation"]["prompts"]
 if "class_map" in CONFIG["data"]:
@@ -110,22 +115,22 @@ def encoder_dir(encoder):
     return hub_folder("text_encoders", entry)
 
 
-def vision_weights():
-    """The file of initial vision weights as a list, empty where training starts from random weights."""
-    given = MODEL["vision"].get("weights") is not None
-    return [f"resources/vision/{sha256_of(MODEL['vision'])[:12]}.safetensors"] if given else []
+def image_weights():
+    """The file of initial image weights as a list, empty where training starts from random weights."""
+    given = MODEL["image_encoder"].get("weights") is not None
+    return [f"resources/image_encoders/{sha256_of(MODEL['image_encoder'])[:12]}.safetensors"] if given else []
 
 
-def vision_flag():
-    return " ".join(f"--vision-weights {path}" for path in vision_weights())
+def image_weights_flag():
+    return " ".join(f"--image-weights {path}" for path in image_weights())
 
 
 # the features of frozen networks are computed once, and shared by all trials
 CACHED = jobs.cached_networks(CONFIG)
 
 
-def vision_features():
-    return [f"{RESULTS}/features/vision.safetensors"] if "vision" in CACHED else []
+def image_features():
+    return [f"{RESULTS}/features/image.safetensors"] if "image" in CACHED else []
 
 
 def text_features(encoder):
@@ -133,7 +138,7 @@ def text_features(encoder):
 
 
 def features_flags(encoder):
-    given = {"--vision-features": vision_features(), "--text-features": text_features(encoder)}
+    given = {"--image-features": image_features(), "--text-features": text_features(encoder)}
     return " ".join(f"{flag} {shlex.quote(path)}" for flag, paths in given.items() for path in paths)
 
 

@@ -115,7 +115,7 @@ def training_inputs(stage, encoder_of=None):
     return {
         "trial": f"<results>/{stage}/{{trial}}/trial.json",
         **data_files("train", "val"),
-        "vision_features": vision_features(),
+        "image_features": image_features(),
         "text_features": of_encoder(text_features, encoder_of),
     }
 
@@ -123,7 +123,7 @@ def training_inputs(stage, encoder_of=None):
 def training_params(encoder_of=None):
     return {
         **runs("train_trial"),
-        "vision": vision_flag(),
+        "image_weights": image_weights_flag(),
         "features": of_encoder(features_flags, encoder_of),
         "folder": lambda wildcards, input: Path(input.trial).parent,
         "device": TRAINING["device"],
@@ -237,7 +237,7 @@ def sweep_setup(wildcards, input):
             "prompts": str(PROMPTS),
             "data_dir": str(Path(input.fingerprint).parent),
             "encoder_dir": str(input.encoder),
-            "vision_weights": str(input.vision) if input.get("vision") else None,
+            "image_weights": str(input.image_weights) if input.get("image_weights") else None,
             "state_dir": f"{RESULTS}/state",
             "folder": f"{RESULTS}/sweep",
             "code": code_hash("train_trial"),

@@ -65,7 +65,7 @@ rule write_sweep:
     input:
         **data_files("train", "val"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
         best="<results>/phase1/best.json" if relative_space() else [],
     output:
         sweep="<results>/sweep/sweep.yaml",

@@ -2,7 +2,7 @@
 
 Nothing is chosen here: the probe's regularisation and the classes' thresholds are chosen on val. With --encoder-dir in
 place of --model-dir, it is the untouched initial weights that are scored, the row that a tuned model has to beat. Their
-heads are random, so that their zero-shot scores are near chance; their linear probe sees the vision tower's own
+heads are random, so that their zero-shot scores are near chance; their linear probe sees the image encoder's own
 features: what the same tower gives with labels and without RET-CLIP.
 """
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument("--model-dir", type=Path, help="the exported model")
     weights.add_argument("--encoder-dir", type=Path, help="the text encoder's folder: the model before training")
-    parser.add_argument("--vision-weights", type=Path, help="with --encoder-dir: initial weights of the image tower")
+    parser.add_argument("--image-weights", type=Path, help="with --encoder-dir: initial weights of the image tower")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--code", required=True, help="hash of this code, for the record")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.model_dir:
         model, reader = trained_model(trial, options.model_dir, options.device)
     else:
-        model, reader = initial_model(trial, options.encoder_dir, options.vision_weights, options.device)
+        model, reader = initial_model(trial, options.encoder_dir, options.image_weights, options.device)
     document, table = evaluate_on_test(
         model,
         reader,

@@ -11,7 +11,7 @@ from retclip.core.logs import run_entry, say
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", required=True, help="model.vision.architecture of the config")
+    parser.add_argument("--architecture", required=True, help="model.image_encoder.architecture of the config")
     parser.add_argument("--weights", required=True, help="an open_clip tag such as openai, or a file")
     parser.add_argument("--output", type=Path, required=True, help=".safetensors")
     options = parser.parse_args(arguments)

@@ -29,8 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trial", type=Path, required=True, help="trial.json")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
-    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image tower")
-    parser.add_argument("--vision-features", type=Path, help="of a frozen image tower, by cache_features")
+    parser.add_argument("--image-weights", type=Path, help="initial weights of the image tower")
+    parser.add_argument("--image-features", type=Path, help="of a frozen image tower, by cache_features")
     parser.add_argument("--text-features", type=Path, help="of a frozen text tower, by cache_features")
     parser.add_argument("--state-dir", type=Path, required=True, help="results/{run}/state")
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
@@ -92,10 +92,10 @@ def _train(
     hyperparameters, budget = trial["hyperparameters"], trial["budget"]
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
-    reading = trial["encoder"]
+    reading = trial["text_encoder_settings"]
     encoder = read_json(options.encoder_dir / "source.json")
-    cached = {"vision": options.vision_features, "text": options.text_features}
-    tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
+    cached = {"image": options.image_features, "text": options.text_features}
+    tokenize = load_tokenizer(options.encoder_dir, reading["truncation_side"])
     read = partial(
         Split,
         options.data_dir,
@@ -107,7 +107,7 @@ def _train(
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     val = read("val", samples=budget["val_samples"])
-    model = build_model(trial, options.encoder_dir, options.vision_weights)
+    model = build_model(trial, options.encoder_dir, options.image_weights)
     kept = folder.kept_weights(budget["stop_epoch"])
     scored = folder.scored(trial)
     if distributed.from_first(scored is not None and restore_weights(model, kept)):
@@ -154,7 +154,7 @@ def _write(
             export_model(
                 model,
                 temporary,
-                vision=trial["vision"],
+                image_encoder=trial["image_encoder"],
                 tokenizer_folder=options.encoder_dir,
                 image_size=trial["image_size"],
                 class_prompts=trial["class_prompts"],

@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     import train_trial
 
-    vision = ["--vision-weights", setup["vision_weights"]] if setup["vision_weights"] else []
+    image_weights = ["--image-weights", setup["image_weights"]] if setup["image_weights"] else []
     train_trial.main(["--trial", str(folder / "trial.json"), "--data-dir", setup["data_dir"], "--encoder-dir",
-                      setup["encoder_dir"], *vision, "--state-dir", setup["state_dir"], "--code", setup["code"],
+                      setup["encoder_dir"], *image_weights, "--state-dir", setup["state_dir"], "--code", setup["code"],
                       "--device", setup["device"], "--kept-weights-gb", str(setup["kept_weights_gb"]), "--output-dir",
                       str(folder)])  # fmt: skip
 

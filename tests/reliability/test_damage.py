@@ -147,7 +147,7 @@ def test_lost_weights_of_the_best_epoch(jobs, small_run, entries, injected, tmp_
     folder = copy_of(small_run, tmp_path / "whole")
     trial = folder / flags[flags.index("--trial") + 1]
     plan = json.loads(trial.read_text())
-    plan["hyperparameters"].update(patience=2, epochs=4)
+    plan["hyperparameters"].update(early_stopping_patience=2, epochs=4)
     plan["budget"].update(stop_epoch=4, total_steps=4 * plan["budget"]["steps_per_epoch"])
     trial.write_text(json.dumps(plan))
     shutil.rmtree(folder / "results/small/state")

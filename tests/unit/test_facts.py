@@ -20,9 +20,18 @@ from retclip.training.checkpoint import state_key
 METRIC = "zero_shot_balanced_accuracy"
 ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")
 DEFAULTS = configured_defaults(merged())
-RECIPE = {"phase": "final", "encoder": {"source": "x", "texts": None, "long_texts": "head", "from_checkpoint": False},
-          "vision": {}, "image_size": 224, "selection_metric": METRIC, "train_samples": None, "val_samples": None,
-          "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
+RECIPE = {
+    "phase": "final",
+    "text_encoder_settings": {"source": "x", "texts": None, "truncation_side": "right", "from_checkpoint": False},
+    "image_encoder": {},
+    "image_size": 224,
+    "selection_metric": METRIC,
+    "train_samples": None,
+    "val_samples": None,
+    "epochs": None,
+    "class_prompts": {},
+    "shuffled_texts": False,
+}
 
 
 def facts(kind, **known):

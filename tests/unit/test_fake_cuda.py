@@ -49,7 +49,7 @@ TOWERS = {
 VALUES = {"learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
           "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
           "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
-          "context_length": LENGTH, "patience": None, "precision": "fp32"}  # fmt: skip
+          "context_length": LENGTH, "early_stopping_patience": None, "precision": "fp32"}  # fmt: skip
 CLOSE = partial(pytest.approx, rel=1e-3, abs=1e-5)
 
 
@@ -89,11 +89,25 @@ def folder(tmp_path_factory):
 
 
 def trial_of(tower="vit", **values):
-    return {"id": "t", "seed": 1, "sha256": "0" * 64, "text_encoder": "tiny", "vision": TOWERS[tower],
-            "image_size": SIZE, "class_prompts": PROMPTS, "selection_metric": "zero_shot_balanced_accuracy",
-            "encoder": {"source": "x", "revision": "y", "texts": None, "long_texts": "head", "from_checkpoint": False},
-            "hyperparameters": {**VALUES, **values},
-            "budget": {"stop_epoch": 1, "steps_per_epoch": 2, "total_steps": 2}}  # fmt: skip
+    return {
+        "id": "t",
+        "seed": 1,
+        "sha256": "0" * 64,
+        "text_encoder": "tiny",
+        "image_encoder": TOWERS[tower],
+        "image_size": SIZE,
+        "class_prompts": PROMPTS,
+        "selection_metric": "zero_shot_balanced_accuracy",
+        "text_encoder_settings": {
+            "source": "x",
+            "revision": "y",
+            "texts": None,
+            "truncation_side": "right",
+            "from_checkpoint": False,
+        },
+        "hyperparameters": {**VALUES, **values},
+        "budget": {"stop_epoch": 1, "steps_per_epoch": 2, "total_steps": 2},
+    }
 
 
 def split_of(folder, name, frozen=None, samples=None):
@@ -107,7 +121,7 @@ def features_of(folder, trial, device):
     found = {}
     for name in ("train", "val"):
         split = split_of(folder, name)
-        if serves("vision", trial["hyperparameters"]):
+        if serves("image", trial["hyperparameters"]):
             found[f"{name}.eyes"] = eye_features(model, split, device, "fp32")
         if serves("text", trial["hyperparameters"]):
             tokenize = load_tokenizer(folder / "encoder")
@@ -228,7 +242,7 @@ def test_a_step_never_waits_for_the_gpu(folder, tmp_path, micro):
 
 WAYS = [
     (freeze, cached, *rest)
-    for freeze, cached in [("none", False), *itertools.product(("vision", "text", "both"), (False, True))]
+    for freeze, cached in [("none", False), *itertools.product(("image", "text", "both"), (False, True))]
     for rest in itertools.product((BATCH, 4), (False, True), ("keep", "mask"), (True, False))
 ]
 
@@ -278,7 +292,7 @@ def on_the_cpu(folder, tmp_path_factory):
 @pytest.mark.parametrize("tower", TOWERS)
 def test_a_training_goes_on_on_a_gpu_and_is_scored_again_with_other_prompts(folder, tmp_path, tower):
     """Its state is read to the CPU and taken up by what lies on the GPU; every tower, augmented and with dropout."""
-    trial = trial_of(tower, augment=True, patience=3)
+    trial = trial_of(tower, augment=True, early_stopping_patience=3)
     whole = trainer_of(folder, trial, CPU, tmp_path / "cpu", wrap=_no_draws).run()
     with fake_cuda() as device:
         trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
@@ -353,7 +367,7 @@ def test_a_model_is_exported_evaluated_probed_and_asked_on_a_gpu_as_on_the_cpu(f
             model = build_model(trial, folder / "encoder", None).to(device)
             fingerprint = {**read_json(folder / "data" / "fingerprint.json"), "texts_from_labels": False}
             val = {**dict.fromkeys(METRICS), "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
-            export_model(model, tmp_path / name, vision=TOWERS[tower], tokenizer_folder=folder / "encoder",
+            export_model(model, tmp_path / name, image_encoder=TOWERS[tower], tokenizer_folder=folder / "encoder",
                          image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=fingerprint, val=val)  # fmt: skip
             model, reader = trained_model(trial, tmp_path / name, "auto" if name == "gpu" else "cpu")
             assert reader.device == device

@@ -15,9 +15,18 @@ METRIC = "zero_shot_accuracy"
 CHANCE = 0.1
 PATIENTS = 60
 DEFAULTS = configured_defaults(merged())
-RECIPE = {"phase": "confirm", "encoder": {"source": "x"}, "vision": {}, "image_size": 224, "selection_metric": METRIC,
-          "train_samples": None, "val_samples": None, "epochs": None, "class_prompts": {},
-          "shuffled_texts": False}  # fmt: skip
+RECIPE = {
+    "phase": "confirm",
+    "text_encoder_settings": {"source": "x"},
+    "image_encoder": {},
+    "image_size": 224,
+    "selection_metric": METRIC,
+    "train_samples": None,
+    "val_samples": None,
+    "epochs": None,
+    "class_prompts": {},
+    "shuffled_texts": False,
+}
 
 
 def document(identifier, score, status="completed", encoder="pubmedbert", seed=1, **values):

@@ -144,7 +144,7 @@ def _text_warnings(document: dict[str, Any]) -> list[str]:
         if tokens["truncated"] > TRUNCATED_LIMIT:
             warnings.append(
                 f"{name}: {tokens['truncated']:.0%} of the texts are longer than model.context_length = "
-                f"{document['context_length']} tokens and lose a part (model.long_texts)."
+                f"{document['context_length']} tokens and lose a part (model.truncation_side)."
             )
         if tokens["unknown"] > UNKNOWN_LIMIT:
             warnings.append(

@@ -13,6 +13,7 @@ import torch
 from retclip.core.io import read_json
 from retclip.core.logs import say
 from retclip.core.prompts import TEMPLATES, class_prompts
+from retclip.core.renamed import model_folder_in_new_words
 from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
@@ -53,7 +54,7 @@ class Predictor:
     def __init__(self, folder: Path, device: torch.device, precision: str, classes: Path | None = None) -> None:
         """precision: fp32, bf16, or auto: that of the model's training. classes: see read_classes; None takes the
         model's own. Raises ValueError where the folder is no model."""
-        self.reading = read_json(folder / "preprocessing.json")
+        self.reading = model_folder_in_new_words(read_json(folder / "preprocessing.json"))
         prompts = read_json(folder / "class_prompts.json") if classes is None else read_classes(classes, folder)
         if not prompts:
             raise ValueError(f"{folder}: the model was trained without classes; name some with --classes.")
@@ -64,7 +65,7 @@ class Predictor:
         # heads that no known eye has trained are random; exports of version 0.1 do not say
         self.heads = self.reading.get("heads", UNITS)
         self.classes = list(prompts)
-        tokenize = load_tokenizer(folder / "text", self.reading["long_texts"])
+        tokenize = load_tokenizer(folder / "text", self.reading["truncation_side"])
         length = self.reading["context_length"]
         self.texts = class_features(self.model, self.classes, prompts, tokenize, length, device)
         scales = (self.model.logit_scale_left, self.model.logit_scale_right, self.model.logit_scale)

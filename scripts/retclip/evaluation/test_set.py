@@ -51,7 +51,7 @@ class Reader(NamedTuple):
     def split(self, data_dir: Path, name: str, fingerprint: dict[str, Any]) -> Split:
         """One split of a data folder, with the texts that the model's encoder reads."""
         length = self.trial["hyperparameters"]["context_length"]
-        columns = self.trial["encoder"]["texts"]
+        columns = self.trial["text_encoder_settings"]["texts"]
         return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns)
 
     def embed(self, model: "RetClip", split: Split) -> Features:
@@ -87,17 +87,17 @@ def trained_model(trial: dict[str, Any], model_dir: Path, device: str) -> tuple[
 
 
 def initial_model(
-    trial: dict[str, Any], encoder_dir: Path, vision_weights: Path | None, device: str
+    trial: dict[str, Any], encoder_dir: Path, image_weights: Path | None, device: str
 ) -> tuple["RetClip", Reader]:
     """The model as a training of `trial` begins with it, and how it reads. encoder_dir: the text encoder's folder."""
     reader = make_reader(trial, encoder_dir, device)
-    return build_model(trial, encoder_dir, vision_weights).to(reader.device), reader
+    return build_model(trial, encoder_dir, image_weights).to(reader.device), reader
 
 
 def make_reader(trial: dict[str, Any], encoder_dir: Path, device: str) -> Reader:
     """encoder_dir: the folder with the tokenizer; device: auto, cpu or cuda."""
     chosen = choose_device(device)
-    tokenize = load_tokenizer(encoder_dir, trial["encoder"]["long_texts"])
+    tokenize = load_tokenizer(encoder_dir, trial["text_encoder_settings"]["truncation_side"])
     precision = choose_precision(trial["hyperparameters"]["precision"], chosen)
     prepare_device(chosen, precision)
     return Reader(trial, tokenize, chosen, precision)
@@ -195,7 +195,8 @@ def evaluate_on_test(
 ) -> tuple[dict[str, Any], "pd.DataFrame"]:
     """evaluation.json and predictions.parquet of a model on the test split of the data it was trained on.
 
-    code: hash of the evaluation's code. tower: the probe sees the vision tower's own features, before RET-CLIP's heads.
+    code: hash of the evaluation's code. tower: the probe sees the image encoder's own features, before
+    RET-CLIP's heads.
     """
     splits = {name: reader.split(data_dir, name, fingerprint) for name in ("train", "val", "test")}
     features = {name: reader.embed(model, split) for name, split in splits.items()}
@@ -259,7 +260,7 @@ def as_arrays(features: Features) -> dict[str, np.ndarray]:
 
 @torch.inference_mode()
 def tower_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, np.ndarray]:
-    """Unit -> features of the vision tower alone: an eye's [N, D], a patient's both eyes' side by side [N, 2D]."""
+    """Unit -> features image encoder alone: an eye's [N, D], a patient's both eyes' side by side [N, 2D]."""
     left, right = [], []
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))

@@ -9,26 +9,26 @@ from retclip.core.io import atomic, sha256_of
 
 
 def serves(tower: str, hyperparameters: dict[str, Any]) -> bool:
-    """Whether a trial may read features of `tower` (vision or text) instead of running it: a search may vary what
+    """Whether a trial may read features of `tower` (image or text) instead of running it: a search may vary what
     is frozen, and augmented pictures are new in every step."""
     frozen = hyperparameters["freeze"] in (tower, "both")
-    return frozen and not (tower == "vision" and hyperparameters["augment"])
+    return frozen and not (tower == "image" and hyperparameters["augment"])
 
 
 def features_key(
     tower: str, trial: dict[str, Any], fingerprint: dict[str, Any], encoder: dict[str, Any], precision: str
 ) -> str:
-    """Hex digest of everything that features of `tower` (vision or text) depend on.
+    """Hex digest of everything that features of `tower` (image or text) depend on.
 
     fingerprint: that of the data. encoder: source.json of the text encoder's folder.
     """
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     content: dict[str, Any] = {"tower": tower, "data": data, "precision": precision}
-    if tower == "vision":
-        content |= {"vision": trial["vision"], "image_size": trial["image_size"]}
+    if tower == "image":
+        content |= {"image_encoder": trial["image_encoder"], "image_size": trial["image_size"]}
     else:
-        reading = [trial["encoder"][name] for name in ("texts", "long_texts", "from_checkpoint")]
-        weights = trial["vision"].get("weights") if trial["encoder"]["from_checkpoint"] else None
+        reading = [trial["text_encoder_settings"][name] for name in ("texts", "truncation_side", "from_checkpoint")]
+        weights = trial["image_encoder"].get("weights") if trial["text_encoder_settings"]["from_checkpoint"] else None
         content |= {"encoder": encoder, "reading": reading, "weights": weights,
                     "context_length": trial["hyperparameters"]["context_length"]}  # fmt: skip
     return sha256_of(content)
@@ -41,7 +41,7 @@ def frozen_features(
     encoder: dict[str, Any],
     precision: str,
 ) -> dict[str, torch.Tensor]:
-    """What cached features serve this trial, for Split. paths: tower (vision, text) -> file, None where none is given.
+    """What cached features serve this trial, for Split. paths: tower (image, text) -> file, None where none is given.
     fingerprint, encoder: see features_key. Raises ValueError where a file is of something else."""
     found: dict[str, torch.Tensor] = {}
     for tower, path in paths.items():

@@ -16,7 +16,7 @@ RANKABLE_STEPS = 20
 def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict[str, Any]:
     """The content of trial.json.
 
-    recipe: id, phase, text_encoder, seed, vision, encoder, image_size, selection_metric, train_samples,
+    recipe: id, phase, text_encoder, seed, image_encoder, encoder, image_size, selection_metric, train_samples,
     val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it), and for a rung
     stop_epoch, before which its schedule, laid out for all epochs, does not end; and what core.facts records.
     values: every hyperparameter as configured, in the units of a full run. counts: samples per split.
@@ -49,8 +49,8 @@ def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict
         "seed": recipe["seed"],
         "hyperparameters": used,
         "configured": dict(values),
-        "vision": recipe["vision"],
-        "encoder": recipe["encoder"],
+        "image_encoder": recipe["image_encoder"],
+        "text_encoder_settings": recipe["text_encoder_settings"],
         "image_size": recipe["image_size"],
         "class_prompts": recipe["class_prompts"],
         "class_prompts_sha256": sha256_of(recipe["class_prompts"]),

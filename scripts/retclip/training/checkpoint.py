@@ -34,17 +34,19 @@ def state_key(trial: dict[str, Any], data: dict[str, str], encoder: dict[str, An
     are scored with other prompts. data: content hash per split that training reads. encoder: source.json of the
     text encoder's folder.
     """
-    watched = trial["selection_metric"] if trial["hyperparameters"]["patience"] else None
+    watched = trial["selection_metric"] if trial["hyperparameters"]["early_stopping_patience"] else None
     budget = trial["budget"]
     return sha256_of(
         {
             "format": FORMAT_VERSION,
             "hyperparameters": trial["hyperparameters"],
             "seed": trial["seed"],
-            "vision": trial["vision"],
+            "image_encoder": trial["image_encoder"],
             "image_size": trial["image_size"],
             "encoder": encoder,
-            "reading": [trial["encoder"][name] for name in ("texts", "long_texts", "from_checkpoint")],
+            "reading": [
+                trial["text_encoder_settings"][name] for name in ("texts", "truncation_side", "from_checkpoint")
+            ],
             "class_prompts": trial["class_prompts_sha256"] if watched and watched.startswith("zero_shot") else None,
             "early_stopping_metric": watched,
             "shuffled_texts": trial["shuffled_texts"],

@@ -247,7 +247,7 @@ class Trainer:
         score = val[metric]
         shown = "none" if score is None else f"{score:.3f}"
         say(f"epoch {progress.epoch}/{self.budget['stop_epoch']}: loss {train_loss:.3f}, val {metric} {shown}")
-        patience = self.hyperparameters["patience"]
+        patience = self.hyperparameters["early_stopping_patience"]
         if patience is None:
             progress.best_epoch, progress.best_score = progress.epoch, score
             return
@@ -290,7 +290,7 @@ class Trainer:
             return None
         progress = Progress(**saved["progress"])
         best = self.folder.best_weights(progress.best_epoch)
-        if self.hyperparameters["patience"] and progress.best_epoch and load_checkpoint(best) is None:
+        if self.hyperparameters["early_stopping_patience"] and progress.best_epoch and load_checkpoint(best) is None:
             say(f"{best.name}, the best so far, is lost; starting from the beginning")
             return None
         self.model.load_trained_state(saved["model"])
