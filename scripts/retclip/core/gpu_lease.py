@@ -16,7 +16,7 @@ from pathlib import Path
 from retclip.core import slurm
 from retclip.core.gpus import VISIBLE, Gpu, counts_differ, memory_mib, visible
 from retclip.core.locks import Lock, try_hold
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 # The same for all users and sessions of a machine, as $TMPDIR and $XDG_RUNTIME_DIR are not. Anyone may lock there, as
 # in /tmp itself; nothing is ever written into these files or read from them.
@@ -85,17 +85,17 @@ def _wait_for(gpus: list[Gpu], count: int) -> list[Gpu]:
     waits = False
     while not (chosen := _take(order, count)):
         if not waits:
-            say(f"other jobs have {'this GPU' if len(gpus) == 1 else f'these {len(gpus)} GPUs'}: {_waiting(count)}")
+            log(f"other jobs have {'this GPU' if len(gpus) == 1 else f'these {len(gpus)} GPUs'}: {_waiting(count)}")
         waits = True
         time.sleep(random.uniform(*WAIT_SECONDS))
     if any(gpu.word.isdecimal() for gpu in chosen) and counts_differ():
-        say("CUDA counts unlike GPUs by speed, and this lease by slot: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs")
+        log("CUDA counts unlike GPUs by speed, and this lease by slot: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs")
     for gpu in chosen:
-        say(f"leased GPU {gpu.number}, {gpu.model or 'of unknown model'} ({gpu.uuid})")
+        log(f"leased GPU {gpu.number}, {gpu.model or 'of unknown model'} ({gpu.uuid})")
         # those that were crowded when we came; our predecessor's memory was its own
         if gpu in crowded and not waits:
             used, total = crowded[gpu]
-            say(f"beware: other processes hold {used / 1024:.1f} of its {total / 1024:.1f} GiB and know of no lease")
+            log(f"beware: other processes hold {used / 1024:.1f} of its {total / 1024:.1f} GiB and know of no lease")
     return chosen
 
 

@@ -20,7 +20,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from retclip.core.logs import DISK_ERRORS, cannot_be_written, say
+from retclip.core.logs import DISK_ERRORS, cannot_be_written, log
 
 NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 BEAT_SECONDS = 30.0  # between two touches of a lease
@@ -44,7 +44,7 @@ def held(path: str | Path, waiting: str) -> Iterator[None]:
     """
     lock, wait = try_hold(path), 0.01
     if lock is None:
-        say(waiting)
+        log(waiting)
     while lock is None:
         time.sleep(wait)
         lock, wait = try_hold(path), min(2 * wait, LONGEST_WAIT_SECONDS)
@@ -132,7 +132,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 @cache
 def _say_once(reason: str) -> None:
-    say(f"this file system has no file locks ({reason}); lock files of our own keep writers apart, on all its machines")
+    log(f"this file system has no file locks ({reason}); lock files of our own keep writers apart, on all its machines")
 
 
 def _lease(path: Path) -> Lock | None:
@@ -198,7 +198,7 @@ def _beat(path: Path, number: int, given_back: threading.Event) -> None:
     while not given_back.wait(BEAT_SECONDS):
         with suppress(OSError):  # a file server that is away for a moment
             if _newest(path)[0] != number and not given_back.is_set():
-                say(f"{path}: this lock was taken over or deleted while this process stood still; ending it")
+                log(f"{path}: this lock was taken over or deleted while this process stood still; ending it")
                 os._exit(1)
             os.utime(path.with_name(f"{path.name}.{number}"))
 
