@@ -188,7 +188,7 @@ def test_a_misspelt_key_is_named(path, name):
 
 
 def a_trial() -> dict:
-    recipe = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {"architecture": "timm/x"},
+    specification = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {"architecture": "timm/x"},
               "encoder": {"source": "x", "revision": None, "texts": None, "long_texts": "head",
                           "from_checkpoint": False},
               "image_size": 64, "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None,
@@ -198,7 +198,7 @@ def a_trial() -> dict:
               "learnable_temperature": True, "epochs": 2, "lr_scheduler": "cosine", "optimizer": "adamw",
               "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
               "context_length": 77, "patience": None, "precision": "auto"}  # fmt: skip
-    return budget.plan(recipe, values, {"train": 50, "val": 10, "test": 10})
+    return budget.plan(specification, values, {"train": 50, "val": 10, "test": 10})
 
 
 TRIAL = a_trial()

@@ -1,4 +1,4 @@
-"""A job's own GPUs, for as long as it lives: every job of a machine, of any run and any user, leases before it looks.
+"""A job's own GPUs, for as long as it lives: every job of a machine, of any run and user, leases before it computes.
 
 Two locks for each GPU, both freed by the kernel however their processes end: one held by whoever chose it, and one by
 whoever computes on it. They are the same process but under torchrun, whose parent chooses: its processes keep a GPU
@@ -24,7 +24,7 @@ FOLDER = Path("/tmp/retclip-gpus")
 OPEN = 0o1777
 # Tells the processes of torchrun whose lease is theirs: the number of the process that holds it.
 HOLDER = "RETCLIP_GPUS_LEASED_BY"
-# Seconds between two looks for a free GPU; drawn anew each time, so that no two jobs stay in step.
+# Seconds between two tries for a free GPU; drawn each time, so that no two jobs stay in step.
 WAIT_SECONDS = (0.5, 1.5)
 # A GPU with more of its memory in use is another one's who knows nothing of leases (a notebook, say).
 CROWDED = 0.1
@@ -35,7 +35,7 @@ _uses: list[Lock] = []
 
 def lease(device: str, count: int = 1) -> None:
     """Takes `count` GPUs for the rest of this process's life and hides all others from CUDA; waits until so many are
-    free, and holds none while it waits. Call it before anything asks torch for a GPU.
+    free, and holds none while it waits. Call it before torch is made to use a GPU.
 
     Nothing happens for the device `cpu`, where this machine has no GPU that may be used, where the process has its
     lease already, and where Slurm gave this job just as many. Raises ValueError where there are too few.

@@ -38,7 +38,7 @@ class Lock(NamedTuple):
 
 @contextmanager
 def held(path: str | Path, waiting: str) -> Iterator[None]:
-    """Holds a lock file alone, on all machines of its file system; says `waiting` where another has it.
+    """Holds a lock file alone, on all machines of its file system; logs `waiting` where another has it.
 
     Raises ValueError where the disk is full or read-only, or there is something else than a plain file.
     """
@@ -71,7 +71,7 @@ def try_hold(path: str | Path) -> Lock | None:
             return None
         if error.errno not in NO_FLOCK:
             raise
-        _say_once(error.strerror)
+        _log_once(error.strerror)
         return _lease(path)
     os.close(descriptor)
     return try_hold(path)  # it was deleted between our opening and our locking: whoever comes now makes another one
@@ -131,7 +131,7 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 @cache
-def _say_once(reason: str) -> None:
+def _log_once(reason: str) -> None:
     log(f"this file system has no file locks ({reason}); lock files of our own keep writers apart, on all its machines")
 
 
