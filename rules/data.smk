@@ -28,8 +28,8 @@ BUILD_FLAGS = (
 )
 BUILD_RESOURCES = {
     # each of its threads decodes one photograph at a time
-    "mem_mb": asked("mem_mb", lambda input: 2000 + 500 * 4),
-    "runtime": asked("runtime", lambda input: 240),
+    "mem_mb": scale_with_attempt("mem_mb", lambda input: 2000 + 500 * 4),
+    "runtime": scale_with_attempt("runtime", lambda input: 240),
 }
 OVERLAP_FLAGS = (
     "--data-dir {params.data} --external-dir {params.folder} --threads {threads}",
@@ -45,8 +45,8 @@ FEATURES_FLAGS = (
     "--output {output}",
 )
 LIGHT_RESOURCES = {
-    "mem_mb": asked("mem_mb", lambda input: 8000),
-    "runtime": asked("runtime", lambda input: 120),
+    "mem_mb": scale_with_attempt("mem_mb", lambda input: 8000),
+    "runtime": scale_with_attempt("runtime", lambda input: 120),
 }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
             features[f"{name}.eyes"] = eye_features(model, split, device, precision)
         else:
             features[f"{name}.texts"] = text_tokens(model, split, tokenize, length, device, precision)
-        say(f"{options.tower} tower: {len(split)} {name} samples on {device} in {precision}")
+        log(f"{options.tower} tower: {len(split)} {name} samples on {device} in {precision}")
     encoder = read_json(options.encoder_dir / "source.json")
     write_features(options.output, features, features_key(options.tower, trial, fingerprint, encoder, precision))
 

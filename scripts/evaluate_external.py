@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     document = with_overlap(document, table, read_json(options.overlap))
     check(document, "evaluation", str(options.output_evaluation))
-    say(f"{trial['id']}: {document['counts']['samples']} samples from elsewhere scored")
+    log(f"{trial['id']}: {document['counts']['samples']} samples from elsewhere scored")
     write_parquet(options.output_predictions, table)
     write_json(options.output_evaluation, document)
 

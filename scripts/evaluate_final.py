@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.schemas import check
 
 
@@ -49,7 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     check(document, "evaluation", "evaluation.json")
     weights_of = "" if options.model_dir else "initial weights of "
-    say(f"{weights_of}{trial['id']}: {document['counts']['samples']} test samples scored")
+    log(f"{weights_of}{trial['id']}: {document['counts']['samples']} test samples scored")
     write_parquet(options.output_predictions, table)
     write_json(options.output_evaluation, document)
 

@@ -6,7 +6,7 @@ A RET-CLIP checkpoint is accepted too: its image tower is taken. Run it where th
 import argparse
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.pretrained import fetch_vision_weights
 
     fetch_vision_weights(options.architecture, options.weights, options.output)
-    say(f"image tower {options.architecture}, weights {options.weights}: written to {options.output}")
+    log(f"image tower {options.architecture}, weights {options.weights}: written to {options.output}")
 
 
 if __name__ == "__main__":

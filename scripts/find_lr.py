@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_csv, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     if suggestion is None:
         suggestion = options.recipe["values"]["learning_rate"]
         note = "the curve broke off before 17 steps, so this is the default; lower lr_finder.end_lr"
-    say(f"suggested learning rate {suggestion:.2e}: {note}")
+    log(f"suggested learning rate {suggestion:.2e}: {note}")
     write_csv(options.output_curve, curve)
     write_json(
         options.output_suggestion,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     trial = plan({**recipe, "class_prompts": prompts}, values, counts)
     check(trial, "trial", str(options.output))
     for cut in trial["budget"]["cuts"]:
-        say(f"{trial['id']}: {cut['key']} {cut['configured']} cut to {cut['used']}: {cut['reason']}")
+        log(f"{trial['id']}: {cut['key']} {cut['configured']} cut to {cut['used']}: {cut['reason']}")
     write_json(options.output, trial)
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from retclip.core import slurm
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, whole_folder, write_csv, write_json, write_parquet
-from retclip.core.logs import nice_to_know, run_entry, say
+from retclip.core.logs import log, nice_to_know, run_entry
 from retclip.core.schemas import check
 from retclip.training import distributed
 from retclip.training.checkpoint import StateFolder, bound_weights, state_key
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not complete:
             told_to_stop = _train(trial, fingerprint, data, folder, options)
         elif first:
-            say(f"{trial['id']}: this training is already complete; publishing its results")
+            log(f"{trial['id']}: this training is already complete; publishing its results")
         if first:
             folder.publish(trial, options.output_dir, options.export)
             # the results are published: tidying up may wait for the next training
@@ -113,7 +113,7 @@ def _train(
     if distributed.from_first(scored is not None and restore_weights(model, kept)):
         if distributed.rank() == 0:
             assert scored is not None
-            say(f"{trial['id']}: these weights are trained already; scoring them with this trial's class prompts")
+            log(f"{trial['id']}: these weights are trained already; scoring them with this trial's class prompts")
             _write(trial, folder, model, options, *score_again(scored, trial, model, val, tokenize, device, precision))
         return False
 
@@ -121,7 +121,7 @@ def _train(
         model.keep_less()
     train = read("train", samples=budget["train_samples"], shuffle_texts=trial["shuffled_texts"])
     if distributed.rank() == 0:
-        say(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")
+        log(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
     outcome = trainer.run()
     if outcome is None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, sha256_of, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     outcome = log_run(place, metrics, history, files)
     write_json(folder / "tracking.json", outcome)
     score = metrics["val"][trial["selection_metric"]]
-    say(f"{folder.name}: {metrics['status']}, {trial['selection_metric']} {score}; W&B: {outcome['mode']}")
+    log(f"{folder.name}: {metrics['status']}, {trial['selection_metric']} {score}; W&B: {outcome['mode']}")
 
 
 def _plan(setup: dict[str, Any], values: dict[str, Any], identifier: str) -> dict[str, Any]:

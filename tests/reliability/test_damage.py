@@ -189,7 +189,7 @@ def test_damaged_store(damage, jobs, small_run, entries, injected, tmp_path):
 @pytest.mark.parametrize("damage", [truncate, empty, behead])
 def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["build_lmdb"]
-    with injected(damage.__name__, "LMDB that a build goes on from"):
+    with injected(damage.__name__, "LMDB that a build resumes from"):
         folder = copy_of(small_run, tmp_path / "run")
         damage(folder / "results/small/state/pictures.lmdb")
         code, said = entries.run(name, flags, folder)
@@ -229,7 +229,7 @@ def test_out_of_memory_is_a_result(of_gpu, jobs, small_run, entries, injected, t
 
 
 def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
-    """One of the processes that read pictures is killed, as the kernel does where memory is short."""
+    """One of the processes that read images is killed, as the kernel does where memory is short."""
     name, flags = jobs["build_lmdb"]
     with injected("a worker is killed", "build_lmdb"):
         folder = copy_of(small_run, tmp_path / "run")

@@ -99,7 +99,7 @@ def test_a_new_metric_publishes_the_same_training(jobs, entries, run):
     assert metrics["trial_sha256"] == metrics["trial"]["sha256"]
 
 
-def test_a_new_metric_that_early_stopping_watches_trains_anew(jobs, entries, run):
+def test_a_new_metric_that_early_stopping_watches_trains_again(jobs, entries, run):
     """Another epoch may be the best one, and its weights are not kept."""
     name, flags = jobs["train_phase1_trial"]
     path = run / of(flags, "--trial")

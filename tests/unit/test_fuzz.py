@@ -201,7 +201,7 @@ def test_a_misspelt_key_is_named(path, name):
 
 
 def a_trial() -> dict:
-    recipe = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "image_encoder": {"architecture": "timm/x"},
+    specification = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "image_encoder": {"architecture": "timm/x"},
               "text_encoder_settings": {"source": "x", "revision": None, "texts": None, "truncation_side": "right",
                           "from_checkpoint": False},
               "image_size": 64, "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None,
@@ -211,7 +211,7 @@ def a_trial() -> dict:
               "learnable_temperature": True, "epochs": 2, "lr_scheduler": "cosine", "optimizer": "adamw",
               "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
               "context_length": 77, "early_stopping_patience": None, "precision": "auto"}  # fmt: skip
-    return budget.plan(recipe, values, {"train": 50, "val": 10, "test": 10})
+    return budget.plan(specification, values, {"train": 50, "val": 10, "test": 10})
 
 
 TRIAL = a_trial()

@@ -183,7 +183,7 @@ def test_a_reproduction_leaves_a_folder_of_the_user_alone(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_a_reproduction_reads_what_was_fetched_and_writes_elsewhere(tmp_path):
+def test_a_reproduction_reads_what_was_fetched_and_writes_beside_it(tmp_path):
     """A fetch of its own that fails, or fetches something else, must not touch what others share."""
     shared, again = tmp_path / "resources", tmp_path / "again/resources"
     names = ["text_encoders/demo--pubmedbert", "text_encoders/demo--bert_base", "image_encoders"]

@@ -18,7 +18,7 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
-from retclip.core.qualitative_examples import read_looks, write_looks
+from retclip.core.qualitative_examples import read_examples, write_examples
 from retclip.models.export import model_card
 from retclip.report.sections.provenance import overlay_text
 
@@ -284,11 +284,11 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
         metrics["trial"]["class_prompts"] = {HOSTILE: [HOSTILE]}
         path.write_text(json.dumps(metrics))
     (path,) = copied.glob("final/*/looks.npz")
-    looks = read_looks(path)
+    looks = read_examples(path)
     cards = len(looks.eye)
     assert cards
     names = np.array([HOSTILE] * len(looks.classes))
-    write_looks(path, looks._replace(classes=names, prompt=np.full(looks.prompt.shape, HOSTILE)))
+    write_examples(path, looks._replace(classes=names, prompt=np.full(looks.prompt.shape, HOSTILE)))
     page = report_of(copied)
     written = [page, *page.parent.glob("*.md"), *page.parent.glob("figures/*.svg")]
     assert page.parent / "summary.md" in written

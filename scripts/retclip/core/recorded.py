@@ -11,7 +11,7 @@ from retclip.core.renamed import in_new_words
 PATHS = (("data", "manifest"), ("data", "image_root"), ("data", "test_manifest"), ("data", "class_map"),
          ("evaluation", "prompts"), ("model", "image_encoder", "weights"))  # fmt: skip
 SCORES = {"metrics.json": ("status", "train_loss", "val", "best_epoch", "epochs", "steps"), "evaluation.json": ()}
-# What else evaluation.json says: of where it was made, which may be elsewhere now.
+# What else evaluation.json holds: where it was made, which may be another machine now.
 MADE_WITH = {"trial_sha256", "device", "gpus", "precision", "versions", "code", "commit", "machine"}
 
 
@@ -38,7 +38,7 @@ def refuse_others_folder(folder: Path, run: str, config: dict[str, Any]) -> None
 
 
 def link_resources(shared: Path, own: Path) -> None:
-    """Shows in `own` each encoder, weights file and data set that was fetched to `shared`: what is fetched anew takes
+    """Shows in `own` each encoder, weights file and data set that was fetched to `shared`: what is fetched again takes
     the place of a link, and leaves what is shared alone."""
     if own.is_symlink():
         own.unlink()

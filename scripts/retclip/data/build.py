@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.data.image_quality import Looks
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
@@ -207,7 +207,7 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
         if not own & seen:
             kept.append(index)
         seen |= own
-    say(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
+    log(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
     return frame.loc[sorted(kept)].reset_index(drop=True)
 
 
@@ -267,7 +267,7 @@ def _write(
         path = output_dir / f"{split}.lmdb"
         write_store(path, zip(keys, contents, strict=True), len(keys), settings.image_size, settings.image_encoding)
         write_parquet(output_dir / f"samples_{split}.parquet", part)
-        say(f"{split}: {len(part)} samples, {len(keys)} pictures")
+        log(f"{split}: {len(part)} samples, {len(keys)} pictures")
     write_parquet(output_dir / "samples.parquet", table)
     write_parquet(output_dir / "pictures.parquet", _picture_table(table, pictures, groups, store))
 

@@ -20,7 +20,7 @@ import lmdb
 import numpy as np
 
 from retclip.core.io import sha256_of
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.data.image_quality import Looks
 from retclip.data.images import Fundus, read_fundus
 from retclip.data.sources.registry import CONTAINERS
@@ -28,7 +28,7 @@ from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
 # Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
 PREPARATION = 2
-SAY_SECONDS = 10.0
+LOG_SECONDS = 10.0
 PICTURES_PER_TASK = 16
 EMPTY = np.empty(0, np.uint8)
 TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared pictures do not pile up
@@ -60,7 +60,7 @@ class WorkingStore:
         if path.is_symlink():
             raise ValueError(f"{path}: is a symbolic link, and would be written through it; delete the link.")
         if path.is_file() and not is_whole(path):
-            say(f"{path.name} is damaged; preparing all pictures anew")
+            log(f"{path.name} is damaged; preparing all pictures anew")
             path.unlink()
         capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
         try:
@@ -142,10 +142,10 @@ def prepare(
         else:
             missing.setdefault(name, []).append(item)
     if found and missing:
-        say(f"{len(found)} pictures are ready from before, {len(missing)} to prepare")
+        log(f"{len(found)} pictures are ready from before, {len(missing)} to prepare")
     tasks = ((name, str(root), items[0].location, store.size, store.encoding) for name, items in missing.items())
     problems = []
-    started = said = time.monotonic()
+    started = logged = time.monotonic()
     done = 0
     for results in _in_processes(_prepare, tasks, threads):
         store.put((name, content, digest, fundus) for name, content, digest, fundus, _ in results if fundus is not None)
@@ -156,10 +156,10 @@ def prepare(
                 else:
                     found[item.key] = name
         done += len(results)
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            left = (said - started) / done * (len(missing) - done)
-            say(f"{done} of {len(missing)} pictures, {done / (said - started):.0f} a second, {left:.0f} s to go")
+        if time.monotonic() - logged > LOG_SECONDS:
+            logged = time.monotonic()
+            left = (logged - started) / done * (len(missing) - done)
+            log(f"{done} of {len(missing)} pictures, {done / (logged - started):.0f} a second, {left:.0f} s to go")
     return found, problems
 
 

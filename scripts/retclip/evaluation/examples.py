@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from retclip.core.qualitative_examples import LARGEST_PICTURE, TOP_PROMPTS, ModelLooks
+from retclip.core.qualitative_examples import LARGEST_IMAGE, TOP_PROMPTS, QualitativeExamples
 from retclip.data.images import DARK
 from retclip.evaluation.test_set import Reader, as_arrays, scales_of
 from retclip.evaluation.validation import Features
@@ -43,7 +43,7 @@ def collect_looks(
     table: "pd.DataFrame",
     train_counts: dict[str, int],
     private: bool,
-) -> ModelLooks:
+) -> QualitativeExamples:
     """What looks.npz holds. table: predictions.parquet of the split. train_counts: units of each class in train.
 
     private: no pictures.
@@ -51,15 +51,15 @@ def collect_looks(
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
     views = 1 if "patient" not in split.targets else 2
     size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["pictures"].shape[1]
-    small = min(size, LARGEST_PICTURE)
+    small = min(size, LARGEST_IMAGE)
     prompts = encode_prompts(model, reader, split.classes)
     scales = scales_of(model)
     row_of = {name: row for row, name in enumerate(split.frame["sample_id"])}
     count = len(chosen)
-    looks = ModelLooks(
+    looks = QualitativeExamples(
         classes=np.array(split.classes, dtype=str),
         eye=chosen["eye"].to_numpy(dtype=str),
-        picture=np.zeros((count, views, small, small, 3), np.uint8),
+        image=np.zeros((count, views, small, small, 3), np.uint8),
         present=np.zeros((count, views), bool),
         target=chosen["target"].to_numpy(np.int64),
         prediction=np.zeros(count, np.int64),
@@ -85,7 +85,7 @@ def collect_looks(
         pictures, present = _views(split, row, unit)
         looks.present[i] = present
         for view in np.flatnonzero(present):
-            looks.picture[i, view] = shrink(pictures[view], small)
+            looks.image[i, view] = shrink(pictures[view], small)
         if i in mapped:
             direction = class_direction(prompts, guess, unit)
             looks.occlusion[i] = occlusion_maps(model, reader, pictures, present, unit, direction)
@@ -162,7 +162,7 @@ def occlusion_maps(
 
 
 def embedding_of(split: Split, features: Features, train_counts: dict[str, int]) -> dict[str, np.ndarray]:
-    """The parts of ModelLooks that begin with `embedding`."""
+    """The parts of QualitativeExamples that begin with `embedding`."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

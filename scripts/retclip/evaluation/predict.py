@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from retclip.core.io import read_json
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.core.prompts import TEMPLATES, class_prompts
 from retclip.core.renamed import model_folder_in_new_words
 from retclip.data.cases import SIDES, Case
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNITS = ("left", "right", "patient")
-SAY_SECONDS = 10.0
+LOG_SECONDS = 10.0
 
 
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
@@ -44,7 +44,7 @@ def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     known = read_json(folder / "class_prompts.json")
     for name in names:
         if name not in known:
-            say(f"the model has no prompts for the class {name!r}: using a template")
+            log(f"the model has no prompts for the class {name!r}: using a template")
     return {name: known.get(name) or [template.format(label=name) for template in TEMPLATES] for name in names}
 
 
@@ -81,20 +81,20 @@ class Predictor:
         import pandas as pd
 
         if any(self._untrained(case.images) for case in cases):
-            say("warning: this model was trained without known eyes: the patient's head sees each image as both eyes")
+            log("warning: this model was trained without known eyes: the patient's head sees each image as both eyes")
             cases = [alone for case in cases for alone in (_apart(case) if self._untrained(case.images) else [case])]
         _warn_of_unknown_eyes(cases)
         rows: list[dict[str, Any]] = []
-        started = said = time.monotonic()
+        started = logged = time.monotonic()
         done = 0
         with ThreadPoolExecutor(threads) as pool:
             for batch in _pieces(cases, batch_size):
                 rows += self._rows(list(batch), list(pool.map(self._read, batch)))
                 done += len(batch)
-                if time.monotonic() - said > SAY_SECONDS:
-                    said = time.monotonic()
-                    left = (said - started) / done * (len(cases) - done)
-                    say(f"{done} of {len(cases)} cases, {left:.0f} s to go")
+                if time.monotonic() - logged > LOG_SECONDS:
+                    logged = time.monotonic()
+                    left = (logged - started) / done * (len(cases) - done)
+                    log(f"{done} of {len(cases)} cases, {left:.0f} s to go")
         columns = [
             "name",
             "eye",
@@ -176,7 +176,7 @@ def _warn_of_unknown_eyes(cases: list[Case]) -> None:
     unknown = sum("unknown" in case.images for case in cases)
     if unknown:
         images = sum(len(case.images) for case in cases)
-        say(
+        log(
             f"warning: {unknown} of {images} images: the eye is not known by table, DICOM header or file name; the "
             "patient's head scores them, each as both eyes, and their rows say so (eye: unknown)"
         )

@@ -14,7 +14,7 @@ from retclip.core.facts import KINDS
 from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
-from retclip.core.qualitative_examples import read_looks
+from retclip.core.qualitative_examples import read_examples
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class RunFolder:
 
     planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
     fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
-    curve, importances (tables), and looks (ModelLooks): None where they lack. external_fingerprints: place ->
+    curve, importances (tables), and looks (QualitativeExamples): None where they lack. external_fingerprints: place ->
     fingerprint.json of a data set from elsewhere.
     """
 
@@ -274,7 +274,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         },
         recommendation=document("final/recommendation.json"),
         initial=read_json(initial) if initial.is_file() else None,
-        looks=read_looks(looks) if looks.is_file() else None,
+        looks=read_examples(looks) if looks.is_file() else None,
     )
 
 

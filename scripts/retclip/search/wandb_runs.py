@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,7 +48,7 @@ def log_run(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", file
         # whatever goes wrong in a service that only watches must not cost a training
         except Exception as error:
             errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
-            say(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
+            log(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
             _forget()
     return {"id": place.id, "mode": None, "error": "; ".join(errors)}
 
@@ -102,7 +102,7 @@ def _forget() -> None:
 
         wandb.teardown()
     except Exception as error:
-        say(f"W&B's service did not end: {error}")
+        log(f"W&B's service did not end: {error}")
 
 
 def _config(trial: dict[str, Any]) -> dict[str, Any]:

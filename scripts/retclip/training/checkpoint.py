@@ -18,7 +18,7 @@ from typing import Any
 
 from retclip.core.io import atomic, file_sha256, read_json, remove_leftovers, sha256_of, whole_folder, write_json
 from retclip.core.locks import held, try_hold
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 FORMAT_VERSION = 5
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
@@ -161,7 +161,7 @@ def bound_weights(root: Path, gigabytes: float) -> None:
             path.unlink(missing_ok=True)
             excess -= kept[path]
             dropped += 1
-        say(f"training.kept_weights_gb = {gigabytes:g}: dropped {dropped} files of weights, lowest scores first")
+        log(f"training.kept_weights_gb = {gigabytes:g}: dropped {dropped} files of weights, lowest scores first")
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -186,11 +186,11 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     whole = path.read_bytes()
     body, digest = memoryview(whole)[:-DIGEST_BYTES], whole[-DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        say(f"the saved {path.name} is damaged; doing without it")
+        log(f"the saved {path.name} is damaged; doing without it")
         return None
     content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     if content["key"] != path.parent.name:
-        say(f"the saved {path.name} belongs to another training; doing without it")
+        log(f"the saved {path.name} belongs to another training; doing without it")
         return None
     return content
 
