@@ -91,7 +91,7 @@ def plan_demo_trial(demo_data: Path):
     """Plans a trial on the demo's data: plan(folder, shuffled_texts=..., **hyperparameters) -> trial.json."""
 
     def plan(folder: Path, shuffled_texts: bool = False, train_samples: int | None = None, **values) -> Path:
-        recipe = {
+        specification = {
             "id": folder.name,
             "phase": "phase2",
             "text_encoder": "pubmedbert",
@@ -113,7 +113,8 @@ def plan_demo_trial(demo_data: Path):
             "shuffled_texts": shuffled_texts,
         }
         folder.mkdir(exist_ok=True)
-        entry("plan_trial", "--recipe", json.dumps(recipe), "--fingerprint", demo_data / "data/fingerprint.json",
+        entry("plan_trial", "--specification", json.dumps(specification),
+              "--fingerprint", demo_data / "data/fingerprint.json",
               "--prompts", REPOSITORY / "config/prompts.yaml", "--output", folder / "trial.json")  # fmt: skip
         return folder / "trial.json"
 
