@@ -22,8 +22,8 @@ ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")
 DEFAULTS = configured_defaults(merged())
 SPECIFICATION = {"phase": "final",
                  "encoder": {"source": "x", "texts": None, "long_texts": "head", "from_checkpoint": False},
-                 "vision": {}, "image_size": 224, "selection_metric": METRIC, "train_samples": None, "val_samples": None,
-                 "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
+                 "vision": {}, "image_size": 224, "selection_metric": METRIC, "train_samples": None,
+                 "val_samples": None, "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
 
 
 def facts(kind, **known):

@@ -16,8 +16,8 @@ CHANCE = 0.1
 PATIENTS = 60
 DEFAULTS = configured_defaults(merged())
 SPECIFICATION = {"phase": "confirm", "encoder": {"source": "x"}, "vision": {}, "image_size": 224,
-                 "selection_metric": METRIC, "train_samples": None, "val_samples": None, "epochs": None, "class_prompts": {},
-                 "shuffled_texts": False}  # fmt: skip
+                 "selection_metric": METRIC, "train_samples": None, "val_samples": None, "epochs": None,
+                 "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
 
 
 def document(identifier, score, status="completed", encoder="pubmedbert", seed=1, **values):
