@@ -36,8 +36,8 @@ def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> 
 def learning_rate_at(step: int, total_steps: int, hyperparameters: dict[str, Any]) -> float:
     """Learning rate of optimiser step `step` (from 0): a linear warm-up to learning_rate, then the schedule.
 
-    cosine: learning_rate * (1 + cos(pi t)) / 2 and linear: learning_rate * (1 - t), with t the share of the steps after the
-    warm-up that are done.
+    cosine: learning_rate * (1 + cos(pi t)) / 2 and linear: learning_rate * (1 - t), with t the share of the steps
+    after the warm-up that are done.
     """
     learning_rate, warmup = hyperparameters["learning_rate"], hyperparameters["warmup_steps"]
     if step < warmup:
