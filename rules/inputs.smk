@@ -233,7 +233,7 @@ def sweep_setup(wildcards, input):
     epochs = jobs.epochs_of(CONFIG, "phase2")
     return canonical_json(
         {
-            "recipe": jobs.specification(CONFIG, "sweep", "phase2", phase2, epochs),
+            "specification": jobs.specification(CONFIG, "sweep", "phase2", phase2, epochs),
             "prompts": str(PROMPTS),
             "data_dir": str(Path(input.fingerprint).parent),
             "encoder_dir": str(input.encoder),

@@ -20,7 +20,7 @@ TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.
 
 # Every plan is made of the trial specification, the data's counts and the class prompts.
 PLAN_FLAGS = (
-    "--recipe {params.specification:q}",
+    "--specification {params.specification:q}",
     "--fingerprint {input.fingerprint}",
     "--prompts {params.prompts_file:q}",
     "--output {output}",

@@ -53,7 +53,7 @@ rule propose_bracket:
 
 
 rule promote_rung:
-    """The best of one rung, by validation: they go on from their saved state."""
+    """The best of one rung, by validation: they resume from their saved state."""
     input:
         lambda wildcards: metrics_of("phase2", slots_of(wildcards, before=1)),
     output:
@@ -150,7 +150,7 @@ rule estimate_importances:
 
 
 rule export_study:
-    """Phase 2 as an Optuna journal, for optuna-dashboard; runs where it is asked for."""
+    """Phase 2 as an Optuna journal, for optuna-dashboard; runs only when requested."""
     input:
         metrics=metrics_of("phase2", PHASE2),
         bracket=f"{RESULTS}/phase2/bracket-0.json",

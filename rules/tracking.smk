@@ -6,7 +6,7 @@
 #
 # STEPS:
 #   1. Log each finished training, where tracking is on.
-#   2. Write a sweep, where it is asked for.
+#   2. Write a sweep, when requested.
 
 
 # Where these run there is the net; and no training depends on them, so that switching tracking on trains nothing.

@@ -124,7 +124,7 @@ def test_two_thousand_trials(small_run, small_config, tmp_path, capsys):
     board = pd.read_csv(results / "phase1/leaderboard.csv")
     assert len(board) == TRIALS + 1
     best = json.loads((results / "phase1/best.json").read_text())
-    assert best["hyperparameters"]["learning_rate"] > 1e-3
+    assert best["configured"]["learning_rate"] > 1e-3
     timed("all the rest")
     timed("report", "--forcerun", "build_report", "--", "results/small/report/index.html")
     trials = pd.read_csv(results / "report/trials.csv")

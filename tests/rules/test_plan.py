@@ -1,4 +1,4 @@
-"""What the workflow would do, asked of the real Snakemake: counts, order, and mistakes said at once."""
+"""What the workflow would do, as the real Snakemake answers: counts, order, and mistakes said at once."""
 
 import time
 

@@ -41,7 +41,7 @@ def test_a_promoted_training_goes_on(finished):
                 assert metrics["resumed_from"] == (rung if rung else None)
     proposals = [json.loads((phase2 / f"bracket-{bracket}.json").read_text()) for bracket in range(2)]
     assert proposals[1]["observed"] == 3
-    drawn = [json.dumps(entry["hyperparameters"]) for bracket in proposals for entry in bracket["candidates"]]
+    drawn = [json.dumps(entry["configured"]) for bracket in proposals for entry in bracket["candidates"]]
     assert len(set(drawn)) == 6
     board = pd.read_csv(phase2 / "leaderboard.csv")
     assert board["id"].head(2).str.contains("r2s").all()

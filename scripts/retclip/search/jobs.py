@@ -99,7 +99,7 @@ class Jobs:
         return facts("baseline" if stage == "phase1" and self.phase1[trial] == {} else "trial")
 
     def epochs_added(self, stage: str, trial: str) -> int:
-        """How many epochs a training adds: a later rung goes on where the one before it stood still."""
+        """How many epochs a training adds: a later rung resumes where the one before it stopped."""
         phase2 = self.config["phase2"]
         if stage == "phase2" and STRATEGIES[phase2["strategy"]].has_rungs:
             return epochs_of_rungs(phase2)[self.phase2[trial].rung]
@@ -270,7 +270,7 @@ def epochs_of(config: Config, stage: str) -> int | None:
 
 
 def epochs_of_rungs(phase2: dict[str, Any]) -> list[int]:
-    """How many epochs each rung adds: a later one goes on from the state of the one before."""
+    """How many epochs each rung adds: a later one resumes from the state of the one before."""
     ends = phase2["rungs"]["epochs"]
     return [end - begin for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
