@@ -14,7 +14,7 @@ from retclip.data.audit import audit
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True, help="samples, pictures and fingerprint")
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples, images and fingerprint")
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
     parser.add_argument("--output", type=Path, required=True, help="audit.json")

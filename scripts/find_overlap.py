@@ -1,4 +1,4 @@
-"""Looks for an external data set's people in train and val of a run: copied images, images of one eye, ids and texts.
+"""Searches train and val of a run for people of an external data set: copied images, images of one eye, ids and texts.
 
 Scores on people whom the model was trained or chosen on are not external. Writes counts, and the samples to leave out.
 """

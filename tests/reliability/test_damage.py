@@ -194,7 +194,7 @@ def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_p
         damage(folder / "results/small/state/pictures.lmdb")
         code, said = entries.run(name, flags, folder)
         assert code == 0, said
-        assert "is damaged; preparing all pictures anew" in said
+        assert "is damaged; preparing all images anew" in said
         assert_same(flags, folder, small_run)
 
 
@@ -246,7 +246,7 @@ def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
         process.join()
         said = (folder / "output").read_text()
         assert process.exitcode == 1, said
-        assert "a process that reads pictures was killed" in one_sentence(said)
+        assert "a process that reads images was killed" in one_sentence(said)
         code, said = entries.run(name, flags, folder)
         assert code == 0, said
         assert_same(flags, folder, small_run)
