@@ -31,14 +31,14 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
-    from retclip.evaluation.test_set import evaluate_elsewhere, trained_model
+    from retclip.evaluation.test_set import evaluate_external, trained_model
     from retclip.metrics.external import with_overlap
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     own = read_json(options.evaluation)["per_class"]
     model, reader = trained_model(trial, options.model_dir, options.device)
-    document, table = evaluate_elsewhere(
+    document, table = evaluate_external(
         model,
         reader,
         options.data_dir,

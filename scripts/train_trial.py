@@ -55,9 +55,9 @@ def main(arguments: list[str] | None = None) -> None:
         lease(options.device)
     with distributed.joined(), folder.locked() if first else nullcontext():
         complete = distributed.from_first(folder.is_complete(trial, options.export))
-        told_to_stop = False
+        stop_requested = False
         if not complete:
-            told_to_stop = _train(trial, fingerprint, data, folder, options)
+            stop_requested = _train(trial, fingerprint, data, folder, options)
         elif first:
             say(f"{trial['id']}: this training is already complete; publishing its results")
         if first:
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> None:
             # the results are published: tidying up may wait for the next training
             nice_to_know("the size of all kept weights", lambda: bound_weights(*kept), None)
     # the snakemake around this process was told, too, and calls the job failed: its next start publishes at once
-    if first and told_to_stop and slurm.requeue():
+    if first and stop_requested and slurm.requeue():
         sys.exit(slurm.STOPPED)
 
 
@@ -85,7 +85,7 @@ def _train(
     from retclip.loading.feature_cache import frozen_features
     from retclip.models.factory import build_model
     from retclip.models.text_encoder import load_tokenizer
-    from retclip.training.rescoring import keep_weights, restore_weights, score_again
+    from retclip.training.rescoring import keep_weights, rescore, restore_weights
     from retclip.training.results import metrics_document
     from retclip.training.trainer import Trainer
 
@@ -114,7 +114,7 @@ def _train(
         if distributed.rank() == 0:
             assert scored is not None
             say(f"{trial['id']}: these weights are trained already; scoring them with this trial's class prompts")
-            _write(trial, folder, model, options, *score_again(scored, trial, model, val, tokenize, device, precision))
+            _write(trial, folder, model, options, *rescore(scored, trial, model, val, tokenize, device, precision))
         return False
 
     if options.gradient_checkpointing == "true":
@@ -125,14 +125,14 @@ def _train(
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
     outcome = trainer.run()
     if outcome is None:
-        return trainer.told_to_stop
+        return trainer.stop_requested
 
     document = metrics_document(trial, outcome, device, precision, len(train), data, options.code)
     keep_weights(model, kept)
     _write(trial, folder, model, options, document, pd.DataFrame(outcome.progress.history), outcome.predictions)
-    if not trainer.goes_on:
+    if not trainer.can_resume:
         folder.drop_checkpoint()
-    return trainer.told_to_stop
+    return trainer.stop_requested
 
 
 def _write(

@@ -16,7 +16,7 @@ from retclip.core.io import file_sha256, read_json, write_json
 from retclip.data.images import load_fundus
 from retclip.data.store import write_store
 from retclip.demo.text_encoders import make_encoder
-from retclip.evaluation.examples import collect_looks
+from retclip.evaluation.examples import collect_examples
 from retclip.evaluation.predict import Case, Predictor
 from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained_model
 from retclip.loading.dataset import Split
@@ -29,7 +29,7 @@ from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
 from retclip.training.checkpoint import StateFolder
 from retclip.training.lr_finder import range_test
-from retclip.training.rescoring import keep_weights, restore_weights, score_again
+from retclip.training.rescoring import keep_weights, rescore, restore_weights
 from retclip.training.trainer import Trainer
 
 # Several threads add in an order of their own, and a score of a few eyes tells ranks that differ by a rounding.
@@ -144,7 +144,7 @@ def test_what_a_gpu_holds_is_not_pinned_however_the_gpu_is_named(folder, device)
         device = torch.device(device)
         for frozen in (None, features):
             split = split_of(folder, "train", frozen)
-            split.hold(device)
+            split.cache_on_device(device)
             batch = split.batch(np.arange(4), device)
             placed = {name: value.device.type for name, value in batch.items() if isinstance(value, torch.Tensor)}
             assert placed.pop("present") == "cpu"
@@ -282,7 +282,7 @@ def test_a_training_goes_on_on_a_gpu_and_is_scored_again_with_other_prompts(fold
     whole = trainer_of(folder, trial, CPU, tmp_path / "cpu", wrap=_no_draws).run()
     with fake_cuda() as device:
         trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
-        trainer.told_to_stop = True
+        trainer.stop_requested = True
         with pytest.raises(SystemExit):
             trainer.run()
         trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
@@ -295,7 +295,7 @@ def test_a_training_goes_on_on_a_gpu_and_is_scored_again_with_other_prompts(fold
         pd.DataFrame(outcome.progress.history).to_csv(scored / "history.csv", index=False)
         model = _no_draws(build_model(trial, folder / "encoder", None))
         assert restore_weights(model, tmp_path / "k" / "weights.pt")
-        again, _, _ = score_again(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
+        again, _, _ = rescore(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
     assert again["val"]["loss"] == CLOSE(outcome.val["loss"])
 
 
@@ -328,7 +328,7 @@ def evaluated(model, reader, folder, tower):
     document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code", tower)
     split = reader.split(folder / "data", "test", fingerprint)
     counts = fingerprint["splits"]["train"]["per_class"]
-    looks = collect_looks(model, reader, split, reader.embed(model, split), table, counts, private=False)
+    looks = collect_examples(model, reader, split, reader.embed(model, split), table, counts, private=False)
     return document, table, looks
 
 

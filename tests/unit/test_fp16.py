@@ -117,7 +117,7 @@ def test_a_training_in_fp16_goes_on_bit_for_bit_with_its_scale(net, split, tmp_p
         trainer = trainer_of(net, split, tmp_path / name)
         trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=2)
         if stopped:
-            trainer.told_to_stop = True
+            trainer.stop_requested = True
             with pytest.raises(SystemExit):
                 trainer.run()
             net.load_state_dict(start)
@@ -135,7 +135,7 @@ def test_a_training_begun_in_another_precision_goes_on_in_this_one(net, split, t
     """A queue may give a preempted training another kind of GPU."""
     for before, after in (("fp32", "fp16"), ("fp16", "fp32")):
         trainer = trainer_of(net, split, tmp_path / before, before)
-        trainer.told_to_stop = True
+        trainer.stop_requested = True
         with pytest.raises(SystemExit):
             trainer.run()
         outcome = trainer_of(net, split, tmp_path / before, after).run()

@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel
 
 from retclip.data.store import write_store
 from retclip.loading.augmentation import to_model_input
-from retclip.loading.dataset import Split, read_ahead
+from retclip.loading.dataset import Split, prefetch
 from retclip.loading.feature_cache import serves
 from retclip.models import image_encoder as vision
 from retclip.models.encode import encode_batch, eye_features, has_batch_norm, text_tokens
@@ -91,7 +91,7 @@ def gradients(net):
 def test_a_batch_is_what_one_sample_after_the_other_is(split, net):
     indices = np.random.default_rng(1).permutation(len(split))[:24]
     batch = split.batch(indices, CPU)
-    assert len(batch["pictures"]) == sum(1 + (EYES[i] == "both") for i in indices)
+    assert len(batch["images"]) == sum(1 + (EYES[i] == "both") for i in indices)
     present = torch.from_numpy(split.present[indices])
     assert torch.equal(batch["present"], present)
     loss = tripartite_loss(encode_batch(net, batch, augment=False), *present.unbind(1))
@@ -212,13 +212,13 @@ def test_what_is_not_kept_is_computed_again_with_the_same_gradients(split, net):
 
 def test_what_is_read_ahead_comes_in_order_and_one_at_a_time():
     made, used = [], []
-    for result in read_ahead(lambda item: made.append(item) or item * 10, iter(range(6))):
+    for result in prefetch(lambda item: made.append(item) or item * 10, iter(range(6))):
         used.append(result)
         assert len(made) <= len(used) + 1
     assert used == [0, 10, 20, 30, 40, 50]
-    assert list(read_ahead(str, [])) == []
+    assert list(prefetch(str, [])) == []
     with pytest.raises(ZeroDivisionError):
-        list(read_ahead(lambda item: 1 // item, [1, 0, 1]))
+        list(prefetch(lambda item: 1 // item, [1, 0, 1]))
 
 
 class Small(torch.nn.Module):

@@ -35,7 +35,7 @@ class Prompts(NamedTuple):
     features: dict[str, torch.Tensor]
 
 
-def collect_looks(
+def collect_examples(
     model: "RetClip",
     reader: Reader,
     split: Split,
@@ -50,7 +50,7 @@ def collect_looks(
     """
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
     views = 1 if "patient" not in split.targets else 2
-    size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["pictures"].shape[1]
+    size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["images"].shape[1]
     small = min(size, LARGEST_PICTURE)
     prompts = encode_prompts(model, reader, split.classes)
     scales = scales_of(model)
@@ -195,7 +195,7 @@ def shrink(picture: np.ndarray, size: int) -> np.ndarray:
 def _views(split: Split, row: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
     """The pictures [V, S, S, 3] that a unit is judged by, and which of them are its own."""
     batch = split.batch(np.array([row]), torch.device("cpu"))
-    both = batch["pictures"][batch["eyes"][:, 0]].numpy()
+    both = batch["images"][batch["eyes"][:, 0]].numpy()
     if unit == "patient":
         own = split.present[row]
         # a picture of unknown side is kept as the left one

@@ -11,11 +11,11 @@ from retclip.core.prompts import TEMPLATES
 from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
-    class_features,
     embed,
     predictions,
     retrieval_ranks,
     seen,
+    zero_shot_classifier,
 )
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
@@ -66,7 +66,8 @@ class Reader(NamedTuple):
         classes = split.classes
         single = {name: [TEMPLATES[0].format(label=name)] for name in classes}
         experts, templates = (
-            class_features(model, classes, words, self.tokenize, length, self.device) for words in (prompts, single)
+            zero_shot_classifier(model, classes, words, self.tokenize, length, self.device)
+            for words in (prompts, single)
         )
         return prediction_table(split, features, experts, templates, scales_of(model))
 
@@ -202,7 +203,7 @@ def evaluate_on_test(
     prompts = reader.trial["class_prompts"]
     val, table = (reader.table(model, splits[name], features[name], prompts) for name in ("val", "test"))
     inputs = {
-        name: tower_features(model, splits[name], reader) if tower else as_arrays(features[name]) for name in splits
+        name: encoder_features(model, splits[name], reader) if tower else as_arrays(features[name]) for name in splits
     }
     probe, table = linear_probe(splits, inputs, table, "tower" if tower else "image")
     document = evaluation_document(
@@ -218,7 +219,7 @@ def evaluate_on_test(
     return {**document, **reader.provenance(fingerprint, splits, code)}, table
 
 
-def evaluate_elsewhere(
+def evaluate_external(
     model: "RetClip",
     reader: Reader,
     data_dir: Path,
@@ -258,13 +259,13 @@ def as_arrays(features: Features) -> dict[str, np.ndarray]:
 
 
 @torch.inference_mode()
-def tower_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, np.ndarray]:
+def encoder_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, np.ndarray]:
     """Unit -> features of the vision tower alone: an eye's [N, D], a patient's both eyes' side by side [N, 2D]."""
     left, right = [], []
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
         batch = split.batch(indices, reader.device)
-        images = to_model_input(batch["pictures"], augment=False)
+        images = to_model_input(batch["images"], augment=False)
         with autocast(reader.device, reader.precision):
             found = model.encode_image(images).float()
         left.append(found[batch["eyes"][0]].cpu().numpy())

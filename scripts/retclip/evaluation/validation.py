@@ -75,7 +75,7 @@ def embed(model: "RetClip", split: Split, device: torch.device, precision: str) 
 
 
 @torch.inference_mode()
-def class_features(
+def zero_shot_classifier(
     model: "RetClip",
     classes: list[str],
     class_prompts: dict[str, list[str]],
@@ -118,7 +118,7 @@ def evaluate(
     """Scores and predictions on a split; None where finite but huge weights give features that are not finite."""
     features = embed(model, split, device, precision)
     context_length = trial["hyperparameters"]["context_length"]
-    texts = class_features(model, split.classes, trial["class_prompts"], tokenize, context_length, device)
+    texts = zero_shot_classifier(model, split.classes, trial["class_prompts"], tokenize, context_length, device)
     known = (*features.image.values(), *features.text.values(), *texts.values())
     if not all(torch.isfinite(feature).all() for feature in known):
         return None

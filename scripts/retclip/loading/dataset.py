@@ -74,7 +74,7 @@ class Split:
 
         frozen = frozen or {}
         used, rows = np.unique(eye_rows[chosen], return_inverse=True)
-        self.picture_keys, self._eye_rows = [keys[i] for i in used], rows.reshape(-1, 2)
+        self.image_keys, self._eye_rows = [keys[i] for i in used], rows.reshape(-1, 2)
         self._eye_features = frozen[f"{name}.eyes"][used] if f"{name}.eyes" in frozen else None
         self._held: torch.Tensor | None = None
         used, rows = np.unique(np.stack(list(text_rows.values())), return_inverse=True)
@@ -87,7 +87,7 @@ class Split:
     def __len__(self) -> int:
         return len(self.frame)
 
-    def hold(self, device: torch.device) -> None:
+    def cache_on_device(self, device: torch.device) -> None:
         """Keeps on a GPU what frozen towers made of this split, and the pictures where they take less than a share
         of what is free there. On a CPU the store lies in memory already, as far as that reaches."""
         if device.type != "cuda":
@@ -97,8 +97,8 @@ class Split:
         if self._eye_features is not None:
             self._eye_features = self._eye_features.to(device)
             return
-        first = self.store.get_many(self.picture_keys[:1])[0]
-        if first.nbytes * len(self.picture_keys) < HELD_SHARE * torch.cuda.mem_get_info(device)[0]:
+        first = self.store.get_many(self.image_keys[:1])[0]
+        if first.nbytes * len(self.image_keys) < HELD_SHARE * torch.cuda.mem_get_info(device)[0]:
             self._held = self._all_pictures(device)
 
     def batch(self, indices: np.ndarray, device: torch.device) -> dict[str, Any]:
@@ -114,7 +114,7 @@ class Split:
             batch["eye_features"] = _rows_of(self._eye_features, self._eye_rows[indices].T, device)
         else:
             shown, eyes = np.unique(self._eye_rows[indices], return_inverse=True)
-            batch["pictures"] = self.pictures_at(shown, device)
+            batch["images"] = self.images_at(shown, device)
             batch["eyes"] = to_device(torch.from_numpy(eyes.reshape(-1, 2).T.copy()), device)
         if self._tokens is not None:
             batch["tokens"] = {unit: _rows_of(self._tokens, rows[indices], device)
@@ -125,16 +125,16 @@ class Split:
             batch["text_rows"] = {unit: to_device(rows, device) for unit, rows in text_rows.items()}
         return batch
 
-    def pictures_at(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
-        """uint8 [len(rows), S, S, 3]: the pictures of picture_keys at `rows`, on `device`."""
+    def images_at(self, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        """uint8 [len(rows), S, S, 3]: the pictures of image_keys at `rows`, on `device`."""
         if self._held is not None:
             return _rows_of(self._held, rows, device)
-        return to_device(torch.from_numpy(self.store.get_many([self.picture_keys[i] for i in rows])), device)
+        return to_device(torch.from_numpy(self.store.get_many([self.image_keys[i] for i in rows])), device)
 
     def _all_pictures(self, device: torch.device) -> torch.Tensor:
         parts = []
-        for start in range(0, len(self.picture_keys), READ_AT_ONCE):
-            some = self.store.get_many(self.picture_keys[start : start + READ_AT_ONCE])
+        for start in range(0, len(self.image_keys), READ_AT_ONCE):
+            some = self.store.get_many(self.image_keys[start : start + READ_AT_ONCE])
             parts.append(torch.from_numpy(some).to(device))
         return torch.cat(parts)
 
@@ -155,7 +155,7 @@ class Split:
         return chunks, dict(zip(self._text_rows, rows, strict=True))
 
 
-def read_ahead(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
+def prefetch(work: Callable[[Item], Made], items: Iterable[Item]) -> Iterator[Made]:
     """work(item) for each item, in order; that of the next one is made in a thread while the caller uses this one."""
     with ThreadPoolExecutor(1) as pool:
         waiting = None

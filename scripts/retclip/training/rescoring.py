@@ -34,7 +34,7 @@ def restore_weights(model: "RetClip", path: Path) -> bool:
     return True
 
 
-def score_again(
+def rescore(
     scored: Path,
     trial: dict[str, Any],
     model: "RetClip",

@@ -18,7 +18,7 @@ import torch
 from retclip.core import slurm
 from retclip.core.logs import say
 from retclip.evaluation.validation import evaluate, no_predictions, standard_errors
-from retclip.loading.dataset import Split, epoch_batches, read_ahead
+from retclip.loading.dataset import Split, epoch_batches, prefetch
 from retclip.loading.device import autocast, grad_scaler, is_out_of_memory, prepare_device, to_device
 from retclip.metrics.registry import METRICS
 from retclip.models.encode import OnBatches, has_batch_norm
@@ -66,14 +66,14 @@ class Trainer:
         self.attempts = Attempts(folder.attempts, writes=self.first)
         prepare_device(device, precision)
         for split in (train, val):
-            split.hold(device)
+            split.cache_on_device(device)
         self.micro_batch = self.hyperparameters["batch_size"] // distributed.world_size()
         self.parallel = distributed.parallel(OnBatches(self.model), self.hyperparameters["batch_size"], device)
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.scaler = grad_scaler(device, precision)
         self.progress = Progress()
         self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
-        self.told_to_stop = False
+        self.stop_requested = False
 
     def run(self) -> Outcome | None:
         """Trains up to the budget's stop_epoch, or until early stopping or divergence ends it.
@@ -100,7 +100,7 @@ class Trainer:
             self.progress.status = "out_of_memory"
         if not self.first:
             return None
-        if self.goes_on:
+        if self.can_resume:
             # now: the best epoch's weights are about to take the place of those that the next rung goes on from
             self._save(0.0)
         val, table = self._result()
@@ -108,7 +108,7 @@ class Trainer:
         return Outcome(self.progress, val, table, resumed, len(attempts.entries), lost_seconds, attempts.job)
 
     @property
-    def goes_on(self) -> bool:
+    def can_resume(self) -> bool:
         """Whether a later rung may go on from here: the schedule is longer than this rung, and nothing broke."""
         whole = self.budget["stop_epoch"] >= self.hyperparameters["epochs"]
         return not whole and self.progress.status in ("completed", "early_stopped")
@@ -122,17 +122,17 @@ class Trainer:
         order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
         ahead = islice(order, progress.step_in_epoch, None)
         # a GPU must not wait for pictures; on a CPU a thread would only take the core that computes
-        batches = read_ahead(self._read_ahead, ahead) if self.device.type == "cuda" else map(self._read, ahead)
+        batches = prefetch(self._prefetch, ahead) if self.device.type == "cuda" else map(self._read, ahead)
         for position, batch in enumerate(batches, start=progress.step_in_epoch):
             loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, *batch)
-            told_to_stop = distributed.in_any(self.told_to_stop)
-            if self.first and (told_to_stop or time.monotonic() - saved >= pause):
+            stop_requested = distributed.in_any(self.stop_requested)
+            if self.first and (stop_requested or time.monotonic() - saved >= pause):
                 saved = time.monotonic()
                 progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
                 self._save(saved - started)
                 pause = max(self.save_seconds, SAVE_PAUSES * (time.monotonic() - saved))
             self.attempts.beat()
-            if told_to_stop:
+            if stop_requested:
                 self._leave()
         seconds = time.monotonic() - started
         progress.train_seconds += seconds
@@ -160,7 +160,7 @@ class Trainer:
         parts = [mine[start : start + self.micro_batch] for start in range(0, len(mine), self.micro_batch)]
         return indices, [self.train.batch(part, self.device) for part in parts]
 
-    def _read_ahead(self, indices: Any) -> tuple[Any, list[dict[str, Any]] | None]:
+    def _prefetch(self, indices: Any) -> tuple[Any, list[dict[str, Any]] | None]:
         """As _read, while a step is computed; None in place of the parts where that leaves no memory for them."""
         try:
             return self._read(indices)
@@ -304,7 +304,7 @@ class Trainer:
 
     def _stop(self, number: int, frame: Any) -> None:
         """A time limit, a pre-emption or a person ends the job: the step at hand is finished and saved first."""
-        self.told_to_stop = True
+        self.stop_requested = True
 
     def _save(self, seconds_in_epoch: float) -> None:
         content = asdict(self.progress)
