@@ -18,7 +18,7 @@ from retclip.search.space import resolve_auto, times
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--recipe", type=json.loads, required=True, help="JSON: what the config says of it")
+    parser.add_argument("--specification", type=json.loads, required=True, help="JSON: the trial specification")
     parser.add_argument("--fingerprint", type=Path, required=True, help="data/fingerprint.json, for counts")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
     parser.add_argument("--lr-finder", type=Path, help="suggestion.json, where the grid is `auto`")
@@ -29,7 +29,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="trial.json")
     options = parser.parse_args(arguments)
 
-    recipe, fingerprint = options.recipe, read_json(options.fingerprint)
+    recipe, fingerprint = options.specification, read_json(options.fingerprint)
     values = dict(recipe["values"])
     if options.lr_finder:
         values = resolve_auto(values, read_json(options.lr_finder)["grid"])

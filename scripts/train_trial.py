@@ -1,6 +1,6 @@
 """Trains one trial as its trial.json says, resumably, and writes its metrics, history and predictions.
 
-The state under --state-dir outlives a killed job: started again, the training goes on where it was saved. A
+The state under --state-dir outlives a killed job: started again, the training resumes from it. A
 training that is already complete there, for whichever trial, is only published again, without torch; with other class
 prompts, or for want of the exported model, the weights that it kept are scored again, without a step.
 
@@ -29,9 +29,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trial", type=Path, required=True, help="trial.json")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
-    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image tower")
-    parser.add_argument("--vision-features", type=Path, help="of a frozen image tower, by cache_features")
-    parser.add_argument("--text-features", type=Path, help="of a frozen text tower, by cache_features")
+    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image encoder")
+    parser.add_argument("--vision-features", type=Path, help="of a frozen image encoder, by cache_features")
+    parser.add_argument("--text-features", type=Path, help="of a frozen text encoder, by cache_features")
     parser.add_argument("--state-dir", type=Path, required=True, help="results/{run}/state")
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     encoder = read_json(options.encoder_dir / "source.json")
     folder = StateFolder(options.state_dir, state_key(trial, data, encoder, options.code))
     first, kept = distributed.rank() == 0, (options.state_dir, options.kept_weights_gb)
-    # before the folder's lock, so that nobody waits for a GPU with what others wait for; what is complete takes none
+    # before the folder's lock: no process may wait for a GPU while others wait for its lock; a complete one needs none
     if not folder.is_complete(trial, options.export):
         lease(options.device)
     with distributed.joined(), folder.locked() if first else nullcontext():
@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
             folder.publish(trial, options.output_dir, options.export)
             # the results are published: tidying up may wait for the next training
             nice_to_know("the size of all kept weights", lambda: bound_weights(*kept), None)
-    # the snakemake around this process was told, too, and calls the job failed: its next start publishes at once
+    # the snakemake around this process got the signal, too, and takes the job for failed: its next start publishes
     if first and stop_requested and slurm.requeue():
         sys.exit(slurm.STOPPED)
 
@@ -76,8 +76,8 @@ def _train(
     folder: StateFolder,
     options: argparse.Namespace,
 ) -> bool:
-    """Trains, or scores kept weights, and writes the results into the state folder; tells whether SIGTERM came too
-    late to stop it."""
+    """Trains, or scores kept weights, and writes the results into the state folder; returns whether a stop request came
+    too late."""
     import pandas as pd
 
     from retclip.loading.dataset import Split

@@ -113,7 +113,7 @@ def plan_demo_trial(demo_data: Path):
             "shuffled_texts": shuffled_texts,
         }
         folder.mkdir(exist_ok=True)
-        entry("plan_trial", "--recipe", json.dumps(recipe), "--fingerprint", demo_data / "data/fingerprint.json",
+        entry("plan_trial", "--specification", json.dumps(recipe), "--fingerprint", demo_data / "data/fingerprint.json",
               "--prompts", REPOSITORY / "config/prompts.yaml", "--output", folder / "trial.json")  # fmt: skip
         return folder / "trial.json"
 

@@ -36,8 +36,9 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     features = []
     for tower in ("vision", "text"):
         path = tmp_path / f"{tower}.safetensors"
-        entry("cache_features", "--recipe", json.dumps(content), "--tower", tower, "--data-dir", demo_data / "data",
-              "--encoder-dir", demo_data / "encoder", "--vision-weights", weights, "--output", path)  # fmt: skip
+        entry("cache_features", "--specification", json.dumps(content), "--tower", tower,
+              "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder", "--vision-weights", weights,
+              "--output", path)  # fmt: skip
         features += [f"--{tower}-features", path]
     plain = ["--vision-weights", weights, "--export"]
     found = {}
@@ -60,15 +61,15 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     trial.write_text(json.dumps({**content, "image_size": 32}))
     done = entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "other"), *plain, *features,
                  check=False)  # fmt: skip
-    assert "vision.safetensors: these features are of other data, another tower" in done.stderr
+    assert "vision.safetensors: these features are of other data, another encoder" in done.stderr
 
 
 def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weights, tmp_path):
     trial = json.loads(plan_demo_trial(tmp_path / "trial", freeze="both").read_text())
     recipe = {**trial, "values": trial["configured"], "vision": {**SIZES, "weights": "x"}, "epochs": 1,
               "train_samples": None, "val_samples": None}  # fmt: skip
-    inputs = ["--recipe", json.dumps(recipe), "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder",
-              "--vision-weights", weights]  # fmt: skip
+    inputs = ["--specification", json.dumps(recipe), "--data-dir", demo_data / "data",
+              "--encoder-dir", demo_data / "encoder", "--vision-weights", weights]  # fmt: skip
     features = []
     for tower in ("vision", "text"):
         path = tmp_path / f"{tower}.safetensors"
