@@ -40,7 +40,7 @@ AUDIT_FLAGS = (
     "--output {output}",
 )
 FEATURES_FLAGS = (
-    "--recipe {params.specification:q} --tower {params.tower} --data-dir {params.data}",
+    "--specification {params.specification:q} --tower {params.tower} --data-dir {params.data}",
     "--encoder-dir {input.encoder:q} {params.image_weights} --device {params.device}",
     "--output {output}",
 )

@@ -24,7 +24,7 @@ FINAL_TRIALS = "|".join(FINALS)
 
 
 rule plan_encoder_trial:
-    """The winner with one of the text encoders at a multiple of its learning rate."""
+    """The tuned configuration with one of the text encoders, at a multiple of its learning rate."""
     input:
         fingerprint="<results>/data/fingerprint.json",
         best="<results>/best.json",
@@ -98,7 +98,7 @@ use rule select_phase1 as select_encoder with:
 
 
 rule plan_final:
-    """The winner with one of the text encoders, the default config, or that with one value swapped in."""
+    """The tuned configuration with one of the text encoders, the baseline, or the baseline with one tuned value."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
@@ -120,7 +120,7 @@ rule plan_final:
 
 
 rule train_final:
-    """A final training: the same script as every trial, and the trained model is exported."""
+    """Trains a final model: the same script as every trial, and the model is exported."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
@@ -147,7 +147,7 @@ rule train_final:
         launch("train_trial", *TRAINING_FLAGS, "--export", processes=GPUS)
 
 
-# the winner whose looks are shown, and the reference that it started from
+# the final model whose qualitative examples are shown, and the initial weights that it started from
 SHOWN, INITIAL = JOBS.shown, JOBS.initial
 ORDERED_CLASSES = " ".join(
     ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
@@ -165,7 +165,7 @@ EXAMPLES_FLAGS = (
 
 
 rule evaluate_final:
-    """Opens the test split: zero-shot, retrieval and a linear probe with intervals. Nothing is chosen here."""
+    """One test-set evaluation: zero-shot, retrieval and a linear probe with intervals. Nothing is chosen here."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
@@ -191,7 +191,7 @@ rule evaluate_final:
 
 
 rule evaluate_initial:
-    """The same scores of the untouched initial weights, with a probe image encoder alone: what training adds."""
+    """The same scores of the untouched initial weights, with a probe of the image encoder alone: what training adds."""
     input:
         **data_files("train", "val", "test"),
         trial=f"<results>/final/{SHOWN}/trial.json",
@@ -221,7 +221,7 @@ rule evaluate_initial:
 
 
 rule collect_looks:
-    """Examples of what the winner says of the test split, with occlusion maps, and a map of its features."""
+    """Qualitative examples of the test split with occlusion maps, and a map of the final model's features."""
     input:
         trial=f"<results>/final/{SHOWN}/trial.json",
         model=f"<results>/final/{SHOWN}/model",
@@ -264,7 +264,7 @@ EXTERNAL_FLAGS = (
 if EXTERNAL_TESTS:
 
     rule evaluate_external:
-        """A winner on a data set from elsewhere; the thresholds are those chosen on its own val split."""
+        """A final model on an external data set; the thresholds are those chosen on its own val split."""
         wildcard_constraints:
             trial=FINAL_TRIALS,
         input:

@@ -3,7 +3,7 @@
 # OUTPUTS: find_lr/curve.csv, find_lr/suggestion.json: the range test, what it suggests, and the measured throughput.
 #
 # STEPS:
-#   1. Run the range test on the default config.
+#   1. Run the range test on the baseline configuration.
 LR_FINDER = CONFIG["lr_finder"]
 LR_FINDER_RESOURCES = requested(
     lambda input: {
@@ -13,14 +13,14 @@ LR_FINDER_RESOURCES = requested(
     min(1, GPUS),
 )
 LR_FINDER_FLAGS = (
-    "--recipe {params.specification:q} --data-dir {params.folder} --encoder-dir {input.encoder:q}",
+    "--specification {params.specification:q} --data-dir {params.folder} --encoder-dir {input.encoder:q}",
     "{params.image_weights} {params.features} {params.range} --device {params.device}",
     "--output-curve {output.curve} --output-suggestion {output.suggestion}",
 )
 
 
 rule find_lr:
-    """torch-lr-finder's range test on the default config."""
+    """torch-lr-finder's range test on the baseline configuration."""
     input:
         data=multiext("<results>/data/", "samples_train.parquet", "train.lmdb"),
         fingerprint="<results>/data/fingerprint.json",

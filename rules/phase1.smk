@@ -5,7 +5,7 @@
 # phase1/best.json. The rules of later stages that train, rank and select are these once more.
 #
 # STEPS:
-#   1. Plan every point of the grid, and the default config, at Phase 1's budget.
+#   1. Plan every point of the grid, and the baseline, at Phase 1's budget.
 #   2. Train and validate each.
 #   3. Rank them, and select the best by the fixed rule.
 
@@ -26,7 +26,7 @@ PLAN_FLAGS = (
     "--output {output}",
 )
 
-# Every training reads the same files and takes the same flags, whichever phase asks for it.
+# Every training reads the same files and takes the same flags, whichever phase requests it.
 TRAINING_FLAGS = (
     "--trial {input.trial} --encoder-dir {input.encoder:q}",
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
@@ -45,7 +45,7 @@ AUTO_GRID = CONFIG["phase1"]["space"].get("learning_rate") == "auto"
 
 
 rule plan_phase1_trial:
-    """One point of the grid, or the default config, at Phase 1's budget."""
+    """One point of the grid, or the baseline, at Phase 1's budget."""
     input:
         fingerprint="<results>/data/fingerprint.json",
         # an explicit grid does not wait for the finder, and is not rerun by it

@@ -27,14 +27,14 @@ def main(arguments: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    from retclip.evaluation.examples import collect_looks
+    from retclip.evaluation.examples import collect_examples
     from retclip.evaluation.test_set import trained_model
 
     trial = read_json(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     model, reader = trained_model(trial, options.model_dir, options.device)
     split = reader.split(options.data_dir, "test", fingerprint)
-    looks = collect_looks(
+    looks = collect_examples(
         model,
         reader,
         split,

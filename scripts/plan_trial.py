@@ -18,7 +18,7 @@ from retclip.search.space import resolve_auto, times
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--specification", type=json.loads, required=True, help="JSON: what the config says of it")
+    parser.add_argument("--specification", type=json.loads, required=True, help="JSON: the trial specification")
     parser.add_argument("--fingerprint", type=Path, required=True, help="data/fingerprint.json, for counts")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
     parser.add_argument("--lr-finder", type=Path, help="suggestion.json, where the grid is `auto`")

@@ -91,8 +91,8 @@ def _splits(folder: Path, batch: int, eyes: str, device: torch.device) -> dict[s
         shapes.write_split(folder / name, "train", frame, pictures if frozen is None else 1)
         fingerprint = shapes.write_fingerprint(folder / name, {"train": frame})
         made[name] = Split(folder / name, "train", fingerprint, shapes.tokenize, shapes.CONTEXT, frozen=frozen)
-    made["held"].hold(device)
-    made["frozen"].hold(device)
+    made["held"].cache_on_device(device)
+    made["frozen"].cache_on_device(device)
     return made
 
 

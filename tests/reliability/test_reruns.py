@@ -307,9 +307,9 @@ def test_after_an_upgrade_the_plan_says_what_it_costs_and_results_can_be_kept(si
     shutil.copytree(site.run, run, symlinks=True)
     site.edit("scripts/retclip/training/trainer.py", append("\nSPEED = 2\n"))
     flags = ("--quiet", "all", "--nolock")
-    said = snakemake(run, "plan_run", *flags, *site.config, repository=site.repository).stdout
-    match = re.search(r"upgrade: (\d+) of (\d+) finished trainings are of other .* ([0-9.e-]+) device-hours", said)
-    assert match, said
+    log = snakemake(run, "plan_run", *flags, *site.config, repository=site.repository).stdout
+    match = re.search(r"upgrade: (\d+) of (\d+) finished trainings are of other .* ([0-9.e-]+) device-hours", log)
+    assert match, log
     assert match[1] == match[2]
     assert float(match[3]) > 0
     snakemake(run, *site.config, "--touch", repository=site.repository)

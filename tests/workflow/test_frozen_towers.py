@@ -38,8 +38,9 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     features = []
     for tower in ("image", "text"):
         path = tmp_path / f"{tower}.safetensors"
-        entry("cache_features", "--recipe", json.dumps(content), "--tower", tower, "--data-dir", demo_data / "data",
-              "--encoder-dir", demo_data / "encoder", "--image-weights", weights, "--output", path)  # fmt: skip
+        entry("cache_features", "--specification", json.dumps(content), "--tower", tower,
+              "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder", "--image-weights", weights,
+              "--output", path)  # fmt: skip
         features += [f"--{tower}-features", path]
     plain = ["--image-weights", weights, "--export"]
     found = {}
@@ -62,15 +63,15 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     trial.write_text(json.dumps({**content, "image_size": 32}))
     done = entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "other"), *plain, *features,
                  check=False)  # fmt: skip
-    assert "image.safetensors: these features are of other data, another tower" in done.stderr
+    assert "image.safetensors: these features are of other data, another encoder" in done.stderr
 
 
 def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weights, tmp_path):
     trial = json.loads(plan_demo_trial(tmp_path / "trial", freeze="both").read_text())
     recipe = {**trial, "values": trial["configured"], "image_encoder": {**SIZES, "weights": "x"}, "epochs": 1,
               "train_samples": None, "val_samples": None}  # fmt: skip
-    inputs = ["--recipe", json.dumps(recipe), "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder",
-              "--image-weights", weights]  # fmt: skip
+    inputs = ["--specification", json.dumps(recipe), "--data-dir", demo_data / "data",
+              "--encoder-dir", demo_data / "encoder", "--image-weights", weights]  # fmt: skip
     features = []
     for tower in ("image", "text"):
         path = tmp_path / f"{tower}.safetensors"

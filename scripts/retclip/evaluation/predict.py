@@ -17,7 +17,7 @@ from retclip.core.renamed import model_folder_in_new_words
 from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
-from retclip.evaluation.validation import class_features
+from retclip.evaluation.validation import zero_shot_classifier
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.device import autocast, choose_precision, prepare_device
 from retclip.models.export import load_exported
@@ -67,7 +67,7 @@ class Predictor:
         self.classes = list(prompts)
         tokenize = load_tokenizer(folder / "text", self.reading["truncation_side"])
         length = self.reading["context_length"]
-        self.texts = class_features(self.model, self.classes, prompts, tokenize, length, device)
+        self.texts = zero_shot_classifier(self.model, self.classes, prompts, tokenize, length, device)
         scales = (self.model.logit_scale_left, self.model.logit_scale_right, self.model.logit_scale)
         self.scales = dict(zip(UNITS, (float(scale.detach().exp()) for scale in scales), strict=True))
 

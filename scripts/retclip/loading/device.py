@@ -68,7 +68,7 @@ def _driver() -> str:
 
 def choose_precision(wanted: str, device: torch.device) -> str:
     """fp32, bf16 or fp16. auto means fp32 on a CPU; on a GPU bf16 where it computes in bf16, fp16 where it has tensor
-    cores for that alone (V100, T4), else fp32. Says so wherever a GPU has no bf16 of its own."""
+    cores for that alone (V100, T4), else fp32. Logs where a GPU has no bf16 of its own."""
     if device.type != "cuda":
         return "fp32" if wanted == "auto" else wanted
     capability = torch.cuda.get_device_capability(device)
@@ -82,14 +82,14 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 
 
 def prepare_device(device: torch.device, precision: str) -> None:
-    """Lets a GPU use TF32 for what training in half precision leaves in fp32; asked for fp32, it keeps to it."""
+    """Allows TF32 on a GPU for the fp32 part of a training in half precision; in fp32, forbids it."""
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision in HALVES
         torch.backends.cudnn.allow_tf32 = precision in HALVES
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which towers compute in `precision`."""
+    """The context in which encoders compute in `precision`."""
     return torch.autocast(device.type, dtype=HALVES.get(precision), enabled=precision in HALVES)
 
 
@@ -115,7 +115,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory of the GPU, or of this process where there is none."""
+    """Peak memory in bytes: of the GPU, or of this process where there is none."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

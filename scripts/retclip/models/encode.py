@@ -35,7 +35,7 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
     if "eye_features" in batch:
         left, right = batch["eye_features"].unbind()
     else:
-        left, right = model.visual(to_model_input(batch["pictures"], augment))[batch["eyes"]].unbind()
+        left, right = model.visual(to_model_input(batch["images"], augment))[batch["eyes"]].unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
     tokens = torch.cat([model.class_token(ids, mask) for ids, mask in batch["texts"]])
@@ -52,10 +52,10 @@ def has_batch_norm(model: torch.nn.Module) -> bool:
 def eye_features(model: "RetClip", split: Split, device: torch.device, precision: str) -> torch.Tensor:
     """[P, embed_dim], the image tower's raw features of all pictures of a whole split, in their order."""
     parts = []
-    for start in range(0, len(split.picture_keys), AT_ONCE):
-        rows = np.arange(start, min(start + AT_ONCE, len(split.picture_keys)))
+    for start in range(0, len(split.image_keys), AT_ONCE):
+        rows = np.arange(start, min(start + AT_ONCE, len(split.image_keys)))
         with autocast(device, precision):
-            parts.append(model.visual(to_model_input(split.pictures_at(rows, device), augment=False)).float())
+            parts.append(model.visual(to_model_input(split.images_at(rows, device), augment=False)).float())
     return torch.cat(parts).cpu()
 
 

@@ -1,4 +1,4 @@
-"""Every process that worked on one training: the device seconds that it held, needed or lost.
+"""Every process that worked on one training: the device seconds that it used or lost.
 
 The list lies beside the training's state and is written every few seconds, so that a process killed with -9
 is in it, too. Importing this module does not import torch.
@@ -34,7 +34,7 @@ class Attempts:
         return job
 
     def beat(self, at_once: bool = False) -> None:
-        """Writes down that this process is alive; call it as often as you like."""
+        """Records that this process is alive; writes at most every BEAT_SECONDS, unless at_once."""
         seconds = seconds_since_start()
         if self.writes and (at_once or seconds - self.entries[-1]["seconds"] >= BEAT_SECONDS):
             self.entries[-1]["seconds"] = seconds
@@ -45,15 +45,14 @@ class Attempts:
                 self.writes = False
 
     def lost_seconds(self, saved_seconds: float) -> float:
-        """What earlier attempts held a device for in vain, when this one went on from `saved_seconds` of work.
-
-        Their start-up, and whatever they did after their last checkpoint.
+        """Seconds of earlier attempts that were lost, where this one resumed from `saved_seconds` of work: their
+        start-up, and their work since the last checkpoint.
         """
         return max(0.0, self.earlier_seconds - saved_seconds)
 
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
-    """What is on the list so far; a damaged list costs the account of earlier attempts, and no training."""
+    """The entries so far; a damaged list costs the account of earlier attempts, and no training."""
     try:
         return [{"job": entry["job"], "seconds": float(entry["seconds"])} for entry in read_json(path)]
     except (OSError, ValueError, KeyError, TypeError):
