@@ -90,14 +90,14 @@ class Task:
 
         from retclip.loading.augmentation import to_model_input
         from retclip.loading.dataset import epoch_batches
-        from retclip.models.image_encoder import build_vision
+        from retclip.models.image_encoder import build_image_encoder
         from retclip.models.loss import tripartite_loss
         from retclip.models.retclip import RetClip
         from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 
         settings = {**FIXED, **values}
         torch.manual_seed(seed)
-        visual, width = build_vision({"architecture": "timm/demo_conv", "embed_dim": EMBED_DIM}, SIDE)
+        visual, width = build_image_encoder({"architecture": "timm/demo_conv", "embed_dim": EMBED_DIM}, SIDE)
         model = RetClip(visual, frozen_texts(self.tokens), width)
         for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
             scale.data.fill_(-math.log(values["temperature"]))

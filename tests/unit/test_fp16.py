@@ -9,7 +9,7 @@ from transformers import BertConfig, BertModel
 from retclip.data.store import write_store
 from retclip.loading.dataset import Split
 from retclip.loading.device import grad_scaler
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 from retclip.training.checkpoint import StateFolder
 from retclip.training.trainer import Trainer
@@ -51,7 +51,7 @@ def net():
     torch.manual_seed(0)
     config = BertConfig(vocab_size=WORDS, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
                         intermediate_size=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
-    return RetClip(build_vision(VIT, SIZE)[0], BertModel(config, add_pooling_layer=False), VIT["embed_dim"])
+    return RetClip(build_image_encoder(VIT, SIZE)[0], BertModel(config, add_pooling_layer=False), VIT["embed_dim"])
 
 
 def trainer_of(net, split, folder, precision="fp16", **values):

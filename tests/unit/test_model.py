@@ -55,7 +55,7 @@ def fetched(bert_folder, tmp_path_factory):
 
 def build(fetched, sizes=SIZES):
     torch.manual_seed(0)
-    visual, embed_dim = vision.build_vision(sizes, 32)
+    visual, embed_dim = vision.build_image_encoder(sizes, 32)
     return model.RetClip(visual, load_text_encoder(fetched), embed_dim).eval()
 
 
@@ -324,7 +324,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_
     """The card's own code, in a process that knows nothing of this project, gives the model's features."""
     size = 224 if tower.get("architecture") == "ViT-S-32-alt" else 32
     torch.manual_seed(0)
-    visual, embed_dim = vision.build_vision(tower, size)
+    visual, embed_dim = vision.build_image_encoder(tower, size)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
     texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
     trial = {
@@ -370,7 +370,7 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
     """Without a known eye in train, the left and the right head stay random: a name with _left must not open them."""
     from retclip.data.cases import cases_of_paths
 
-    visual, embed_dim = vision.build_vision(SIZES, 32)
+    visual, embed_dim = vision.build_image_encoder(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
     trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
              "encoder": {"source": "x", "revision": "y", "long_texts": "head"},

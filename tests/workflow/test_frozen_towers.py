@@ -21,11 +21,13 @@ model: {freeze: both, vision: {architecture: null, layers: 2, width: 64, head_wi
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Initial weights of the image tower, in a file."""
-    from retclip.models.image_encoder import build_vision
+    from retclip.models.image_encoder import build_image_encoder
 
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("weights") / "vision.safetensors"
-    save_file({name: value.contiguous() for name, value in build_vision(SIZES, 64)[0].state_dict().items()}, path)
+    save_file(
+        {name: value.contiguous() for name, value in build_image_encoder(SIZES, 64)[0].state_dict().items()}, path
+    )
     return path
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 
 HEADS = ("text_projection", "text_projection_left", "text_projection_right")
@@ -60,7 +60,7 @@ def _vision(state: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
         "patch_size": patch_size,
         "embed_dim": state["visual.proj"].shape[1],
     }
-    return build_vision(sizes, grid * patch_size)
+    return build_image_encoder(sizes, grid * patch_size)
 
 
 def _bert(state: dict[str, torch.Tensor], heads: int | None) -> torch.nn.Module:

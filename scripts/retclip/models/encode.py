@@ -38,7 +38,7 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
         left, right = model.visual(to_model_input(batch["pictures"], augment))[batch["eyes"]].unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
-    tokens = torch.cat([model.class_token(ids, mask) for ids, mask in batch["texts"]])
+    tokens = torch.cat([model.pooled_text(ids, mask) for ids, mask in batch["texts"]])
     return model.outputs(left, right, {unit: tokens[rows] for unit, rows in batch["text_rows"].items()})
 
 
@@ -60,7 +60,7 @@ def eye_features(model: "RetClip", split: Split, device: torch.device, precision
 
 
 @torch.inference_mode()
-def text_tokens(
+def pooled_texts(
     model: "RetClip", split: Split, tokenize: Tokenize, context_length: int, device: torch.device, precision: str
 ) -> torch.Tensor:
     """[T, hidden], the text tower's class tokens of all different texts of a whole split, in their order."""
@@ -70,6 +70,6 @@ def text_tokens(
     for rows in lengths.argsort().split(AT_ONCE):
         longest = int(lengths[rows].max())
         with autocast(device, precision):
-            token = model.class_token(*(to_device(part[rows, :longest], device) for part in (ids, mask)))
+            token = model.pooled_text(*(to_device(part[rows, :longest], device) for part in (ids, mask)))
         found[rows] = token.float().cpu()
     return found

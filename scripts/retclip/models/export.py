@@ -13,7 +13,7 @@ from retclip.core.io import read_json, write_json
 from retclip.loading.augmentation import MEAN, STD
 from retclip.metrics.registry import METRICS
 from retclip.models.convert import to_retclip
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder
 
@@ -81,7 +81,7 @@ def export_model(
 def load_exported(folder: Path) -> RetClip:
     """The model in `folder`, in evaluation mode."""
     sizes = read_json(folder / "model.json")
-    visual, embed_dim = build_vision(sizes["vision"], sizes["image_size"])
+    visual, embed_dim = build_image_encoder(sizes["vision"], sizes["image_size"])
     model = RetClip(visual, load_text_encoder(folder / "text"), embed_dim, sizes["head_depth"])
     visual.load_state_dict(load_file(folder / "vision.safetensors"))
     model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)

@@ -17,12 +17,12 @@ TEXT_HALF = ("bert.", "text_projection")
 
 def build_model(trial: dict[str, Any], encoder_dir: Path, vision_weights: Path | None) -> "RetClip":
     """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights."""
-    from retclip.models.image_encoder import build_vision
+    from retclip.models.image_encoder import build_image_encoder
     from retclip.models.retclip import RetClip
     from retclip.models.text_encoder import load_text_encoder
 
     torch.manual_seed(trial["seed"])
-    vision, embed_dim = build_vision(trial["vision"], trial["image_size"], vision_weights)
+    vision, embed_dim = build_image_encoder(trial["vision"], trial["image_size"], vision_weights)
     model = RetClip(vision, load_text_encoder(encoder_dir), embed_dim)
     hyperparameters = trial["hyperparameters"]
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):

@@ -10,7 +10,7 @@ from torch import nn
 DEFAULT_EMBED_DIM = 512
 
 
-def build_vision(
+def build_image_encoder(
     architecture: dict[str, Any], image_size: int, weights: str | Path | None = None
 ) -> tuple[nn.Module, int]:
     """The tower [B, 3, S, S] -> [B, embed_dim], and embed_dim.

@@ -49,10 +49,10 @@ class RetClip(nn.Module):
         return self._image_features(*self.visual(torch.cat([image_left, image_right])).chunk(2))
 
     def encode_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, unit: str) -> torch.Tensor:
-        """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`; None: see class_token."""
-        return self.text_feature(self.class_token(text_ids, attention_mask), unit)
+        """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`; None: see pooled_text."""
+        return self.text_feature(self.pooled_text(text_ids, attention_mask), unit)
 
-    def class_token(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+    def pooled_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """What the text tower makes of texts [B, L]: [B, hidden], before any head.
 
         attention_mask [B, L]: true or 1 for what is read; None: all but padding, as upstream has it. Raises ValueError
@@ -90,12 +90,12 @@ class RetClip(nn.Module):
         text_features_right, each [B, embed_dim] and L2-normalised, and the three logit scales.
         """
         left, right = self.visual(torch.cat([image_left, image_right])).chunk(2)
-        token = self.class_token(text_ids, attention_mask)
+        token = self.pooled_text(text_ids, attention_mask)
         tokens = {"patient": token, "left": token, "right": token}
         if text_ids_left is not None:
-            tokens["left"] = self.class_token(text_ids_left, attention_mask_left)
+            tokens["left"] = self.pooled_text(text_ids_left, attention_mask_left)
         if text_ids_right is not None:
-            tokens["right"] = self.class_token(text_ids_right, attention_mask_right)
+            tokens["right"] = self.pooled_text(text_ids_right, attention_mask_right)
         return self.outputs(left, right, tokens)
 
     def outputs(
@@ -131,7 +131,7 @@ class RetClip(nn.Module):
             tower.requires_grad_(False)
             tower.eval()
 
-    def keep_less(self) -> None:
+    def enable_gradient_checkpointing(self) -> None:
         """Has towers that train compute what their layers made once more in the backward pass, not keep it."""
         visual: Any = self.visual
         if not self.is_frozen(visual):
