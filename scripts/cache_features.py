@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.loading.dataset import Split
     from retclip.loading.device import choose_device, choose_precision, prepare_device
     from retclip.loading.feature_cache import features_key, write_features
-    from retclip.models.encode import eye_features, text_tokens
+    from retclip.models.encode import eye_features, pooled_texts
     from retclip.models.factory import build_model
     from retclip.models.text_encoder import load_tokenizer
 
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         if options.tower == "image":
             features[f"{name}.eyes"] = eye_features(model, split, device, precision)
         else:
-            features[f"{name}.texts"] = text_tokens(model, split, tokenize, length, device, precision)
+            features[f"{name}.texts"] = pooled_texts(model, split, tokenize, length, device, precision)
         log(f"{options.tower} encoder: {len(split)} {name} samples on {device} in {precision}")
     encoder = read_json(options.encoder_dir / "source.json")
     write_features(options.output, features, features_key(options.tower, trial, fingerprint, encoder, precision))

@@ -118,7 +118,7 @@ def _train(
         return False
 
     if options.gradient_checkpointing == "true":
-        model.keep_less()
+        model.enable_gradient_checkpointing()
     train = read("train", samples=budget["train_samples"], shuffle_texts=trial["shuffled_texts"])
     if distributed.rank() == 0:
         log(f"{trial['id']}: {len(train)} samples, {budget['total_steps']} steps on {device} in {precision}")

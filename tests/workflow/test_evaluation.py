@@ -247,7 +247,7 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
 def test_predict_says_what_is_missing(final, tmp_path):
     model = final / "pubmedbert-s2001/model"
     for arguments, said in (
-        ((), "name pictures, or a --table"),
+        ((), "name images, or a --table"),
         ((tmp_path / "gone.jpg",), "no such file or folder"),
         (("--model-dir", tmp_path, tmp_path), "is no exported model"),
     ):

@@ -117,7 +117,7 @@ def encode_prompts(model: "RetClip", reader: Reader, classes: list[str]) -> Prom
     if not sentences:
         return Prompts([], owner, {})
     ids, mask = reader.tokenize(sentences, reader.trial["hyperparameters"]["context_length"])
-    tokens = model.class_token(ids.to(reader.device), mask.to(reader.device))
+    tokens = model.pooled_text(ids.to(reader.device), mask.to(reader.device))
     views = {view: model.text_feature(tokens, view).float().cpu() for view in (*SIDES, "patient")}
     return Prompts(sentences, owner, views)
 
