@@ -25,7 +25,7 @@ PHASE2 = {"propose_bracket", "plan_phase2_trial", "train_phase2_trial", "rank_ph
           "estimate_importances"}  # fmt: skip
 CONFIRM = {"plan_confirm_trial", "train_confirm_trial", "rank_confirm", "select_best"}
 FINAL = {"plan_final", "train_final", "evaluate_final", "recommend_encoder"}
-AFTER_PHASE1 = RANKING1 | PHASE2 | CONFIRM | FINAL | {"build_report", "collect_looks", "evaluate_initial"}
+AFTER_PHASE1 = RANKING1 | PHASE2 | CONFIRM | FINAL | {"build_report", "collect_examples", "evaluate_initial"}
 PHASE1 = {"plan_phase1_trial", "train_phase1_trial"}
 # a rule that this matrix does not know yet makes no case of it wrong; where nothing may run, nothing at all may
 KNOWN = AFTER_PHASE1 | PHASE1 | {"make_demo_data", "make_demo_encoder", "build_lmdb", "audit_data", "find_lr"}
@@ -164,7 +164,7 @@ MATRIX = {
         finals={"biobert-s2001"},
     ),
     "the strategy": Case("phase2: {strategy: qmc}", rules=AFTER_PHASE1 - RANKING1),
-    "what the page may show": Case("privacy: {private: true}", rules={"build_report", "collect_looks"}),
+    "what the page may show": Case("privacy: {private: true}", rules={"build_report", "collect_examples"}),
 }
 
 

@@ -131,7 +131,7 @@ def test_a_model_is_exported_from_kept_weights(jobs, entries, run):
 
 
 WRITERS = ["make_demo_data", "make_demo_encoder", "build_lmdb", "plan_phase1_trial", "train_phase1_trial",
-           "train_final", "evaluate_final", "collect_looks", "rank_phase1", "build_report"]  # fmt: skip
+           "train_final", "evaluate_final", "collect_examples", "rank_phase1", "build_report"]  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", WRITERS)

@@ -12,7 +12,7 @@ from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaul
 from retclip.metrics.registry import METRICS
 from retclip.report import formatting as wording
 from retclip.report import stability
-from retclip.report.run_folder import Training, read_run
+from retclip.report.run_folder import FinishedTrial, read_run
 from retclip.report.sections import curves
 from retclip.search import budget, selection
 from retclip.training.checkpoint import state_key
@@ -123,17 +123,17 @@ def folder(tmp_path):
 def test_the_report_takes_no_text_encoder_for_the_baseline_the_control_or_an_ablation(folder):
     run = read_run(folder, interim=True)
     assert sorted(run.encoders) == sorted(ENCODERS)
-    assert all([final.trial["seed"] for final in run.winners(name)] == [2001, 2002] for name in ENCODERS)
+    assert all([final.trial["seed"] for final in run.tuned(name)] == [2001, 2002] for name in ENCODERS)
     assert [final.id for final in run.baselines()] == ["baseline-s2001"]
     assert [final.id for final in run.controls()] == ["control-s2001"]
     assert {name: final.id for name, final in run.ablations().items()} == {
         "lr_scheduler": "ablation_lr_scheduler-s2001"
     }
-    assert run.opened == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
-    assert "8 of the tuned configuration" in wording.openings(run.opened)
+    assert run.evaluated_on_test == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
+    assert "8 of the tuned configuration" in wording.test_set_evaluations(run.evaluated_on_test)
     assert run.initial == {"is": "initial"}
     names = {curves.final_name(final) for final in run.finals if final.kind != "ablation"}
-    assert names == {*(f"winner, {name}" for name in ENCODERS), "default config", "shuffled texts"}
+    assert names == {*(f"tuned, {name}" for name in ENCODERS), "baseline", "negative control"}
 
 
 def test_an_interim_report_leaves_out_what_an_earlier_version_trained(folder):
@@ -188,7 +188,7 @@ def searched(stage, *trainings):
 
 
 def training(name, score=0.8, **known):
-    return Training(name, document(name, score=score, **known), None, None)
+    return FinishedTrial(name, document(name, score=score, **known), None, None)
 
 
 def test_a_finalists_trainings_are_those_that_say_so():

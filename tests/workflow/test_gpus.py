@@ -92,7 +92,7 @@ def test_only_the_lease_and_torch_are_between_a_job_and_its_gpus():
         for entry, words in re.findall(r'launch\(\s*"(\w+)"([^)]*)\)', rules)
         if any("--device" in text for text in (words, *map(named.get, re.findall(r"\*(\w+_FLAGS)", words))))
     }
-    assert {"train_trial", "find_lr", "evaluate_final", "collect_looks"} <= names
+    assert {"train_trial", "find_lr", "evaluate_final", "collect_examples"} <= names
     assert names <= {path.stem for path in ENTRIES}
 
 
