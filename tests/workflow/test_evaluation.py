@@ -27,7 +27,7 @@ def test_the_initial_weights_stand_beside_the_tuned(final):
     low, high = (found["zero_shot"][METRIC][key] for key in ("low", "high"))
     assert low <= found["levels"]["chance"][METRIC] + 0.05
     assert high < 0.4
-    assert found["probe"]["features"] == "tower"
+    assert found["probe"]["features"] == "image_encoder"
     assert len(found["linear_probe"][METRIC]["seeds"]) == 5
     tuned = json.loads((final / "pubmedbert-s2001/evaluation.json").read_text())
     assert tuned["counts"] == found["counts"]

@@ -44,8 +44,8 @@ def collect_examples(
     train_counts: dict[str, int],
     private: bool,
 ) -> QualitativeExamples:
-    """The content of qualitative_examples.npz. table: predictions.parquet of the split. train_counts: views of each class
-    in train. private: no images.
+    """The content of qualitative_examples.npz. table: predictions.parquet of the split. train_counts: views of each
+    class in train. private: no images.
     """
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
     images_each = 1 if "patient" not in split.targets else 2

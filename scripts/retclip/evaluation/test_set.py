@@ -206,7 +206,7 @@ def evaluate_on_test(
         name: encoder_features(model, splits[name], reader) if before_heads else as_arrays(features[name])
         for name in splits
     }
-    probe, table = linear_probe(splits, inputs, table, "tower" if before_heads else "image")
+    probe, table = linear_probe(splits, inputs, table, "image_encoder" if before_heads else "image")
     document = evaluation_document(
         table,
         splits["test"].frame,
