@@ -24,7 +24,7 @@ FINAL_TRIALS = "|".join(FINALS)
 
 
 rule plan_encoder_trial:
-    """The winner with one of the text encoders at a multiple of its learning rate."""
+    """The tuned configuration with one of the text encoders, at a multiple of its learning rate."""
     input:
         fingerprint="<results>/data/fingerprint.json",
         best="<results>/best.json",
@@ -51,7 +51,7 @@ use rule train_phase1_trial as train_encoder_trial with:
     input:
         **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
         encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial].encoder),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/encoders/{trial}/metrics.json",
         history="<results>/encoders/{trial}/history.csv",
@@ -98,7 +98,7 @@ use rule select_phase1 as select_encoder with:
 
 
 rule plan_final:
-    """The winner with one of the text encoders, the default config, or that with one value swapped in."""
+    """The tuned configuration with one of the text encoders, the baseline, or the baseline with one tuned value."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
@@ -120,13 +120,13 @@ rule plan_final:
 
 
 rule train_final:
-    """A final training: the same script as every trial, and the trained model is exported."""
+    """Trains a final model: the same script as every trial, and the model is exported."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
         **training_inputs("final", lambda wildcards: FINALS[wildcards.trial].encoder),
         encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial].encoder),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         model=directory("<results>/final/{trial}/model"),
         metrics="<results>/final/{trial}/metrics.json",
@@ -165,7 +165,7 @@ EXAMPLES_FLAGS = (
 
 
 rule evaluate_final:
-    """Opens the test split: zero-shot, retrieval and a linear probe with intervals. Nothing is chosen here."""
+    """One test-set evaluation: zero-shot, retrieval and a linear probe with intervals. Nothing is chosen here."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
@@ -191,18 +191,18 @@ rule evaluate_final:
 
 
 rule evaluate_initial:
-    """The same scores of the untouched initial weights, with a probe of the vision tower alone: what training adds."""
+    """The same scores of the untouched initial weights, with a probe of the image encoder alone: what training adds."""
     input:
         **data_files("train", "val", "test"),
         trial=f"<results>/final/{SHOWN}/trial.json",
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         evaluation=f"<results>/final/{INITIAL}/evaluation.json",
         predictions=f"<results>/final/{INITIAL}/predictions.parquet",
     params:
         **evaluation_params("evaluate_final"),
-        vision=vision_flag(),
+        image_weights=image_weights_flag(),
     log:
         "<results>/logs/evaluate_initial.log",
     benchmark:
@@ -215,7 +215,7 @@ rule evaluate_initial:
     shell:
         launch(
             "evaluate_final",
-            "--trial {input.trial} --encoder-dir {input.encoder:q} {params.vision}",
+            "--trial {input.trial} --encoder-dir {input.encoder:q} {params.image_weights}",
             *EVALUATION_FLAGS,
         )
 
@@ -264,7 +264,7 @@ EXTERNAL_FLAGS = (
 if EXTERNAL_TESTS:
 
     rule evaluate_external:
-        """A winner on a data set from elsewhere; the thresholds are those chosen on its own val split."""
+        """A final model on an external data set; the thresholds are those chosen on its own val split."""
         wildcard_constraints:
             trial=FINAL_TRIALS,
         input:

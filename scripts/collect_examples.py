@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.qualitative_examples import write_examples
 
 
@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.private,
     )
     write_examples(options.output, examples)
-    say(f"{trial['id']}: {len(examples.eye)} examples, {len(examples.embedding)} patients in the embedding")
+    log(f"{trial['id']}: {len(examples.eye)} examples, {len(examples.embedding)} patients in the embedding")
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ def test_the_initial_weights_stand_beside_the_tuned(final):
     low, high = (found["zero_shot"][METRIC][key] for key in ("low", "high"))
     assert low <= found["levels"]["chance"][METRIC] + 0.05
     assert high < 0.4
-    assert found["probe"]["features"] == "tower"
+    assert found["probe"]["features"] == "image_encoder"
     assert len(found["linear_probe"][METRIC]["seeds"]) == 5
     tuned = json.loads((final / "pubmedbert-s2001/evaluation.json").read_text())
     assert tuned["counts"] == found["counts"]
@@ -247,7 +247,7 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
 def test_predict_says_what_is_missing(final, tmp_path):
     model = final / "pubmedbert-s2001/model"
     for arguments, said in (
-        ((), "name pictures, or a --table"),
+        ((), "name images, or a --table"),
         ((tmp_path / "gone.jpg",), "no such file or folder"),
         (("--model-dir", tmp_path, tmp_path), "is no exported model"),
     ):

@@ -313,10 +313,15 @@ def test_a_model_card_shows_a_script_as_text(small_run):
     folder = small_run / "results/small"
     metrics = json.loads((folder / "final/pubmedbert-s2001/metrics.json").read_text())
     fingerprint = json.loads((folder / "data/fingerprint.json").read_text().replace("Glaucoma", HOSTILE))
-    trial = {**metrics["trial"], "encoder": {**metrics["trial"]["encoder"], "source": HOSTILE}}
-    vision = {**trial["vision"], "weights": "weights<b>.pt"}
+    trial = {
+        **metrics["trial"],
+        "text_encoder_settings": {**metrics["trial"]["text_encoder_settings"], "source": HOSTILE},
+    }
+    image_encoder = {**trial["image_encoder"], "weights": "weights<b>.pt"}
     assert HOSTILE in fingerprint["classes"]
-    card = model_card(trial, vision, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics["val"])
+    card = model_card(
+        trial, image_encoder, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics["val"]
+    )
     assert "<script" not in card
     assert "<b>" not in card
     assert card.count("&lt;script&gt;alert(1)") == 4

@@ -27,7 +27,7 @@ class QualitativeExamples(NamedTuple):
     the sentences nearest to the image among all classes' prompts, nearest first; prompt_class: int64 [E, 3];
     prompt_score: float32 [E, 3], cosine similarity; fewer sentences than three leave "" and -1 and NaN.
     occlusion: float32 [E, V, G, G], by how much the predicted class's score falls when that patch of the image is
-    covered with the fundus's mean colour; NaN for examples and views without a map.
+    covered with the fundus's mean color; NaN for examples and views without a map.
     embedding: float32 [N, 2], of the patients' image features; embedding_label: int64 [N], the class of the patient,
     or of several the one that is rarest in train, -1 for none. embedding_method: str [], t-SNE or PCA.
     """
@@ -56,6 +56,12 @@ def write_examples(path: str | Path, examples: QualitativeExamples) -> None:
 
 
 def read_examples(path: str | Path) -> QualitativeExamples:
-    """The arrays of a qualitative_examples.npz; nothing in it is unpickled."""
+    """The arrays of a qualitative_examples.npz; nothing in it is unpickled.
+
+    Raises ValueError where an older version wrote it.
+    """
     with np.load(path, allow_pickle=False) as archive:
+        missing = set(QualitativeExamples._fields) - set(archive.files)
+        if missing:
+            raise ValueError(f"{path}: has no {sorted(missing)[0]}; another version wrote it: delete it and run again.")
         return QualitativeExamples(**{name: archive[name] for name in QualitativeExamples._fields})

@@ -34,7 +34,7 @@ def results(run: RunFolder) -> dict[str, Any]:
         "learned_from_texts": verdict(run).learned,
         "metric": {"choice": run.metric, "test": run.test_metric},
         "tuned_configuration": {
-            key: run.decisions["best"][key] for key in ("id", "hyperparameters", "reason", "rule", "ties")
+            key: run.decisions["best"][key] for key in ("id", "configured", "reason", "rule", "ties")
         },
         "tuned": _scores(tuned),
         "baseline": _scores(baselines),

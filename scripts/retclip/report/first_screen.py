@@ -55,7 +55,7 @@ def headline(run: RunFolder) -> str:
     low, high = (gain.low, gain.high) if gain.value >= 0 else _turned(gain.low, gain.high)
     ci = f" (95 % CI {wording.interval(low, high)})" if gain.low is not None else ""
     distance = f"{wording.score(abs(gain.value))} {side} the baseline's{ci}"
-    if not gain.is_real:
+    if not gain.is_significant:
         return f"Tuning shows no significant gain with {encoder}: {metric} is {distance}, not significant at 5 %."
     if gain.value < 0:
         return (
