@@ -18,6 +18,7 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.qualitative_examples import read_examples, write_examples
 from retclip.models.export import model_card
 from retclip.report.sections.provenance import overlay_text
@@ -228,6 +229,67 @@ def test_nothing_is_wider_than_the_window(page, tmp_path, width):
     done = chromium(tmp_path, f"--window-size={width},1200", "--dump-dom", f"file://{probe}")
     found, window = map(int, re.search(r"width (\d+) of (\d+)", done.stdout).groups())
     assert found <= window
+
+
+# Chromium's windows are at least 500 px wide, a phone's page is not. Written when all is laid out: boxes whose content
+# is wider than they are, and the smallest text of each figure in px of the screen.
+MEASURE = """
+window.addEventListener("load", () => {
+  if (NARROW) document.body.style.width = `${NARROW}px`;
+  for (const part of document.querySelectorAll("main details")) part.open = true;
+  const named = (box) => box.closest("[id]").id, cut = [], small = {};
+  for (const box of document.querySelectorAll(".scroll, .plot, .card, .tile"))
+    if (box.scrollWidth > box.clientWidth + 1) cut.push([named(box), box.scrollWidth, box.clientWidth]);
+  for (const box of document.querySelectorAll(".plot svg")) {
+    const sizes = [...box.querySelectorAll("text")].map((text) => {
+      const turn = text.getScreenCTM();
+      return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(turn.a, turn.b);
+    });
+    small[named(box)] = Math.min(...sizes);
+  }
+  const found = document.createElement("pre");
+  found.id = "measured";
+  found.textContent = JSON.stringify({cut, small, wide: document.body.scrollWidth});
+  document.body.append(found);
+});
+"""
+
+
+def with_everything_varied(folder) -> None:
+    """Lets trials of Phase 2 differ in every hyperparameter, and two external data sets have been scored."""
+    board = pd.read_csv(folder / "phase2/leaderboard.csv")
+    for number, path in enumerate(sorted((folder / "phase2").glob("*/metrics.json"))):
+        metrics = json.loads(path.read_text())
+        for name, declared in HYPERPARAMETERS.items():
+            value = metrics["trial"]["configured"][name]
+            if declared.is_numeric and value is not None:
+                metrics["trial"]["configured"][name] = value * (1 + 0.37 * number)
+            elif declared.choices:
+                metrics["trial"]["configured"][name] = declared.choices[number % len(declared.choices)]
+            board.loc[board["id"] == path.parent.name, name] = metrics["trial"]["configured"][name]
+        path.write_text(json.dumps(metrics))
+    board.to_csv(folder / "phase2/leaderboard.csv", index=False)
+    record = json.loads((folder / "run.json").read_text())
+    record["config"]["evaluation"]["external_tests"] = {"clinic_of_the_north": {}, "messidor": {}}
+    (folder / "run.json").write_text(json.dumps(record))
+    for path in folder.glob("final/*/evaluation.json"):
+        for name in ("clinic_of_the_north", "messidor"):
+            (path.parent / "external").mkdir(exist_ok=True)
+            (path.parent / f"external/{name}.json").write_text(path.read_text())
+
+
+@pytest.mark.parametrize(("width", "text"), [(400, 7.0), (1280, 11.0), (1920, 11.0)])
+def test_no_table_or_figure_is_cut_and_their_text_can_be_read(copied, tmp_path, width, text):
+    with_everything_varied(copied)
+    page = report_of(copied)
+    probe = with_script(page, MEASURE.replace("NARROW", str(width if width < 500 else 0)), tmp_path)
+    done = chromium(tmp_path, f"--window-size={max(width, 500)},1200", "--dump-dom", f"file://{probe}")
+    found = json.loads(html.unescape(re.search(r'<pre id="measured">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
+    assert not errors(done)
+    assert found["cut"] == []
+    assert found["wide"] <= width
+    assert len(found["small"]) > 12
+    assert {name: size for name, size in found["small"].items() if size < text} == {}
 
 
 def test_a_picture_of_it_is_not_blank(page, tmp_path):

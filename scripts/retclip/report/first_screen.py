@@ -166,8 +166,8 @@ def _power(run: RunFolder) -> list[Point]:
     have = run.scored_patients
     text = f"The {have:,} test patients detect a gain of {wording.score(smallest)} or more"
     if run.seeds_each == 1:
-        needed = patients_needed(have, smallest)
-        return [Point(f"{text}; a gain of {wording.score(WORTH_FINDING)} takes about {needed} patients.", "limitations")]
+        more = f"a gain of {wording.score(WORTH_FINDING)} takes about {patients_needed(have, smallest)} patients"
+        return [Point(f"{text}; {more}.", "limitations")]
     return [Point(f"{text}; a smaller gain takes more patients or seeds.", "limitations")]
 
 
