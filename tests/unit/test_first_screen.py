@@ -3,13 +3,13 @@
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 from small_runs import METRIC, failing, final, run_of
 
 from retclip.report import first_screen
 from retclip.report.layout import read_sections
-from retclip.report.names import configuration_name, trial_name
+from retclip.report.names import configuration_name, trial_names
+from retclip.report.run_folder import FinishedTrial
 
 CLASSES = ["Healthy", "Diabetic Retinopathy", "Central Serous Chorioretinopathy"]
 
@@ -169,9 +169,31 @@ def test_a_trial_is_called_by_what_varies():
     assert configuration_name({"learning_rate": 1.8e-05, "learnable_temperature": False}, None) == (
         "lr 1.8e-5 · learnable temperature off"
     )
-    board = pd.DataFrame({"id": ["p1-a", "baseline"], "kind": ["trial", "baseline"], "learning_rate": [1e-3, 3e-4]})
-    assert trial_name(board.iloc[0], ["learning_rate"]) == "lr 1e-3"
-    assert trial_name(board.iloc[1], ["learning_rate"]) == "baseline (lr 3e-4)"
+
+
+def test_a_trial_is_called_by_what_varies_in_its_stage():
+    def trial(identity: str, kind: str = "trial", candidate: str | None = None, **values) -> FinishedTrial:
+        told = {"kind": kind, "candidate": candidate, "seed": 7, "configured": values}
+        return FinishedTrial(identity, {"trial": told, "status": "completed"}, None, None)
+
+    run = a_run()
+    run.finals = run.finals[:1]
+    run.searched = {
+        "phase1": [trial("p1-a", learning_rate=1e-3, batch_size=32),
+                   trial("baseline", "baseline", learning_rate=3e-4, batch_size=32)],
+        "phase2": [trial("b0r0s00", learning_rate=2e-3, batch_size=32), trial("b0r0s01", learning_rate=1e-3,
+                                                                              batch_size=64)],
+        "confirm": [trial("c0-s7", candidate="c0", learning_rate=2e-3, batch_size=32)],
+    }  # fmt: skip
+    assert trial_names(run) == {
+        "p1-a": "lr 1e-3",
+        "baseline": "baseline (lr 3e-4)",
+        "b0r0s00": "lr 2e-3 · batch 32",
+        "b0r0s01": "lr 1e-3 · batch 64",
+        "c0": "lr 2e-3 · batch 32",
+        "c0-s7": "lr 2e-3 · batch 32, seed 7",
+        "tuned": "tuned, pubmedbert",
+    }
 
 
 def test_the_metric_is_the_one_of_test():

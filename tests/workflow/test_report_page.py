@@ -210,7 +210,7 @@ def test_sorting_filtering_and_interactive_plots_work(page, tmp_path):
     assert found["falling"] == sorted(found["falling"], reverse=True)
     assert len(set(found["rising"])) > 3
     assert len(found["words"]) == 2
-    assert all(name.startswith("p1-") for name in found["words"])
+    assert all(" p1-" in name for name in found["words"])
     assert set(found["stage"]) == {"Final"}
     assert found["count"] == "3 of 9"
     assert [name for name, *_ in found["plots"]] == [
@@ -257,13 +257,13 @@ window.addEventListener("load", () => {
 
 def with_everything_varied(folder) -> None:
     """Lets trials of Phase 2 differ in every hyperparameter, and two external data sets have been scored."""
-    board = pd.read_csv(folder / "phase2/leaderboard.csv")
+    board = pd.read_csv(folder / "phase2/leaderboard.csv", dtype=dict.fromkeys(HYPERPARAMETERS, object))
     for number, path in enumerate(sorted((folder / "phase2").glob("*/metrics.json"))):
         metrics = json.loads(path.read_text())
         for name, declared in HYPERPARAMETERS.items():
             value = metrics["trial"]["configured"][name]
             if declared.is_numeric and value is not None:
-                metrics["trial"]["configured"][name] = value * (1 + 0.37 * number)
+                metrics["trial"]["configured"][name] = value * (1 + number)
             elif declared.choices:
                 metrics["trial"]["configured"][name] = declared.choices[number % len(declared.choices)]
             board.loc[board["id"] == path.parent.name, name] = metrics["trial"]["configured"][name]

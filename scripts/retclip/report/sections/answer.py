@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from retclip.metrics.estimates import Estimate
 from retclip.report.answer import verdict
 from retclip.report.comparisons import difference
-from retclip.report.drawing import BLUE, GRAY, HALF, subplots, whiskers
+from retclip.report.drawing import BLUE, GRAY, HALF, SMALL, subplots, whiskers
 from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
 from retclip.report.formatting import metric_name, signed
 from retclip.report.limitations import warnings
@@ -25,7 +25,7 @@ TEXT = """
 <aside class="interim"><h2>Interim: this run has not ended</h2>
 <p>Nothing below is final: trials are missing, and no choice is made but those named.
 Still to come: {{ still_to_come | join(", ") or "nothing" }}. {{ eta }}</p>
-<div class="scroll"><table>
+<div class="scroll"><table class="many">
 <thead><tr>{% for head in ("stage", "finished", "device time", "to go") %}
 <th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -133,12 +133,12 @@ def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]], metric: str) ->
         whiskers(axes, position, gap.value, gap.low, gap.high, color=color, linewidth=2)
         axes.scatter(gap.value, position, color=color, s=42, zorder=3)
         axes.annotate(signed(gap.value), (gap.value, position), xytext=(0, 7), textcoords="offset points",
-                      ha="center", fontsize=8)  # fmt: skip
+                      ha="center", fontsize=SMALL)  # fmt: skip
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(gaps)), [label for label, _ in gaps])
     axes.set_ylim(-0.6, len(gaps) - 0.4)
     axes.margins(x=0.2)  # for the numbers above the outermost points
-    axes.set_xlabel(f"difference in {metric}")
+    axes.set_xlabel(f"difference in {metric}", loc="right")
     axes.grid(axis="y", visible=False)
 
 
