@@ -19,6 +19,7 @@ SMALL = 8.5  # points, the least
 ROW = 0.36  # of a row with a name above it
 # seaborn's color-blind-safe palette, by meaning
 BLUE, ORANGE, GREEN, RED, GRAY = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#949494"
+FAINT = "#6b6b6b"  # small print, which can still be read
 PNG_DPI = 220
 TRIAL = "#trial-"  # the id of a trial's part of the page begins so
 
@@ -120,7 +121,7 @@ def named_rows(axes: "Axes", trials: list[str], names: Mapping[str, str]) -> Non
     for position, trial in enumerate(trials):
         row: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 4), "textcoords": "offset points"}
         axes.annotate(shortened(names.get(trial, trial), 48), (0.01, position), fontsize=SMALL, **row)
-        axes.annotate(trial, (1, position), fontsize=SMALL, color=GRAY, ha="right", **row)
+        axes.annotate(trial, (1, position), fontsize=SMALL, color=FAINT, ha="right", **row)
 
 
 def shortened(name: str, most: int = 24) -> str:
