@@ -31,6 +31,10 @@ Chosen: {{ names[run.decisions.phase2.id] }} <small>{{ run.decisions.phase2.id }
 {{ figure("parallel_coordinates") }}
 {{ figure("rank_phase2") }}
 {{ figure("importances") }}
+{% if "importances" in figures %}
+<p class="note">optuna-dashboard may show other importances: it takes the values where this figure takes their ranks, and
+leaves out broken trials.</p>
+{% endif %}
 {{ figure("rung_cuts") }}
 {{ table("leaderboard_phase2") }}
 """
