@@ -566,6 +566,11 @@ def test_what_the_page_and_its_methods_claim_is_true(copied):
         table.to_parquet(folder / "predictions.parquet")
         evaluation = json.loads((folder / "evaluation.json").read_text())
         evaluation["zero_shot"]["zero_shot_balanced_accuracy"]["value"] = balanced_accuracy(table)
+        matrix = np.zeros((len(columns), len(columns)), int)
+        np.add.at(matrix, (table["target"], named), 1)
+        evaluation["confusion"]["matrix"] = matrix.tolist()
+        for k, row in enumerate(evaluation["per_class"]):
+            row["precision"] = matrix[k, k] / matrix[:, k].sum() if matrix[:, k].any() else None
         (folder / "evaluation.json").write_text(json.dumps(evaluation))
     best = json.loads((copied / "best.json").read_text())
     (copied / "best.json").write_text(json.dumps({**best, "id": "c0"}))
