@@ -11,6 +11,7 @@ from pathlib import Path
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry, say
+from retclip.core.preprocessing import with_weights_settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.text_encoder import load_tokenizer
 
     trial, fingerprint = options.recipe, read_json(options.data_dir / "fingerprint.json")
+    trial["vision"] = with_weights_settings(trial["vision"], options.vision_weights)
     hyperparameters, reading = trial["hyperparameters"], trial["encoder"]
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)

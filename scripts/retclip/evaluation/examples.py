@@ -206,7 +206,7 @@ def _views(split: Split, row: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
 def _features(model: "RetClip", reader: Reader, pictures: np.ndarray, unit: str) -> torch.Tensor:
     """L2-normalised features [B, D] of uint8 pictures [B, V, S, S, 3]."""
     images = [
-        to_model_input(torch.from_numpy(pictures[:, view]).to(reader.device), augment=False)
+        to_model_input(torch.from_numpy(pictures[:, view]).to(reader.device), False, model.preprocessing)
         for view in range(pictures.shape[1])
     ]
     with autocast(reader.device, reader.precision):

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from retclip.models.pretrained import WHOLE
+from retclip.core.preprocessing import preprocessing_of
+from retclip.models.image_encoder import WHOLE
 
 if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
@@ -21,13 +22,17 @@ def build_model(trial: dict[str, Any], encoder_dir: Path, vision_weights: Path |
     encoder_dir: the text encoder's folder, as fetched. vision_weights: the image encoder's initial weights, as fetched;
     None starts at random. Raises ValueError where weights do not fit the model.
     """
-    from retclip.models.image_encoder import build_image_encoder
+    from retclip.models.image_encoder import build_image_encoder, check_forward
     from retclip.models.retclip import RetClip
-    from retclip.models.text_encoder import load_text_encoder
+    from retclip.models.text_encoder import load_text_encoder, pooling_of
 
     torch.manual_seed(trial["seed"])
     vision, embed_dim = build_image_encoder(trial["vision"], trial["image_size"], vision_weights)
-    model = RetClip(vision, load_text_encoder(encoder_dir), embed_dim)
+    if vision_weights is None:  # weights were tried where they were fetched
+        check_forward(vision, trial["vision"].get("architecture", "sizes"), trial["image_size"], embed_dim)
+    pooling = pooling_of(encoder_dir, trial["encoder"].get("pooling") if "encoder" in trial else None)
+    model = RetClip(vision, load_text_encoder(encoder_dir, pooling), embed_dim, pooling=pooling)
+    model.preprocessing = preprocessing_of(trial["vision"])
     hyperparameters = trial["hyperparameters"]
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))
