@@ -150,7 +150,7 @@ if EXTERNAL_TESTS:
             launch("find_overlap", *OVERLAP_FLAGS)
 
 
-# What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
+# What it finds should be read before device hours are spent, so it goes first; but no training run waits for it as
 # ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
 rule audit_data:
     """Counts, leaks, copies, sides, shortcuts, and what each tokenizer makes of the reports; reads all splits."""

@@ -4,7 +4,7 @@ The state under --state-dir outlives a killed job: started again, the training r
 training that is already complete there, for whichever trial, is only published again, without torch; with other class
 prompts, or for want of the exported model, the weights that it kept are scored again, without a step.
 
-Two GPUs, one training:
+Two GPUs, one training run:
   lease_gpus.py --gpus 2 -- python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...
 """
 
@@ -36,7 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--save-seconds", type=float, default=60, help="between two checkpoints (default: 60)")
-    parser.add_argument("--kept-weights-gb", type=float, default=50, help="of all finished trainings (default: 50)")
+    parser.add_argument("--kept-weights-gb", type=float, default=50, help="of all finished training runs (default: 50)")
     parser.add_argument("--gradient-checkpointing", choices=("true", "false"), default="false", help="(default: false)")
     parser.add_argument("--export", action="store_true", help="also write the trained model to OUTPUT_DIR/model")
     parser.add_argument("--output-dir", type=Path, required=True, help="for metrics.json and its companions")

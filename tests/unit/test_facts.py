@@ -35,7 +35,7 @@ SPECIFICATION = {
 
 
 def facts(kind, **known):
-    """What is recorded of a training."""
+    """What is recorded of a training run."""
     return {"kind": kind, **dict.fromkeys(("bracket", "rung", "slot", "candidate", "ablated")), **known}
 
 
@@ -45,7 +45,7 @@ def planned(identifier, encoder="s", seed=1, **known):
 
 
 def document(identifier, encoder="s", seed=1, score=0.8, **known):
-    """metrics.json of a finished training."""
+    """metrics.json of a finished training run."""
     trial = planned(identifier, encoder, seed, **known)
     val = {**dict.fromkeys(METRICS, score), "levels": {"chance": dict.fromkeys(METRICS, 0.5)}, "standard_error": {}}
     return {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0,
@@ -79,7 +79,7 @@ def test_other_names_of_text_encoders_are_taken():
 
 
 def finals() -> dict[str, dict]:
-    """id -> (text encoder, facts) of the final trainings of a run with such encoders."""
+    """id -> (text encoder, facts) of the final training runs of a run with such encoders."""
     tuned = {f"{encoder}-s{seed}": (encoder, facts("tuned")) for encoder in ENCODERS for seed in (2001, 2002)}
     return {
         **tuned,
@@ -91,7 +91,7 @@ def finals() -> dict[str, dict]:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that goes on, whose final trainings have finished; as its stages write it."""
+    """A run that goes on, whose final training runs have finished; as its stages write it."""
     known = finals()
     predictions = pd.DataFrame({"patient_id": ["p"], "target": [0], "score_0": [1.0]})
     for name, (encoder, told) in known.items():
@@ -105,11 +105,11 @@ def folder(tmp_path):
     (tmp_path / "final/initial-s2001/evaluation.json").write_text('{"is": "initial"}')
     config = merged()
     config["model"] |= {"text_encoders": {name: {"source": "x"} for name in ENCODERS}, "search_encoder": "s"}
-    trainings = {stage: {} for stage in ("phase1", "phase2", "confirm")}
-    trainings |= {"encoders": {f"{name}-x0": 1 for name in ENCODERS}, "final": dict.fromkeys(known, 1)}
+    training_runs = {stage: {} for stage in ("phase1", "phase2", "confirm")}
+    training_runs |= {"encoders": {f"{name}-x0": 1 for name in ENCODERS}, "final": dict.fromkeys(known, 1)}
     record = {
         "config": config,
-        "trainings": trainings,
+        "training_runs": training_runs,
         "facts": {
             "encoders": {f"{name}-x0": {**facts("trial"), "text_encoder": name} for name in ENCODERS},
             "final": {name: {**told, "text_encoder": encoder} for name, (encoder, told) in known.items()},
@@ -151,7 +151,7 @@ def test_an_interim_report_leaves_out_what_an_earlier_version_trained(folder):
 
 
 def candidate(name, score, status="completed", share=1.0, **known):
-    """One training that named so many of 60 patients rightly, after a share of its steps."""
+    """One training run that named so many of 60 patients rightly, after a share of its steps."""
     found = document(name, score=score, **known)
     found["status"] = status
     found["steps"] = int(found["steps"] * share)
@@ -180,9 +180,9 @@ def test_a_leaderboard_records_what_may_be_chosen():
     assert selection.select(told, METRIC, DEFAULTS, {})["id"] == "b0r1s00"
 
 
-def searched(stage, *trainings):
+def searched(stage, *training_runs):
     """As much of a run as candidates and the random reference need."""
-    run = SimpleNamespace(metric=METRIC, searched={stage: list(trainings)}, decisions={stage: {}})
+    run = SimpleNamespace(metric=METRIC, searched={stage: list(training_runs)}, decisions={stage: {}})
     run.config = {"phase2": {"strategy": "tpe"}}
     return run
 

@@ -130,7 +130,7 @@ def slow_draws(first: list[FinalModel], second: list[FinalModel], paired: bool) 
 
 @pytest.mark.parametrize("seeds", [(1, 2, 3), (4, 5, 6), (1, 2)])
 def test_intervals_of_several_seeds_hold_their_spread(seeds):
-    """Trainings of equal seeds are drawn together, others on their own."""
+    """Training runs of equal seeds are drawn together, others on their own."""
     tuned = [final("tuned", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
     defaults = [final("baseline", right, seed) for right, seed in zip((0.3, 0.5, 0.6), seeds, strict=False)]
     gap = comparisons.difference(tuned, defaults, METRIC)

@@ -194,7 +194,7 @@ def test_no_name_is_a_replaced_word(room):
         ("a final\n    training ends", ["final training"]),
         ("training.gpus and a training run", []),
         ("the 95 % interval", ["95 % interval"]),
-        ("{{ run.winners() }} `winner` trainings/ --trainings", []),
+        ("{{ run.winners() }} `winner` training runs/ --training-runs", []),
         ("A data set\nfrom elsewhere, initialised anew", ["from elsewhere", "initialised", "anew"]),
     ],
 )

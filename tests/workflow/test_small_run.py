@@ -69,7 +69,7 @@ def test_a_second_run_is_idle(small_run, small_config):
 
 
 def test_another_figure_style_reruns_the_report_alone(small_run, small_config, tmp_path):
-    """Settings of the report are no part of a training. A private one has no images: examples are remade."""
+    """Settings of the report are no part of a training run. A private one has no images: examples are remade."""
     (tmp_path / "private.yaml").write_text("privacy: {private: true}\n")
     assert set(planned_jobs(small_run, *small_config, tmp_path / "private.yaml")) == {
         "record_run", "build_report", "collect_examples",
@@ -86,7 +86,7 @@ def test_changing_a_value_of_the_grid_reruns_its_trials_and_what_follows(small_r
 
 
 def test_an_audit_that_runs_again_hides_no_other_change(small_run, small_config, tmp_path):
-    """Snakemake looks at no trigger downstream of a job that runs: the audit must stand aside of the trainings."""
+    """Snakemake looks at no trigger downstream of a job that runs: the audit must stand aside of the training runs."""
     overlay = tmp_path / "own.yaml"
     overlay.write_text("model: {text_encoders: {bert_base: null}}\nphase2: {strategy: qmc}\n")
     jobs = planned_jobs(small_run, *small_config, overlay)

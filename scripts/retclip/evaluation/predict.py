@@ -107,7 +107,7 @@ class Predictor:
         return pd.DataFrame(rows, columns=columns)
 
     def _untrained(self, eyes: Iterable[str]) -> bool:
-        """Whether one of these eyes has a head that no training has reached."""
+        """Whether one of these eyes has a head that no training run has reached."""
         return any(eye in SIDES and eye not in self.heads for eye in eyes)
 
     def _read(self, case: Case) -> tuple[dict[str, np.ndarray], dict[str, str]]:

@@ -25,7 +25,7 @@ STAGES = ("phase1", "phase2", "confirm")
 
 @dataclass
 class FinishedTrial(Finished):
-    """One finished training: its metrics.json (with its trial) and one row of history per epoch."""
+    """One finished training run: its metrics.json (with its trial) and one row of history per epoch."""
 
     id: str
     metrics: dict[str, Any]
@@ -203,7 +203,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     record = read_json(folder / "run.json")
     if "facts" not in record:
         raise ValueError(f"{folder / 'run.json'}: is of an earlier version; run snakemake again, which remakes it.")
-    planned, known = record["trainings"], record["facts"]
+    planned, known = record["training_runs"], record["facts"]
     stages = [stage for stage in STAGES if planned[stage]]
     encoders = sorted({told["text_encoder"] for told in known["encoders"].values()})
 

@@ -84,7 +84,7 @@ def same_training(trial: dict[str, Any]) -> str:
 
 
 def planned_cost(trial: dict[str, Any]) -> int:
-    """Samples seen by the whole training: what it costs before anyone has measured it."""
+    """Samples seen by the whole training run: what it costs before anyone has measured it."""
     return trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
 
 

@@ -101,7 +101,7 @@ def _cost(trials: list[FinishedTrial]) -> list[str]:
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
     return {
-        "cost": Captioned("What each stage cost, each training counted once", cost_table(run)),
+        "cost": Captioned("What each stage cost, each training run counted once", cost_table(run)),
         "utilization": Captioned("How well the devices were used", utilization_table(run)),
     }
 
