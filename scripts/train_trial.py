@@ -1,8 +1,8 @@
 """Trains one trial as its trial.json says, resumably, and writes its metrics, history and predictions.
 
-The state under --state-dir outlives a killed job: started again, the training resumes from it. A
-training that is already complete there, for whichever trial, is only published again, without torch; with other class
-prompts, or for want of the exported model, the weights that it kept are scored again, without a step.
+The state under --state-dir outlives a killed job: started again, the training resumes from it. What is
+already complete there, for whichever trial, is only published again, without torch; with other class prompts, or for
+want of the exported model, the weights that were kept are scored again, without a step.
 
 Two GPUs, one training run:
   lease_gpus.py --gpus 2 -- python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not complete:
             stop_requested = _train(trial, fingerprint, data, folder, options)
         elif first:
-            log(f"{trial['id']}: this training is already complete; publishing its results")
+            log(f"{trial['id']}: this trial is already complete; publishing its results")
         if first:
             folder.publish(trial, options.output_dir, options.export)
             # the results are published: tidying up may wait for the next training

@@ -90,7 +90,7 @@ def trained_model(trial: dict[str, Any], model_dir: Path, device: str) -> tuple[
 def initial_model(
     trial: dict[str, Any], encoder_dir: Path, image_weights: Path | None, device: str
 ) -> tuple["RetClip", Reader]:
-    """The model as a training of `trial` begins with it, and how it reads. encoder_dir: the text encoder's folder."""
+    """The model with which `trial` begins, and how it reads. encoder_dir: the text encoder's folder."""
     reader = make_reader(trial, encoder_dir, device)
     return build_model(trial, encoder_dir, image_weights).to(reader.device), reader
 

@@ -111,7 +111,7 @@ def model_card(
         seed=trial["seed"],
         encoder=escape(f"{trial['text_encoder']} ({trial['text_encoder_settings']['source']})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
-        licence=escape(str(source.get("license") or "not stated"), quote=False),
+        license=escape(str(source.get("license") or "not stated"), quote=False),
         weights=escape(
             Path(image_encoder["weights"]).name if image_encoder.get("weights") else "none (random)", quote=False
         ),
@@ -195,8 +195,8 @@ CARD = """# RET-CLIP with $name, seed $seed
 
 For research; not a medical device.
 
-Text encoder: $encoder, revision $revision, licence $licence. Initial weights of the image encoder: $weights; they
-have a licence of their own. Neither allows more than its own terms do.
+Text encoder: $encoder, revision $revision, license $license. Initial weights of the image encoder: $weights; they
+have a license of their own. Neither allows more than its own terms do.
 
 ## Scores on validation
 

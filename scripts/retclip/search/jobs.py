@@ -1,4 +1,4 @@
-"""Every training of a run and its trial specification, from the checked config alone: known before anything runs."""
+"""Every training run of a study and its trial specification, from the checked config alone: known before anything runs."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,7 +11,7 @@ from retclip.search.layout import Slot, before, slots
 from retclip.search.space import Values, grid
 from retclip.search.strategies import STRATEGIES
 
-# Above the base seed start here confirmations and final models, so that neither shares a training with what was chosen
+# Above the base seed start here confirmations and final models, so that neither shares a run with what was chosen
 # for its luck: the best of twenty single training runs is the luckiest one, too.
 CONFIRM_SEED, FINAL_SEED = 1000, 2000
 

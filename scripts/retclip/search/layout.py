@@ -67,7 +67,7 @@ def slots(phase2: dict[str, Any]) -> dict[str, Slot]:
 def facts_of_training_runs(
     config: dict[str, Any], training_runs: dict[str, dict[str, int]], told: dict[str, dict[str, dict[str, Any]]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Stage -> id -> facts and text encoder of every training of a run.
+    """Stage -> id -> facts and text encoder of every training run.
 
     training_runs: stage -> id -> anything. told: those that do not follow from the stage and the config alone.
     """

@@ -62,15 +62,15 @@ def gpu_lines(training: dict[str, Any], gpus: list[Gpu]) -> list[str]:
     if training["device"] == "cpu":
         return []
     here, each = described(gpus), max(1, training["gpus"])
-    elsewhere = "; those of a cluster's nodes are not counted here"
+    others = "; those of a cluster's nodes are not counted here"
     if not gpus and training["device"] == "auto":
-        return [f"GPUs: {here}: what is trained on this machine is trained on its CPU{elsewhere}."]
+        return [f"GPUs: {here}: what is trained on this machine is trained on its CPU{others}."]
     if len(gpus) < each:
-        return [f"GPUs: {here}, and each training run needs {each}: none can be trained on this machine{elsewhere}."]
+        return [f"GPUs: {here}, and each training run needs {each}: none can be trained on this machine{others}."]
     at_once = len(gpus) // each
     return [
         f"GPUs: {here}: {at_once} training{'s' * (at_once > 1)} at a time on this machine, with --resources "
-        f"gpu={len(gpus)}{elsewhere}."
+        f"gpu={len(gpus)}{others}."
     ]
 
 

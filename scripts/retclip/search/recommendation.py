@@ -14,7 +14,7 @@ RULE = "the highest mean validation score over all planned seeds; a seed that fa
 def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, Any]:
     """The content of recommendation.json; the test split has no say.
 
-    finals: metrics.json of every planned final training of a text encoder, in any order. val_scores: encoder -> its
+    finals: metrics.json of every planned final model of a text encoder, in any order. val_scores: encoder -> its
     mean by RULE, null where nothing is known. seeds: encoder -> how many were planned, and those that failed with
     their status. Of equal means, that with fewer failed seeds is better.
     """
