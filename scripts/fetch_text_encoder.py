@@ -1,13 +1,13 @@
 """Brings a text encoder from the Hugging Face hub, or from a local folder, to resources/: whatever AutoModel loads.
 
 Run it where there is a network: training jobs never download. Writes the model, tokenizer.json and
-source.json (source, resolved revision, licence, pooling).
+source.json (source, resolved revision, license, pooling).
 """
 
 import argparse
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -22,8 +22,8 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.pretrained import fetch_text_encoder
 
     source = fetch_text_encoder(options.name, options.source, options.revision, options.output, options.pooling)
-    revision, licence, pooling = (source[key] for key in ("revision", "license", "pooling"))
-    say(f"{options.name}: {source['source']} at {revision}, licence {licence}, pooling {pooling}")
+    revision, license, pooling = (source[key] for key in ("revision", "license", "pooling"))
+    log(f"{options.name}: {source['source']} at {revision}, license {license}, pooling {pooling}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import argparse
 import json
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     from retclip.models.image_weights import fetch_image_weights
 
-    say(fetch_image_weights(options.settings, options.image_size, options.output))
+    log(fetch_image_weights(options.settings, options.image_size, options.output))
 
 
 if __name__ == "__main__":

@@ -42,7 +42,7 @@ def measure(folder: Path) -> list[Figure]:
             for indices in orders:
                 batch = split.batch(indices, device)
                 if augment is not None:
-                    to_model_input(batch["pictures"], augment, CLIP)
+                    to_model_input(batch["images"], augment, CLIP)
 
     large = _upstream_store(folder / "large", pictures)
     small = _upstream_store(folder / "small", [picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)

@@ -35,9 +35,8 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
     if "eye_features" in batch:
         left, right = batch["eye_features"].unbind()
     else:
-        left, right = model.visual(to_model_input(batch["pictures"], augment, model.preprocessing))[
-            batch["eyes"]
-        ].unbind()
+        images = to_model_input(batch["images"], augment, model.preprocessing)
+        left, right = model.visual(images)[batch["eyes"]].unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
     pooled = torch.cat([model.pooled_text(ids, mask) for ids, mask in batch["texts"]])
@@ -54,10 +53,10 @@ def has_batch_norm(model: torch.nn.Module) -> bool:
 def eye_features(model: "RetClip", split: Split, device: torch.device, precision: str) -> torch.Tensor:
     """[P, embed_dim] fp32 on the CPU: the image encoder's features of all P images of a split, in their order."""
     parts = []
-    for start in range(0, len(split.picture_keys), BATCH_SIZE):
-        rows = np.arange(start, min(start + BATCH_SIZE, len(split.picture_keys)))
+    for start in range(0, len(split.image_keys), BATCH_SIZE):
+        rows = np.arange(start, min(start + BATCH_SIZE, len(split.image_keys)))
         with autocast(device, precision):
-            images = to_model_input(split.pictures_at(rows, device), False, model.preprocessing)
+            images = to_model_input(split.images_at(rows, device), False, model.preprocessing)
             parts.append(model.visual(images).float())
     return torch.cat(parts).cpu()
 

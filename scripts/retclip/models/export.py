@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from retclip.core.io import read_json, write_json
 from retclip.core.preprocessing import preprocessing_of
+from retclip.core.renamed import model_folder_in_new_words
 from retclip.models.convert import has_upstream_layout, to_retclip
 from retclip.models.image_encoder import build_image_encoder
 from retclip.models.model_card import model_card
@@ -22,7 +23,7 @@ def export_model(
     model: RetClip,
     folder: Path,
     *,
-    vision: dict[str, Any],
+    image_encoder: dict[str, Any],
     tokenizer_folder: Path,
     image_size: int,
     class_prompts: dict[str, list[str]],
@@ -49,7 +50,7 @@ def export_model(
     embed_dim, head_depth = model.global_feature_mapping.out_features, (len(model.text_projection) + 1) // 2
     write_json(
         folder / "model.json",
-        {"vision": vision, "image_size": image_size, "embed_dim": embed_dim, "head_depth": head_depth},
+        {"image_encoder": image_encoder, "image_size": image_size, "embed_dim": embed_dim, "head_depth": head_depth},
     )
     write_json(
         folder / "preprocessing.json",
@@ -65,7 +66,7 @@ def export_model(
             "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
             "context_length": trial["hyperparameters"]["context_length"],
-            "long_texts": trial["encoder"]["long_texts"],
+            "truncation_side": trial["text_encoder_settings"]["truncation_side"],
             "text_pooling": model.pooling,
             "precision": trial["hyperparameters"]["precision"],
         },
@@ -74,14 +75,14 @@ def export_model(
     if has_upstream_layout(model):
         torch.save({name: tensor.cpu() for name, tensor in to_retclip(model).items()}, folder / "retclip.pt")
     source = read_json(tokenizer_folder / "source.json")
-    card = model_card(model, trial, vision, image_size, source, data, val)
+    card = model_card(model, trial, image_encoder, image_size, source, data, val)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_exported(folder: Path) -> RetClip:
     """The model in `folder`, in evaluation mode."""
-    sizes = read_json(folder / "model.json")
-    visual, embed_dim = build_image_encoder(sizes["vision"], sizes["image_size"])
+    sizes = model_folder_in_new_words(read_json(folder / "model.json"))
+    visual, embed_dim = build_image_encoder(sizes["image_encoder"], sizes["image_size"])
     reading = read_json(folder / "preprocessing.json")
     pooling = reading.get("text_pooling", "cls")  # exports of version 0.1 do not say
     text = load_text_encoder(folder / "text", pooling)

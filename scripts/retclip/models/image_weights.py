@@ -9,7 +9,7 @@ from torch import nn
 
 from retclip.core.hub import fetch_snapshot, first_line
 from retclip.core.io import atomic, file_sha256, read_json, write_json
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.core.preprocessing import Preprocessing, preprocessing_of, settings_path
 from retclip.models.fitting import Fit, fit, named
 from retclip.models.image_encoder import HUB, TIMM, WHOLE, build_image_encoder, check_forward, known_config
@@ -81,7 +81,7 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path) -> str:
     )
     reading = preprocessing_of({**encoder_settings, **settings})
     if reading.native_size not in (None, image_size):
-        say(f"warning: data.image_size is {image_size}, but {source.name} was trained with {reading.native_size} px")
+        log(f"warning: data.image_size is {image_size}, but {source.name} was trained with {reading.native_size} px")
     return _sentence(source, name, found, dropped, reading, brought.get("quick_gelu"))
 
 
@@ -166,7 +166,7 @@ def _of_hub(weights: str, settings: dict[str, Any]) -> Source:
     key = "model.image_encoder.weights"
     snapshot = fetch_snapshot(key, "model", identifier, revision or "main", patterns, SUPERSEDED)
     source = _of_repository(snapshot.folder, identifier, settings)
-    return source._replace(revision=snapshot.commit, license=snapshot.licence)
+    return source._replace(revision=snapshot.commit, license=snapshot.license)
 
 
 def _of_repository(folder: Path, name: str, settings: dict[str, Any]) -> Source:

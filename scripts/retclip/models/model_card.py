@@ -25,7 +25,7 @@ POOLING_CODE = {
 def model_card(
     model: RetClip,
     trial: dict[str, Any],
-    vision: dict[str, Any],
+    settings: dict[str, Any],
     image_size: int,
     source: dict[str, Any],
     data: dict[str, Any],
@@ -41,18 +41,18 @@ def model_card(
     return Template(CARD).substitute(
         name=trial["text_encoder"],
         seed=trial["seed"],
-        encoder=escape(f"{trial['text_encoder']} ({trial['encoder']['source']})", quote=False),
+        encoder=escape(f"{trial['text_encoder']} ({trial['text_encoder_settings']['source']})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
-        licence=escape(str(source.get("license") or "not stated"), quote=False),
-        weights=escape(Path(vision["weights"]).name if vision.get("weights") else "none (random)", quote=False),
+        license=escape(str(source.get("license") or "not stated"), quote=False),
+        weights=escape(Path(settings["weights"]).name if settings.get("weights") else "none (random)", quote=False),
         rows=rows,
         scores=_score_rows(val),
         data=escape(_data_sentence(data), quote=False),
-        vision=_image_encoder_code(model, vision, image_size),
+        image_encoder=_image_encoder_code(model, settings, image_size),
         text=_text_encoder_code(model),
         pooling=POOLING_CODE[model.pooling],
         text_head=_text_head_code((len(model.text_projection) + 1) // 2),
-        truncation_side="left" if trial["encoder"]["long_texts"] == "tail" else "right",
+        truncation_side=trial["text_encoder_settings"]["truncation_side"],
         size=image_size,
         mean=model.preprocessing.mean,
         std=model.preprocessing.std,
@@ -95,27 +95,28 @@ def _image_encoder_code(model: RetClip, settings: dict[str, Any], image_size: in
             "from collections import OrderedDict\n"
             f"import timm\n{model.visual.code}\n"
             f"projection = torch.nn.Linear({width(model.visual.trunk)}, {embed_dim}, bias=False)\n"
-            "vision = torch.nn.Sequential(\n"
+            "image_encoder = torch.nn.Sequential(\n"
             "    OrderedDict(trunk=trunk, head=torch.nn.Sequential(OrderedDict(proj=projection)))\n"
             ")"
         )
     if "open_clip_config" in settings:
         config = settings["open_clip_config"]
         sizes = {**config["vision_cfg"], "image_size": image_size, "timm_model_pretrained": False}
-        resize = f"\nvision.set_input_size({image_size})" if hasattr(model.visual, "set_input_size") else ""
+        resize = f"\nimage_encoder.set_input_size({image_size})" if hasattr(model.visual, "set_input_size") else ""
         return (
             "from open_clip.model import _build_vision_tower\n"
-            f"vision = _build_vision_tower({embed_dim}, {sizes}, {config.get('quick_gelu', False)}){resize}"
+            f"image_encoder = _build_vision_tower({embed_dim}, {sizes}, {config.get('quick_gelu', False)}){resize}"
         )
     if name is None:
         return (
             "from open_clip.transformer import QuickGELU, VisionTransformer\n"
-            f"vision = VisionTransformer({image_size}, {settings['patch_size']}, {settings['width']}, "
+            f"image_encoder = VisionTransformer({image_size}, {settings['patch_size']}, {settings['width']}, "
             f"{settings['layers']}, {settings['width'] // settings['head_width']}, 4.0, output_dim={embed_dim}, "
             "act_layer=QuickGELU)"
         )
     quick = ", force_quick_gelu=True" if known_config(name, settings.get("quick_gelu"))["quick_gelu"] else ""
-    return f'import open_clip\nvision = open_clip.create_model("{name}"{quick}, force_image_size={image_size}).visual'
+    made = f'open_clip.create_model("{name}"{quick}, force_image_size={image_size}).visual'
+    return f"import open_clip\nimage_encoder = {made}"
 
 
 def _text_encoder_code(model: RetClip) -> str:
@@ -135,8 +136,8 @@ CARD = """# RET-CLIP with $name, seed $seed
 
 For research; not a medical device.
 
-Text encoder: $encoder, revision $revision, licence $licence. Initial weights of the image encoder: $weights; they
-have a licence of their own. Neither allows more than its own terms do.
+Text encoder: $encoder, revision $revision, license $license. Initial weights of the image encoder: $weights; they
+have a license of their own. Neither allows more than its own terms do.
 
 ## Scores on validation
 
@@ -168,9 +169,9 @@ open_clip and transformers, crop images to the fundus, pad them to a square and 
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import linear, normalize
-$vision
-vision.load_state_dict(load_file("vision.safetensors"))
-vision.eval()
+$image_encoder
+image_encoder.load_state_dict(load_file("vision.safetensors"))
+image_encoder.eval()
 $text
 tokenizer = AutoTokenizer.from_pretrained("text", truncation_side="$truncation_side")
 heads = load_file("heads.safetensors")
@@ -179,7 +180,7 @@ mean, std = torch.tensor($mean).view(3, 1, 1), torch.tensor($std).view(3, 1, 1)
 
 @torch.inference_mode()
 def encode_patient(left, right):  # RGB in [0, 1], [B, 3, $size, $size]; a single eye is given twice
-    eyes = torch.cat([vision((left - mean) / std), vision((right - mean) / std)], dim=1)
+    eyes = torch.cat([image_encoder((left - mean) / std), image_encoder((right - mean) / std)], dim=1)
     return normalize(linear(eyes, heads["global_feature_mapping.weight"]), dim=1)
 
 

@@ -33,10 +33,10 @@ def fetch_text_encoder(
     """
     local = Path(source)
     if local.is_dir():
-        origin, resolved, licence = local, f"local folder {source}", None
+        origin, resolved, license = local, f"local folder {source}", None
     elif is_hub_id(source):
         key = f"model.text_encoders.{name}"
-        origin, resolved, licence = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
+        origin, resolved, license = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
     else:
         raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
     with whole_folder(folder) as made:
@@ -53,7 +53,7 @@ def fetch_text_encoder(
             "name": name,
             "source": source,
             "revision": resolved,
-            "license": licence,
+            "license": license,
             "pooling": own,
             "sha256": file_sha256(made / "model.safetensors"),
         }

@@ -133,8 +133,8 @@ class RetClip(nn.Module):
             scale.clamp_(0, MAX_LOG_SCALE)
 
     def freeze(self, encoders: str) -> None:
-        """Freezes none, vision, text or both encoders: no gradients, and evaluation mode from here on."""
-        self._frozen = {"none": (), "vision": (self.visual,), "text": (self.bert,)}.get(
+        """Freezes none, image, text or both encoders: no gradients, and evaluation mode from here on."""
+        self._frozen = {"none": (), "image": (self.visual,), "text": (self.bert,)}.get(
             encoders, (self.visual, self.bert)
         )
         for encoder in self._frozen:
