@@ -132,7 +132,8 @@ def test_memory_is_bounded_before_it_is_taken(tmp_path, name):
             print(error)
     """
     found = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program), tmp_path / "bomb"], capture_output=True, text=True, check=False,
+        [sys.executable, "-c", textwrap.dedent(program), tmp_path / "bomb"],
+        capture_output=True, text=True, check=False,
         env={"PYTHONPATH": str(REPOSITORY / "scripts"), "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
     )  # fmt: skip
     assert told in found.stdout, (found.stdout, found.stderr[-500:])
