@@ -24,6 +24,7 @@ SETTINGS = {
     "patient_id": Setting((str,), "a column, none, or pattern:REGEX of image paths", "patient_id"),
     "image_pattern": Setting((str,), "file names of prompts and odir", "{dataset_index}.*"),
     "eye_images": Setting((str,), "which of several images of one eye", "all", ("all", "first", "best")),
+    "follow_links": Setting((bool,), "symbolic links out of the image root are read, whosoever they are", False),
     "text_columns": Setting((list,), "further columns of the table that hold texts", ()),
     "report_section": Setting((str,), "heading whose paragraph stands for the report", None),
     "near_duplicates": Setting((str,), "what to do with them", "warn", ("ignore", "warn", "group", "drop")),

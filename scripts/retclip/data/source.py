@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from retclip.core.source_facts import SourceFacts
+from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, Row
 
@@ -25,6 +26,11 @@ class Source(NamedTuple):
     class_map: Path | None = None
     eye_images: str = "all"
     text_columns: tuple[str, ...] = ()
+    follow_links: bool = False
+
+    def folder_of(self, table: Path) -> ImageFolder:
+        """The image root, as paths of one of its tables may lead into it."""
+        return ImageFolder(self.image_root, table, self.follow_links)
 
     def name_of(self, table: Path) -> str:
         """What to call one of its tables where no path may be told."""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from retclip.data.dicom import eye_of_image
+from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import LABELS, Ledger
 from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
 from retclip.data.source import Source, SourceForm
@@ -55,12 +55,13 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     refuse_rounded(table_path, table, [*patient, "sample_id"])
     used = [*images, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
     note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
+    folder = source.folder_of(table_path)
     for cells in rows_of(table):
         line = int(cells.pop(LINE))
         given = {eye: cells[name] for eye, name in zip(_eyes(by_eye), images, strict=True) if cells.get(name)}
         problem = ""
         try:
-            given = _images(cells, given, by_eye, source.image_root)
+            given = _images(cells, given, by_eye, folder)
             first = next(iter(given.values()))
             sample = cells.get("sample_id", "")
             person = patient_of(source.patient_id, cells, first, sample or first)
@@ -74,20 +75,20 @@ def _eyes(by_eye: bool) -> tuple[str, ...]:
     return ("unknown",) if by_eye else ("left", "right")
 
 
-def _images(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: Path) -> dict[str, str]:
+def _images(cells: dict[str, str], given: dict[str, str], by_eye: bool, folder: ImageFolder) -> dict[str, str]:
     """eye -> path. given: the row's paths, whose eye may be in a column of its own."""
     if not given:
         raise ValueError("image is empty" if by_eye else "neither image_left nor image_right is given")
     if not by_eye:
         for eye, location in given.items():
-            eye_of_image(root / location, eye, "table")
+            folder.eye_of(location, eye, "table")
         return given
     word = cells.get("eye", "").lower()
     if word not in ("", "unknown") and word not in EYES:
         # the word is not quoted: a cell that was shifted here may be a name
         kind = "a number" if word.replace(".", "", 1).isdecimal() else "no eye's name"
         raise ValueError(f"the eye is {kind}; it must be left, right or unknown")
-    return {eye_of_image(root / cells["image"], EYES.get(word), "table"): cells["image"]}
+    return {folder.eye_of(cells["image"], EYES.get(word), "table"): cells["image"]}
 
 
 def _values(cells: dict[str, str], images: dict[str, str], by_eye: bool, carried: list[str]) -> dict[str, str]:

@@ -5,7 +5,6 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, Row
 from retclip.data.source import Source, SourceForm
@@ -39,6 +38,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
         ["patient_id", "age", "sex", "split", *LABELS, *TEXTS],
         [*LABELS, *TEXTS],
     )
+    folder = source.folder_of(table_path)
     for cells in rows_of(table):
         line = int(cells[LINE])
         patient = cells["patient_id"]
@@ -46,7 +46,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
         problem = ""
         try:
             for eye, location in images.items():
-                eye_of_image(source.image_root / location, eye, "table")
+                folder.eye_of(location, eye, "table")
         except ValueError as error:
             problem = str(error)
         values = {

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import EXTRAS, Problems, Row, joined_label
 from retclip.data.source import Source, SourceForm
@@ -39,6 +38,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     note_of_table(ledger, source.name_of(table_path), table, used, ["prompt", "label"])
     split = "test" if table_path == source.test_table else "train"
     endings: dict[str, dict[str, str]] = {}
+    folder = source.folder_of(table_path)
     for cells in rows_of(table):
         line = int(cells[LINE])
         values = {"label": joined_label(cells.get("label", "")), "text": cells.get("prompt", "")}
@@ -51,7 +51,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
             # the test table counts from 0 as well
             sample = f"{split}-{index}" if source.test_table else str(index)
             patient = patient_of(source.patient_id, cells, image, sample)
-            eye = eye_of_image(source.image_root / image, None, "table")
+            eye = folder.eye_of(image, None, "table")
         except ValueError as error:
             yield Row(line, "", "", given, values, str(error))
             continue
