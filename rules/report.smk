@@ -1,6 +1,6 @@
 # REQUIRED INPUTS: every stage's JSON, CSV and parquet, as the rules before this leave them.
 #
-# OUTPUTS: run.json: the config and the trainings that follow from it; report/index.html with its figures, tables and
+# OUTPUTS: run.json: the config and the trials that follow from it; report/index.html with its figures, tables and
 # documents; on request a plan of the run, printed.
 #
 # STEPS:
@@ -20,7 +20,7 @@ RECORDED = {key: value for key, value in CONFIG.items() if key != "tracking"}
 
 
 rule record_run:
-    """The config and the trainings that follow from it, for whoever asks how far the run is."""
+    """The config and the trials that follow from it, for whoever asks how far the run is."""
     output:
         "<results>/run.json",
     params:
@@ -93,7 +93,7 @@ REPORT_INPUTS = dict(
     importances="<results>/phase2/importances.csv",
     # as paths: with outputs of rules.* among thousands of inputs snakemake takes seconds
     initial=multiext(f"<results>/final/{INITIAL}/", "evaluation.json", "predictions.parquet"),
-    looks=f"<results>/final/{SHOWN}/looks.npz",
+    examples=f"<results>/final/{SHOWN}/qualitative_examples.npz",
     external=EXTERNAL_EVALUATIONS,
 )
 REPORT_DOCUMENTS = ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
@@ -109,7 +109,7 @@ rule build_report:
         documents=expand("<results>/report/{name}", name=REPORT_DOCUMENTS),
         tables=directory("<results>/report/tables"),
         figures=list(map(figure, FIGURES)),
-        pictures=expand("<results>/report/figures/{name}.png", name=FIGURES),
+        images=expand("<results>/report/figures/{name}.png", name=FIGURES),
     params:
         **runs("build_report"),
         templates=templates_digest(),

@@ -47,7 +47,7 @@ class Entries:
         return process
 
     def run(self, name: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> tuple[int, str]:
-        """Exit code (negative: the signal that ended it) and what it said."""
+        """Exit code (negative: the signal that ended it) and its log."""
         (folder / "output").write_text("")
         process = self.start(name, arguments, folder, fault)
         process.join(WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""What the workflow would do, asked of the real Snakemake: counts, order, and mistakes said at once."""
+"""What the workflow would do, as the real Snakemake answers: counts, order, and mistakes said at once."""
 
 import time
 
@@ -11,12 +11,12 @@ OVERLAYS = REPOSITORY / "config"
 SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
 ONCE = ("record_run", "build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket",
         "rank_phase2", "select_phase2", "estimate_importances", "rank_confirm", "select_best", "evaluate_initial",
-        "collect_looks", "recommend_encoder", "build_report")  # fmt: skip
+        "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
 
 
 @pytest.fixture
 def own_data(tmp_path):
-    """A folder as a user has it: the table and the pictures where config.yaml looks for them."""
+    """A folder as a user has it: the table and the images where config.yaml looks for them."""
     (tmp_path / "data/images").mkdir(parents=True)
     (tmp_path / "data/manifest.csv").write_text("patient_id,image,eye,label\nP1,a.jpg,left,x\n")
     return tmp_path
@@ -64,7 +64,7 @@ def test_only_the_audit_and_the_final_evaluations_see_the_test_split(tmp_path):
             rule = line.split()[1].rstrip(":")
         elif line.startswith("    input:") and any(name in line for name in ("test.lmdb", "_test.", "samples.parquet")):
             readers.add(rule)
-    assert readers == {"audit_data", "evaluate_final", "evaluate_initial", "collect_looks"}
+    assert readers == {"audit_data", "evaluate_final", "evaluate_initial", "collect_examples"}
 
 
 def test_phase1_waits_for_the_finder_only_where_it_asks_it(tmp_path):

@@ -101,7 +101,7 @@ def test_a_damaged_image_is_told_without_its_patient(tmp_path, encoding):
     write_store(path, [("a/left", image), ("Jane Roe/left", image[:100])], 2, 8, encoding)
     store = Store(path, path.stat().st_size)
     assert store.get("a/left").max() == 0
-    said = r"train\.lmdb: picture 2 of the 2 asked for is damaged; delete the file and run again"
+    said = r"train\.lmdb: image 2 of the 2 asked for is damaged; delete the file and run again"
     with pytest.raises(ValueError, match=said) as error:
         store.get_many(["a/left", "Jane Roe/left"])
     assert "Jane" not in str(error.value)

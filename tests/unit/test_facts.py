@@ -12,7 +12,7 @@ from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaul
 from retclip.metrics.registry import METRICS
 from retclip.report import formatting as wording
 from retclip.report import stability
-from retclip.report.run_folder import Training, read_run
+from retclip.report.run_folder import FinishedTrial, read_run
 from retclip.report.sections import curves
 from retclip.search import budget, selection
 from retclip.training.checkpoint import state_key
@@ -20,9 +20,18 @@ from retclip.training.checkpoint import state_key
 METRIC = "zero_shot_balanced_accuracy"
 ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")
 DEFAULTS = configured_defaults(merged())
-RECIPE = {"phase": "final", "encoder": {"source": "x", "texts": None, "long_texts": "head", "from_checkpoint": False},
-          "vision": {}, "image_size": 224, "selection_metric": METRIC, "train_samples": None, "val_samples": None,
-          "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
+SPECIFICATION = {
+    "phase": "final",
+    "text_encoder_settings": {"source": "x", "texts": None, "truncation_side": "right", "from_checkpoint": False},
+    "image_encoder": {},
+    "image_size": 224,
+    "selection_metric": METRIC,
+    "train_samples": None,
+    "val_samples": None,
+    "epochs": None,
+    "class_prompts": {},
+    "shuffled_texts": False,
+}
 
 
 def facts(kind, **known):
@@ -31,8 +40,8 @@ def facts(kind, **known):
 
 
 def planned(identifier, encoder="s", seed=1, **known):
-    recipe = {**RECIPE, "id": identifier, "text_encoder": encoder, "seed": seed, **known}
-    return budget.plan(recipe, DEFAULTS, {"train": 5000, "val": 60})
+    specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed, **known}
+    return budget.plan(specification, DEFAULTS, {"train": 5000, "val": 60})
 
 
 def document(identifier, encoder="s", seed=1, score=0.8, **known):
@@ -114,17 +123,17 @@ def folder(tmp_path):
 def test_the_report_takes_no_text_encoder_for_the_baseline_the_control_or_an_ablation(folder):
     run = read_run(folder, interim=True)
     assert sorted(run.encoders) == sorted(ENCODERS)
-    assert all([final.trial["seed"] for final in run.winners(name)] == [2001, 2002] for name in ENCODERS)
+    assert all([final.trial["seed"] for final in run.tuned(name)] == [2001, 2002] for name in ENCODERS)
     assert [final.id for final in run.baselines()] == ["baseline-s2001"]
     assert [final.id for final in run.controls()] == ["control-s2001"]
     assert {name: final.id for name, final in run.ablations().items()} == {
         "lr_scheduler": "ablation_lr_scheduler-s2001"
     }
-    assert run.opened == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
-    assert "8 of the tuned configuration" in wording.openings(run.opened)
+    assert run.evaluated_on_test == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
+    assert "8 of the tuned configuration" in wording.test_set_evaluations(run.evaluated_on_test)
     assert run.initial == {"is": "initial"}
     names = {curves.final_name(final) for final in run.finals if final.kind != "ablation"}
-    assert names == {*(f"winner, {name}" for name in ENCODERS), "default config", "shuffled texts"}
+    assert names == {*(f"tuned, {name}" for name in ENCODERS), "baseline", "negative control"}
 
 
 def test_an_interim_report_leaves_out_what_an_earlier_version_trained(folder):
@@ -179,7 +188,7 @@ def searched(stage, *trainings):
 
 
 def training(name, score=0.8, **known):
-    return Training(name, document(name, score=score, **known), None, None)
+    return FinishedTrial(name, document(name, score=score, **known), None, None)
 
 
 def test_a_finalists_trainings_are_those_that_say_so():

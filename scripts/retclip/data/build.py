@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
-from retclip.core.logs import say
-from retclip.data.image_quality import Looks
+from retclip.core.logs import log
+from retclip.data.image_quality import ImageQuality
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
 from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_nothing_left, refuse_useless
@@ -162,7 +162,7 @@ def _sharpest(frame: "pd.DataFrame", images: dict[str, str], store: WorkingStore
             there = [place for place, key in enumerate(keys) if key in images]
             if not there:
                 continue
-            best = max(there, key=lambda place: (store.note(images[keys[place]]).looks.sharpness, -place))
+            best = max(there, key=lambda place: (store.note(images[keys[place]]).quality.sharpness, -place))
             columns = [f"source_{side}", f"row_{side}", *eye_columns(frame, side)]
             # what is said of a photograph of unknown side is said of the patient
             columns += patient_columns(frame) if members["eyes"].eq("unknown").all() else []
@@ -207,7 +207,7 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
         if not own & seen:
             kept.append(index)
         seen |= own
-    say(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
+    log(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
     return frame.loc[sorted(kept)].reset_index(drop=True)
 
 
@@ -267,7 +267,7 @@ def _write(
         path = output_dir / f"{split}.lmdb"
         write_store(path, zip(keys, contents, strict=True), len(keys), settings.image_size, settings.image_encoding)
         write_parquet(output_dir / f"samples_{split}.parquet", part)
-        say(f"{split}: {len(part)} samples, {len(keys)} images")
+        log(f"{split}: {len(part)} samples, {len(keys)} images")
     write_parquet(output_dir / "samples.parquet", table)
     write_parquet(output_dir / "pictures.parquet", _image_table(table, images, groups, store))
 
@@ -275,19 +275,19 @@ def _write(
 def _image_table(
     table: "pd.DataFrame", images: dict[str, str], groups: dict[str, int], store: WorkingStore
 ) -> "pd.DataFrame":
-    """One row an image: sample_id, eye, its looks, digest, and near_duplicates (-1: of no group)."""
+    """One row an image: sample_id, eye, its image quality, digest, and near_duplicates (-1: of no group)."""
     import pandas as pd
 
     eyes = dict(zip(table["sample_id"], table["eyes"], strict=True))
     keys = [key for key in _keys(table) if key in images]
-    looks = np.empty((len(keys), len(Looks._fields)))
+    quality = np.empty((len(keys), len(ImageQuality._fields)))
     digests = []
     for row, key in enumerate(keys):
         note = store.note(images[key])
-        looks[row] = note.looks
+        quality[row] = note.quality
         digests.append(note.digest)
     names = [key.rsplit("/", 1) for key in keys]
-    frame = pd.DataFrame(looks, columns=list(Looks._fields))
+    frame = pd.DataFrame(quality, columns=list(ImageQuality._fields))
     frame = frame.astype(dict.fromkeys(("width", "height", "file_bytes"), np.int64))
     frame.insert(0, "sample_id", [name for name, _ in names])
     frame.insert(1, "eye", ["unknown" if eyes[name] == "unknown" else side for name, side in names])

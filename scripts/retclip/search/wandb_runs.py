@@ -1,4 +1,4 @@
-"""One finished training as a run of Weights & Biases: config, curves, what it cost, and its files as an artefact.
+"""One finished training as a run of Weights & Biases: config, curves, what it cost, and its files as an artifact.
 
 It reads what the training wrote, and nothing of the training knows of it: a training neither waits for a server nor
 fails with it, and tracking can be turned on for a run that is finished.
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +35,7 @@ class Place(NamedTuple):
 def log_run(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", files: list[Path]) -> dict[str, Any]:
     """Logs one training; returns what became of it: id, mode, and the error if there was one.
 
-    metrics: its metrics.json. history: one row an epoch. files: its artefact. Where the server is not reached, the
+    metrics: its metrics.json. history: one row an epoch. files: its artifact. Where the server is not reached, the
     run is written offline, for `wandb sync` to send.
     """
     # nothing is written to the user's home folder
@@ -48,7 +48,7 @@ def log_run(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", file
         # whatever goes wrong in a service that only watches must not cost a training
         except Exception as error:
             errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
-            say(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
+            log(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
             _forget()
     return {"id": place.id, "mode": None, "error": "; ".join(errors)}
 
@@ -102,11 +102,11 @@ def _forget() -> None:
 
         wandb.teardown()
     except Exception as error:
-        say(f"W&B's service did not end: {error}")
+        log(f"W&B's service did not end: {error}")
 
 
 def _config(trial: dict[str, Any]) -> dict[str, Any]:
-    """What was configured; `used` where the budget cut it."""
+    """What was configured; `used` where the budget adjusted it."""
     cuts = {f"{cut['key']}_used": cut["used"] for cut in trial["budget"]["cuts"]}
     budget = {name: value for name, value in trial["budget"].items() if name != "cuts"}
     names = ("phase", "text_encoder", "seed", "selection_metric")
@@ -114,7 +114,7 @@ def _config(trial: dict[str, Any]) -> dict[str, Any]:
 
 
 def _summary(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The scores of the chosen epoch, the status, and what it cost, GPU utilisation included."""
+    """The scores of the chosen epoch, the status, and what it cost, GPU utilization included."""
     scores = {name: value for name, value in metrics["val"].items() if isinstance(value, float)}
     loss = {"val_loss": scores.pop("loss")} if "loss" in scores else {}
     costs = {name: metrics[name] for name in COSTS}

@@ -21,7 +21,7 @@ BROKEN = ("diverged", "out_of_memory")
 
 
 def keep_weights(model: "RetClip", path: Path) -> None:
-    """Saves what training may have changed: a frozen tower comes back with the untrained model."""
+    """Saves what training may have changed: a frozen encoder comes back with the untrained model."""
     save_checkpoint(path, {"model": model.trained_state()})
 
 
@@ -34,7 +34,7 @@ def restore_weights(model: "RetClip", path: Path) -> bool:
     return True
 
 
-def score_again(
+def rescore(
     scored: Path,
     trial: dict[str, Any],
     model: "RetClip",
