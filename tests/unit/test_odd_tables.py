@@ -173,7 +173,10 @@ def test_labels_that_differ_in_form_alone_are_one(folder, capsys):
 
 
 def test_two_rows_of_an_eye_that_spell_its_label_differently_are_one_sample(folder, capsys):
-    rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{('No DR', 'no dr ', 'Mild', 'MILD')[i % 4]}" for i in range(GOOD)]
+    rows = [
+        f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{('No DR', 'no dr ', 'Mild', 'MILD')[i % 4]}"
+        for i in range(GOOD)
+    ]
     write(folder, "patient_id,image,eye,label", rows)
     frame, _, _ = built(folder, capsys, max_bad_fraction=0)
     assert len(frame) == GOOD // 2
@@ -190,7 +193,9 @@ def test_classes_a_letter_apart_and_bare_numbers_are_asked_about(folder, capsys)
     said = notes(folder, capsys, ("0", "1", "2", "3", "4"))
     assert "5 classes are bare numbers (0, 1, 2, 3, 4): prompts would read 'showing 0'" in said
     assert "data.values.label" in said
-    assert notes(folder, capsys, ("Stage A", "Stage B", "Grade II", "Grade III", "mild NPDR", "Dry AMD", "Wet AMD")) == ""
+    assert (
+        notes(folder, capsys, ("Stage A", "Stage B", "Grade II", "Grade III", "mild NPDR", "Dry AMD", "Wet AMD")) == ""
+    )
 
 
 def test_classes_that_may_mean_nothing_are_asked_about(folder, capsys):

@@ -7,7 +7,7 @@ from retclip.core.source_facts import source_facts
 
 # Whoever is in a data set that is only evaluated is a test patient, and a copy there harms no training.
 ONLY_TEST = {"test_fraction": 1, "val_fraction": 0, "near_duplicates": "ignore", "only_test": True}
-SHARED = ("image_size", "image_encoding", "max_bad_fraction")
+SHARED = ("image_size", "image_encoding", "max_bad_fraction", "follow_links")
 
 
 def build_settings(config: Config, external: str | None = None) -> dict[str, Any]:

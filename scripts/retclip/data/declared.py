@@ -28,7 +28,9 @@ SUGGESTED = ("text", "label", "eye", "split", "visit", *EXTRAS[:2])
 IDS = ("patient_id", "sample_id", "dataset_index")
 SPLIT_WORDS = {
     **dict.fromkeys(("train", "training", "trn", "train set", "training set", "trainset"), "train"),
-    **dict.fromkeys(("val", "valid", "validation", "dev", "development", "validate", "val set", "validation set"), "val"),
+    **dict.fromkeys(
+        ("val", "valid", "validation", "dev", "development", "validate", "val set", "validation set"), "val"
+    ),
     **dict.fromkeys(("test", "testing", "tst", "test set", "testing set", "testset", "holdout", "hold-out"), "test"),
 }
 YES, NO = ("1", "true", "yes", "y", "x", "t"), ("", "0", "false", "no", "n", "f")

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from retclip.core.source_facts import SourceFacts
+from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, Row
 
@@ -29,6 +30,11 @@ class Source(NamedTuple):
     text_columns: tuple[str, ...] = ()
     columns: Mapping[str, Any] = MappingProxyType({})
     values: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    follow_links: bool = False
+
+    def folder_of(self, table: Path) -> ImageFolder:
+        """The image root, as paths of one of its tables may lead into it."""
+        return ImageFolder(self.image_root, table, self.follow_links)
 
     def name_of(self, table: Path) -> str:
         """What to call one of its tables where no path may be told."""

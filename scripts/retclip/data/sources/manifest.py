@@ -5,7 +5,7 @@ from pathlib import Path
 
 from retclip.core.csv_tables import shown
 from retclip.data.declared import note_of_table, read_declared
-from retclip.data.dicom import eye_of_image
+from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import LABELS, Ledger
 from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
 from retclip.data.source import Source, SourceForm
@@ -48,6 +48,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     used = [*images, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
     note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
     kept = {word for name in LABELS for word in source.values.get(name, {}).values()}
+    folder = source.folder_of(table_path)
     eye_column = table.attrs["theirs"].get("eye", "eye")
     for cells in rows_of(table):
         line = int(cells.pop(LINE))
@@ -56,7 +57,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
         try:
             if problem:
                 raise ValueError(problem)
-            given = _images(cells, given, by_eye, source.image_root, eye_column)
+            given = _images(cells, given, by_eye, folder, eye_column)
             first = next(iter(given.values()))
             sample = cells.get("sample_id", "")
             person = patient_of(source.patient_id, cells, first, sample or first)
@@ -70,14 +71,16 @@ def _eyes(by_eye: bool) -> tuple[str, ...]:
     return ("unknown",) if by_eye else ("left", "right")
 
 
-def _images(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: Path, eye_column: str) -> dict[str, str]:
+def _images(
+    cells: dict[str, str], given: dict[str, str], by_eye: bool, folder: ImageFolder, eye_column: str
+) -> dict[str, str]:
     """eye -> path. given: the row's paths, whose eye may be in a column of its own, which the table calls
     eye_column."""
     if not given:
         raise ValueError("image is empty" if by_eye else "neither image_left nor image_right is given")
     if not by_eye:
         for eye, location in given.items():
-            eye_of_image(root / location, eye, "table")
+            folder.eye_of(location, eye, "table")
         return given
     word = cells.get("eye", "").lower()
     if word not in ("", "unknown") and word not in EYES:
@@ -87,7 +90,7 @@ def _images(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: Pa
             f"the eye is {kind}; it must be left, right or unknown (the column {shown([eye_column])}; data.values.eye "
             "can say which is which)"
         )
-    return {eye_of_image(root / cells["image"], EYES.get(word), "table"): cells["image"]}
+    return {folder.eye_of(cells["image"], EYES.get(word), "table"): cells["image"]}
 
 
 def _values(
@@ -107,7 +110,10 @@ def _values(
 
 SOURCES = {
     "manifest": SourceForm(
-        read=read, keys=(("image_root",),), columns=(IMAGES, (*LABELS, *TEXTS)), labels=tuple(LABELS),
+        read=read,
+        keys=(("image_root",),),
+        columns=(IMAGES, (*LABELS, *TEXTS)),
+        labels=tuple(LABELS),
         reads=READS,
     ),
     "demo": SourceForm(read=read, reads=READS, keys=(("demo_patients",),), is_drawn=True),

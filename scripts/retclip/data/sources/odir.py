@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from retclip.core.csv_tables import form_of, plain, read_header
 from retclip.data.declared import note_of_table, read_declared
-from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger, row_name
 from retclip.data.samples import Problems, Row
 from retclip.data.source import Source, SourceForm
@@ -74,6 +73,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     name = table_path.name if table_path == source.test_table else ""
     seen: set[tuple[str, ...]] = set()
     other: list[int] = []
+    folder = source.folder_of(table_path)
     for cells in rows_of(table):
         line = int(cells[LINE])
         patient = cells["patient_id"]
@@ -85,7 +85,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
         problem = cells[PROBLEM] or ("" if images_of else "neither a left nor a right image is given")
         try:
             for eye, location in images_of.items():
-                eye_of_image(source.image_root / location, eye, "table")
+                folder.eye_of(location, eye, "table")
         except ValueError as error:
             problem = str(error)
         values = {"text": cells.get("prompt_patient", ""), "age": cells.get("age", ""), "sex": cells.get("sex", "")}

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retclip.data.declared import note_of_table, read_declared
-from retclip.data.dicom import eye_of_image
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import EXTRAS, Problems, Row, joined_label
 from retclip.data.source import Source, SourceForm
@@ -32,6 +31,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     kept = set(source.values.get("label", {}).values())
     split = "test" if table_path == source.test_table else "train"
     endings: dict[str, dict[str, str]] = {}
+    folder = source.folder_of(table_path)
     for cells in rows_of(table):
         line = int(cells[LINE])
         values = {"label": joined_label(cells.get("label", ""), kept), "text": cells.get("prompt", "")}
@@ -41,12 +41,14 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
             if cells[PROBLEM]:
                 raise ValueError(cells[PROBLEM])
             index = _index(cells["dataset_index"])
-            name = (source.image_pattern or "{dataset_index}.*").format(dataset_index=index, label=cells.get("label", ""), split=split)
+            name = (source.image_pattern or "{dataset_index}.*").format(
+                dataset_index=index, label=cells.get("label", ""), split=split
+            )
             image = _with_ending(source.image_root, name, endings)
             # the test table counts from 0 as well
             sample = f"{split}-{index}" if source.test_table else str(index)
             patient = patient_of(source.patient_id, cells, image, sample)
-            eye = eye_of_image(source.image_root / image, None, "table")
+            eye = folder.eye_of(image, None, "table")
         except ValueError as error:
             yield Row(line, "", "", given, values, str(error))
             continue

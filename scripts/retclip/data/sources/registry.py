@@ -88,4 +88,4 @@ def _read_one(source: Source, table: Path, name: str, problems: Problems, ledger
     form = SOURCES[source.kind]
     rows = form.read(source, table, problems, ledger)
     named = (row._replace(table=name) for row in rows) if name else rows
-    return collect(named, source.image_root, source.eye_images, problems, ledger, tuple(form.containers))
+    return collect(named, source.folder_of(table), source.eye_images, problems, ledger, tuple(form.containers))
