@@ -40,6 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
         options.class_map,
         given["eye_images"],
         tuple(given["text_columns"]),
+        given["columns"],
+        given["values"],
         given["follow_links"],
     )
     settings = Settings(**{name: given[name] for name in Settings._fields if name in given}, threads=options.threads)
