@@ -5,7 +5,7 @@
 # phase1/best.json. The rules of later stages that train, rank and select are these once more.
 #
 # STEPS:
-#   1. Plan every point of the grid, and the default config, at Phase 1's budget.
+#   1. Plan every point of the grid, and the baseline, at Phase 1's budget.
 #   2. Train and validate each.
 #   3. Rank them, and select the best by the fixed rule.
 
@@ -26,11 +26,11 @@ PLAN_FLAGS = (
     "--output {output}",
 )
 
-# Every training reads the same files and takes the same flags, whichever phase asks for it.
+# Every training run reads the same files and takes the same flags, whichever phase requests it.
 TRAINING_FLAGS = (
     "--trial {input.trial} --encoder-dir {input.encoder:q}",
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
-    "{params.vision} {params.features}",
+    "{params.image_weights} {params.features}",
     "--code {params.code} --device {params.device}",
     "--kept-weights-gb {params.kept_weights_gb} --gradient-checkpointing {params.gradient_checkpointing}",
     "--output-dir {params.folder}",
@@ -45,7 +45,7 @@ AUTO_GRID = CONFIG["phase1"]["space"].get("learning_rate") == "auto"
 
 
 rule plan_phase1_trial:
-    """One point of the grid, or the default config, at Phase 1's budget."""
+    """One point of the grid, or the baseline, at Phase 1's budget."""
     input:
         fingerprint="<results>/data/fingerprint.json",
         # an explicit grid does not wait for the finder, and is not rerun by it
@@ -66,11 +66,11 @@ rule plan_phase1_trial:
 
 
 rule train_phase1_trial:
-    """One training; resumes from its state, and ends at once where that is already complete."""
+    """One training run; resumes from its state, and ends at once where that is already complete."""
     input:
         **training_inputs("phase1"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/phase1/{trial}/metrics.json",
         history="<results>/phase1/{trial}/history.csv",

@@ -102,7 +102,7 @@ use rule train_phase1_trial as train_phase2_trial with:
     input:
         **training_inputs("phase2"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/phase2/{trial}/metrics.json",
         history="<results>/phase2/{trial}/history.csv",
@@ -220,7 +220,7 @@ use rule train_phase1_trial as train_confirm_trial with:
     input:
         **training_inputs("confirm"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/confirm/{trial}/metrics.json",
         history="<results>/confirm/{trial}/history.csv",

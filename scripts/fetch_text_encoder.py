@@ -1,13 +1,13 @@
 """Brings a BERT-family text encoder from the Hugging Face hub, or from a local folder, to resources/.
 
 Run it where there is a network: training jobs never download. Writes the model, tokenizer.json and
-source.json (source, resolved revision, licence).
+source.json (source, resolved revision, license).
 """
 
 import argparse
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.pretrained import fetch_text_encoder
 
     source = fetch_text_encoder(options.name, options.source, options.revision, options.output)
-    say(f"{options.name}: {source['source']} at {source['revision']}, licence {source['license']}")
+    log(f"{options.name}: {source['source']} at {source['revision']}, license {source['license']}")
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
@@ -18,7 +18,7 @@ from retclip.search.space import resolve_auto, times
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--specification", type=json.loads, required=True, help="JSON: what the config says of it")
+    parser.add_argument("--specification", type=json.loads, required=True, help="JSON: the trial specification")
     parser.add_argument("--fingerprint", type=Path, required=True, help="data/fingerprint.json, for counts")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
     parser.add_argument("--lr-finder", type=Path, help="suggestion.json, where the grid is `auto`")
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
     trial = plan({**specification, "class_prompts": prompts}, values, counts)
     check(trial, "trial", str(options.output))
     for cut in trial["budget"]["cuts"]:
-        say(f"{trial['id']}: {cut['key']} {cut['configured']} adjusted to {cut['used']}: {cut['reason']}")
+        log(f"{trial['id']}: {cut['key']} {cut['configured']} adjusted to {cut['used']}: {cut['reason']}")
     write_json(options.output, trial)
 
 

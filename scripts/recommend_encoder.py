@@ -1,4 +1,4 @@
-"""Recommends a text encoder by the mean validation score of its final trainings; test has no say.
+"""Recommends a text encoder by the mean validation score of its final training runs; test has no say.
 
 A seed that diverged or ran out of memory counts as chance, and is named in recommendation.json.
 """
@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.search.recommendation import recommend_encoder
 
 
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     decision = recommend_encoder([read_json(path) for path in options.metrics], options.metric)
-    say(f"recommended text encoder: {decision['encoder']} ({decision['reason']})")
+    log(f"recommended text encoder: {decision['encoder']} ({decision['reason']})")
     write_json(options.output, decision)
 
 

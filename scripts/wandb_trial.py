@@ -14,7 +14,7 @@ from typing import Any
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, sha256_of, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
@@ -42,9 +42,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     import train_trial
 
-    vision = ["--vision-weights", setup["vision_weights"]] if setup["vision_weights"] else []
+    image_weights = ["--image-weights", setup["image_weights"]] if setup["image_weights"] else []
     train_trial.main(["--trial", str(folder / "trial.json"), "--data-dir", setup["data_dir"], "--encoder-dir",
-                      setup["encoder_dir"], *vision, "--state-dir", setup["state_dir"], "--code", setup["code"],
+                      setup["encoder_dir"], *image_weights, "--state-dir", setup["state_dir"], "--code", setup["code"],
                       "--device", setup["device"], "--kept-weights-gb", str(setup["kept_weights_gb"]), "--output-dir",
                       str(folder)])  # fmt: skip
 
@@ -56,7 +56,7 @@ def main(arguments: list[str] | None = None) -> None:
     outcome = log_run(place, metrics, history, files)
     write_json(folder / "tracking.json", outcome)
     score = metrics["val"][trial["selection_metric"]]
-    say(f"{folder.name}: {metrics['status']}, {trial['selection_metric']} {score}; W&B: {outcome['mode']}")
+    log(f"{folder.name}: {metrics['status']}, {trial['selection_metric']} {score}; W&B: {outcome['mode']}")
 
 
 def _plan(setup: dict[str, Any], values: dict[str, Any], identifier: str) -> dict[str, Any]:

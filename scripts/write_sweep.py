@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 
 from retclip.core.io import atomic, read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.search.wandb_sweep import sweep
 
 
@@ -43,7 +43,7 @@ def main(arguments: list[str] | None = None) -> None:
     write_json(options.output_setup, setup)
     with atomic(options.output_sweep) as path:
         path.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
-    say(f"next: wandb sweep {options.output_sweep}, then wandb agent with the id that it prints, in this folder")
+    log(f"next: wandb sweep {options.output_sweep}, then wandb agent with the id that it prints, in this folder")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ DEMO_VALUES = {
     "augment": False,
     "same_class_negatives": "keep",
     "context_length": 96,
-    "patience": None,
+    "early_stopping_patience": None,
     "precision": "auto",
 }
 
@@ -95,15 +95,15 @@ def plan_demo_trial(demo_data: Path):
             "id": folder.name,
             "phase": "phase2",
             "text_encoder": "pubmedbert",
-            "encoder": {
+            "text_encoder_settings": {
                 "source": "demo",
                 "revision": None,
                 "texts": None,
-                "long_texts": "head",
+                "truncation_side": "right",
                 "from_checkpoint": False,
             },
             "seed": 1,
-            "vision": {"architecture": "timm/demo_conv", "embed_dim": 128},
+            "image_encoder": {"architecture": "timm/demo_conv", "embed_dim": 128},
             "image_size": 64,
             "selection_metric": "zero_shot_balanced_accuracy",
             "train_samples": train_samples,

@@ -41,7 +41,7 @@ def measure(folder: Path) -> list[Figure]:
             for indices in orders:
                 batch = split.batch(indices, device)
                 if augment is not None:
-                    to_model_input(batch["pictures"], augment)
+                    to_model_input(batch["images"], augment)
 
     large = _upstream_store(folder / "large", pictures)
     small = _upstream_store(folder / "small", [picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)

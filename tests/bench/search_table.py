@@ -61,7 +61,7 @@ def make_table(path: Path) -> None:
         with path.open("a") as stream:
             stream.write(",".join(map(str, cells)) + "\n")
         if number % 50 == 0:
-            print(f"{number} of {len(wanted)} trainings", file=sys.stderr, flush=True)
+            print(f"{number} of {len(wanted)} training runs", file=sys.stderr, flush=True)
 
 
 class Task:
@@ -85,19 +85,19 @@ class Task:
         self.tokens = _text_features()
 
     def train(self, values: dict[str, Any], seed: int) -> list[float]:
-        """The validation score after every epoch; a training that broke scores chance from there on."""
+        """The validation score after every epoch; a training run that broke scores chance from there on."""
         import torch
 
         from retclip.loading.augmentation import to_model_input
         from retclip.loading.dataset import epoch_batches
-        from retclip.models.image_encoder import build_vision
+        from retclip.models.image_encoder import build_image_encoder
         from retclip.models.loss import tripartite_loss
         from retclip.models.retclip import RetClip
         from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 
         settings = {**FIXED, **values}
         torch.manual_seed(seed)
-        visual, width = build_vision({"architecture": "timm/demo_conv", "embed_dim": EMBED_DIM}, SIDE)
+        visual, width = build_image_encoder({"architecture": "timm/demo_conv", "embed_dim": EMBED_DIM}, SIDE)
         model = RetClip(visual, frozen_texts(self.tokens), width)
         for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
             scale.data.fill_(-math.log(values["temperature"]))
@@ -150,7 +150,7 @@ def _text_features() -> Any:
 
     with tempfile.TemporaryDirectory() as name:
         make_encoder("bert_base", 1, Path(name))
-        bert, tokenize = load_text_encoder(Path(name)), load_tokenizer(Path(name), "head")
+        bert, tokenize = load_text_encoder(Path(name)), load_tokenizer(Path(name))
         ids, mask = tokenize([sentence.format(word) for word in WORDS for sentence in SENTENCES], 32)
         with torch.no_grad():
             tokens = bert.eval()(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]

@@ -29,8 +29,8 @@ def measure(folder: Path) -> list[Figure]:
         write_split(folder / eyes, "train", frame, 4 * BATCH)
         fingerprint = write_fingerprint(folder / eyes, {"train": frame})
         splits[eyes] = Split(folder / eyes, "train", fingerprint, tokenize, CONTEXT)
-    vision = {**VIT_B_16, "layers": LAYERS}
-    plain, ours = (_Training(model(vision, LAYERS, 0.0), way) for way in ("plain", "ours"))
+    image_encoder = {**VIT_B_16, "layers": LAYERS}
+    plain, ours = (_Training(model(image_encoder, LAYERS, 0.0), way) for way in ("plain", "ours"))
     fp32 = _Training(ours.net, "ours fp32")
     indices = np.arange(BATCH)
     ways = {
@@ -103,7 +103,7 @@ def _plain_outputs(net, split, indices: np.ndarray) -> dict[str, torch.Tensor]:
     ids, mask = tokenize([split.texts["patient"][i] for i in indices], CONTEXT)
     ids, mask = (functional.pad(part, (0, CONTEXT - part.shape[1])) for part in (ids, mask))
     left, right = (net.visual(to_model_input(image, augment=False)) for image in images)
-    token = net.class_token(ids, mask)
+    token = net.pooled_text(ids, mask)
     return net.outputs(left, right, dict.fromkeys(("patient", "left", "right"), token))
 
 

@@ -34,7 +34,7 @@ DEFAULTS = {
     "augment": True,
     "same_class_negatives": "keep",
     "context_length": 77,
-    "patience": 3,
+    "early_stopping_patience": 3,
     "precision": "auto",
 }
 GUIDE_GRID = {
@@ -56,9 +56,9 @@ def specification(**changes):
         "id": "p1-00000000",
         "phase": "phase1",
         "text_encoder": "pubmedbert",
-        "encoder": {"source": "x", "revision": None},
+        "text_encoder_settings": {"source": "x", "revision": None},
         "seed": 1,
-        "vision": {"architecture": "ViT-B-16"},
+        "image_encoder": {"architecture": "ViT-B-16"},
         "image_size": 224,
         "selection_metric": "zero_shot_balanced_accuracy",
         "train_samples": None,

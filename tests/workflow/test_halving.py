@@ -71,7 +71,9 @@ def test_the_next_rung_goes_on_from_the_latest_weights_not_from_the_best(demo_da
     found = {}
     for name, stops in (("rungs", (3, 5)), ("whole", (5,))):
         for stop in stops:
-            trial = plan_demo_trial(tmp_path / name, epochs=5, patience=4, train_samples=200, learning_rate=0.03)
+            trial = plan_demo_trial(
+                tmp_path / name, epochs=5, early_stopping_patience=4, train_samples=200, learning_rate=0.03
+            )
             content = json.loads(trial.read_text())
             content["budget"]["stop_epoch"] = stop
             trial.write_text(json.dumps(content))

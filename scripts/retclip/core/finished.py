@@ -1,4 +1,4 @@
-"""What every reader asks of a finished training: rankings, selections and the report alike."""
+"""What every reader wants to know of a finished training run: rankings, selections and the report alike."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ from retclip.core.facts import FAILED
 
 
 class Finished:
-    """A finished training. metrics: its metrics.json, with its trial."""
+    """A finished training run. metrics: its metrics.json, with its trial."""
 
     metrics: dict[str, Any]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.metrics.estimates import DRAWS, Documented, documented
 from retclip.metrics.multi_label import multi_label_scores
 from retclip.metrics.registry import MULTI_LABEL, RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
@@ -75,7 +75,7 @@ def evaluation_document(
     target = scored["target"].to_numpy(dtype=np.int64)
     scores = columns_of(scored, "score_", classes)
     failed = not np.isfinite(columns_of(table, "score_", classes)).all()
-    if failed:  # a training that diverged exports what it has
+    if failed:  # a training run that diverged exports what it has
         scored, target, scores = scored.iloc[:0], target[:0], scores[:0]
     patients = scored["patient_id"].to_numpy()
     weights = resamples(patients, DRAWS)
@@ -259,7 +259,7 @@ def _quadratic_kappa(
 
     unknown = [name for name in ordered if name not in classes]
     if unknown:
-        say(f"evaluation.ordered_classes: the data has no class {', '.join(unknown)}")
+        log(f"evaluation.ordered_classes: the data has no class {', '.join(unknown)}")
     known = [name for name in ordered if name in classes]
     ranks = np.array([ordered.index(name) for name in known])
     columns = np.array([classes.index(name) for name in known], dtype=np.int64)

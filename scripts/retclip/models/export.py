@@ -10,22 +10,23 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from retclip.core.io import read_json, write_json
+from retclip.core.renamed import model_folder_in_new_words
 from retclip.loading.augmentation import MEAN, STD
 from retclip.metrics.registry import METRICS
 from retclip.models.convert import to_retclip
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder
 
-TOWERS = ("visual.", "bert.")
-DEMO_TOWER = "timm/demo_conv"
+ENCODERS = ("visual.", "bert.")
+DEMO_ENCODER = "timm/demo_conv"
 
 
 def export_model(
     model: RetClip,
     folder: Path,
     *,
-    vision: dict[str, Any],
+    image_encoder: dict[str, Any],
     tokenizer_folder: Path,
     image_size: int,
     class_prompts: dict[str, list[str]],
@@ -34,7 +35,7 @@ def export_model(
     val: dict[str, Any],
 ) -> None:
     """Fills the empty `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
-    class_prompts.json, README.md, and retclip.pt in upstream's layout where the tower is a ViT.
+    class_prompts.json, README.md, and retclip.pt in upstream's layout where the image encoder is open_clip's ViT.
 
     data: fingerprint.json. val: the validation scores of metrics.json, for the card.
     """
@@ -42,7 +43,7 @@ def export_model(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(_part(state, "visual."), folder / "vision.safetensors")
     save_file(
-        {name: tensor for name, tensor in state.items() if not name.startswith(TOWERS)},
+        {name: tensor for name, tensor in state.items() if not name.startswith(ENCODERS)},
         folder / "heads.safetensors",
     )
     model.bert.save_pretrained(folder / "text", state_dict=_part(state, "bert."))
@@ -52,7 +53,7 @@ def export_model(
     embed_dim, head_depth = model.global_feature_mapping.out_features, (len(model.text_projection) + 1) // 2
     write_json(
         folder / "model.json",
-        {"vision": vision, "image_size": image_size, "embed_dim": embed_dim, "head_depth": head_depth},
+        {"image_encoder": image_encoder, "image_size": image_size, "embed_dim": embed_dim, "head_depth": head_depth},
     )
     write_json(
         folder / "preprocessing.json",
@@ -62,11 +63,11 @@ def export_model(
             "mean": MEAN,
             "std": STD,
             "single_eye": "the patient's feature takes the one eye twice",
-            # two eyes at least: one alone has nothing to be told apart from, and its head stays random
+            # two eyes at least: one alone has no negatives, and its head stays random
             "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
             "context_length": trial["hyperparameters"]["context_length"],
-            "long_texts": trial["encoder"]["long_texts"],
+            "truncation_side": trial["text_encoder_settings"]["truncation_side"],
             "precision": trial["hyperparameters"]["precision"],
         },
     )
@@ -74,14 +75,14 @@ def export_model(
     if hasattr(model.visual, "class_embedding"):
         torch.save({name: tensor.cpu() for name, tensor in to_retclip(model).items()}, folder / "retclip.pt")
     source = read_json(tokenizer_folder / "source.json")
-    card = model_card(trial, vision, image_size, embed_dim, head_depth, source, data, val)
+    card = model_card(trial, image_encoder, image_size, embed_dim, head_depth, source, data, val)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_exported(folder: Path) -> RetClip:
     """The model in `folder`, in evaluation mode."""
-    sizes = read_json(folder / "model.json")
-    visual, embed_dim = build_vision(sizes["vision"], sizes["image_size"])
+    sizes = model_folder_in_new_words(read_json(folder / "model.json"))
+    visual, embed_dim = build_image_encoder(sizes["image_encoder"], sizes["image_size"])
     model = RetClip(visual, load_text_encoder(folder / "text"), embed_dim, sizes["head_depth"])
     visual.load_state_dict(load_file(folder / "vision.safetensors"))
     model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
@@ -90,7 +91,7 @@ def load_exported(folder: Path) -> RetClip:
 
 def model_card(
     trial: dict[str, Any],
-    vision: dict[str, Any],
+    image_encoder: dict[str, Any],
     image_size: int,
     embed_dim: int,
     head_depth: int,
@@ -108,16 +109,18 @@ def model_card(
     return Template(CARD).substitute(
         name=trial["text_encoder"],
         seed=trial["seed"],
-        encoder=escape(f"{trial['text_encoder']} ({trial['encoder']['source']})", quote=False),
+        encoder=escape(f"{trial['text_encoder']} ({trial['text_encoder_settings']['source']})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
-        licence=escape(str(source.get("license") or "not stated"), quote=False),
-        weights=escape(Path(vision["weights"]).name if vision.get("weights") else "none (random)", quote=False),
+        license=escape(str(source.get("license") or "not stated"), quote=False),
+        weights=escape(
+            Path(image_encoder["weights"]).name if image_encoder.get("weights") else "none (random)", quote=False
+        ),
         rows=rows,
         scores=_score_rows(val),
         data=escape(_data_sentence(data), quote=False),
-        vision=_vision_code(vision, image_size, embed_dim),
+        image_encoder=_image_encoder_code(image_encoder, image_size, embed_dim),
         text_head=_text_head_code(head_depth),
-        truncation_side="left" if trial["encoder"]["long_texts"] == "tail" else "right",
+        truncation_side=trial["text_encoder_settings"]["truncation_side"],
         size=image_size,
         mean=MEAN,
         std=STD,
@@ -151,32 +154,35 @@ def _data_sentence(data: dict[str, Any]) -> str:
     )
 
 
-def _vision_code(vision: dict[str, Any], image_size: int, embed_dim: int) -> str:
-    name = vision.get("architecture")
+def _image_encoder_code(image_encoder: dict[str, Any], image_size: int, embed_dim: int) -> str:
+    name = image_encoder.get("architecture")
     if name is None:
         return (
             "from open_clip.transformer import QuickGELU, VisionTransformer\n"
-            f"vision = VisionTransformer({image_size}, {vision['patch_size']}, {vision['width']}, "
-            f"{vision['layers']}, {vision['width'] // vision['head_width']}, 4.0, output_dim={embed_dim}, "
+            f"image_encoder = VisionTransformer({image_size}, {image_encoder['patch_size']}, {image_encoder['width']}, "
+            f"{image_encoder['layers']}, {image_encoder['width'] // image_encoder['head_width']}, 4.0, "
+            f"output_dim={embed_dim}, "
             "act_layer=QuickGELU)"
         )
     if name.startswith("timm/"):
-        # the demo's own tower is the one that timm does not know
-        known = "import retclip.demo.image_encoder  # scripts/ of retclip-tune\n" if name == DEMO_TOWER else ""
+        # the demo's own encoder is the one that timm does not know
+        known = "import retclip.demo.image_encoder  # scripts/ of retclip-tune\n" if name == DEMO_ENCODER else ""
         return known + (
             "from open_clip.timm_model import TimmModel\n"
-            f'vision = TimmModel("{name.removeprefix("timm/")}", {embed_dim}, {image_size}, pool="avg", proj="linear")'
+            f'image_encoder = TimmModel("{name.removeprefix("timm/")}", {embed_dim}, {image_size}, '
+            'pool="avg", proj="linear")'
         )
     import open_clip
 
     quick = f"{name}-quickgelu"
     known = quick if open_clip.get_model_config(quick) else name
-    return f'import open_clip\nvision = open_clip.create_model("{known}", force_image_size={image_size}).visual'
+    made = f'open_clip.create_model("{known}", force_image_size={image_size}).visual'
+    return f"import open_clip\nimage_encoder = {made}"
 
 
 def _text_head_code(depth: int) -> str:
     """The layers of a text head: linear, with a ReLU between two of them."""
-    layers = [f"text_projection.{2 * place}" for place in range(depth)]
+    layers = [f"text_projection.{2 * layer}" for layer in range(depth)]
     lines = [f'    token = linear(token, heads["{name}.weight"], heads["{name}.bias"])' for name in layers]
     return ".relu()\n".join(lines)
 
@@ -189,13 +195,13 @@ CARD = """# RET-CLIP with $name, seed $seed
 
 For research; not a medical device.
 
-Text encoder: $encoder, revision $revision, licence $licence. Initial weights of the image tower: $weights; they have a
-licence of their own. Neither allows more than its own terms do.
+Text encoder: $encoder, revision $revision, license $license. Initial weights of the image encoder: $weights; they
+have a license of their own. Neither allows more than its own terms do.
 
 ## Scores on validation
 
-The recipe was chosen by validation scores, which flatter it a little. The test scores, with intervals, are in
-evaluation.json beside this folder.
+The hyperparameters were chosen by validation scores, which are optimistically biased by this choice. Test scores with
+95 % CI are in evaluation.json beside this folder.
 
 | score | value | standard error | chance | largest class |
 |---|---|---|---|---|
@@ -205,28 +211,27 @@ $scores
 
 $data
 
-## Limits
+## Limitations
 
 - Scored on patients of one data set. On other cameras, clinics, ages and stages of disease it may do worse; score it
   there first (`evaluation.external_tests`).
-- It names one of the classes that it is asked about, whatever the picture shows, a photograph of no eye included.
+- It names one of the given classes, whatever the image shows, a photograph of no eye included.
 - Its probabilities are shared among those classes and are not calibrated to how often a disease occurs.
 - It sees $size px, so that signs of a few pixels in the original photograph are lost.
 
 ## Use
 
-`scripts/predict.py --model-dir THIS_FOLDER --output found.csv PICTURES` crops, resizes and scores photographs. In plain
-open_clip and transformers, pictures are cropped to the fundus, padded to a square and resized to $size px before this
-code sees them:
+`scripts/predict.py --model-dir THIS_FOLDER --output found.csv IMAGES` crops, resizes and scores photographs. In plain
+open_clip and transformers, crop images to the fundus, pad them to a square and resize them to $size px first:
 
 ```python
 import torch
 from safetensors.torch import load_file
 from torch.nn.functional import linear, normalize
 from transformers import AutoTokenizer, BertModel
-$vision
-vision.load_state_dict(load_file("vision.safetensors"))
-vision.eval()
+$image_encoder
+image_encoder.load_state_dict(load_file("vision.safetensors"))
+image_encoder.eval()
 text = BertModel.from_pretrained("text", add_pooling_layer=False).eval()
 tokenizer = AutoTokenizer.from_pretrained("text", truncation_side="$truncation_side")
 heads = load_file("heads.safetensors")
@@ -235,7 +240,7 @@ mean, std = torch.tensor($mean).view(3, 1, 1), torch.tensor($std).view(3, 1, 1)
 
 @torch.inference_mode()
 def encode_patient(left, right):  # RGB in [0, 1], [B, 3, $size, $size]; a single eye is given twice
-    eyes = torch.cat([vision((left - mean) / std), vision((right - mean) / std)], dim=1)
+    eyes = torch.cat([image_encoder((left - mean) / std), image_encoder((right - mean) / std)], dim=1)
     return normalize(linear(eyes, heads["global_feature_mapping.weight"]), dim=1)
 
 

@@ -7,26 +7,24 @@ from retclip.metrics.differences import Seeds, holm
 from retclip.metrics.estimates import DRAWS, Estimate
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.metrics.scores import draws_of
-from retclip.report.run_folder import Final
+from retclip.report.run_folder import FinalModel
 
-__all__ = ["difference", "holm", "judge", "score", "value_of"]
+__all__ = ["difference", "holm", "is_above_chance", "judge", "score", "value_of"]
 
 
-def score(finals: list[Final], metric: str) -> Estimate:
+def score(finals: list[FinalModel], metric: str) -> Estimate:
     """The mean of `metric` on test over final models that differ in the seed alone."""
     found = _seeds(finals, metric)
     return Estimate(None) if found is None else differences.mean_of(found)
 
 
-def difference(first: list[Final], second: list[Final], metric: str) -> Estimate:
+def difference(first: list[FinalModel], second: list[FinalModel], metric: str) -> Estimate:
     """score(first) - score(second), paired over patients; p_value: of no difference, two-sided."""
-    found = _seeds(first, metric), _seeds(second, metric)
-    if found[0] is None or found[1] is None:
-        return Estimate(None)
-    return differences.compare(*found)
+    one, other = _seeds(first, metric), _seeds(second, metric)
+    return Estimate(None) if one is None or other is None else differences.compare(one, other)
 
 
-def judge(finals: list[Final], metric: str) -> nulls.Judgement:
+def judge(finals: list[FinalModel], metric: str) -> nulls.Judgement:
     """Whether the mean of `metric` on test is above what models reach that learned nothing from the texts."""
     tables = [final.predictions for final in finals if final.predictions is not None]
     if len(tables) < len(finals) or any(value_of(final, metric) is None for final in finals):
@@ -35,7 +33,13 @@ def judge(finals: list[Final], metric: str) -> nulls.Judgement:
     return nulls.judge(metric, [tables], [chance], _classes(finals[0], metric))[0]
 
 
-def value_of(final: Final, metric: str) -> float | None:
+def is_above_chance(finals: list[FinalModel], metric: str, chance: float) -> bool:
+    """At 5 %, by `judge`; where that cannot tell, the interval lies above chance. What lies below is no leak."""
+    judged, low = judge(finals, metric).is_learned, score(finals, metric).low
+    return (low is not None and low > chance) if judged is None else judged
+
+
+def value_of(final: FinalModel, metric: str) -> float | None:
     """The score on test of one training; None where the data cannot give it, or where it failed: what such weights
     score is nobody's result."""
     if final.failed:
@@ -46,7 +50,7 @@ def value_of(final: Final, metric: str) -> float | None:
     return final.evaluation[part].get(metric, {}).get("value")
 
 
-def _seeds(finals: list[Final], metric: str) -> Seeds | None:
+def _seeds(finals: list[FinalModel], metric: str) -> Seeds | None:
     """None where one has no score. Where the predictions of one were removed, its draws are NaN: the score is known,
     but no interval."""
     values = [value_of(final, metric) for final in finals]
@@ -54,7 +58,7 @@ def _seeds(finals: list[Final], metric: str) -> Seeds | None:
     if not known or len(known) < len(values):
         return None
 
-    def draws(final: Final) -> np.ndarray:
+    def draws(final: FinalModel) -> np.ndarray:
         if final.predictions is None:
             return np.full(DRAWS, np.nan)
         return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric))
@@ -63,6 +67,6 @@ def _seeds(finals: list[Final], metric: str) -> Seeds | None:
     return Seeds(known, np.array([draws(final) for final in finals]), min(patients, default=0))
 
 
-def _classes(final: Final, metric: str) -> list[str]:
+def _classes(final: FinalModel, metric: str) -> list[str]:
     """The one metric that reads the labels' names has to know which class each score is of."""
     return final.evaluation["confusion"]["classes"] if metric == MULTI_LABEL else []

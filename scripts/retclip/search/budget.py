@@ -22,7 +22,7 @@ RANKABLE_STEPS = 20
 def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) -> dict[str, Any]:
     """The content of trial.json.
 
-    specification: id, phase, text_encoder, seed, vision, encoder, image_size, selection_metric, train_samples,
+    specification: id, phase, text_encoder, seed, image_encoder, encoder, image_size, selection_metric, train_samples,
     val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it), and for a rung
     stop_epoch, before which its schedule, laid out for all epochs, does not end; and what core.facts records.
     values: every hyperparameter as configured, in the units of a full run. counts: samples per split.
@@ -55,8 +55,8 @@ def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) 
         "seed": specification["seed"],
         "hyperparameters": used,
         "configured": dict(values),
-        "vision": specification["vision"],
-        "encoder": specification["encoder"],
+        "image_encoder": specification["image_encoder"],
+        "text_encoder_settings": specification["text_encoder_settings"],
         "image_size": specification["image_size"],
         "class_prompts": specification["class_prompts"],
         "class_prompts_sha256": sha256_of(specification["class_prompts"]),
@@ -84,7 +84,7 @@ def same_training(trial: dict[str, Any]) -> str:
 
 
 def planned_cost(trial: dict[str, Any]) -> int:
-    """Samples seen by the whole training: what it costs before anyone has measured it."""
+    """Samples seen by the whole training run: what it costs before anyone has measured it."""
     return trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
 
 

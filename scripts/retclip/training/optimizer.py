@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, as in CLIP training."""
+"""Optimizers and learning-rate schedules, as in CLIP training."""
 
 import math
 from typing import Any
@@ -12,7 +12,10 @@ SGD_MOMENTUM = 0.9
 
 
 def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimiser over all trainable parameters; biases, norms and logit scales get no weight decay."""
+    """The optimizer over all trainable parameters; biases, norms and logit scales get no weight decay.
+
+    hyperparameters: those of the trial.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {
@@ -28,13 +31,13 @@ def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> 
         case "adam":
             return torch.optim.Adam(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True)
         case "sgd":
-            # not fused: where fp16 leaves the first step out, torch's fused kernel goes on with a momentum of garbage
+            # not fused: where fp16 leaves the first step out, torch's fused kernel takes uninitialized momentum
             return torch.optim.SGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM)
     raise AssertionError(hyperparameters["optimizer"])
 
 
 def learning_rate_at(step: int, total_steps: int, hyperparameters: dict[str, Any]) -> float:
-    """Learning rate of optimiser step `step` (from 0): a linear warm-up to learning_rate, then the schedule.
+    """Learning rate of optimizer step `step` (from 0): a linear warm-up to learning_rate, then the schedule.
 
     cosine: learning_rate * (1 + cos(pi t)) / 2 and linear: learning_rate * (1 - t), with t the share of the steps
     after the warm-up that are done.

@@ -1,4 +1,4 @@
-"""A finished training scored once more from the weights that it kept: with other class prompts, without a step."""
+"""A finished training run scored once more from the weights that it kept: with other class prompts, without a step."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ BROKEN = ("diverged", "out_of_memory")
 
 
 def keep_weights(model: "RetClip", path: Path) -> None:
-    """Saves what training may have changed: a frozen tower comes back with the untrained model."""
+    """Saves what training may have changed: a frozen encoder comes back with the untrained model."""
     save_checkpoint(path, {"model": model.trained_state()})
 
 
@@ -34,7 +34,7 @@ def restore_weights(model: "RetClip", path: Path) -> bool:
     return True
 
 
-def score_again(
+def rescore(
     scored: Path,
     trial: dict[str, Any],
     model: "RetClip",

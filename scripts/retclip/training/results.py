@@ -1,4 +1,4 @@
-"""What metrics.json says of a training: its scores, what it cost, and what it ran on; the last of evaluations, too."""
+"""The content of metrics.json: scores, cost, and hardware of a training run."""
 
 from importlib.util import find_spec
 from typing import Any
