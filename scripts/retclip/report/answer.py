@@ -9,7 +9,6 @@ from retclip.report.comparisons import difference, holm, is_above_chance, judge,
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.choice import configuration_table
 
-
 _ABOVE_NULL = (
     "its score on test is not significantly above that of permuted class prompts or random ranks (p = {p:.2g})"
 )
