@@ -32,7 +32,7 @@ LOG_SECONDS = 10.0
 
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     """Class -> prompts. path: YAML (class name: descriptions), or a text file with one class name a line, whose
-    prompts are the exported model's where it has them, and templates otherwise."""
+    prompts are the exported model's where it has them, else templates. Raises ValueError where there is none."""
     import yaml
 
     if path.suffix.lower() in (".yaml", ".yml"):
