@@ -83,8 +83,9 @@ def test_an_image_has_the_same_features_in_training_export_and_predict_as_in_its
              "hyperparameters": {"temperature": 0.07, "learnable_temperature": True, "freeze": "none",
                                  "context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
     model = build_model(trial, tmp_path / "fetched", tmp_path / "weights.safetensors").eval()
+    prompts = {"a": ["a"], "b": ["disc"]}
     export_model(model, tmp_path / "model", image_encoder=complete, tokenizer_folder=tmp_path / "fetched",
-                 image_size=SIZE, class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
+                 image_size=SIZE, class_prompts=prompts, trial=trial, data=DATA, val=VAL)  # fmt: skip
     (tmp_path / "photographs").mkdir()
     path = tmp_path / "photographs/1_left.png"
     noise = np.random.default_rng(1).integers(60, 256, (30, 30, 3), dtype=np.uint8)

@@ -66,6 +66,7 @@ class Settings(NamedTuple):
     seed: int
     threads: int
     only_test: bool = False
+    interpolation: str = "bicubic"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -88,7 +89,9 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     ledger.book_difference("quarantined", "of an eye that has no image", whole, frame)
     refuse_never_scored(frame, source.table, settings.max_bad_fraction)
     wanted = _wanted(frame)
-    store = WorkingStore(work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted))
+    store = WorkingStore(
+        work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted), settings.interpolation
+    )
     try:
         images, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
