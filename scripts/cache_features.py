@@ -8,9 +8,11 @@ import argparse
 import json
 from pathlib import Path
 
+from retclip.core.documents import build
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry, say
+from retclip.core.trial import FeaturesSpecification
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,17 +36,20 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.factory import build_model
     from retclip.models.text_encoder import load_tokenizer
 
-    trial, fingerprint = options.specification, read_json(options.data_dir / "fingerprint.json")
-    hyperparameters, reading = trial["hyperparameters"], trial["encoder"]
+    trial, fingerprint = (
+        build(FeaturesSpecification, options.specification),
+        read_json(options.data_dir / "fingerprint.json"),
+    )
+    hyperparameters, reading = trial.hyperparameters, trial.encoder
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
-    tokenize = load_tokenizer(options.encoder_dir, reading["long_texts"])
+    tokenize = load_tokenizer(options.encoder_dir, reading.long_texts)
     model = build_model(trial, options.encoder_dir, options.vision_weights).to(device).eval()
     length = hyperparameters["context_length"]
     features = {}
     for name in ("train", "val"):
-        split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading["texts"])
+        split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading.texts)
         if options.tower == "vision":
             features[f"{name}.eyes"] = eye_features(model, split, device, precision)
         else:

@@ -44,7 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
     values = {**options.specification["values"], "learning_rate": options.start_lr, "warmup_steps": 0}
     trial = plan({**options.specification, "class_prompts": {}}, values, counts)
-    hyperparameters = trial["hyperparameters"]
+    hyperparameters = trial.hyperparameters
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
@@ -54,9 +54,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         "train",
         fingerprint,
-        load_tokenizer(options.encoder_dir, trial["encoder"]["long_texts"]),
+        load_tokenizer(options.encoder_dir, trial.encoder.long_texts),
         hyperparameters["context_length"],
-        text_columns=trial["encoder"]["texts"],
+        text_columns=trial.encoder.texts,
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     model = build_model(trial, options.encoder_dir, options.vision_weights)

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from documents import ENCODER, trial_of, validation_of
 from PIL import Image
 from running import declared_defaults
 from torch.nn import functional
@@ -310,8 +311,9 @@ DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye
         "splits": {"val": SPLIT, "test": SPLIT,
                    "train": {"patients": 90, "eyes": {"left": 80, "right": 80}, "per_class": {"a": 7}}}}  # fmt: skip
 LEVEL = {"zero_shot_balanced_accuracy": 0.5}
-VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {"chance": LEVEL, "majority": LEVEL},
-       "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
+VAL = validation_of(**{**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6},
+                    levels={"chance": LEVEL, "majority": LEVEL},
+                    standard_error={"zero_shot_balanced_accuracy": 0.05})  # fmt: skip
 
 
 @pytest.mark.slow
@@ -327,13 +329,10 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_
     visual, embed_dim = vision.build_vision(tower, size)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
     texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
-    trial = {
-        "id": "t",
-        "seed": 1,
-        "text_encoder": "tiny",
-        "encoder": {"source": "x", "revision": "y", "long_texts": long_texts},
-        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
-    }
+    trial = trial_of(
+        encoder={**ENCODER, "long_texts": long_texts},
+        hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
+    )
     folder = tmp_path / "model"
     export_model(net, folder, vision=tower, tokenizer_folder=fetched, image_size=size,
                  class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
@@ -372,9 +371,7 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
 
     visual, embed_dim = vision.build_vision(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
-    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
-             "encoder": {"source": "x", "revision": "y", "long_texts": "head"},
-             "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"})
     train = {**DATA["splits"]["train"], "eyes": {"left": known, "right": known}}
     export_model(net, tmp_path / "model", vision=SIZES, tokenizer_folder=fetched, image_size=32,
                  class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, val=VAL,
@@ -399,14 +396,12 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
 
 
 def start(fetched, weights, seed, from_checkpoint):
-    trial = {
-        "seed": seed,
-        "vision": SIZES,
-        "image_size": 32,
-        "text_encoder": "tiny",
-        "encoder": {"from_checkpoint": from_checkpoint},
-        "hyperparameters": {"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
-    }
+    trial = trial_of(
+        seed=seed,
+        vision=SIZES,
+        encoder={**ENCODER, "from_checkpoint": from_checkpoint},
+        hyperparameters={"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
+    )
     return build_model(trial, fetched, weights).state_dict()
 
 

@@ -225,7 +225,7 @@ def test_a_trial_names_no_path(digest):
               "encoder": {"source": "demo", "revision": None, "texts": None, "long_texts": "head",
                           "from_checkpoint": False}, "selection_metric": "zero_shot_accuracy", "train_samples": None,
               "val_samples": None, "epochs": None, "shuffled_texts": False, "class_prompts": {"a": ["b"]}}  # fmt: skip
-    trial = plan(recipe, DEMO_VALUES, {"train": 640, "val": 100})
+    trial = plan(recipe, DEMO_VALUES, {"train": 640, "val": 100}).to_dict()
     schemas.check(trial, "trial", "trial.json")
     with pytest.raises(ValueError, match=r"trial\.json: class_prompts_sha256"):
         schemas.check({**trial, "class_prompts_sha256": digest}, "trial", "trial.json")

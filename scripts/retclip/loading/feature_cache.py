@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from retclip.core.io import atomic, sha256_of
+from retclip.core.trial import ModelSpecification
 
 
 def serves(which: str, hyperparameters: dict[str, Any]) -> bool:
@@ -16,7 +17,7 @@ def serves(which: str, hyperparameters: dict[str, Any]) -> bool:
 
 
 def features_key(
-    which: str, trial: dict[str, Any], fingerprint: dict[str, Any], encoder: dict[str, Any], precision: str
+    which: str, trial: ModelSpecification, fingerprint: dict[str, Any], encoder: dict[str, Any], precision: str
 ) -> str:
     """Hex digest of everything that features of the encoder `which` (vision or text) depend on.
 
@@ -25,18 +26,18 @@ def features_key(
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     content: dict[str, Any] = {"tower": which, "data": data, "precision": precision}
     if which == "vision":
-        content |= {"vision": trial["vision"], "image_size": trial["image_size"]}
+        content |= {"vision": trial.image_encoder, "image_size": trial.image_size}
     else:
-        reading = [trial["encoder"][name] for name in ("texts", "long_texts", "from_checkpoint")]
-        weights = trial["vision"].get("weights") if trial["encoder"]["from_checkpoint"] else None
+        reading = [getattr(trial.encoder, name) for name in ("texts", "long_texts", "from_checkpoint")]
+        weights = trial.image_encoder.get("weights") if trial.encoder.from_checkpoint else None
         content |= {"encoder": encoder, "reading": reading, "weights": weights,
-                    "context_length": trial["hyperparameters"]["context_length"]}  # fmt: skip
+                    "context_length": trial.hyperparameters["context_length"]}  # fmt: skip
     return sha256_of(content)
 
 
 def frozen_features(
     paths: dict[str, Path | None],
-    trial: dict[str, Any],
+    trial: ModelSpecification,
     fingerprint: dict[str, Any],
     encoder: dict[str, Any],
     precision: str,
@@ -45,7 +46,7 @@ def frozen_features(
     fingerprint, encoder: see features_key. Raises ValueError where a file is of something else."""
     found: dict[str, torch.Tensor] = {}
     for which, path in paths.items():
-        if path and serves(which, trial["hyperparameters"]):
+        if path and serves(which, trial.hyperparameters):
             found |= read_features(path, features_key(which, trial, fingerprint, encoder, precision))
     return found
 

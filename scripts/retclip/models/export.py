@@ -10,7 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from retclip.core.io import read_json, write_json
+from retclip.core.trial import Trial
 from retclip.loading.augmentation import MEAN, STD
+from retclip.metrics.metrics_document import Validation
 from retclip.metrics.registry import METRICS
 from retclip.models.convert import to_retclip
 from retclip.models.image_encoder import build_vision
@@ -29,9 +31,9 @@ def export_model(
     tokenizer_folder: Path,
     image_size: int,
     class_prompts: dict[str, list[str]],
-    trial: dict[str, Any],
+    trial: Trial,
     data: dict[str, Any],
-    val: dict[str, Any],
+    val: Validation,
 ) -> None:
     """Fills the empty `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
     class_prompts.json, README.md, and retclip.pt in upstream's layout where the tower is a ViT.
@@ -65,9 +67,9 @@ def export_model(
             # two eyes at least: one alone has nothing to be told apart from, and its head stays random
             "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
-            "context_length": trial["hyperparameters"]["context_length"],
-            "long_texts": trial["encoder"]["long_texts"],
-            "precision": trial["hyperparameters"]["precision"],
+            "context_length": trial.hyperparameters["context_length"],
+            "long_texts": trial.encoder.long_texts,
+            "precision": trial.hyperparameters["precision"],
         },
     )
     write_json(folder / "class_prompts.json", class_prompts)
@@ -89,26 +91,26 @@ def load_exported(folder: Path) -> RetClip:
 
 
 def model_card(
-    trial: dict[str, Any],
+    trial: Trial,
     vision: dict[str, Any],
     image_size: int,
     embed_dim: int,
     head_depth: int,
     source: dict[str, Any],
     data: dict[str, Any],
-    val: dict[str, Any],
+    val: Validation,
 ) -> str:
     """README.md of an exported model; its code block runs as it stands, in the model's folder.
 
     source: source.json of the text encoder's folder. data, val: see export_model. Names are the user's and the hub's,
     and Markdown lets HTML through.
     """
-    hyperparameters = trial["hyperparameters"]
+    hyperparameters = trial.hyperparameters
     rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
     return Template(CARD).substitute(
-        name=trial["text_encoder"],
-        seed=trial["seed"],
-        encoder=escape(f"{trial['text_encoder']} ({trial['encoder']['source']})", quote=False),
+        name=trial.text_encoder,
+        seed=trial.seed,
+        encoder=escape(f"{trial.text_encoder} ({trial.encoder.source})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
         licence=escape(str(source.get("license") or "not stated"), quote=False),
         weights=escape(Path(vision["weights"]).name if vision.get("weights") else "none (random)", quote=False),
@@ -117,7 +119,7 @@ def model_card(
         data=escape(_data_sentence(data), quote=False),
         vision=_vision_code(vision, image_size, embed_dim),
         text_head=_text_head_code(head_depth),
-        truncation_side="left" if trial["encoder"]["long_texts"] == "tail" else "right",
+        truncation_side="left" if trial.encoder.long_texts == "tail" else "right",
         size=image_size,
         mean=MEAN,
         std=STD,
@@ -125,17 +127,17 @@ def model_card(
     )
 
 
-def _score_rows(val: dict[str, Any]) -> str:
+def _score_rows(val: Validation) -> str:
     """A row per validation score that is known: its value, standard error, chance and majority level."""
 
     def shown(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
 
-    levels = val["levels"]
+    levels = val.levels
     rows = [
-        [name.replace("_", " "), shown(val[name]), shown(val["standard_error"].get(name)),
-         shown(levels["chance"].get(name)), shown(levels["majority"].get(name))]
-        for name in METRICS if val[name] is not None
+        [name.replace("_", " "), shown(val.scores[name]), shown(val.standard_error.get(name)),
+         shown(levels.chance.get(name)), shown(levels.majority.get(name))]
+        for name in METRICS if val.scores[name] is not None
     ]  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows or [["none: the training did not end", "", "", "", ""]])
 

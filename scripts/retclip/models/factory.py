@@ -2,10 +2,11 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
+from retclip.core.trial import ModelSpecification
 from retclip.models.pretrained import WHOLE
 
 if TYPE_CHECKING:
@@ -15,16 +16,16 @@ IMAGE_HEADS = ("global_feature_mapping.", "left_feature_mapping.", "right_featur
 TEXT_HALF = ("bert.", "text_projection")
 
 
-def build_model(trial: dict[str, Any], encoder_dir: Path, vision_weights: Path | None) -> "RetClip":
+def build_model(trial: ModelSpecification, encoder_dir: Path, vision_weights: Path | None) -> "RetClip":
     """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights."""
     from retclip.models.image_encoder import build_vision
     from retclip.models.retclip import RetClip
     from retclip.models.text_encoder import load_text_encoder
 
-    torch.manual_seed(trial["seed"])
-    vision, embed_dim = build_vision(trial["vision"], trial["image_size"], vision_weights)
+    torch.manual_seed(trial.seed)
+    vision, embed_dim = build_vision(trial.image_encoder, trial.image_size, vision_weights)
     model = RetClip(vision, load_text_encoder(encoder_dir), embed_dim)
-    hyperparameters = trial["hyperparameters"]
+    hyperparameters = trial.hyperparameters
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))
         scale.requires_grad_(hyperparameters["learnable_temperature"])
@@ -34,7 +35,7 @@ def build_model(trial: dict[str, Any], encoder_dir: Path, vision_weights: Path |
     return model
 
 
-def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) -> None:
+def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Path) -> None:
     """Takes over the image heads of a RET-CLIP checkpoint, and its text half where the encoder asks for it.
 
     Raises ValueError where the encoder asks for what the file does not have, or where sizes differ.
@@ -42,10 +43,10 @@ def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) 
     from safetensors.torch import load_file
 
     whole = {name.removeprefix(WHOLE): value for name, value in load_file(path).items() if name.startswith(WHOLE)}
-    with_text = trial["encoder"]["from_checkpoint"]
+    with_text = trial.encoder.from_checkpoint
     if with_text and not whole:
         raise ValueError(
-            f"model.text_encoders.{trial['text_encoder']}.from_checkpoint is set, but model.vision.weights is no "
+            f"model.text_encoders.{trial.text_encoder}.from_checkpoint is set, but model.vision.weights is no "
             "whole RET-CLIP checkpoint."
         )
     parts = (*IMAGE_HEADS, *TEXT_HALF) if with_text else IMAGE_HEADS
@@ -56,6 +57,6 @@ def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) 
             found = tuple(own[name].shape) if name in own else "nothing of that name"
             raise ValueError(
                 f"model.vision.weights: the checkpoint's {name} is {tuple(value.shape)}, the model's is {found}; "
-                f"{trial['text_encoder']} must be the text encoder that the checkpoint was trained with."
+                f"{trial.text_encoder} must be the text encoder that the checkpoint was trained with."
             )
     model.load_state_dict(taken, strict=False)

@@ -39,7 +39,7 @@ def verdict(run: RunFolder) -> Verdict:
 
 def failures(finals: list[Final]) -> dict[str, str]:
     """Those of a model's trainings that ended without a score: id -> status."""
-    return {final.id: final.metrics["status"] for final in finals if final.failed}
+    return {final.id: final.metrics.status for final in finals if final.failed}
 
 
 def answer(run: RunFolder) -> list[str]:
@@ -47,8 +47,8 @@ def answer(run: RunFolder) -> list[str]:
     metric = run.test_metric
     winners, baselines = run.winners(run.search_encoder), run.baselines()
     winner, baseline = score(winners, metric), score(baselines, metric)
-    counts = run.finals[0].evaluation["counts"]
-    patients = counts["scored_patients"] or counts["patients"]
+    counts = run.finals[0].evaluation.counts
+    patients = counts.scored_patients or counts.patients
     kind = "zero-shot " if metric in ZERO_SHOT else ""
     first = (
         f"On {patients:,} test patients whom no choice has seen, the tuned recipe reaches a {kind}"
@@ -96,15 +96,15 @@ def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
 
 
 def _against(run: RunFolder) -> str:
-    levels = run.finals[0].evaluation["levels"]
-    largest = levels["majority"].get(run.test_metric)
+    levels = run.finals[0].evaluation.levels
+    largest = levels.majority.get(run.test_metric)
     always = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
-    return f"Guessing would give {wording.score(levels['chance'].get(run.test_metric))}{always}."
+    return f"Guessing would give {wording.score(levels.chance.get(run.test_metric))}{always}."
 
 
 def _cost(run: RunFolder) -> str:
     trainings = [training for stage in run.paid().values() for training in stage]
-    seconds = sum(training.metrics["device_seconds"] for training in trainings)
+    seconds = sum(training.metrics.device_seconds for training in trainings)
     return (
         f"The search and the final models took {wording.count(len(trainings), 'training')} and "
         f"{wording.duration(seconds)} of device time."
@@ -114,7 +114,7 @@ def _cost(run: RunFolder) -> str:
 def _probe(run: RunFolder, winners: list[Final]) -> list[str]:
     """Why the linear probe is no consolation: it reads the pictures alone."""
     whole = [final for final in winners if not final.failed]
-    values = [final.evaluation["linear_probe"].get(run.test_metric, {}).get("value") for final in whole]
+    values = [final.evaluation.linear_probe.get(run.test_metric, {}).get("value") for final in whole]
     known = [value for value in values if value is not None]
     if not known:
         return []

@@ -57,13 +57,14 @@ def value_of(final: Final, metric: str) -> float | None:
     if final.failed:
         return None
     if metric == MULTI_LABEL:
-        return (final.evaluation["multi_label"] or {}).get("macro_auroc", {}).get("value")
-    part = "zero_shot" if metric in ZERO_SHOT else "retrieval"
-    return final.evaluation[part].get(metric, {}).get("value")
+        several = final.evaluation.multi_label
+        return several.macro_auroc["value"] if several else None
+    part = final.evaluation.zero_shot if metric in ZERO_SHOT else final.evaluation.retrieval
+    return part[metric]["value"] if metric in part else None
 
 
 def _seeds(finals: list[Final]) -> list[int]:
-    return [final.trial["seed"] for final in finals]
+    return [final.trial.seed for final in finals]
 
 
 def _picks(finals: list[Final], stream: int = 1) -> np.ndarray:
@@ -82,7 +83,7 @@ def _draws(finals: list[Final], metric: str, picks: np.ndarray) -> np.ndarray:
         if final.predictions is None:
             return np.full(DRAWS, np.nan)
         # the one metric that reads the labels' names has to know which class each score is of
-        classes = final.evaluation["confusion"]["classes"] if metric == MULTI_LABEL else ()
+        classes = final.evaluation.confusion.classes if metric == MULTI_LABEL else ()
         return draws_of(metric, final.predictions, DRAWS, classes=classes)
 
     values = np.array([draws(final) for final in finals])

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from retclip.core.documents import plain
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS
 from retclip.report.answer import answer, verdict
@@ -34,8 +35,8 @@ def results(run: RunFolder) -> dict[str, Any]:
         "default": _scores(baselines),
         "gain": {metric: _plain(difference(winners, baselines, metric)) for metric in METRICS},
         "control": _scores(controls) if controls else None,
-        "levels": run.finals[0].evaluation["levels"],
-        "counts": run.finals[0].evaluation["counts"],
+        "levels": plain(run.finals[0].evaluation.levels),
+        "counts": plain(run.finals[0].evaluation.counts),
         "encoders": {
             "recommended": recommended,
             "scores": {name: _plain(score(run.winners(name), run.test_metric)) for name in run.encoders},
@@ -48,19 +49,19 @@ def results(run: RunFolder) -> dict[str, Any]:
                 "place": one.place,
                 "winner": one.winner.id,
                 **{
-                    key: one.evaluation[key]
+                    key: plain(getattr(one.evaluation, key))
                     for key in ("counts", "zero_shot", "retrieval", "multi_label", "quadratic_kappa", "levels")
                 },
-                "overlap": one.evaluation.get("overlap"),
+                "overlap": plain(one.evaluation.overlap),
             }
             for one in run.external
         ],
-        "per_class": winners[0].evaluation["per_class"],
+        "per_class": plain(winners[0].evaluation.per_class),
         "stability": {stage: winning_shares(run, stage) for stage in ("phase2", "confirm")},
         "cost": {
             "trainings": len(paid),
-            "device_seconds": sum(training.metrics["device_seconds"] for training in paid),
-            "lost_seconds": sum(training.metrics["lost_seconds"] for training in paid),
+            "device_seconds": sum(training.metrics.device_seconds for training in paid),
+            "lost_seconds": sum(training.metrics.lost_seconds for training in paid),
         },
         "test_openings": run.test_openings,
         "opened": run.opened,
@@ -68,8 +69,8 @@ def results(run: RunFolder) -> dict[str, Any]:
         "limits": limits(run),
         "seed": run.config["seed"],
         "data": run.fingerprint["sha256"] if run.fingerprint else None,
-        "versions": winners[0].metrics["versions"],
-        "code": sorted({training.metrics["code"] for training in everything}),
+        "versions": winners[0].metrics.versions,
+        "code": sorted({training.metrics.code for training in everything}),
         "commits": commits(everything),
         "machines": machines(everything),
     }

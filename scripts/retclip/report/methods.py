@@ -29,9 +29,9 @@ def methods(run: RunFolder, config: Config) -> dict[str, Any]:
         "text_towers": ", ".join(
             _text_tower(name, entry) for name, entry in config["model"]["text_encoders"].items() if name in run.encoders
         ),
-        "winner": winner.trial["hyperparameters"],
-        "others": _others(winner.trial["hyperparameters"]),
-        "probe": winner.evaluation["probe"],
+        "winner": winner.trial.hyperparameters,
+        "others": _others(winner.trial.hyperparameters),
+        "probe": winner.evaluation.probe,
         "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},
         "small_classes": small_classes(run),
     }

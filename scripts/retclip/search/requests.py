@@ -7,6 +7,8 @@ that runs into its time limit goes on from its saved state.
 import math
 from typing import Any
 
+from retclip.core.trial import Trial
+
 # Interpreter, torch with its CUDA libraries, and a checkpoint of two base-size towers on its way to or from
 # the device: 200 million parameters x 4 bytes x (weights and both of Adam's moments) = 2.4 GB.
 BASE_MB = 8000
@@ -34,11 +36,12 @@ def runtime_minutes(samples_seen: int, gpus: int) -> int:
     return START_MINUTES + math.ceil(samples_seen / (SLOW_SAMPLES_PER_SECOND * max(1, gpus) * 60))
 
 
-def of_training(trial: dict[str, Any], gpus: int) -> dict[str, int]:
-    """mem_mb and runtime (minutes) of the training that trial.json describes."""
-    seen = trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
+def of_training(document: dict[str, Any], gpus: int) -> dict[str, int]:
+    """mem_mb and runtime (minutes) of the training that a trial.json describes."""
+    trial = Trial.from_dict(document, "trial.json")
+    seen = trial.budget.train_samples * trial.budget.stop_epoch
     return {
-        "mem_mb": memory_mb(trial["hyperparameters"]["batch_size"], trial["image_size"], gpus),
+        "mem_mb": memory_mb(trial.hyperparameters["batch_size"], trial.image_size, gpus),
         "runtime": runtime_minutes(seen, gpus),
     }
 

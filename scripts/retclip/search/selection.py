@@ -6,14 +6,15 @@ does not beat chance by two standard errors means that nothing was learned: then
 that failed in one of its seeds has no score.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.metrics.estimates import spread
+from retclip.metrics.finished import Finished
+from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
 from retclip.search.space import on_border
@@ -33,7 +34,7 @@ RULE = (
 class Run(Finished):
     """One finished training: its metrics.json and its val_predictions.parquet."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: "pd.DataFrame"
 
 
@@ -53,14 +54,13 @@ class Candidate:
 
     @property
     def configured(self) -> dict[str, Any]:
-        return self.runs[0].trial["configured"]
+        return self.runs[0].trial.configured
 
     @property
     def is_unfinished(self) -> bool:
         """It stood still on a rung below the last: its score is that of a schedule cut short."""
         return any(
-            run.metrics["status"] == "completed" and run.metrics["steps"] < run.trial["budget"]["total_steps"]
-            for run in self.runs
+            run.metrics.status == "completed" and run.metrics.steps < run.trial.budget.total_steps for run in self.runs
         )
 
     @property
@@ -104,13 +104,13 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
 
     rows = []
     for position, candidate in enumerate(ranked, start=1):
-        statuses = sorted({run.metrics["status"] for run in candidate.runs})
+        statuses = sorted({run.metrics.status for run in candidate.runs})
         rows.append(
             {
                 "rank": position,
                 "id": candidate.id,
                 "status": " ".join(statuses),
-                **{name: candidate.runs[0].trial[name] for name in ("kind", "bracket", "rung")},
+                **{name: getattr(candidate.runs[0].trial, name) for name in ("kind", "bracket", "rung")},
                 "may_be_chosen": candidate.may_be_chosen,
                 **candidate.configured,
                 "metric": candidate.score,
@@ -118,11 +118,11 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
                 "difference": candidate.difference,
                 "difference_se": candidate.difference_se,
                 "seeds": len(candidate.runs),
-                "steps": candidate.runs[0].trial["budget"]["total_steps"],
-                "epochs_trained": candidate.runs[0].metrics["epochs"],
-                "device_seconds": sum(run.metrics["device_seconds"] for run in candidate.runs),
+                "steps": candidate.runs[0].trial.budget.total_steps,
+                "epochs_trained": candidate.runs[0].metrics.epochs,
+                "device_seconds": sum(run.metrics.device_seconds for run in candidate.runs),
                 "planned_cost": candidate.cost,
-                "chance": _mean([run.metrics["val"]["levels"]["chance"].get(metric) for run in candidate.runs]),
+                "chance": _mean([run.metrics.val.levels.chance.get(metric) for run in candidate.runs]),
                 "note": _note(candidate),
             }
         )
@@ -188,8 +188,8 @@ def _merge_equals(candidates: list[Candidate]) -> None:
 def _identity(run: Run) -> str:
     """What ended early on a rung is, promoted, the same training: it takes no step more."""
     trial = run.trial
-    if run.metrics["status"] == "early_stopped":
-        trial = {**trial, "budget": {**trial["budget"], "stop_epoch": trial["hyperparameters"]["epochs"]}}
+    if run.metrics.status == "early_stopped":
+        trial = replace(trial, budget=replace(trial.budget, stop_epoch=trial.hyperparameters["epochs"]))
     return same_training(trial)
 
 
@@ -248,15 +248,15 @@ def _values_in_order(candidate: Candidate) -> str:
 
 
 def _note(candidate: Candidate) -> str:
-    failed = [f"{run.trial['id']} {run.metrics['status']}" for run in candidate.runs if run.failed]
+    failed = [f"{run.trial.id} {run.metrics.status}" for run in candidate.runs if run.failed]
     if failed and len(candidate.runs) > 1:
         return f"{len(failed)} of {len(candidate.runs)} seeds failed: {', '.join(failed).replace('_', ' ')}"
     if candidate.same_as:
         return f"equal to {candidate.same_as} after the budget's cuts"
     if candidate.is_unfinished:
-        return f"stopped on its rung after {candidate.runs[0].metrics['epochs']} epochs"
-    cuts = candidate.runs[0].trial["budget"]["cuts"]
-    return "; ".join(f"{cut['key']} cut to {cut['used']}" for cut in cuts)
+        return f"stopped on its rung after {candidate.runs[0].metrics.epochs} epochs"
+    cuts = candidate.runs[0].trial.budget.cuts
+    return "; ".join(f"{cut.key} cut to {cut.used}" for cut in cuts)
 
 
 def _mean(values: list[float | None]) -> float | None:

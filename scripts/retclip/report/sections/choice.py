@@ -24,8 +24,8 @@ Chosen: {{ run.decisions.best.id }}, {{ run.decisions.best.reason }}.</p>
 
 def recipe_table(run: RunFolder) -> Table:
     """The winner's hyperparameters beside the default config's; what was tuned is marked."""
-    winner = run.winners(run.search_encoder)[0].trial["configured"]
-    default = run.baselines()[0].trial["configured"]
+    winner = run.winners(run.search_encoder)[0].trial.configured
+    default = run.baselines()[0].trial.configured
     shown = [name for name in HYPERPARAMETERS if name in winner]
     rows = [[label_of(name), wording.setting(winner[name]), wording.setting(default[name])] for name in shown]
     changed = frozenset(i for i, name in enumerate(shown) if winner[name] != default[name])

@@ -22,18 +22,18 @@ def failures_table(run: RunFolder) -> Table:
     for stage, trainings in run.trainings().items():
         for training in trainings:
             metrics = training.metrics
-            if metrics["status"] == "completed" and metrics["attempts"] <= 1:
+            if metrics.status == "completed" and metrics.attempts <= 1:
                 continue
-            resumed = metrics["resumed_from"]
+            resumed = metrics.resumed_from
             rows.append(
                 [
                     training.id,
                     wording.STAGE_NAMES[stage],
-                    metrics["status"].replace("_", " "),
-                    f"{metrics['epochs']} of {training.trial['hyperparameters']['epochs']}",
-                    str(metrics["attempts"]),
+                    metrics.status.replace("_", " "),
+                    f"{metrics.epochs} of {training.trial.hyperparameters['epochs']}",
+                    str(metrics.attempts),
                     wording.NOTHING if resumed is None else f"{resumed:g}",
-                    wording.duration(metrics["lost_seconds"]),
+                    wording.duration(metrics.lost_seconds),
                 ]
             )
     heads = ["trial", "stage", "status", "epochs", "processes", "taken up at epoch", "device time lost"]

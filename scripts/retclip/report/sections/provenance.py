@@ -34,30 +34,30 @@ def provenance_table(run: RunFolder) -> Table:
     if run.fingerprint is not None:
         rows.append(["data, sha256", run.fingerprint["sha256"]])
     if trainings:
-        codes = sorted({training.metrics["code"] for training in trainings})
-        seeds = sorted({training.trial["seed"] for training in trainings})
-        devices = sorted({f"{training.metrics['device']}, {training.metrics['precision']}" for training in trainings})
+        codes = sorted({training.metrics.code for training in trainings})
+        seeds = sorted({training.trial.seed for training in trainings})
+        devices = sorted({f"{training.metrics.device}, {training.metrics.precision}" for training in trainings})
         rows += [
             ["code of the trainings", ", ".join(codes)],
             ["seeds of the trainings", ", ".join(map(str, seeds))],
             ["commit of the trainings", ", ".join(commits(trainings))],
             ["devices", "; ".join(devices)],
             ["machines", "; ".join(machines(trainings))],
-            *([name, version] for name, version in trainings[0].metrics["versions"].items()),
+            *([name, version] for name, version in trainings[0].metrics.versions.items()),
         ]
     if "best" in run.decisions and run.is_decided:
-        rows.append(["winner's trial, sha256", run.winners(run.search_encoder)[0].metrics["trial_sha256"]])
+        rows.append(["winner's trial, sha256", run.winners(run.search_encoder)[0].metrics.trial_sha256])
     return Table(["what", "value"], rows)
 
 
 def commits(trainings: Sequence[Training]) -> list[str]:
     """The commits of the code that trained, each once."""
-    return sorted({training.metrics["commit"] or "not known: no git repository" for training in trainings})
+    return sorted({training.metrics.commit or "not known: no git repository" for training in trainings})
 
 
 def machines(trainings: Sequence[Training]) -> list[str]:
     """The machines that trained, each once."""
-    return sorted({", ".join(f"{key} {value}" for key, value in t.metrics["machine"].items()) for t in trainings})
+    return sorted({", ".join(f"{key} {value}" for key, value in (t.metrics.machine or {}).items()) for t in trainings})
 
 
 def overlay_text(config: Config) -> str:

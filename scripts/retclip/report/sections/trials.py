@@ -15,7 +15,7 @@ TEXT = """
 def trials_table(run: RunFolder) -> Table:
     """Every training that has finished: stage, id, what differs between them, score and cost."""
     entries = [(stage, training) for stage, trainings in run.trainings().items() for training in trainings]
-    varied = [name for name in HYPERPARAMETERS if len({str(one.trial["configured"][name]) for _, one in entries}) > 1]
+    varied = [name for name in HYPERPARAMETERS if len({str(one.trial.configured[name]) for _, one in entries}) > 1]
     rows = []
     for stage, training in entries:
         metrics, trial = training.metrics, training.trial
@@ -23,14 +23,14 @@ def trials_table(run: RunFolder) -> Table:
             [
                 training.id,
                 wording.STAGE_NAMES[stage],
-                metrics["status"].replace("_", " "),
-                trial["text_encoder"],
-                str(trial["seed"]),
-                *(wording.setting(trial["configured"][name]) for name in varied),
-                wording.score(metrics["val"][run.metric]),
-                wording.score(metrics["val"]["loss"]),
-                str(metrics["epochs"]),
-                f"{metrics['device_seconds']:.0f}",
+                metrics.status.replace("_", " "),
+                trial.text_encoder,
+                str(trial.seed),
+                *(wording.setting(trial.configured[name]) for name in varied),
+                wording.score(metrics.val.scores[run.metric]),
+                wording.score(metrics.val.loss),
+                str(metrics.epochs),
+                f"{metrics.device_seconds:.0f}",
             ]
         )
     heads = ["trial", "stage", "status", "text encoder", "seed", *map(label_of, varied),
