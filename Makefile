@@ -25,7 +25,7 @@ export RETCLIP_DIR := $(if $(filter undefined,$(origin DIR)),$(CURDIR),$(value D
 BIN := "$$RETCLIP_VENV"/bin
 CORES ?= all
 DEMO := --configfile config/demo.yaml
-# what a run killed with -9 leaves behind must not need a flag that only experts know; a target comes after a --,
+# what a run killed with -9 leaves behind must not need a flag that few people know; a target comes after a --,
 # since --quiet and --configfile take all words that follow
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet rules progress
 # CONFIG is one file, with blanks in its name or not, or several parted by blanks; $(1) stands where it is not given
@@ -40,7 +40,7 @@ run_name = name='^[A-Za-z0-9][A-Za-z0-9._-]*$$'; if ! [[ $$RETCLIP_RUN =~ $$name
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-# nothing but what is asked for is printed
+# nothing but the answer is printed
 .environment:
 	@bash $(OURS)/envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON"
 
@@ -74,7 +74,7 @@ bench: .environment  ## every speed that is claimed, as ratios measured in one r
 bench-gpu: .environment  ## what a step makes of the GPU that is here, beside upstream's; minutes
 	$(BIN)/python tests/bench/gpu.py
 
-bench-search: .environment  ## search strategies at equal cost, replayed over a table of real trainings; half an hour the first time
+bench-search: .environment  ## search strategies at equal cost, replayed over a table of real training runs; half an hour the first time
 	$(BIN)/python tests/bench/search_replay.py
 
 bench-data: .environment  ## what preparing the data costs, in time and memory; minutes
@@ -88,11 +88,11 @@ lint: .environment  ## formatters, linters, type checker, spelling
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint $(DEMO)
 
-lock: .environment  ## requirements.lock anew from envs/requirements.in
+lock: .environment  ## requirements.lock from envs/requirements.in
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/requirements.in -o requirements.lock
 
-reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md anew
+reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md
 	$(BIN)/python tests/config_reference.py
 
 plan: .environment  ## what a run would do and cost; CONFIG=my.yaml for yours
@@ -123,7 +123,7 @@ unlock: .environment  ## after kill -9 or a power cut; CONFIG=my.yaml for yours,
 cancel:  ## the Slurm jobs that a killed snakemake left behind; DIR=... where it ran with --directory
 	@bash $(OURS)/slurm/cancel_jobs.sh $(if $(filter undefined,$(origin DIR)),,"$$RETCLIP_DIR")
 
-rulegraph: .environment  ## the picture of all rules, as Graphviz text
+rulegraph: .environment  ## the graph of all rules, as Graphviz text
 	@$(BIN)/snakemake --rulegraph $(DEMO)
 
 reproduce: .environment  ## a finished run once more from its recorded config, compared; RUN=demo

@@ -3,7 +3,7 @@
 #
 # OUTPUTS: data/samples_{split}.parquet, data/{split}.lmdb, data/fingerprint.json, data/audit.json; for an external test
 # set the same in external/{external}/, and overlap.json: who of it is in train or val; resources/text_encoders/,
-# resources/vision/; features/vision.safetensors, features/text-{encoder}.safetensors of frozen networks.
+# resources/image_encoders/; features/image.safetensors, features/text-{encoder}.safetensors of frozen networks.
 #
 # STEPS:
 #   1. Draw the demo's images, or fetch a data set of the hub (on the login node, which has the net).
@@ -28,8 +28,8 @@ BUILD_FLAGS = (
 )
 BUILD_RESOURCES = {
     # each of its threads decodes one photograph at a time
-    "mem_mb": asked("mem_mb", lambda input: 2000 + 500 * 4),
-    "runtime": asked("runtime", lambda input: 240),
+    "mem_mb": scale_with_attempt("mem_mb", lambda input: 2000 + 500 * 4),
+    "runtime": scale_with_attempt("runtime", lambda input: 240),
 }
 OVERLAP_FLAGS = (
     "--data-dir {params.data} --external-dir {params.folder} --threads {threads}",
@@ -41,12 +41,12 @@ AUDIT_FLAGS = (
 )
 FEATURES_FLAGS = (
     "--specification {params.specification:q} --tower {params.tower} --data-dir {params.data}",
-    "--encoder-dir {input.encoder:q} {params.vision} --device {params.device}",
+    "--encoder-dir {input.encoder:q} {params.image_weights} --device {params.device}",
     "--output {output}",
 )
 LIGHT_RESOURCES = {
-    "mem_mb": asked("mem_mb", lambda input: 8000),
-    "runtime": asked("runtime", lambda input: 120),
+    "mem_mb": scale_with_attempt("mem_mb", lambda input: 8000),
+    "runtime": scale_with_attempt("runtime", lambda input: 120),
 }
 
 
@@ -229,7 +229,7 @@ if FETCHED_ENCODERS:
             )
 
 
-if vision_weights():
+if image_weights():
 
     localrules:
         fetch_vision_weights,
@@ -237,11 +237,11 @@ if vision_weights():
     rule fetch_vision_weights:
         """The initial weights of the image encoder, as one safetensors file."""
         output:
-            vision_weights(),
+            image_weights(),
         params:
             **runs("fetch_vision_weights"),
-            architecture=MODEL["vision"].get("architecture", "sizes"),
-            weights=MODEL["vision"]["weights"],
+            architecture=MODEL["image_encoder"].get("architecture", "sizes"),
+            weights=MODEL["image_encoder"]["weights"],
         log:
             "resources/logs/fetch_vision_weights.log",
         conda:
@@ -289,12 +289,12 @@ rule fetch:
     input:
         IMAGE_ROOT if "hub_dataset" in DATA else [],
         [encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
-        vision_weights(),
+        image_weights(),
 
 
 # A file of features -> the network that makes them, and the text encoder beside it; an image's are the same with each.
 NETWORKS = {
-    "vision": ("vision", SEARCH_ENCODER),
+    "image": ("image", SEARCH_ENCODER),
     **{f"text-{encoder}": ("text", encoder) for encoder in MODEL["text_encoders"]},
 }
 
@@ -306,7 +306,7 @@ if CACHED:
         input:
             **data_files("train", "val"),
             encoder=lambda wildcards: encoder_dir(cached_encoder(wildcards)),
-            vision=vision_weights(),
+            image_weights=image_weights(),
         output:
             "<results>/features/{tower}.safetensors",
         wildcard_constraints:
@@ -316,7 +316,7 @@ if CACHED:
             specification=features_specification,
             tower=lambda wildcards: NETWORKS[wildcards.tower][0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,
-            vision=vision_flag(),
+            image_weights=image_weights_flag(),
             device=TRAINING["device"],
         log:
             "<results>/logs/cache_features/{tower}.log",

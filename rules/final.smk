@@ -51,7 +51,7 @@ use rule train_phase1_trial as train_encoder_trial with:
     input:
         **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
         encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial].encoder),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/encoders/{trial}/metrics.json",
         history="<results>/encoders/{trial}/history.csv",
@@ -126,7 +126,7 @@ rule train_final:
     input:
         **training_inputs("final", lambda wildcards: FINALS[wildcards.trial].encoder),
         encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial].encoder),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         model=directory("<results>/final/{trial}/model"),
         metrics="<results>/final/{trial}/metrics.json",
@@ -196,13 +196,13 @@ rule evaluate_initial:
         **data_files("train", "val", "test"),
         trial=f"<results>/final/{SHOWN}/trial.json",
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         evaluation=f"<results>/final/{INITIAL}/evaluation.json",
         predictions=f"<results>/final/{INITIAL}/predictions.parquet",
     params:
         **evaluation_params("evaluate_final"),
-        vision=vision_flag(),
+        image_weights=image_weights_flag(),
     log:
         "<results>/logs/evaluate_initial.log",
     benchmark:
@@ -215,7 +215,7 @@ rule evaluate_initial:
     shell:
         launch(
             "evaluate_final",
-            "--trial {input.trial} --encoder-dir {input.encoder:q} {params.vision}",
+            "--trial {input.trial} --encoder-dir {input.encoder:q} {params.image_weights}",
             *EVALUATION_FLAGS,
         )
 

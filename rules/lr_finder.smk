@@ -14,7 +14,7 @@ LR_FINDER_RESOURCES = requested(
 )
 LR_FINDER_FLAGS = (
     "--specification {params.specification:q} --data-dir {params.folder} --encoder-dir {input.encoder:q}",
-    "{params.vision} {params.features} {params.range} --device {params.device}",
+    "{params.image_weights} {params.features} {params.range} --device {params.device}",
     "--output-curve {output.curve} --output-suggestion {output.suggestion}",
 )
 
@@ -25,8 +25,8 @@ rule find_lr:
         data=multiext("<results>/data/", "samples_train.parquet", "train.lmdb"),
         fingerprint="<results>/data/fingerprint.json",
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
-        features=vision_features() + text_features(SEARCH_ENCODER),
+        image_weights=image_weights(),
+        features=image_features() + text_features(SEARCH_ENCODER),
     output:
         curve="<results>/find_lr/curve.csv",
         suggestion="<results>/find_lr/suggestion.json",
@@ -34,7 +34,7 @@ rule find_lr:
         **runs("find_lr"),
         specification=canonical_json(jobs.specification(CONFIG, "find_lr", "find_lr", {})),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
-        vision=vision_flag(),
+        image_weights=image_weights_flag(),
         features=features_flags(SEARCH_ENCODER),
         range="--start-lr {start_lr} --end-lr {end_lr} --num-iter {num_iter}".format(**LR_FINDER),
         device=TRAINING["device"],

@@ -30,7 +30,7 @@ PLAN_FLAGS = (
 TRAINING_FLAGS = (
     "--trial {input.trial} --encoder-dir {input.encoder:q}",
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
-    "{params.vision} {params.features}",
+    "{params.image_weights} {params.features}",
     "--code {params.code} --device {params.device}",
     "--kept-weights-gb {params.kept_weights_gb} --gradient-checkpointing {params.gradient_checkpointing}",
     "--output-dir {params.folder}",
@@ -70,7 +70,7 @@ rule train_phase1_trial:
     input:
         **training_inputs("phase1"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/phase1/{trial}/metrics.json",
         history="<results>/phase1/{trial}/history.csv",

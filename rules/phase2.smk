@@ -53,7 +53,7 @@ rule propose_bracket:
 
 
 rule promote_rung:
-    """The best of one rung, by validation: they go on from their saved state."""
+    """The best of one rung, by validation: they resume from their saved state."""
     input:
         lambda wildcards: metrics_of("phase2", slots_of(wildcards, before=1)),
     output:
@@ -102,7 +102,7 @@ use rule train_phase1_trial as train_phase2_trial with:
     input:
         **training_inputs("phase2"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/phase2/{trial}/metrics.json",
         history="<results>/phase2/{trial}/history.csv",
@@ -150,7 +150,7 @@ rule estimate_importances:
 
 
 rule export_study:
-    """Phase 2 as an Optuna journal, for optuna-dashboard; runs where it is asked for."""
+    """Phase 2 as an Optuna journal, for optuna-dashboard; runs only when requested."""
     input:
         metrics=metrics_of("phase2", PHASE2),
         bracket=f"{RESULTS}/phase2/bracket-0.json",
@@ -220,7 +220,7 @@ use rule train_phase1_trial as train_confirm_trial with:
     input:
         **training_inputs("confirm"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/confirm/{trial}/metrics.json",
         history="<results>/confirm/{trial}/history.csv",

@@ -6,7 +6,7 @@
 #
 # STEPS:
 #   1. Log each finished training, where tracking is on.
-#   2. Write a sweep, where it is asked for.
+#   2. Write a sweep, when requested.
 
 
 # Where these run there is the net; and no training depends on them, so that switching tracking on trains nothing.
@@ -65,7 +65,7 @@ rule write_sweep:
     input:
         **data_files("train", "val"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
         best="<results>/phase1/best.json" if relative_space() else [],
     output:
         sweep="<results>/sweep/sweep.yaml",

@@ -7,14 +7,14 @@ import argparse
 from pathlib import Path
 
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.schemas import check
 from retclip.data.audit import audit
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data-dir", type=Path, required=True, help="samples, pictures and fingerprint")
+    parser.add_argument("--data-dir", type=Path, required=True, help="samples, images and fingerprint")
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
     parser.add_argument("--output", type=Path, required=True, help="audit.json")
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     check(document, "audit", "audit.json")
     for warning in document["warnings"]:
-        say(f"warning: {warning}")
+        log(f"warning: {warning}")
     write_json(options.output, document)
 
 

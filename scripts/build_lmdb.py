@@ -1,8 +1,8 @@
 """Reads a table of fundus photographs, splits it by patient, and stores the pixels where training reads them.
 
-Every picture is turned upright, cropped to the fundus, made square and resized. Writes {split}.lmdb, samples*.parquet,
-pictures.parquet and fingerprint.json; rows that cannot be used are listed there by line and reason. Killed, it goes on
-from the pictures that are ready in --work-dir.
+Every image is turned upright, cropped to the fundus, made square and resized. Writes {split}.lmdb, samples*.parquet,
+pictures.parquet and fingerprint.json; rows that cannot be used are listed there by line and reason. Killed, it resumes
+from the images that are ready in --work-dir.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-root", type=Path, required=True, help="folder of the table's image paths")
     parser.add_argument("--class-map", type=Path, help="YAML, class: keywords (odir)")
     parser.add_argument("--threads", type=int, default=1, help="processes that decode (default: 1)")
-    parser.add_argument("--work-dir", type=Path, required=True, help="what a killed build goes on from")
+    parser.add_argument("--work-dir", type=Path, required=True, help="what a killed build resumes from")
     parser.add_argument("--output-dir", type=Path, required=True, help="results/{run}/data")
     options = parser.parse_args(arguments)
 

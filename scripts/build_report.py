@@ -7,7 +7,7 @@ alone: no picture, text, id or path of a patient. With --interim it is made of w
 import argparse
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.report.page import build_report
 from retclip.report.run_folder import read_run
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     run = read_run(options.run_folder, options.interim)
     build_report(run, options.output_folder)
-    say(f"the report: {(options.output_folder / 'index.html').resolve()}")
+    log(f"the report: {(options.output_folder / 'index.html').resolve()}")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from retclip.core.documents import build
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.trial import FeaturesSpecification
 
 
@@ -20,10 +20,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--specification", type=json.loads, required=True, help="JSON: the parts of trial.json that both encoders need"
     )
-    parser.add_argument("--tower", choices=("vision", "text"), required=True, help="which of the two")
+    parser.add_argument("--tower", choices=("image", "text"), required=True, help="which of the two")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
-    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image encoder")
+    parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
     options = parser.parse_args(arguments)
@@ -40,21 +40,21 @@ def main(arguments: list[str] | None = None) -> None:
         build(FeaturesSpecification, options.specification),
         read_json(options.data_dir / "fingerprint.json"),
     )
-    hyperparameters, reading = trial.hyperparameters, trial.encoder
+    hyperparameters, reading = trial.hyperparameters, trial.text_encoder_settings
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
-    tokenize = load_tokenizer(options.encoder_dir, reading.long_texts)
-    model = build_model(trial, options.encoder_dir, options.vision_weights).to(device).eval()
+    tokenize = load_tokenizer(options.encoder_dir, reading.truncation_side)
+    model = build_model(trial, options.encoder_dir, options.image_weights).to(device).eval()
     length = hyperparameters["context_length"]
     features = {}
     for name in ("train", "val"):
         split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading.texts)
-        if options.tower == "vision":
+        if options.tower == "image":
             features[f"{name}.eyes"] = eye_features(model, split, device, precision)
         else:
             features[f"{name}.texts"] = text_tokens(model, split, tokenize, length, device, precision)
-        say(f"{options.tower} encoder: {len(split)} {name} samples on {device} in {precision}")
+        log(f"{options.tower} encoder: {len(split)} {name} samples on {device} in {precision}")
     encoder = read_json(options.encoder_dir / "source.json")
     write_features(options.output, features, features_key(options.tower, trial, fingerprint, encoder, precision))
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
-from retclip.core.logs import run_entry, say
-from retclip.core.qualitative_examples import write_looks
+from retclip.core.logs import log, run_entry
+from retclip.core.qualitative_examples import write_examples
 from retclip.core.trial import Trial
 
 
@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint["splits"]["train"]["per_class"],
         options.private,
     )
-    write_looks(options.output, looks)
-    say(f"{trial.id}: {len(looks.eye)} examples, {len(looks.embedding)} patients in the embedding")
+    write_examples(options.output, looks)
+    log(f"{trial.id}: {len(looks.eye)} examples, {len(looks.embedding)} patients in the embedding")
 
 
 if __name__ == "__main__":

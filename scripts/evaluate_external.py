@@ -10,7 +10,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
 from retclip.core.trial import Trial
 from retclip.metrics.evaluation_document import Evaluation
@@ -50,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.code,
     )
     evaluation = with_overlap(evaluation, table, read_json(options.overlap))
-    say(f"{trial.id}: {evaluation.counts.samples} samples of {options.data_dir.name} scored")
+    log(f"{trial.id}: {evaluation.counts.samples} samples of {options.data_dir.name} scored")
     write_parquet(options.output_predictions, table)
     write_json(options.output_evaluation, evaluation.to_dict())
 

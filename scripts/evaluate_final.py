@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.trial import Trial
 
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     weights = parser.add_mutually_exclusive_group(required=True)
     weights.add_argument("--model-dir", type=Path, help="the exported model")
     weights.add_argument("--encoder-dir", type=Path, help="the text encoder's folder: the model before training")
-    parser.add_argument("--vision-weights", type=Path, help="with --encoder-dir: initial weights of the image encoder")
+    parser.add_argument("--image-weights", type=Path, help="with --encoder-dir: initial weights of the image encoder")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--code", required=True, help="hash of this code, for the record")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.model_dir:
         model, reader = trained_model(trial, options.model_dir, options.device)
     else:
-        model, reader = initial_model(trial, options.encoder_dir, options.vision_weights, options.device)
+        model, reader = initial_model(trial, options.encoder_dir, options.image_weights, options.device)
     evaluation, table = evaluate_on_test(
         model,
         reader,
@@ -48,7 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
         before_heads=options.encoder_dir is not None,
     )
     weights_of = "" if options.model_dir else "initial weights of "
-    say(f"{weights_of}{trial.id}: {evaluation.counts.samples} test samples scored")
+    log(f"{weights_of}{trial.id}: {evaluation.counts.samples} test samples scored")
     write_parquet(options.output_predictions, table)
     write_json(options.output_evaluation, evaluation.to_dict())
 

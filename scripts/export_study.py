@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.io import read_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.metrics.metrics_document import Metrics
 from retclip.search.export import export_study
 
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     documents = [Metrics.read(path) for path in options.metrics]
     space = read_json(options.bracket)["space"]
     count = export_study(documents, space, options.metric, options.name, options.output)
-    say(f"{count} trials in {options.output}")
+    log(f"{count} trials in {options.output}")
 
 
 if __name__ == "__main__":

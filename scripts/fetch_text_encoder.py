@@ -7,7 +7,7 @@ source.json (source, resolved revision, licence).
 import argparse
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.pretrained import fetch_text_encoder
 
     source = fetch_text_encoder(options.name, options.source, options.revision, options.output)
-    say(f"{options.name}: {source['source']} at {source['revision']}, licence {source['license']}")
+    log(f"{options.name}: {source['source']} at {source['revision']}, licence {source['license']}")
 
 
 if __name__ == "__main__":

@@ -6,12 +6,12 @@ A RET-CLIP checkpoint is accepted too: its image tower is taken. Run it where th
 import argparse
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", required=True, help="model.vision.architecture of the config")
+    parser.add_argument("--architecture", required=True, help="model.image_encoder.architecture of the config")
     parser.add_argument("--weights", required=True, help="an open_clip tag such as openai, or a file")
     parser.add_argument("--output", type=Path, required=True, help=".safetensors")
     options = parser.parse_args(arguments)
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.pretrained import fetch_vision_weights
 
     fetch_vision_weights(options.architecture, options.weights, options.output)
-    say(f"image tower {options.architecture}, weights {options.weights}: written to {options.output}")
+    log(f"image tower {options.architecture}, weights {options.weights}: written to {options.output}")
 
 
 if __name__ == "__main__":

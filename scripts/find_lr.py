@@ -11,7 +11,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_csv, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -19,8 +19,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--specification", type=json.loads, required=True, help="JSON: the trial specification")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
-    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image encoder")
-    parser.add_argument("--vision-features", type=Path, help="of a frozen image encoder, by cache_features")
+    parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
+    parser.add_argument("--image-features", type=Path, help="of a frozen image encoder, by cache_features")
     parser.add_argument("--text-features", type=Path, help="of a frozen text encoder, by cache_features")
     parser.add_argument("--start-lr", type=float, required=True)
     parser.add_argument("--end-lr", type=float, required=True)
@@ -49,17 +49,17 @@ def main(arguments: list[str] | None = None) -> None:
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
     encoder = read_json(options.encoder_dir / "source.json")
-    cached = {"vision": options.vision_features, "text": options.text_features}
+    cached = {"image": options.image_features, "text": options.text_features}
     train = Split(
         options.data_dir,
         "train",
         fingerprint,
-        load_tokenizer(options.encoder_dir, trial.encoder.long_texts),
+        load_tokenizer(options.encoder_dir, trial.text_encoder_settings.truncation_side),
         hyperparameters["context_length"],
-        text_columns=trial.encoder.texts,
+        text_columns=trial.text_encoder_settings.texts,
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
-    model = build_model(trial, options.encoder_dir, options.vision_weights)
+    model = build_model(trial, options.encoder_dir, options.image_weights)
     started = time.monotonic()
     curve, suggestion = range_test(
         trial,
@@ -75,7 +75,7 @@ def main(arguments: list[str] | None = None) -> None:
     if suggestion is None:
         suggestion = options.specification["values"]["learning_rate"]
         note = "the curve broke off before 17 steps, so this is the default; lower lr_finder.end_lr"
-    say(f"suggested learning rate {suggestion:.2e}: {note}")
+    log(f"suggested learning rate {suggestion:.2e}: {note}")
     write_csv(options.output_curve, curve)
     write_json(
         options.output_suggestion,

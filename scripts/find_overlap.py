@@ -1,4 +1,4 @@
-"""Looks for an external data set's people in train and val of a run: copied images, images of one eye, ids and texts.
+"""Searches train and val of a run for people of an external data set: copied images, images of one eye, ids and texts.
 
 Scores on people whom the model was trained or chosen on are not external. Writes counts, and the samples to leave out.
 """
@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.io import write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.data.overlap import find_overlap
 
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     found = find_overlap(options.data_dir, options.external_dir, options.threads)
-    say(
+    log(
         f"of {found['patients']} patients, {found['image_patients']} have images of train or val, "
         f"{found['same_id']} an id"
     )

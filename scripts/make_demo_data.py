@@ -1,6 +1,6 @@
 """Draws the demo: fundus photographs of invented patients, and the report on each eye and each patient.
 
-Reads nothing; writes JPEG pictures and a manifest in the format that users write for their own data, so that the demo
+Reads nothing; writes JPEG images and a manifest in the format that users write for their own data, so that the demo
 runs through the same code. Ten classes, as in the public 16,000-image set and about as long-tailed (the first 120
 patients have each class equally often, so that a small run has all of them); severities from mild to severe; a fellow
 eye that has the same disease or is healthy. Patient i depends on the seed and on i alone, so more patients, or more
@@ -15,13 +15,13 @@ from functools import partial
 from pathlib import Path
 
 from retclip.core.io import whole_folder, write_csv
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.demo.patients import make_patient
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, required=True, help="how many to invent (two pictures each)")
+    parser.add_argument("--patients", type=int, required=True, help="how many to invent (two images each)")
     parser.add_argument("--seed", type=int, required=True, help="another seed, other patients")
     parser.add_argument("--threads", type=int, default=1, help="processes that draw (default: 1)")
     parser.add_argument("--output-manifest", type=Path, required=True, help="CSV, one row a patient")
@@ -43,9 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
         for row in pool.map(make, range(options.patients), chunksize=25):
             rows.append(row)
             if len(rows) % 500 == 0:
-                say(f"{len(rows)} of {options.patients} patients drawn")
+                log(f"{len(rows)} of {options.patients} patients drawn")
     write_csv(options.output_manifest, pd.DataFrame(rows))
-    say(f"{options.patients} patients drawn: {options.output_manifest}")
+    log(f"{options.patients} patients drawn: {options.output_manifest}")
 
 
 if __name__ == "__main__":

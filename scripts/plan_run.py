@@ -1,4 +1,4 @@
-"""Prints what a run will do and cost before it starts: steps, warm-up, cuts, device-hours, disk. Runs nothing heavy.
+"""Prints what a run will do and cost before it starts: steps, warm-up, adjustments, device-hours, disk. Trains nothing.
 
 Counts come from fingerprint.json once the data is built, before that from the table; the speed is what find_lr
 measured, once it has. Ends with an error, naming the key to change, where the run cannot mean anything.

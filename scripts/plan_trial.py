@@ -1,6 +1,6 @@
-"""Plans one trial: a recipe, configured values and the size of the data become a complete trial.json.
+"""Plans one trial: a trial specification, configured values and the size of the data become a complete trial.json.
 
-Cuts what the budget does not allow (a batch above the subset, a warm-up that never ends) and records it.
+Adjusts what the budget does not allow (a batch above the subset, a warm-up that never ends) and records it.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
@@ -29,23 +29,23 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="trial.json")
     options = parser.parse_args(arguments)
 
-    recipe, fingerprint = options.specification, read_json(options.fingerprint)
-    values = dict(recipe["values"])
+    specification, fingerprint = options.specification, read_json(options.fingerprint)
+    values = dict(specification["values"])
     if options.lr_finder:
         values = resolve_auto(values, read_json(options.lr_finder)["grid"])
     if options.candidates:
         candidates = read_json(options.candidates)["candidates"]
         # a stage that decided for the defaults has no runner-up: its finalists are all the same training
-        found = candidates[min(options.slot, len(candidates) - 1)]["hyperparameters"]
+        found = candidates[min(options.slot, len(candidates) - 1)]["configured"]
         values |= {options.only: found[options.only]} if options.only else found
     values = {name: values[name] for name in HYPERPARAMETERS}
     values["learning_rate"] = times(options.learning_rate_factor, values["learning_rate"])
     prompts = class_prompts(options.prompts, fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
-    trial = plan({**recipe, "class_prompts": prompts}, values, counts)
+    trial = plan({**specification, "class_prompts": prompts}, values, counts)
     check(trial.to_dict(), "trial", str(options.output))
     for cut in trial.budget.cuts:
-        say(f"{trial.id}: {cut.key} {cut.configured} cut to {cut.used}: {cut.reason}")
+        log(f"{trial.id}: {cut.key} {cut.configured} adjusted to {cut.used}: {cut.reason}")
     write_json(options.output, trial.to_dict())
 
 

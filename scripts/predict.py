@@ -18,7 +18,7 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import write_csv
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 HEADER = b"name,eye,head,class,"
 
@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
     write_csv(options.output, found)
     unread = int(found["problem"].ne("").sum())
     images = sum(max(1, len(case.images)) for case in cases)
-    say(f"{images - unread} of {images} images scored: {options.output}")
+    log(f"{images - unread} of {images} images scored: {options.output}")
 
 
 def _is_ours(path: Path) -> bool:

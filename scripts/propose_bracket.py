@@ -26,7 +26,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="bracket.json")
     options = parser.parse_args(arguments)
 
-    best = read_json(options.best)["hyperparameters"]
+    best = read_json(options.best)["configured"]
     space = near_best(options.space, best)
     observed = observations([Metrics.read(path) for path in options.observed], options.metric)
     drawn = propose(space, best, options.slots, options.seed, options.strategy, observed)
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
             "seed": options.seed,
             "space": space,
             "observed": len(observed),
-            "candidates": [{"hyperparameters": values} for values in drawn],
+            "candidates": [{"configured": values} for values in drawn],
         },
     )
 

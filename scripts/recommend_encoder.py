@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.io import write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.metrics.metrics_document import Metrics
 from retclip.search.recommendation import recommend_encoder
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     decision = recommend_encoder([Metrics.read(path) for path in options.metrics], options.metric)
-    say(f"recommended text encoder: {decision['encoder']} ({decision['reason']})")
+    log(f"recommended text encoder: {decision['encoder']} ({decision['reason']})")
     write_json(options.output, decision)
 
 

@@ -1,7 +1,7 @@
-"""Writes down what a run is, before anything of it has finished: its config, and the trainings that follow from it,
+"""Writes down what a run is, before anything of it has finished: its config, and the training runs that follow from it,
 each with what it is for.
 
-The report reads it, and while the run goes on `make status` and `make interim` do, which ask Snakemake nothing.
+The report reads it, and during the run `make status` and `make interim`, which need no Snakemake.
 """
 
 import argparse

@@ -13,7 +13,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metrics", type=Path, required=True, help="metrics.json of the training")
     parser.add_argument("--history", type=Path, required=True, help="history.csv of the training")
-    parser.add_argument("--files", type=Path, nargs="*", default=[], help="more of its files for the artefact")
+    parser.add_argument("--files", type=Path, nargs="*", default=[], help="more of its files for the artifact")
     parser.add_argument("--mode", choices=["offline", "online"], required=True, help="tracking.wandb of the config")
     parser.add_argument("--project", required=True, help="tracking.project of the config")
     parser.add_argument("--group", required=True, help="name of the run; its trainings are one group")

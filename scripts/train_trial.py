@@ -18,7 +18,7 @@ from typing import Any
 from retclip.core import slurm
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, whole_folder, write_csv, write_json, write_parquet
-from retclip.core.logs import nice_to_know, run_entry, say
+from retclip.core.logs import log, nice_to_know, run_entry
 from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Metrics
 from retclip.training import distributed
@@ -30,8 +30,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--trial", type=Path, required=True, help="trial.json")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
-    parser.add_argument("--vision-weights", type=Path, help="initial weights of the image encoder")
-    parser.add_argument("--vision-features", type=Path, help="of a frozen image encoder, by cache_features")
+    parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
+    parser.add_argument("--image-features", type=Path, help="of a frozen image encoder, by cache_features")
     parser.add_argument("--text-features", type=Path, help="of a frozen text encoder, by cache_features")
     parser.add_argument("--state-dir", type=Path, required=True, help="results/{run}/state")
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not complete:
             stop_requested = _train(trial, fingerprint, data, folder, options)
         elif first:
-            say(f"{trial.id}: this training is already complete; publishing its results")
+            log(f"{trial.id}: this training is already complete; publishing its results")
         if first:
             folder.publish(trial, options.output_dir, options.export)
             # the results are published: tidying up may wait for the next training
@@ -93,8 +93,8 @@ def _train(
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     encoder = read_json(options.encoder_dir / "source.json")
-    cached = {"vision": options.vision_features, "text": options.text_features}
-    tokenize = load_tokenizer(options.encoder_dir, trial.encoder.long_texts)
+    cached = {"image": options.image_features, "text": options.text_features}
+    tokenize = load_tokenizer(options.encoder_dir, trial.text_encoder_settings.truncation_side)
     read = partial(
         Split,
         options.data_dir,
@@ -102,17 +102,17 @@ def _train(
         tokenize=tokenize,
         context_length=hyperparameters["context_length"],
         seed=trial.seed,
-        text_columns=trial.encoder.texts,
+        text_columns=trial.text_encoder_settings.texts,
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     val = read("val", samples=budget.val_samples)
-    model = build_model(trial, options.encoder_dir, options.vision_weights)
+    model = build_model(trial, options.encoder_dir, options.image_weights)
     kept = folder.kept_weights(budget.stop_epoch)
     scored = folder.scored(trial)
     if distributed.from_first(scored is not None and restore_weights(model, kept)):
         if distributed.rank() == 0:
             assert scored is not None
-            say(f"{trial.id}: these weights are trained already; scoring them with this trial's class prompts")
+            log(f"{trial.id}: these weights are trained already; scoring them with this trial's class prompts")
             _write(trial, folder, model, options, *rescore(scored, trial, model, val, tokenize, device, precision))
         return False
 
@@ -120,7 +120,7 @@ def _train(
         model.keep_less()
     train = read("train", samples=budget.train_samples, shuffle_texts=trial.shuffled_texts)
     if distributed.rank() == 0:
-        say(f"{trial.id}: {len(train)} samples, {budget.total_steps} steps on {device} in {precision}")
+        log(f"{trial.id}: {len(train)} samples, {budget.total_steps} steps on {device} in {precision}")
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
     outcome = trainer.run()
     if outcome is None:
@@ -153,7 +153,7 @@ def _write(
             export_model(
                 model,
                 temporary,
-                vision=trial.image_encoder,
+                image_encoder=trial.image_encoder,
                 tokenizer_folder=options.encoder_dir,
                 image_size=trial.image_size,
                 class_prompts=trial.class_prompts,

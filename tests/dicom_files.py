@@ -1,4 +1,4 @@
-"""DICOM files for tests, of a picture whose every channel is different."""
+"""DICOM files for tests, of an image whose every channel is different."""
 
 import io
 
@@ -15,7 +15,7 @@ OPHTHALMIC_PHOTOGRAPH = UID("1.2.840.10008.5.1.4.1.1.77.1.5.1")
 
 def drawn() -> np.ndarray:
     """uint8 [SIZE, SIZE, 3]: an orange disc with a bright spot and dark vessels, lit up to the border; no two
-    channels alike, so that swapped, planar or twice converted colours show."""
+    channels alike, so that swapped, planar or twice converted colors show."""
     y, x = np.mgrid[:SIZE, :SIZE] / SIZE
     image = np.stack([170 + 60 * x, 80 + 40 * y, 30 + 25 * x * y], axis=2)
     image[(x - 0.7) ** 2 + (y - 0.5) ** 2 < 0.01] = (250, 220, 140)

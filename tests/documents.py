@@ -8,12 +8,12 @@ from retclip.metrics.evaluation_document import Evaluation
 from retclip.metrics.metrics_document import Metrics, Validation
 from retclip.metrics.registry import METRICS
 
-ENCODER = {"from_checkpoint": False, "long_texts": "head", "revision": None, "source": "x", "texts": None}
+ENCODER = {"from_checkpoint": False, "revision": None, "source": "x", "texts": None, "truncation_side": "right"}
 VALUES = {**declared_defaults(),
           "learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
           "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
           "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
-          "context_length": 77, "patience": None, "precision": "fp32"}  # fmt: skip
+          "context_length": 77, "early_stopping_patience": None, "precision": "fp32"}  # fmt: skip
 BUDGET = {"train_samples": 16, "val_samples": 8, "stop_epoch": 1, "steps_per_epoch": 2, "total_steps": 2, "cuts": []}
 NO_LEVELS = {"chance": {}, "majority": {}}
 ORIGIN = {"trial_sha256": "0" * 64, "seed": 1, "device": "cpu", "gpus": [], "precision": "fp32", "versions": {},
@@ -24,7 +24,8 @@ def trial_of(**fields) -> Trial:
     known = {
         "id": "t", "phase": "phase1", "kind": "trial", "bracket": None, "rung": None, "slot": None, "candidate": None,
         "ablated": None, "text_encoder": "tiny", "seed": 1, "hyperparameters": VALUES, "configured": VALUES,
-        "vision": {}, "encoder": ENCODER, "image_size": 32, "class_prompts": {}, "class_prompts_sha256": "0" * 64,
+        "image_encoder": {}, "text_encoder_settings": ENCODER, "image_size": 32, "class_prompts": {},
+        "class_prompts_sha256": "0" * 64,
         "selection_metric": "zero_shot_balanced_accuracy", "shuffled_texts": False, "budget": BUDGET,
         "sha256": "0" * 64,
     }  # fmt: skip

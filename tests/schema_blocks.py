@@ -23,7 +23,7 @@ SCHEMAS = Path(__file__).resolve().parents[1] / "config/schema"
 BLOCK = re.compile(r"^( *)# made by `make reference`: (\S+)\n.*?^\1# end\n", re.MULTILINE | re.DOTALL)
 
 
-def schemas_made_anew() -> Iterator[tuple[Path, str]]:
+def regenerated_schemas() -> Iterator[tuple[Path, str]]:
     """Every schema file and its text with fresh blocks."""
     for path in sorted(SCHEMAS.glob("*.schema.yaml")):
         yield path, BLOCK.sub(_made, path.read_text(encoding="utf-8"))

@@ -54,9 +54,9 @@ def main() -> None:
     if not options.tiny and not torch.cuda.is_available():
         sys.exit("error: torch sees no GPU here; --tiny runs the same code on the CPU, to see that it runs.")
     device = choose_device("auto")
-    vision, layers = shapes.VIT_B_16, 12
+    image_encoder, layers = shapes.VIT_B_16, 12
     if options.tiny:
-        vision, layers = {**vision, "layers": 1, "width": 64, "patch_size": 32}, 1
+        image_encoder, layers = {**image_encoder, "layers": 1, "width": 64, "patch_size": 32}, 1
         options.batches, options.seconds = [8], 0.5
     prepare_device(device, "bf16")
     peak = _matmul_peak(device, 256 if options.tiny else MATMUL_SIDE)
@@ -69,7 +69,7 @@ def main() -> None:
             splits = _splits(Path(folder), max(options.batches), eyes, device)
             for batch in options.batches:
                 for step in ("upstream", "streamed", "held", "frozen"):
-                    row = _case(step, batch, eyes, splits, vision, layers, device, options.seconds, peak)
+                    row = _case(step, batch, eyes, splits, image_encoder, layers, device, options.seconds, peak)
                     rows.append(row)
                     shown = "out of memory" if row["samples_per_second"] is None else f"{row['samples_per_second']:.4g}"
                     share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}"
@@ -101,7 +101,7 @@ def _case(
     batch: int,
     eyes: str,
     splits: dict[str, Split],
-    vision: dict,
+    image_encoder: dict,
     layers: int,
     device: torch.device,
     seconds: float,
@@ -112,7 +112,7 @@ def _case(
            "share_of_peak": None}  # fmt: skip
     split = splits["streamed" if step == "upstream" else step]
     try:
-        net = shapes.model(vision, layers).to(device)
+        net = shapes.model(image_encoder, layers).to(device)
         if step == "frozen":
             net.freeze("both")
         net.train()
@@ -128,7 +128,7 @@ def _case(
     row["samples_per_second"] = statistics.median(speeds)
     row["spread"] = [min(speeds), max(speeds)]
     if step != "frozen":
-        row["share_of_peak"] = row["samples_per_second"] * _flops(vision, layers, eyes) / peak
+        row["share_of_peak"] = row["samples_per_second"] * _flops(image_encoder, layers, eyes) / peak
     return row
 
 
@@ -220,11 +220,12 @@ def _matmul_peak(device: torch.device, side: int) -> float:
     return best
 
 
-def _flops(vision: dict, layers: int, eyes: str) -> float:
+def _flops(image_encoder: dict, layers: int, eyes: str) -> float:
     """Of one sample's step: three forward passes of what must be encoded, without padding."""
-    places = (shapes.IMAGE_SIZE // vision["patch_size"]) ** 2 + 1
+    places = (shapes.IMAGE_SIZE // image_encoder["patch_size"]) ** 2 + 1
     picture = (
-        _tower(vision["layers"], vision["width"], places) + 2 * places * 3 * vision["patch_size"] ** 2 * vision["width"]
+        _tower(image_encoder["layers"], image_encoder["width"], places)
+        + 2 * places * 3 * image_encoder["patch_size"] ** 2 * image_encoder["width"]
     )
     text = _tower(layers, 768, shapes.MEAN_TOKENS)
     return 3 * ((2 if eyes == "both" else 1) * picture + text)

@@ -1,6 +1,6 @@
 """How search strategies do at equal cost: replayed with our own proposal code over a table of real trainings.
 
-  make bench-search        results/bench/search_table.csv (trained once, 30 CPU minutes; goes on where it was stopped),
+  make bench-search        results/bench/search_table.csv (trained once, 30 CPU minutes; resumes where it was stopped),
                            the comparison on the terminal, and results/bench/search.json
 
 A strategy sees the scores of one training seed only, as a user would; the configuration that it ends with is judged by

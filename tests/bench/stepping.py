@@ -29,8 +29,8 @@ def measure(folder: Path) -> list[Figure]:
         write_split(folder / eyes, "train", frame, 4 * BATCH)
         fingerprint = write_fingerprint(folder / eyes, {"train": frame})
         splits[eyes] = Split(folder / eyes, "train", fingerprint, tokenize, CONTEXT)
-    vision = {**VIT_B_16, "layers": LAYERS}
-    plain, ours = (_Training(model(vision, LAYERS, 0.0), way) for way in ("plain", "ours"))
+    image_encoder = {**VIT_B_16, "layers": LAYERS}
+    plain, ours = (_Training(model(image_encoder, LAYERS, 0.0), way) for way in ("plain", "ours"))
     fp32 = _Training(ours.net, "ours fp32")
     indices = np.arange(BATCH)
     ways = {

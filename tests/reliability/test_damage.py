@@ -147,7 +147,7 @@ def test_lost_weights_of_the_best_epoch(jobs, small_run, entries, injected, tmp_
     folder = copy_of(small_run, tmp_path / "whole")
     trial = folder / flags[flags.index("--trial") + 1]
     plan = json.loads(trial.read_text())
-    plan["hyperparameters"].update(patience=2, epochs=4)
+    plan["hyperparameters"].update(early_stopping_patience=2, epochs=4)
     plan["budget"].update(stop_epoch=4, total_steps=4 * plan["budget"]["steps_per_epoch"])
     trial.write_text(json.dumps(plan))
     shutil.rmtree(folder / "results/small/state")
@@ -189,12 +189,12 @@ def test_damaged_store(damage, jobs, small_run, entries, injected, tmp_path):
 @pytest.mark.parametrize("damage", [truncate, empty, behead])
 def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["build_lmdb"]
-    with injected(damage.__name__, "LMDB that a build goes on from"):
+    with injected(damage.__name__, "LMDB that a build resumes from"):
         folder = copy_of(small_run, tmp_path / "run")
         damage(folder / "results/small/state/pictures.lmdb")
         code, log = entries.run(name, flags, folder)
         assert code == 0, log
-        assert "is damaged; preparing all pictures anew" in log
+        assert "is damaged; preparing all images anew" in log
         assert_same(flags, folder, small_run)
 
 
@@ -229,7 +229,7 @@ def test_out_of_memory_is_a_result(of_gpu, jobs, small_run, entries, injected, t
 
 
 def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
-    """One of the processes that read pictures is killed, as the kernel does where memory is short."""
+    """One of the processes that read images is killed, as the kernel does where memory is short."""
     name, flags = jobs["build_lmdb"]
     with injected("a worker is killed", "build_lmdb"):
         folder = copy_of(small_run, tmp_path / "run")
@@ -246,7 +246,7 @@ def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
         process.join()
         log = (folder / "output").read_text()
         assert process.exitcode == 1, log
-        assert "a process that reads pictures was killed" in one_sentence(log)
+        assert "a process that reads images was killed" in one_sentence(log)
         code, log = entries.run(name, flags, folder)
         assert code == 0, log
         assert_same(flags, folder, small_run)

@@ -275,7 +275,7 @@ def test_moved_and_cloned_again(site):
 
 @pytest.fixture
 def own_data(site, tmp_path) -> Site:
-    """The same run, with the drawn photographs as a table and pictures of the user's: every result is declared to be
+    """The same run, with the drawn photographs as a table and images of the user's: every result is declared to be
     made of them (snakemake --touch), so that a change of them can be planned."""
     run = tmp_path / "run"
     shutil.copytree(site.run, run, symlinks=True)
@@ -289,8 +289,8 @@ def own_data(site, tmp_path) -> Site:
 
 
 def test_a_picture_replaced_or_a_row_added_builds_again(own_data):
-    table, pictures = own_data.run / "data/manifest.csv", own_data.run / "data/images"
-    first, second = sorted(pictures.iterdir())[:2]
+    table, images = own_data.run / "data/manifest.csv", own_data.run / "data/images"
+    first, second = sorted(images.iterdir())[:2]
     before = second.read_bytes()
     second.write_bytes(first.read_bytes())
     expected = {"build_lmdb"} | AFTER_DATA

@@ -104,7 +104,7 @@ def test_a_new_metric_that_early_stopping_watches_trains_again(jobs, entries, ru
     name, flags = jobs["train_phase1_trial"]
     path = run / of(flags, "--trial")
     trial = json.loads(path.read_text())
-    trial["hyperparameters"]["patience"] = 1
+    trial["hyperparameters"]["early_stopping_patience"] = 1
     for metric in ("zero_shot_balanced_accuracy", "zero_shot_macro_f1"):
         path.write_text(json.dumps({**trial, "selection_metric": metric}))
         code, log = entries.run(name, flags, run)

@@ -1,4 +1,4 @@
-"""What the workflow would do, asked of the real Snakemake: counts, order, and mistakes said at once."""
+"""What the workflow would do, as the real Snakemake answers: counts, order, and mistakes said at once."""
 
 import time
 
@@ -16,7 +16,7 @@ ONCE = ("record_run", "build_lmdb", "audit_data", "find_lr", "rank_phase1", "sel
 
 @pytest.fixture
 def own_data(tmp_path):
-    """A folder as a user has it: the table and the pictures where config.yaml looks for them."""
+    """A folder as a user has it: the table and the images where config.yaml looks for them."""
     (tmp_path / "data/images").mkdir(parents=True)
     (tmp_path / "data/manifest.csv").write_text("patient_id,image,eye,label\nP1,a.jpg,left,x\n")
     return tmp_path

@@ -37,7 +37,7 @@ def finished(lab, tmp_path_factory, small_config):
 
 
 def gpu_jobs(results: Path) -> int:
-    """How many jobs compute on a tower: trainings, evaluations, the looks and the learning-rate finder."""
+    """How many jobs compute on an encoder: training runs, evaluations, qualitative examples and the LR finder."""
     made = ("*/*/metrics.json", "final/*/evaluation.json", "final/*/looks.npz", "find_lr/curve.csv")
     return sum(len(list(results.glob(pattern))) for pattern in made)
 

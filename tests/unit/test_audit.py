@@ -27,32 +27,32 @@ def fundus(seed: int, eye: str, size: int = 160) -> Image.Image:
     pixels = np.zeros((size, size, 3), np.float32)
     inside = np.hypot(x, y) < 0.95
     pixels[inside] = np.array([170, 80, 40]) + generator.normal(0, 8, 3)
-    centre = (0.5 if eye == "right" else -0.5) + generator.normal(0, 0.03), generator.normal(0, 0.04)
+    center = (0.5 if eye == "right" else -0.5) + generator.normal(0, 0.03), generator.normal(0, 0.04)
     for _ in range(14):  # vessels: dark arcs out of the disc
         angle, bend, width = generator.uniform(0, 6.3), generator.uniform(-1.5, 1.5), generator.uniform(0.012, 0.03)
         along = np.linspace(0, 1.6, 160)
         for t in along:
-            px = centre[0] + t * np.cos(angle + bend * t)
-            py = centre[1] + t * np.sin(angle + bend * t)
+            px = center[0] + t * np.cos(angle + bend * t)
+            py = center[1] + t * np.sin(angle + bend * t)
             if abs(px) < 1 and abs(py) < 1:
                 column, row, reach = int((px + 1) / 2 * size), int((py + 1) / 2 * size), max(1, int(width * size / 2))
                 pixels[max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach] *= 0.8
-    pixels[np.hypot(x - centre[0], y - centre[1]) < 0.14] = (240, 210, 150)
+    pixels[np.hypot(x - center[0], y - center[1]) < 0.14] = (240, 210, 150)
     pixels[~inside] = 0
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
-def disguised(picture: Image.Image, kind: str) -> Image.Image:
+def disguised(image: Image.Image, kind: str) -> Image.Image:
     """The same photograph as another file: re-encoded, cropped, flipped or brightened."""
     if kind == "crop":
-        side = picture.width
-        picture = picture.crop((round(0.04 * side), round(0.03 * side), round(0.97 * side), round(0.98 * side)))
+        side = image.width
+        image = image.crop((round(0.04 * side), round(0.03 * side), round(0.97 * side), round(0.98 * side)))
     if kind == "flip":
-        picture = ImageOps.mirror(picture)
+        image = ImageOps.mirror(image)
     if kind == "bright":
-        picture = ImageEnhance.Brightness(picture).enhance(1.2)
+        image = ImageEnhance.Brightness(image).enhance(1.2)
     stream = io.BytesIO()
-    picture.save(stream, "JPEG", quality=70)
+    image.save(stream, "JPEG", quality=70)
     return Image.open(stream)
 
 
@@ -72,12 +72,12 @@ def planted(tmp_path_factory) -> tuple[dict, Path]:
             "label_right": label,
         }
         for eye in ("left", "right"):
-            picture = fundus(2 * index + (eye == "right"), eye)
+            image = fundus(2 * index + (eye == "right"), eye)
             if index == 30:  # the eyes swapped
-                picture = fundus(2 * index + (eye == "left"), "left" if eye == "right" else "right")
+                image = fundus(2 * index + (eye == "left"), "left" if eye == "right" else "right")
             if label == "Cataract" and index % 2:  # half the cataracts have a white border
-                picture = ImageOps.expand(picture, 12, "white")
-            picture.save(folder / f"{index}_{eye}.png")
+                image = ImageOps.expand(image, 12, "white")
+            image.save(folder / f"{index}_{eye}.png")
             row[f"image_{eye}"] = f"{index}_{eye}.png"
         if label == "Glaucoma" and index % 2:  # a placeholder of one clinic
             row["age"] = "1"
@@ -99,9 +99,9 @@ def planted(tmp_path_factory) -> tuple[dict, Path]:
     frame = pd.read_parquet(folder / "out/samples.parquet")
     # the build refuses a patient in two splits, so this one is planted behind its back
     frame.loc[frame["sample_id"] == "P140", "patient_id"] = "P143"
-    pictures = pd.read_parquet(folder / "out/pictures.parquet")
+    images = pd.read_parquet(folder / "out/pictures.parquet")
     fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
-    return audit(frame, pictures, fingerprint, {"chinese": encoder}, 77), folder
+    return audit(frame, images, fingerprint, {"chinese": encoder}, 77), folder
 
 
 def wrong_vocabulary(folder: Path) -> Path:
@@ -130,8 +130,8 @@ def test_copies_across_splits(planted):
 
 def test_shortcuts(planted):
     document, _ = planted
-    assert document["shortcuts"]["border colour"]["by_class"]["Cataract"] > 0.6
-    (border, *_) = document["shortcuts"]["border colour"]["giveaways"]
+    assert document["shortcuts"]["border color"]["by_class"]["Cataract"] > 0.6
+    (border, *_) = document["shortcuts"]["border color"]["giveaways"]
     assert border["class"] == "Cataract"
     (age,) = document["shortcuts"]["age"]["giveaways"]
     assert (age["value"], age["class"]) == ("1", "Glaucoma")
@@ -185,8 +185,8 @@ def test_group_keeps_copies_in_one_split(planted):
         settings = Settings(96, "raw", 0.2, 0.2, 0, policy, None, 1, 2)
         build(Source("manifest", folder / "unsplit.csv", folder), settings, folder / policy, folder / "state")
         frame = pd.read_parquet(folder / policy / "samples.parquet")
-        pictures = pd.read_parquet(folder / policy / "pictures.parquet").merge(frame, on="sample_id")
-        splits = pictures[pictures["near_duplicates"] >= 0].groupby("near_duplicates")["split"].nunique()
+        images = pd.read_parquet(folder / policy / "pictures.parquet").merge(frame, on="sample_id")
+        splits = images[images["near_duplicates"] >= 0].groupby("near_duplicates")["split"].nunique()
         assert bool((splits > 1).any()) == parted
     settings = settings._replace(near_duplicates="drop")
     build(Source("manifest", folder / "unsplit.csv", folder), settings, folder / "drop", folder / "state")
@@ -220,7 +220,7 @@ def test_contradictions(labels, texts, said):
 
 
 def test_one_eye_under_two_ids_in_real_photographs(tmp_path):
-    """The public set of 298 ids has three pairs of photographs of one eye; hashes of pictures find none of them."""
+    """The public set of 298 ids has three pairs of photographs of one eye; hashes of images find none of them."""
     if not (REAL / "labels.csv").is_file():
         pytest.skip("the real photographs are not here")
     table = pd.read_csv(REAL / "labels.csv", dtype=str, keep_default_na=False).rename(columns={"path": "image"})
@@ -228,7 +228,7 @@ def test_one_eye_under_two_ids_in_real_photographs(tmp_path):
     few[["patient_id", "image", "eye", "label"]].to_csv(tmp_path / "table.csv", index=False)
     settings = Settings(224, "raw", 0.2, 0.2, 0, "warn", None, 1, 2)
     build(Source("manifest", tmp_path / "table.csv", REAL), settings, tmp_path / "out", tmp_path / "state")
-    pictures = pd.read_parquet(tmp_path / "out/pictures.parquet")
-    groups = pictures[pictures["near_duplicates"] >= 0].groupby("near_duplicates")
+    images = pd.read_parquet(tmp_path / "out/pictures.parquet")
+    groups = images[images["near_duplicates"] >= 0].groupby("near_duplicates")
     found = sorted(tuple(f"{row.sample_id}/{row.eye}" for row in members.itertuples()) for _, members in groups)
     assert found == [("P058/right", "P155/right"), ("P067/left", "P237/left"), ("P067/right", "P237/right")]

@@ -49,7 +49,7 @@ def empty(path):
 
 
 @png("text.png")
-def not_a_picture(path):
+def not_an_image(path):
     path.write_text("This is a letter.")
 
 
@@ -93,7 +93,7 @@ def a_web_page(path):
 BAD_ROWS = {
     "truncated": (truncated, "the image cannot be read"),
     "empty": (empty, "the image file is empty"),
-    "not a picture": (not_a_picture, "the image cannot be read"),
+    "not an image": (not_an_image, "the image cannot be read"),
     "bomb": (bomb, "the image has 60000 x 60000 pixels, which is too large"),
     "loop of links": (link_loop, "the image file does not exist"),
     "folder": (a_folder, "the image path is a folder"),
@@ -106,7 +106,7 @@ BAD_ROWS = {
     "no patient": (",0.png,left,a,Report.", "patient_id is empty"),
     "no image": ("X,,left,a,Report.", "image is empty"),
     "eye": ("X,0.png,up,a,Report.", "the eye is no eye's name; it must be left, right or unknown"),
-    "twice": ("P0,0.png,left,a,Report.", "duplicate: this sample already has this left picture"),
+    "twice": ("P0,0.png,left,a,Report.", "duplicate: this sample already has this left image"),
     "long name": (f"{'x' * 500},0.png,left,a,Report.", "sample_id has a null character or more than 400 letters"),
     "long path": (f"X,{'y' * 300}.png,left,a,Report.", "the image file does not exist"),
 }
@@ -331,11 +331,11 @@ BAD_TABLES = {
     "a quote that takes rows in": (a_quote_that_takes_rows_in, {},
                                    "line 5: the quote that opens in the column text takes in whole rows"),
     "a text beyond its quotes": (lambda folder: add(folder, 'X,0.png,left,a,"Drusen" are seen'), {},
-                                 "line 42: the column text goes on after its closing quote"),
+                                 "line 42: the column text continues after its closing quote"),
     "a line below line breaks": (a_bad_row_below_line_breaks, {"max_bad_fraction": 0},
                                  "line 119: the image file does not exist"),
     "eyes by number": (replaced(",left,", ",1,"), {}, "Line 2: the eye is a number; it must be left, right or unknown"),
-    "half of the eyes": (half_without_an_eye, {}, "20 labelled images say no eye, while others do"),
+    "half of the eyes": (half_without_an_eye, {}, "20 labeled images say no eye, while others do"),
     "neither text nor label": (content(b"patient_id,image,DR,AMD\nP,0.png,0,1\n"), {}, "lacks the column one of label"),
     "a column twice": (content(b"patient_id,image,image ,text\nP,0.png,1.png,a\n"), {}, "column image is there twice"),
     "no such table": (lambda folder: (folder / "table.csv").unlink(), {}, "table.csv: no such file"),
@@ -444,7 +444,7 @@ OUTCOMES = {
     "13/numbers": all_used(50, 100, 50, 0),
     "13/texts": {**all_used(50, 100, 51, 0), "texts": (51, 50, 0, 1)},
     "14/case": all_used(30, 60, 0, 60),
-    "19/case": r"40 labelled images say no eye, while others do.*leave the column eye out",
+    "19/case": r"40 labeled images say no eye, while others do.*leave the column eye out",
     "21/case": r"lacks the column one of label.*Disease_Risk.*Columns of 0 and 1",
     "22/case": all_used(30, 60, 0, 50),
     "23/case": r"table\.csv: the column label is there twice",
@@ -589,7 +589,7 @@ def test_only_declared_columns_are_texts(folder, capsys):
 
 
 def test_no_text_of_the_fellow_eye(folder, capsys):
-    """Where only one eye is labelled, or has a report, the other's text says nothing about it."""
+    """Where only one eye is labeled, or has a report, the other's text says nothing about it."""
     write(folder, "patient_id,image_left,image_right,label_left,label_right,text_left",
           [f"P{i},{i}.png,{i + 1}.png,{'ab'[i % 2]},,{('', 'Drusen left.')[i // 2 % 2]}"
            for i in range(GOOD - 1)])  # fmt: skip

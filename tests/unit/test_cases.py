@@ -70,7 +70,7 @@ def test_dicom_files_of_a_folder_are_found_by_content_and_know_their_eye(folder)
     (folder / "1.2.276.7").write_bytes(dicom("RGB", DRAWN.tobytes(), ImageLaterality="R"))
     (folder / "scan").write_bytes(dicom("RGB", DRAWN.tobytes()))
     (folder / "x_left.dcm").write_bytes(dicom("RGB", DRAWN.tobytes(), ImageLaterality="R"))
-    (folder / "notes.txt").write_text("no picture")
+    (folder / "notes.txt").write_text("no image")
     cases = {case.name: case for case in cases_of_paths([folder])}
     assert set(cases) == {"1.2.276.7", "scan", "x_left.dcm"}
     assert set(cases["1.2.276.7"].images) == {"right"}
@@ -93,7 +93,7 @@ def test_columns_of_a_table_decide_the_eye(folder, form):
     cases = cases_of_table(folder / "table.csv", folder)
     assert shown(cases) == {"P1": {"left": "a.png", "right": "b.png"}, "P2": {"right": "b.png"}, "P3": {}}
     assert cases[0].names == {"left": "P1", "right": "P1"}
-    assert [case.problem for case in cases] == ["", "", "no picture is named"]
+    assert [case.problem for case in cases] == ["", "", "no image is named"]
 
 
 def test_images_by_the_ids_of_an_odir_table(folder):
@@ -101,7 +101,7 @@ def test_images_by_the_ids_of_an_odir_table(folder):
     (folder / "table.csv").write_text("patient_id,left_keywords,right_keywords\n1,x,y\n2,x,y\n3,x,y\n")
     cases = cases_of_table(folder / "table.csv", folder)
     assert [sorted(case.images) for case in cases] == [["left", "right"], ["right"], []]
-    assert cases[2].problem == "no picture is named"
+    assert cases[2].problem == "no image is named"
 
 
 def test_what_a_table_says_of_the_eye_goes_first_and_a_contradiction_is_told(folder):

@@ -1,4 +1,4 @@
-"""From tables and picture files to stores: real JPEG and PNG files, as people have them."""
+"""From tables and image files to stores: real JPEG and PNG files, as people have them."""
 
 import json
 from pathlib import Path
@@ -17,26 +17,26 @@ from retclip.data.store import Store, encode, write_store
 from retclip.demo.patients import CLASSES, invent_patient, make_patient
 
 
-def fundus(path: Path, width: int = 300, height: int = 200, centre: tuple[int, int] = (150, 100), radius: int = 80):
+def fundus(path: Path, width: int = 300, height: int = 200, center: tuple[int, int] = (150, 100), radius: int = 80):
     """A reddish disc on black, with a bright spot left of its middle."""
     y, x = np.mgrid[:height, :width]
-    picture = np.zeros((height, width, 3), np.uint8)
-    picture[np.hypot(x - centre[0], y - centre[1]) < radius] = (180, 90, 40)
-    picture[np.hypot(x - centre[0] + radius // 2, y - centre[1]) < radius // 6] = (250, 230, 180)
-    Image.fromarray(picture).save(path, quality=95)
-    return picture
+    image = np.zeros((height, width, 3), np.uint8)
+    image[np.hypot(x - center[0], y - center[1]) < radius] = (180, 90, 40)
+    image[np.hypot(x - center[0] + radius // 2, y - center[1]) < radius // 6] = (250, 230, 180)
+    Image.fromarray(image).save(path, quality=95)
+    return image
 
 
-# --- pictures ------------------------------------------------------------------------------------------------
+# --- images ------------------------------------------------------------------------------------------------
 
 
 def test_the_fundus_fills_the_crop(tmp_path):
     fundus(tmp_path / "a.jpg")
-    picture = load_fundus(tmp_path / "a.jpg", 64)
-    assert picture.shape == (64, 64, 3)
-    assert picture.dtype == np.uint8
-    assert (picture[32] > 40).any(1).mean() > 0.95
-    assert picture[32, 14:18].mean() > picture[32, 46:50].mean() + 50
+    image = load_fundus(tmp_path / "a.jpg", 64)
+    assert image.shape == (64, 64, 3)
+    assert image.dtype == np.uint8
+    assert (image[32] > 40).any(1).mean() > 0.95
+    assert image[32, 14:18].mean() > image[32, 46:50].mean() + 50
 
 
 def test_exif_orientation_is_obeyed(tmp_path):
@@ -51,21 +51,21 @@ def test_exif_orientation_is_obeyed(tmp_path):
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "I;16", "CMYK"])
 def test_every_mode_becomes_rgb(tmp_path, mode):
-    picture = fundus(tmp_path / "a.png")
+    image = fundus(tmp_path / "a.png")
     if mode == "I;16":
-        Image.fromarray(picture[..., 0].astype(np.uint16) * 256).save(tmp_path / "b.png")
+        Image.fromarray(image[..., 0].astype(np.uint16) * 256).save(tmp_path / "b.png")
     else:
-        Image.fromarray(picture).convert(mode).save(tmp_path / f"b.{'tif' if mode == 'CMYK' else 'png'}")
+        Image.fromarray(image).convert(mode).save(tmp_path / f"b.{'tif' if mode == 'CMYK' else 'png'}")
     found = load_fundus(next(tmp_path.glob("b.*")), 32)
     assert found.shape == (32, 32, 3)
     assert found[16, 16].max() > 100
 
 
-def test_what_is_no_picture_is_said(tmp_path):
+def test_what_is_no_image_is_said(tmp_path):
     fundus(tmp_path / "a.jpg")
     whole = (tmp_path / "a.jpg").read_bytes()
     (tmp_path / "cut.jpg").write_bytes(whole[: len(whole) // 2])
-    (tmp_path / "text.jpg").write_text("no picture")
+    (tmp_path / "text.jpg").write_text("no image")
     (tmp_path / "empty.jpg").write_bytes(b"")
     for name, said in (("cut", "cannot be read"), ("text", "cannot be read"), ("empty", "empty"), ("no", "not exist")):
         with pytest.raises(ValueError, match=said):
@@ -78,16 +78,16 @@ def test_what_is_no_picture_is_said(tmp_path):
 @pytest.mark.parametrize(("encoding", "tolerance"), [("raw", 0), ("jpeg", 6)])
 def test_the_store_gives_back_what_was_put(tmp_path, encoding, tolerance):
     fundus(tmp_path / "a.png")
-    picture = load_fundus(tmp_path / "a.png", 48)
+    image = load_fundus(tmp_path / "a.png", 48)
     path = tmp_path / "train.lmdb"
-    pictures = [("s1/left", encode(picture, encoding)), ("s1/right", encode(picture[:, ::-1], encoding))]
-    write_store(path, pictures, 2, 48, encoding)
+    images = [("s1/left", encode(image, encoding)), ("s1/right", encode(image[:, ::-1], encoding))]
+    write_store(path, images, 2, 48, encoding)
     before = path.stat()
     store = Store(path, before.st_size)
     found = store.get_many(["s1/right", "s1/left"])
-    assert np.abs(found[1].astype(int) - picture).max() <= tolerance * 4
-    assert np.abs(found[1].astype(int) - picture).mean() <= tolerance
-    assert np.abs(found[0].astype(int) - picture[:, ::-1]).mean() <= tolerance
+    assert np.abs(found[1].astype(int) - image).max() <= tolerance * 4
+    assert np.abs(found[1].astype(int) - image).mean() <= tolerance
+    assert np.abs(found[0].astype(int) - image[:, ::-1]).mean() <= tolerance
     with pytest.raises(KeyError, match="s2/left"):
         store.get("s2/left")
     assert path.stat().st_mtime_ns == before.st_mtime_ns
@@ -95,22 +95,22 @@ def test_the_store_gives_back_what_was_put(tmp_path, encoding, tolerance):
 
 
 @pytest.mark.parametrize("encoding", ["raw", "jpeg"])
-def test_a_damaged_picture_is_told_without_its_patient(tmp_path, encoding):
-    picture = encode(np.zeros((8, 8, 3), np.uint8), encoding)
+def test_a_damaged_image_is_told_without_its_patient(tmp_path, encoding):
+    image = encode(np.zeros((8, 8, 3), np.uint8), encoding)
     path = tmp_path / "train.lmdb"
-    write_store(path, [("a/left", picture), ("Jane Roe/left", picture[:100])], 2, 8, encoding)
+    write_store(path, [("a/left", image), ("Jane Roe/left", image[:100])], 2, 8, encoding)
     store = Store(path, path.stat().st_size)
     assert store.get("a/left").max() == 0
-    said = r"train\.lmdb: picture 2 of the 2 asked for is damaged; delete the file and run again"
+    said = r"train\.lmdb: image 2 of the 2 asked for is damaged; delete the file and run again"
     with pytest.raises(ValueError, match=said) as error:
         store.get_many(["a/left", "Jane Roe/left"])
     assert "Jane" not in str(error.value)
 
 
 def test_a_truncated_store_is_refused_before_it_is_opened(tmp_path):
-    picture = np.zeros((8, 8, 3), np.uint8)
+    image = np.zeros((8, 8, 3), np.uint8)
     path = tmp_path / "train.lmdb"
-    write_store(path, [("a/left", picture.tobytes())], 1, 8, "raw")
+    write_store(path, [("a/left", image.tobytes())], 1, 8, "raw")
     size = path.stat().st_size
     with path.open("r+b") as stream:
         stream.truncate(size // 2)
@@ -235,7 +235,7 @@ def small_set(folder: Path, count: int = 24) -> Path:
     rows = ["patient_id,image_left,image_right,label_left,label_right,text"]
     for index in range(count):
         for side in ("left", "right"):
-            fundus(folder / f"{index}_{side}.png", centre=(140 + index % 9, 100), radius=60 + index % 20)
+            fundus(folder / f"{index}_{side}.png", center=(140 + index % 9, 100), radius=60 + index % 20)
         label = ("a", "b")[index % 2]
         rows.append(f"P{index},{index}_left.png,{index}_right.png,{label},{label},Report {index} on {label}.")
     return table(folder, "\n".join(rows) + "\n")
@@ -262,8 +262,8 @@ def test_build_writes_what_the_design_says(tmp_path):
         for name in part["sample_id"]:
             number = name.removeprefix("P")
             assert np.array_equal(store.get(f"{name}/left"), load_fundus(tmp_path / f"{number}_left.png", 32))
-    pictures = pd.read_parquet(tmp_path / "out/pictures.parquet")
-    document = audit(everything, pictures, fingerprint, {}, 77)
+    images = pd.read_parquet(tmp_path / "out/pictures.parquet")
+    document = audit(everything, images, fingerprint, {}, 77)
     assert document["patients_in_two_splits"] == 0
     assert document["splits"]["train"]["images"] == 2 * len(parts[0])
 
@@ -276,7 +276,7 @@ def test_the_same_table_gives_the_same_fingerprint(tmp_path):
     assert build_set(tmp_path, path, tmp_path / "c")["sha256"] != first["sha256"]
 
 
-def test_a_bad_picture_is_set_aside_and_its_fellow_eye_kept(tmp_path):
+def test_a_bad_image_is_set_aside_and_its_fellow_eye_kept(tmp_path):
     path = small_set(tmp_path)
     (tmp_path / "4_right.png").write_bytes(b"broken")
     fingerprint = build_set(tmp_path, path, tmp_path / "out")
@@ -330,8 +330,8 @@ def test_the_discs_of_two_eyes_are_mirrored(tmp_path):
         if left.label == right.label == "Healthy":
             make_patient(1, index, tmp_path)
             for side, found in columns.items():
-                picture = np.asarray(Image.open(tmp_path / f"demo{index:05d}_{side}.jpg").convert("RGB"), float)[..., 1]
-                smooth = picture.reshape(24, 8, 24, 8).mean((1, 3))
+                image = np.asarray(Image.open(tmp_path / f"demo{index:05d}_{side}.jpg").convert("RGB"), float)[..., 1]
+                smooth = image.reshape(24, 8, 24, 8).mean((1, 3))
                 found.append(np.unravel_index(smooth.argmax(), smooth.shape)[1])
     assert len(columns["left"]) > 20
     assert np.mean(columns["right"]) > 13

@@ -1,4 +1,4 @@
-"""DICOM photographs in every form that cameras write: the colours that were drawn are the colours that are read."""
+"""DICOM photographs in every form that cameras write: the colors that were drawn are the colors that are read."""
 
 import io
 
@@ -30,7 +30,7 @@ GRAY = DRAWN.astype(np.uint16).sum(2) // 3
 
 
 def read(content: bytes) -> np.ndarray:
-    """The picture as a training sees it, of its own size: neither cropped nor resampled."""
+    """The image as a training sees it, of its own size: neither cropped nor resampled."""
     return read_fundus(content, SIZE).pixels.astype(int)
 
 
@@ -41,7 +41,7 @@ def jpeg(array=DRAWN, **options) -> bytes:
 
 
 def without_markers(content: bytes, adobe: int | None = None) -> bytes:
-    """A JPEG file without its JFIF segment; adobe: the colour transform that an Adobe segment declares instead."""
+    """A JPEG file without its JFIF segment; adobe: the color transform that an Adobe segment declares instead."""
     assert content[2:4] == b"\xff\xe0"
     rest = content[4 + int.from_bytes(content[4:6], "big") :]
     segment = b"" if adobe is None else b"\xff\xee\x00\x0eAdobe\x00\x64\0\0\0\0" + bytes([adobe])
@@ -58,13 +58,13 @@ def subsampled(array: np.ndarray) -> bytes:
 
 def palette(entry_bits: int, index_bits: int = 8, entries: int = 256, first: int = 0, segmented: bool = False,
             declared: int | None = None) -> tuple[bytes, np.ndarray]:  # fmt: skip
-    """A PALETTE COLOR file, and the colours [SIZE, SIZE, 3] that it stands for."""
-    picture = Image.fromarray(DRAWN).quantize(64)
-    colours = np.array(picture.getpalette() + [0] * 768)[:768].reshape(-1, 3)[:64]
-    indices = np.asarray(picture).astype(int) + entries - 64 + first  # those at the table's end
+    """A PALETTE COLOR file, and the colors [SIZE, SIZE, 3] that it stands for."""
+    image = Image.fromarray(DRAWN).quantize(64)
+    colors = np.array(image.getpalette() + [0] * 768)[:768].reshape(-1, 3)[:64]
+    indices = np.asarray(image).astype(int) + entries - 64 + first  # those at the table's end
     tables = {}
     for k, name in enumerate(("Red", "Green", "Blue")):
-        values = np.concatenate([np.zeros(entries - 64, int), colours[:, k]])
+        values = np.concatenate([np.zeros(entries - 64, int), colors[:, k]])
         values = values if entry_bits == 8 else values * 257
         kind = "u1" if entry_bits == 8 else "<u2"
         tables[f"{name}PaletteColorLookupTableDescriptor"] = [entries % 65536, first, declared or entry_bits]
@@ -74,7 +74,7 @@ def palette(entry_bits: int, index_bits: int = 8, entries: int = 256, first: int
         else:
             tables[f"{name}PaletteColorLookupTableData"] = values.astype(kind).tobytes()
     pixels = indices.astype("u1" if index_bits == 8 else "<u2").tobytes()
-    return dicom("PALETTE COLOR", pixels, bits=index_bits, **tables), colours[np.asarray(picture)]
+    return dicom("PALETTE COLOR", pixels, bits=index_bits, **tables), colors[np.asarray(image)]
 
 
 def rle(interpretation: str) -> bytes:
@@ -93,7 +93,7 @@ def j2k(interpretation: str) -> bytes:
 
 
 YBR = convert_color_space(DRAWN, "RGB", "YBR_FULL")
-# what is stored -> (file, the largest difference of a grey level from what was drawn)
+# what is stored -> (file, the largest difference of a gray level from what was drawn)
 COLOURS = {
     "RGB": (lambda: dicom("RGB", DRAWN.tobytes()), 0),
     "RGB in planes": (lambda: dicom("RGB", DRAWN.transpose(2, 0, 1).tobytes(), PlanarConfiguration=1), 0),
@@ -122,7 +122,7 @@ COLOURS = {
 
 
 @pytest.mark.parametrize("form", COLOURS)
-def test_colours_of_a_dicom_file_are_those_that_were_drawn(form):
+def test_colors_of_a_dicom_file_are_those_that_were_drawn(form):
     make, most = COLOURS[form]
     apart = np.abs(read(make()) - DRAWN)
     assert apart.max() <= most
@@ -144,24 +144,24 @@ def test_colours_of_a_dicom_file_are_those_that_were_drawn(form):
     ],
     ids=str,
 )
-def test_palette_color_is_shown_in_its_colours(form):
-    content, colours = palette(**form)
-    assert np.array_equal(read(content), colours)
+def test_palette_color_is_shown_in_its_colors(form):
+    content, colors = palette(**form)
+    assert np.array_equal(read(content), colors)
 
 
 def test_a_16_bit_palette_of_small_values_is_one_of_8_bits():
-    """Some writers declare 16 bits and store 0 to 255 in them: read by the standard, the picture would be black."""
-    picture = Image.fromarray(DRAWN).quantize(256)
-    colours = np.array(picture.getpalette() + [0] * 768)[:768].reshape(-1, 3)
+    """Some writers declare 16 bits and store 0 to 255 in them: read by the standard, the image would be black."""
+    image = Image.fromarray(DRAWN).quantize(256)
+    colors = np.array(image.getpalette() + [0] * 768)[:768].reshape(-1, 3)
     tables = {}
     for k, name in enumerate(("Red", "Green", "Blue")):
         tables[f"{name}PaletteColorLookupTableDescriptor"] = [256, 0, 16]
-        tables[f"{name}PaletteColorLookupTableData"] = colours[:, k].astype("<u2").tobytes()
-    content = dicom("PALETTE COLOR", np.asarray(picture).tobytes(), **tables)
-    assert np.array_equal(read(content), colours[np.asarray(picture)])
+        tables[f"{name}PaletteColorLookupTableData"] = colors[:, k].astype("<u2").tobytes()
+    content = dicom("PALETTE COLOR", np.asarray(image).tobytes(), **tables)
+    assert np.array_equal(read(content), colors[np.asarray(image)])
 
 
-def test_gray_pictures_of_any_depth_and_sense():
+def test_gray_images_of_any_depth_and_sense():
     twelve = (GRAY * 4095 // 255).astype("<u2")
     forms = {
         "8 bits": dicom("MONOCHROME2", GRAY.astype(np.uint8)),
@@ -175,7 +175,7 @@ def test_gray_pictures_of_any_depth_and_sense():
         assert np.abs(found - GRAY[:, :, None]).max() <= 1, form
 
 
-def test_a_window_of_a_gray_picture_is_obeyed():
+def test_a_window_of_a_gray_image_is_obeyed():
     """Brightness as the camera's maker wants it shown: 500 to 1500 of 4095 from black to white."""
     stored = (500 + GRAY.astype(int) * 1000 // 255).astype("<u2")
     window = {"WindowCenter": 1000.5, "WindowWidth": 1001}
@@ -201,7 +201,7 @@ def test_a_missing_decoder_is_named_with_its_package(syntax, package):
     if pydicom.pixels.get_decoder(syntax).is_available:
         pytest.skip("this environment has the decoder")
     with pytest.raises(ValueError, match=f"{syntax.name.split(' ')[0]}.*install .*{package}") as raised:
-        read(dicom("RGB", [b"\xff\xd8\xff\xf7 no picture \xff\xd9"], syntax))
+        read(dicom("RGB", [b"\xff\xd8\xff\xf7 no image \xff\xd9"], syntax))
     assert "\n" not in str(raised.value)
     assert len(str(raised.value)) < 200
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from retclip.models.encode import has_batch_norm
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.training import distributed
 
 GPU = torch.device("cuda", 1)
@@ -29,7 +29,7 @@ def two_processes(monkeypatch):
 @pytest.mark.parametrize("name", ENCODERS)
 def test_shared_batch_normalization_leaves_an_encoder_what_it_was(name, two_processes):
     torch.manual_seed(0)
-    encoder, _ = build_vision({"architecture": f"timm/{name}", "embed_dim": 16}, 64)
+    encoder, _ = build_image_encoder({"architecture": f"timm/{name}", "embed_dim": 16}, 64)
     with torch.no_grad():
         encoder(torch.randn(8, 3, 64, 64))  # statistics of their own, not 0 and 1
     images = torch.randn(2, 3, 64, 64)
@@ -46,7 +46,7 @@ def test_shared_batch_normalization_leaves_an_encoder_what_it_was(name, two_proc
 
 def test_a_frozen_encoder_shares_no_statistics(two_processes):
     """Its statistics are fixed: several processes may train beside it, on the CPU, too."""
-    encoder, _ = build_vision({"architecture": "timm/test_efficientnet", "embed_dim": 16}, 64)
+    encoder, _ = build_image_encoder({"architecture": "timm/test_efficientnet", "embed_dim": 16}, 64)
     with pytest.raises(ValueError, match="batch normalization, whose statistics"):
         distributed.parallel(encoder, 8, torch.device("cpu"))
     encoder.eval()

@@ -93,12 +93,13 @@ COUNTS = {"patients": 3, "samples": 4, "images": 5, "same_id": 0, "ids_confirmed
 
 def documents() -> dict[str, tuple[type, dict]]:
     """Each kind with every part, and with those that may be null or absent."""
-    recipe = {"id": "t", "phase": "phase2", "text_encoder": "x", "seed": 1, "vision": {"architecture": "timm/x"},
-              "encoder": {**ENCODER, "texts": {"patient": "text_de"}}, "image_size": 64, "train_samples": None,
-              "val_samples": None, "epochs": None, "selection_metric": "zero_shot_accuracy",
-              "class_prompts": {"a": ["b", "c"]}, "shuffled_texts": False, "bracket": 1, "rung": 0,
-              "slot": 2}  # fmt: skip
-    trial = plan(recipe, {**VALUES, "batch_size": 64, "warmup_steps": 90}, {"train": 50, "val": 10})
+    texts = {**ENCODER, "texts": {"patient": "text_de"}}
+    specification = {"id": "t", "phase": "phase2", "text_encoder": "x", "seed": 1, "text_encoder_settings": texts,
+                     "image_encoder": {"architecture": "timm/x"}, "image_size": 64, "train_samples": None,
+                     "val_samples": None, "epochs": None, "selection_metric": "zero_shot_accuracy",
+                     "class_prompts": {"a": ["b", "c"]}, "shuffled_texts": False, "bracket": 1, "rung": 0,
+                     "slot": 2}  # fmt: skip
+    trial = plan(specification, {**VALUES, "batch_size": 64, "warmup_steps": 90}, {"train": 50, "val": 10})
     assert len(trial.budget.cuts) == 2
     levels = {"chance": {"zero_shot_accuracy": None}, "majority": {"zero_shot_accuracy": 0.5}}
     val = {"loss": 1.5, "zero_shot_accuracy": 0.25, "image_to_text_recall_at_1": None, "levels": levels}
@@ -144,7 +145,12 @@ def test_what_was_read_is_typed_and_does_not_change():
 @pytest.mark.parametrize(
     ("name", "path", "value", "said"),
     [
-        ("trial", ("encoder", "texts"), 3, "m.json: encoder.texts is 3; it must be an object or null."),
+        (
+            "trial",
+            ("text_encoder_settings", "texts"),
+            3,
+            "m.json: text_encoder_settings.texts is 3; it must be an object or null.",
+        ),
         ("trial", ("budget", "more"), 3, "m.json: budget has the unknown key 'more'; known keys are"),
         ("metrics", ("trial", "seed"), "1", "m.json, trial: seed is '1'; it must be an integer."),
         ("metrics", ("val", "levels"), {}, "m.json: val.levels lacks the key 'chance'."),

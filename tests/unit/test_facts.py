@@ -23,9 +23,18 @@ METRIC = "zero_shot_balanced_accuracy"
 SCORE = {"value": 0.8, "low": None, "high": None, "standard_error": None}
 ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")
 DEFAULTS = configured_defaults(merged())
-RECIPE = {"phase": "final", "encoder": ENCODER,
-          "vision": {}, "image_size": 224, "selection_metric": METRIC, "train_samples": None, "val_samples": None,
-          "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
+SPECIFICATION = {
+    "phase": "final",
+    "text_encoder_settings": ENCODER,
+    "image_encoder": {},
+    "image_size": 224,
+    "selection_metric": METRIC,
+    "train_samples": None,
+    "val_samples": None,
+    "epochs": None,
+    "class_prompts": {},
+    "shuffled_texts": False,
+}
 
 
 def facts(kind, **known):
@@ -34,8 +43,8 @@ def facts(kind, **known):
 
 
 def planned(identifier, encoder="s", seed=1, **known):
-    recipe = {**RECIPE, "id": identifier, "text_encoder": encoder, "seed": seed, **known}
-    return budget.plan(recipe, DEFAULTS, {"train": 5000, "val": 60})
+    specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed, **known}
+    return budget.plan(specification, DEFAULTS, {"train": 5000, "val": 60})
 
 
 def document(identifier, encoder="s", seed=1, score=0.8, **known):

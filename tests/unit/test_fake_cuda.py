@@ -50,7 +50,7 @@ ENCODERS = {
 VALUES = {"learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
           "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
           "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
-          "context_length": LENGTH, "patience": None, "precision": "fp32"}  # fmt: skip
+          "context_length": LENGTH, "early_stopping_patience": None, "precision": "fp32"}  # fmt: skip
 CLOSE = partial(pytest.approx, rel=1e-3, abs=1e-5)
 
 
@@ -90,7 +90,7 @@ def folder(tmp_path_factory):
 
 
 def trial_of(encoder="vit", **values):
-    return documents.trial_of(vision=ENCODERS[encoder], image_size=SIZE, class_prompts=PROMPTS,
+    return documents.trial_of(image_encoder=ENCODERS[encoder], image_size=SIZE, class_prompts=PROMPTS,
                               hyperparameters={**VALUES, **values})  # fmt: skip
 
 
@@ -105,7 +105,7 @@ def features_of(folder, trial, device):
     found = {}
     for name in ("train", "val"):
         split = split_of(folder, name)
-        if serves("vision", trial.hyperparameters):
+        if serves("image", trial.hyperparameters):
             found[f"{name}.eyes"] = eye_features(model, split, device, "fp32")
         if serves("text", trial.hyperparameters):
             tokenize = load_tokenizer(folder / "encoder")
@@ -226,7 +226,7 @@ def test_a_step_never_waits_for_the_gpu(folder, tmp_path, micro):
 
 WAYS = [
     (freeze, cached, *rest)
-    for freeze, cached in [("none", False), *itertools.product(("vision", "text", "both"), (False, True))]
+    for freeze, cached in [("none", False), *itertools.product(("image", "text", "both"), (False, True))]
     for rest in itertools.product((BATCH, 4), (False, True), ("keep", "mask"), (True, False))
 ]
 
@@ -276,7 +276,7 @@ def on_the_cpu(folder, tmp_path_factory):
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_training_resumes_on_a_gpu_and_is_scored_again_with_other_prompts(folder, tmp_path, encoder):
     """Its state is read to the CPU and taken up by what lies on the GPU; every encoder, augmented and with dropout."""
-    trial = trial_of(encoder, augment=True, patience=3)
+    trial = trial_of(encoder, augment=True, early_stopping_patience=3)
     whole = trainer_of(folder, trial, CPU, tmp_path / "cpu", wrap=_no_draws).run()
     with fake_cuda() as device:
         trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
@@ -351,7 +351,7 @@ def test_a_model_is_exported_evaluated_probed_and_used_on_a_gpu_as_on_the_cpu(fo
             model = build_model(trial, folder / "encoder", None).to(device)
             fingerprint = {**read_json(folder / "data" / "fingerprint.json"), "texts_from_labels": False}
             val = documents.validation_of(**dict.fromkeys(METRICS))
-            export_model(model, tmp_path / name, vision=ENCODERS[encoder], tokenizer_folder=folder / "encoder",
+            export_model(model, tmp_path / name, image_encoder=ENCODERS[encoder], tokenizer_folder=folder / "encoder",
                          image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=fingerprint, val=val)  # fmt: skip
             model, reader = trained_model(trial, tmp_path / name, "auto" if name == "gpu" else "cpu")
             assert reader.device == device

@@ -150,7 +150,7 @@ def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["broken line", "busy", "other bytes"])
 def test_a_faulty_hub(hub, tmp_path, fault):
-    """The client tries again by itself, or the next run goes on; wrong bytes are never kept."""
+    """The client tries again by itself, or the next run resumes; wrong bytes are never kept."""
     address, _, faults = hub
     faults[:] = [fault]
     first = fetch(address, tmp_path, "main", tmp_path / "encoder")
@@ -167,8 +167,8 @@ def test_a_faulty_hub(hub, tmp_path, fault):
 
 
 @pytest.mark.parametrize("kind", ["above", "absolute"])
-def test_a_hub_that_lists_paths_elsewhere_is_refused(hub, tmp_path, monkeypatch, kind):
-    """What lies there is another file than the listing says, and such files are deleted to be fetched anew."""
+def test_a_hub_that_lists_paths_outside_is_refused(hub, tmp_path, monkeypatch, kind):
+    """What lies there is another file than the listing says, and such files are deleted to be fetched again."""
     address, _, _ = hub
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -184,7 +184,7 @@ def test_a_hub_that_lists_paths_elsewhere_is_refused(hub, tmp_path, monkeypatch,
 
 @pytest.mark.slow
 def test_a_dataset_that_names_files_of_the_user_is_refused(tmp_path):
-    """A table may name a picture by its path; one from the hub must not name what lies on this machine."""
+    """A table may name an image by its path; one from the hub must not name what lies on this machine."""
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq

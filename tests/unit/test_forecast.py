@@ -21,7 +21,7 @@ def test_the_guides_full_run():
     assert first.configurations == 17
     # 11,690 samples, 10 epochs: 92 * 10 and 183 * 10 steps
     assert second.steps == (920, 1830)
-    # its warm-up of 1,000 steps does not fit into 920: cut to 80 %
+    # its warm-up of 1,000 steps does not fit into 920: adjusted to 80 %
     assert second.warmup[1] == pytest.approx(0.8)
     assert any("warmup_steps 1000 becomes 736" in cut for cut in second.cuts)
     assert confirm.steps == second.steps
@@ -34,7 +34,7 @@ def test_test_mode_is_too_short_to_rank():
     first, *_ = forecast(config, GUIDE, TRAININGS)
     assert first.steps == (2, 4)
     assert first.few_steps == first.configurations
-    # batch 128 of 100 samples is 100; warm-ups of 300 and 500 steps are cut alike: fewer different trainings
+    # batch 128 of 100 samples is 100; warm-ups of 300 and 500 steps are adjusted alike: fewer different trainings
     assert any("batch_size 128 becomes 100" in cut for cut in first.cuts)
     assert first.equal > 0
     lines = plan_lines("test", GUIDE, False, [first], None, None)
@@ -73,7 +73,7 @@ def test_a_metric_that_the_labels_cannot_give():
     refuse_meaningless("zero_shot_accuracy", 2)
 
 
-def test_counts_without_reading_a_picture(tmp_path):
+def test_counts_without_reading_an_image(tmp_path):
     table = tmp_path / "table.csv"
     rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{'ab'[i // 2 % 2]}" for i in range(200)]
     table.write_text("\n".join(["patient_id,image,eye,label", *rows]))

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 from retclip.data.store import write_store
 from retclip.loading.dataset import Split
 from retclip.loading.device import grad_scaler
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 from retclip.training.checkpoint import StateFolder
 from retclip.training.trainer import Trainer
@@ -18,9 +18,20 @@ from retclip.training.trainer import Trainer
 CPU = torch.device("cpu")
 SAMPLES, BATCH, STEPS, SIZE, WORDS, LENGTH = 32, 8, 4, 32, 40, 12
 VIT = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "embed_dim": 16}
-HYPERPARAMETERS = {"learning_rate": 1e-3, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "epochs": 1,
-                   "lr_scheduler": "constant", "optimizer": "adamw", "max_grad_norm": 1.0, "augment": False,
-                   "same_class_negatives": "keep", "patience": None, "context_length": LENGTH}  # fmt: skip
+HYPERPARAMETERS = {
+    "learning_rate": 1e-3,
+    "batch_size": BATCH,
+    "warmup_steps": 0,
+    "weight_decay": 0.1,
+    "epochs": 1,
+    "lr_scheduler": "constant",
+    "optimizer": "adamw",
+    "max_grad_norm": 1.0,
+    "augment": False,
+    "same_class_negatives": "keep",
+    "early_stopping_patience": None,
+    "context_length": LENGTH,
+}
 
 
 def tokenize(texts, context_length):
@@ -52,7 +63,7 @@ def net():
     torch.manual_seed(0)
     config = BertConfig(vocab_size=WORDS, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
                         intermediate_size=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
-    return RetClip(build_vision(VIT, SIZE)[0], BertModel(config, add_pooling_layer=False), VIT["embed_dim"])
+    return RetClip(build_image_encoder(VIT, SIZE)[0], BertModel(config, add_pooling_layer=False), VIT["embed_dim"])
 
 
 def trainer_of(net, split, folder, precision="fp16", **values):

@@ -1,5 +1,6 @@
 """The model and its loss against slow, obvious oracles; freezing; export; formats in the wild."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -17,8 +18,7 @@ from retclip.data.images import load_fundus
 from retclip.evaluation.predict import Predictor
 from retclip.loading import augmentation as augment
 from retclip.metrics.registry import METRICS
-from retclip.models import image_encoder as vision
-from retclip.models import loss
+from retclip.models import image_encoder, loss
 from retclip.models import retclip as model
 from retclip.models.convert import from_retclip, to_retclip
 from retclip.models.export import export_model, load_exported
@@ -56,7 +56,7 @@ def fetched(bert_folder, tmp_path_factory):
 
 def build(fetched, sizes=SIZES):
     torch.manual_seed(0)
-    visual, embed_dim = vision.build_vision(sizes, 32)
+    visual, embed_dim = image_encoder.build_image_encoder(sizes, 32)
     return model.RetClip(visual, load_text_encoder(fetched), embed_dim).eval()
 
 
@@ -138,7 +138,7 @@ def test_an_eye_reads_its_own_text(fetched):
     assert torch.equal(own["text_features_right"], shared["text_features_right"])
 
 
-@pytest.mark.parametrize(("towers", "frozen"), [("none", ()), ("vision", ("visual",)), ("text", ("bert",)),
+@pytest.mark.parametrize(("towers", "frozen"), [("none", ()), ("image", ("visual",)), ("text", ("bert",)),
                                                 ("both", ("visual", "bert"))])  # fmt: skip
 def test_frozen_towers_stay_as_they_are(fetched, towers, frozen):
     net = build(fetched)
@@ -318,28 +318,28 @@ VAL = validation_of(**{**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("tower", "depth", "long_texts"),
-    [(SIZES, 2, "head"), (SIZES, 1, "tail"), (SIZES, 3, "head"), ({"architecture": "ViT-S-32-alt"}, 2, "head"),
-     ({"architecture": "timm/test_vit"}, 2, "head")],
+    ("tower", "depth", "truncation_side"),
+    [(SIZES, 2, "right"), (SIZES, 1, "left"), (SIZES, 3, "right"), ({"architecture": "ViT-S-32-alt"}, 2, "right"),
+     ({"architecture": "timm/test_vit"}, 2, "right")],
 )  # fmt: skip
-def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_texts):
+def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, truncation_side):
     """The card's own code, in a process that knows nothing of this project, gives the model's features."""
     size = 224 if tower.get("architecture") == "ViT-S-32-alt" else 32
     torch.manual_seed(0)
-    visual, embed_dim = vision.build_vision(tower, size)
+    visual, embed_dim = image_encoder.build_image_encoder(tower, size)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
     texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
     trial = trial_of(
-        encoder={**ENCODER, "long_texts": long_texts},
+        text_encoder_settings={**ENCODER, "truncation_side": truncation_side},
         hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
     )
     folder = tmp_path / "model"
-    export_model(net, folder, vision=tower, tokenizer_folder=fetched, image_size=size,
+    export_model(net, folder, image_encoder=tower, tokenizer_folder=fetched, image_size=size,
                  class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
     left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         mean, std = torch.tensor(augment.MEAN).view(3, 1, 1), torch.tensor(augment.STD).view(3, 1, 1)
-        ids, mask = load_tokenizer(fetched, long_texts)(texts, 8)
+        ids, mask = load_tokenizer(fetched, truncation_side)(texts, 8)
         wanted = [net.encode_eyes((left - mean) / std, (right - mean) / std)[0], net.encode_text(ids, mask, "patient")]
         again = load_exported(folder).encode_eyes((left - mean) / std, (right - mean) / std)[0]
     assert torch.allclose(again, wanted[0], atol=1e-6)
@@ -369,11 +369,11 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
     """Without a known eye in train, the left and the right head stay random: a name with _left must not open them."""
     from retclip.data.cases import cases_of_paths
 
-    visual, embed_dim = vision.build_vision(SIZES, 32)
+    visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
     trial = trial_of(hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"})
     train = {**DATA["splits"]["train"], "eyes": {"left": known, "right": known}}
-    export_model(net, tmp_path / "model", vision=SIZES, tokenizer_folder=fetched, image_size=32,
+    export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
                  class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, val=VAL,
                  data={**DATA, "splits": {**DATA["splits"], "train": train}})  # fmt: skip
     (tmp_path / "photographs").mkdir()
@@ -395,11 +395,29 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
         assert [row["score_a"], row["score_b"]] == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
+def test_a_model_that_version_0_1_exported_is_read(fetched, tmp_path):
+    visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
+    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
+    trial = trial_of(text_encoder_settings={**ENCODER, "truncation_side": "left"},
+                     hyperparameters={"context_length": 8, "precision": "fp32"})  # fmt: skip
+    export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
+                 class_prompts={"a": ["disc"], "b": ["disc with drusen"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
+    today = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
+    for name, renamed in (("model", ("image_encoder", "vision")), ("preprocessing", ("truncation_side", "long_texts"))):
+        path = tmp_path / f"model/{name}.json"
+        write_json(path, json.loads(path.read_text().replace(*renamed).replace('"left",', '"tail",')))
+    old = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
+    assert old.reading["truncation_side"] == "left"
+    for name, features in today.texts.items():
+        assert torch.equal(old.texts[name], features)
+    assert all(torch.equal(old.model.state_dict()[name], value) for name, value in net.state_dict().items())
+
+
 def start(fetched, weights, seed, from_checkpoint):
     trial = trial_of(
         seed=seed,
-        vision=SIZES,
-        encoder={**ENCODER, "from_checkpoint": from_checkpoint},
+        image_encoder=SIZES,
+        text_encoder_settings={**ENCODER, "from_checkpoint": from_checkpoint},
         hyperparameters={"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
     )
     return build_model(trial, fetched, weights).state_dict()
@@ -436,7 +454,9 @@ def test_a_checkpoint_of_another_text_encoder_is_said(fetched, tmp_path):
     only_tower = {name: value for name, value in state.items() if name.startswith("visual.")}
     torch.save(only_tower, tmp_path / "tower.pt")
     fetch_vision_weights("sizes", str(tmp_path / "tower.pt"), tmp_path / "tower.safetensors")
-    with pytest.raises(ValueError, match=r"from_checkpoint is set, but model\.vision\.weights is no whole RET-CLIP"):
+    with pytest.raises(
+        ValueError, match=r"from_checkpoint is set, but model\.image_encoder\.weights is no whole RET-CLIP"
+    ):
         start(fetched, tmp_path / "tower.safetensors", 0, True)
 
 

@@ -42,7 +42,7 @@ def test_rows_of_test_alone_are_refused_in_our_words(folder, capsys):
 
 
 def test_nothing_readable_is_refused_in_our_words(folder, capsys):
-    """No picture can be read, and the limit allows even that."""
+    """No image can be read, and the limit allows even that."""
     for index in range(GOOD):
         (folder / f"images/{index}.png").write_bytes(b"none")
     assert "no image can be used (lines 2, 3, 4, ...: the image cannot be read" in refused(
@@ -94,8 +94,8 @@ def test_a_column_beside_ours_is_named(folder, capsys):
     assert "columns that nothing uses: Label" in said
 
 
-def test_pictures_of_a_row_are_named_in_one_way(folder, capsys):
-    """Forty pictures of image_left would be left out with a remark about a column."""
+def test_images_of_a_row_are_named_in_one_way(folder, capsys):
+    """Forty images of image_left would be left out with a remark about a column."""
     write(folder, f"{HEADS},image_left", [f"{good(i)},{(i + 1) % GOOD}.png" for i in range(GOOD)])
     error = refused(folder, capsys)
     assert "image" in error
@@ -209,7 +209,7 @@ def test_one_image_in_two_spellings_is_one_image(folder, capsys):
         (folder / "images/x").mkdir(exist_ok=True)
         built(folder, capsys)
         (problem,) = json.loads((folder / "out/fingerprint.json").read_text())["quarantined"]
-        assert problem["reason"] == "duplicate: this sample already has this left picture", path
+        assert problem["reason"] == "duplicate: this sample already has this left image", path
 
 
 def test_a_label_is_one_line(folder, capsys):

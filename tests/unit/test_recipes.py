@@ -112,7 +112,7 @@ def test_a_text_encoder_is_one_line_of_config(copy, tmp_path, bert):
 
 def test_an_image_encoder_is_one_line_of_config(copy, tmp_path, bert):
     mine = copy.folder / "my.yaml"
-    mine.write_text("model: {vision: {architecture: timm/resnet10t, embed_dim: 32}}\n")
+    mine.write_text("model: {image_encoder: {architecture: timm/resnet10t, embed_dim: 32}}\n")
     assert copy.touched() == {"my.yaml"}
     jobs = planned_jobs(tmp_path, "--configfile", copy.folder / "config/demo.yaml", mine, repository=copy.folder)
     assert len(jobs["train_phase1_trial"]) == 17
@@ -131,13 +131,14 @@ from retclip.models.text_encoder import load_tokenizer
 if len(sys.argv) > 2:
     merge(config, yaml.safe_load(Path(sys.argv[2]).read_text()))
 clean = check_config(config)
-trial = {"seed": 1, "vision": clean["model"]["vision"], "image_size": 64, "hyperparameters": configured_defaults(clean)}
+trial = {"seed": 1, "image_encoder": clean["model"]["image_encoder"], "image_size": 64,
+         "hyperparameters": configured_defaults(clean)}
 model = build_model(trial, Path(sys.argv[1]), None).eval()
 ids, mask = load_tokenizer(sys.argv[1])(["optic disc", "disc"], 16)
 with torch.no_grad():
     found = model(torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64), ids, mask)
 for name in ("image_features", "text_features"):
-    assert found[name].shape == (2, clean["model"]["vision"]["embed_dim"])
+    assert found[name].shape == (2, clean["model"]["image_encoder"]["embed_dim"])
     assert all(math.isclose(length, 1, abs_tol=1e-4) for length in found[name].norm(dim=1).tolist())
 """
 
@@ -161,8 +162,8 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     ledger.receive(rows=len(table), images=filled(table, ["file"]), labels=filled(table, ["grade"]))
     note_of_table(ledger, source.name_of(table_path), table, list(COLUMNS), ["grade"])
     for cells in rows_of(table):
-        pictures, values = {"unknown": cells["file"]}, {"label": joined_label(cells["grade"])}
-        yield Row(int(cells[LINE]), cells["patient"], cells["file"], pictures, values)
+        images, values = {"unknown": cells["file"]}, {"label": joined_label(cells["grade"])}
+        yield Row(int(cells[LINE]), cells["patient"], cells["file"], images, values)
 
 
 SOURCES = {
@@ -196,8 +197,8 @@ def test_a_source_is_one_module(copy, tmp_path):
         )
     mine = tmp_path / "my.yaml"
     data = f"source: graded, manifest: {table}, image_root: {tmp_path}, demo_patients: null"
-    elsewhere = f"{{source: graded, manifest: {table}, image_root: {tmp_path}}}"
-    mine.write_text(f"run: graded\ndata: {{{data}}}\nevaluation: {{external_tests: {{other: {elsewhere}}}}}\n")
+    external = f"{{source: graded, manifest: {table}, image_root: {tmp_path}}}"
+    mine.write_text(f"run: graded\ndata: {{{data}}}\nevaluation: {{external_tests: {{other: {external}}}}}\n")
     used = f"""
 import yaml
 from pathlib import Path
@@ -225,7 +226,7 @@ except ValueError as error:
 
 HYPERPARAMETER = """
     "momentum": Hyperparameter(
-        at="defaults.momentum", about="of the optimiser sgd", kind="number", least=0, config_most=1, default=0.9,
+        at="defaults.momentum", about="of the optimizer sgd", kind="number", least=0, config_most=1, default=0.9,
     ),
 """
 
@@ -239,7 +240,7 @@ def test_a_hyperparameter_is_two_edits(copy):
     copy.make_reference()
     assert copy.run("-c", ids) == before, "no trial of Phase 1 is renamed"
     assert (
-        "| `defaults.momentum` | `0.9` | number ≥ 0, ≤ 1 | of the optimiser sgd |"
+        "| `defaults.momentum` | `0.9` | number ≥ 0, ≤ 1 | of the optimizer sgd |"
         in (copy.folder / "config/README.md").read_text()
     )
     used = """
@@ -258,11 +259,12 @@ points = [point["momentum"] for point in space.grid(config["phase1"]["space"]).v
 assert sorted(set(points)) == [0.1, 0.2]
 found = proposals.propose(space.near_best(config["phase2"]["space"], defaults), defaults, 2, 0, "random")
 assert sorted(values["momentum"] for values in found) == [0.25, 0.5]
-recipe = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {}, "encoder": {"source": "x",
-          "revision": None, "texts": None, "long_texts": "head", "from_checkpoint": False}, "image_size": 64,
+specification = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "image_encoder": {},
+          "text_encoder_settings": {"source": "x", "revision": None, "texts": None, "truncation_side": "right",
+          "from_checkpoint": False}, "image_size": 64,
           "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None, "epochs": None,
           "class_prompts": {}, "shuffled_texts": False}
-trial = budget.plan(recipe, found[0], {"train": 50, "val": 10, "test": 10})
+trial = budget.plan(specification, found[0], {"train": 50, "val": 10, "test": 10})
 check(trial.to_dict(), "trial", "trial.json")
 optimizer = build_optimizer(torch.nn.Linear(2, 2), trial.hyperparameters)
 assert optimizer.param_groups[0]["momentum"] == found[0]["momentum"]
@@ -390,11 +392,22 @@ CAPTION = """batch-speed:
 def begun_run(folder: Path) -> Path:
     """A run of which one trial of Phase 1 has finished, as its stages write it."""
     config = merged("demo")
-    recipe = {"id": "baseline", "phase": "phase1", "text_encoder": "pubmedbert", "seed": 1, "vision": {},
-              "encoder": ENCODER, "image_size": 64, "selection_metric": config["selection"]["metric"],
-              "train_samples": None, "val_samples": None, "epochs": None, "class_prompts": {},
-              "shuffled_texts": False}  # fmt: skip
-    trial = budget.plan(recipe | facts("baseline"), configured_defaults(config), {"train": 640, "val": 60})
+    specification = {
+        "id": "baseline",
+        "phase": "phase1",
+        "text_encoder": "pubmedbert",
+        "seed": 1,
+        "image_encoder": {},
+        "text_encoder_settings": ENCODER,
+        "image_size": 64,
+        "selection_metric": config["selection"]["metric"],
+        "train_samples": None,
+        "val_samples": None,
+        "epochs": None,
+        "class_prompts": {},
+        "shuffled_texts": False,
+    }
+    trial = budget.plan(specification | facts("baseline"), configured_defaults(config), {"train": 640, "val": 60})
     val = {**dict.fromkeys(METRICS, 0.8), "loss": 1.0, "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
     trained = metrics_of(trial, val, epochs=2, samples_per_second=123.4).to_dict()
     planned = {

@@ -225,8 +225,8 @@ def test_the_table_stands_in_the_audit_and_on_the_page(tmp_path):
     (tmp_path / "images/9_0.png").unlink()
     (tmp_path / "images/9_1.png").unlink()
     fingerprint = fingerprint_of(tmp_path, source)
-    frame, pictures = (pd.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("samples", "pictures"))
-    document = audit(frame, pictures, fingerprint, {}, 77)
+    frame, images = (pd.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("samples", "pictures"))
+    document = audit(frame, images, fingerprint, {}, 77)
     check(document, "audit", "audit.json")
     counts = {what: tuple(entry.values()) for what, entry in document["reconciliation"]["counts"].items()}
     assert counts == {
@@ -236,7 +236,7 @@ def test_the_table_stands_in_the_audit_and_on_the_page(tmp_path):
         "labels": (77, 74, 0, 3),
     }
     # what was written, counted once more
-    assert len(pictures) == 77
+    assert len(images) == 77
     assert frame[["label_left", "label_right"]].ne("").sum().sum() == 74
     reasons = {(entry["what"], entry["reason"]): entry["count"] for entry in document["reconciliation"]["reasons"]}
     assert reasons["rows", "the image file does not exist"] == 1
@@ -295,9 +295,9 @@ def test_what_is_lost_stops_the_build(tmp_path, monkeypatch):
 
 def upstream(folder, patients: list[str], entries: list[dict]) -> Source:
     folder.mkdir()
-    picture = io.BytesIO()
-    Image.new("RGB", (32, 32), (180, 90, 40)).save(picture, "PNG")
-    side = base64.urlsafe_b64encode(picture.getvalue()).decode()
+    image = io.BytesIO()
+    Image.new("RGB", (32, 32), (180, 90, 40)).save(image, "PNG")
+    side = base64.urlsafe_b64encode(image.getvalue()).decode()
     (folder / "train_imgs.tsv").write_text("".join(f"{patient}\t{side}\t{side}\n" for patient in patients))
     (folder / "train_texts.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
     return Source("retclip_tsv", folder, folder)
@@ -315,7 +315,7 @@ def test_ids_with_and_without_leading_zeros_are_one(tmp_path):
     frame, counts, notes = counted(upstream(tmp_path / "a", [f"{number:04d}" for number in range(1, 21)], entries))
     assert frame.loc["0007", "text"] == "Report 7."
     assert counts["texts"] == {"in": 20, "used": 20, "merged": 0, "quarantined": 0}
-    assert notes == ["train_texts.jsonl: 20 ids differ from those of the pictures in leading zeros alone."]
+    assert notes == ["train_texts.jsonl: 20 ids differ from those of the images in leading zeros alone."]
     with pytest.raises(ValueError, match="several ids differ only in leading zeros"):
         counted(upstream(tmp_path / "b", ["0007", "07"], [{"text": "Whose?", "image_ids": [7]}]))
     frame, *_ = counted(upstream(tmp_path / "c", ["0007", "7"], [{"text": "Of 7.", "image_ids": [7]}]))
@@ -332,7 +332,7 @@ def test_texts_of_nobody_twice_or_none_are_counted(tmp_path):
     assert counts["texts"] == {"in": 8, "used": 4, "merged": 1, "quarantined": 3}
     assert counts["rows"] == {"in": 3, "used": 3, "merged": 0, "quarantined": 0}
     assert frame["text"].tolist() == ["Of two.", "Of A, too.", "Of two.", "Of two."]
-    assert notes == ["train_texts.jsonl: 1 texts are of nobody who has pictures."]
+    assert notes == ["train_texts.jsonl: 1 texts are of nobody who has images."]
 
 
 def test_no_training_without_any_text(tmp_path):

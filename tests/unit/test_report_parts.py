@@ -216,9 +216,9 @@ def test_the_methods_name_every_hyperparameter():
 
 
 def test_the_methods_credit_clip_only_where_its_weights_were_taken():
-    assert methods._vision_weights(None) == "random initial weights"
-    assert "radford2021clip" in methods._vision_weights("openai")
-    assert "radford2021clip" not in methods._vision_weights("laion2b_s34b_b88k")
+    assert methods._image_weights(None) == "random initial weights"
+    assert "radford2021clip" in methods._image_weights("openai")
+    assert "radford2021clip" not in methods._image_weights("laion2b_s34b_b88k")
 
 
 def test_split_fractions_are_said_where_the_tool_may_have_split():
@@ -286,7 +286,7 @@ def test_no_path_of_a_private_run_is_told():
     config = merged()
     place = "/secret/place"
     config["data"] |= {"manifest": place, "test_manifest": place, "image_root": place, "class_map": f"{place}/map.yaml"}
-    config["model"]["vision"]["weights"] = f"{place}/tower.pt"
+    config["model"]["image_encoder"]["weights"] = f"{place}/tower.pt"
     config["model"]["text_encoders"]["biobert"]["source"] = place
     config["evaluation"] |= {
         "prompts": f"{place}/prompts.yaml",
@@ -296,8 +296,8 @@ def test_no_path_of_a_private_run_is_told():
     assert "secret" not in str(told)
     assert told["model"]["text_encoders"]["pubmedbert"] == config["model"]["text_encoders"]["pubmedbert"]
     assert told["evaluation"]["external_tests"]["clinic"]["source"] == "odir"
-    config["model"]["vision"]["weights"] = "openai"
-    assert privacy.without_paths(config)["model"]["vision"]["weights"] == "openai"
+    config["model"]["image_encoder"]["weights"] = "openai"
+    assert privacy.without_paths(config)["model"]["image_encoder"]["weights"] == "openai"
 
 
 def laid_over(base: dict, overlay: dict) -> dict:
@@ -409,7 +409,7 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     assert cautions._few_cases(run) == ["Every class has at least 40 test patients."]
     gap = comparisons.difference([winner], [default], run.test_metric)
     assert gap.value == pytest.approx(found["value"] - default.evaluation.multi_label.macro_auroc["value"])
-    assert gap.is_real or not learned
+    assert gap.is_significant or not learned
 
 
 def failing(final: Final, status: str = "diverged") -> Final:

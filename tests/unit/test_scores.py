@@ -90,9 +90,9 @@ def test_a_patient_comes_and_goes_with_both_eyes():
 def test_rows_without_a_label_are_not_scored_but_ranked():
     target, values, _ = random_case(1, samples=100)
     names = np.arange(100)
-    labelled = table_of(target, values, names, names).assign(image_to_text_rank=1 + names % 4)
-    unlabelled = labelled.assign(sample_id=names + 100, patient_id=names + 100, target=-1)
-    both = pd.concat([labelled, unlabelled], ignore_index=True)
+    labeled = table_of(target, values, names, names).assign(image_to_text_rank=1 + names % 4)
+    unlabeled = labeled.assign(sample_id=names + 100, patient_id=names + 100, target=-1)
+    both = pd.concat([labeled, unlabeled], ignore_index=True)
     assert len(scores.unpack(both)[0]) == 100
     draws = scores.draws_of("image_to_text_recall_at_1", both)
     assert draws.mean() == pytest.approx(0.25, abs=0.01)
@@ -241,7 +241,7 @@ def test_units_of_several_labels_are_scored_class_by_class():
 @pytest.mark.parametrize("labels", [["a"] * 8, ["a"], ["a", "b"], ["a", "b", "b", ""], [""] * 3, ["a|b", "a", "z"]])
 @pytest.mark.parametrize("value", [0.5, np.nan])
 def test_degenerate_data_gives_what_it_can(labels, value):
-    """One class, one sample, missing classes, nothing labelled; every score tied, or none that is a number."""
+    """One class, one sample, missing classes, nothing labeled; every score tied, or none that is a number."""
     found = evaluated(labels, np.full((len(labels), 4), value), ordered_classes=["a", "b"])
     single = [label for label in labels if label in ("a", "b", "c", "d")]
     if np.isnan(value):

@@ -16,15 +16,24 @@ METRIC = "zero_shot_accuracy"
 CHANCE = 0.1
 PATIENTS = 60
 DEFAULTS = configured_defaults(merged())
-RECIPE = {"phase": "confirm", "encoder": ENCODER, "vision": {}, "image_size": 224, "selection_metric": METRIC,
-          "train_samples": None, "val_samples": None, "epochs": None, "class_prompts": {},
-          "shuffled_texts": False}  # fmt: skip
+SPECIFICATION = {
+    "phase": "confirm",
+    "text_encoder_settings": ENCODER,
+    "image_encoder": {},
+    "image_size": 224,
+    "selection_metric": METRIC,
+    "train_samples": None,
+    "val_samples": None,
+    "epochs": None,
+    "class_prompts": {},
+    "shuffled_texts": False,
+}
 
 
 def document(identifier, score, status="completed", encoder="pubmedbert", seed=1, **values):
     """metrics.json of one training; one that failed has no score and knows no levels, as the trainer writes it."""
-    recipe = {**RECIPE, "id": identifier, "text_encoder": encoder, "seed": seed}
-    trial = budget.plan(recipe, {**DEFAULTS, **values}, {"train": 5000, "val": PATIENTS})
+    specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed}
+    trial = budget.plan(specification, {**DEFAULTS, **values}, {"train": 5000, "val": PATIENTS})
     levels = {"chance": dict.fromkeys(METRICS, CHANCE) if score is not None else {}, "majority": {}}
     val = {"loss": None, **dict.fromkeys(METRICS, score), "levels": levels, "standard_error": {}}
     return metrics_of(trial, val, status=status)

@@ -25,7 +25,7 @@ from retclip.data.store import Store
 REAL_PROMPTS = REPOSITORY.parent / "shared/data/retclip_prompts_test.csv"
 
 
-def picture(seed: int = 0, size: int = 48) -> Image.Image:
+def image(seed: int = 0, size: int = 48) -> Image.Image:
     """A reddish disc with a spot of its own on black."""
     y, x = np.mgrid[:size, :size]
     pixels = np.zeros((size, size, 3), np.uint8)
@@ -37,7 +37,7 @@ def picture(seed: int = 0, size: int = 48) -> Image.Image:
 
 def encoded(seed: int, kind: str = "PNG") -> bytes:
     stream = io.BytesIO()
-    picture(seed).save(stream, kind)
+    image(seed).save(stream, kind)
     return stream.getvalue()
 
 
@@ -70,7 +70,7 @@ def test_a_form_of_data_is_named_in_its_own_module_alone():
 
 def test_a_location_inside_a_file_is_only_what_its_own_reader_made(tmp_path):
     """In any other table such a cell is no path of an image."""
-    picture().save(tmp_path / "own.png")
+    image().save(tmp_path / "own.png")
     (tmp_path / "table.csv").write_text("patient_id,image,label\n1,lmdb://imgs?left+00,a\n2,own.png,a\n")
     frame, problems = read_source(Source("manifest", tmp_path / "table.csv", tmp_path))
     assert list(frame["patient_id"]) == ["2"]
@@ -89,7 +89,7 @@ def test_prompts_with_a_table_per_split(tmp_path):
         ]
         pd.DataFrame(rows).to_csv(tmp_path / f"{split}.csv", index=False)
         for i in range(count):
-            picture(i + 50 * (split == "test")).save(tmp_path / f"images/{split}/{i:03d}.{'png' if i % 2 else 'jpg'}")
+            image(i + 50 * (split == "test")).save(tmp_path / f"images/{split}/{i:03d}.{'png' if i % 2 else 'jpg'}")
     source = Source("prompts", tmp_path / "train.csv", tmp_path / "images", tmp_path / "test.csv", "none",
                     "{split}/{dataset_index:03d}.*")  # fmt: skip
     fingerprint, frame = built(source, tmp_path / "out")
@@ -103,7 +103,7 @@ def test_prompts_with_a_table_per_split(tmp_path):
 
 @pytest.mark.slow
 def test_the_real_prompts(tmp_path):
-    """All 3,253 sentences; drawn pictures stand in for the data set's, which are not ours."""
+    """All 3,253 sentences; drawn images stand in for the data set's, which are not ours."""
     if not REAL_PROMPTS.is_file():
         pytest.skip("the real prompts are not here")
     table = pd.read_csv(REAL_PROMPTS)
@@ -146,7 +146,7 @@ def odir(folder: Path, left: str, right: str) -> Source:
         quoted = ",".join(f'"{word}"' for word in words)
         rows.append(f'{index},{50 + index},Female,{quoted},Left {index}.,Right {index}.,"Patient {index}, both."')
         for eye in ("left", "right"):
-            picture(2 * index + (eye == "left")).save(folder / f"{index}_{eye}.jpg")
+            image(2 * index + (eye == "left")).save(folder / f"{index}_{eye}.jpg")
     (folder / "odir.csv").write_text("\n".join(rows) + "\n")
     return Source("odir", folder / "odir.csv", folder, class_map=folder / "classes.yaml",
                   image_pattern="{patient_id}_{eye}.jpg")  # fmt: skip
@@ -264,7 +264,7 @@ def test_a_pickle_cannot_run_code(tmp_path, evil):
     assert not Path("/tmp/never-made-by-a-pickle").exists()
     assert len(problems) == 3
     assert all(problem["reason"].startswith("pairs: ") for problem in problems)
-    assert len(frame) == 14  # the patients whose pair was bad keep their pictures
+    assert len(frame) == 14  # the patients whose pair was bad keep their images
 
 
 # --- the manifest's further ways -------------------------------------------------------------------------------
@@ -275,7 +275,7 @@ def manifest(folder: Path, rows: list[dict]) -> Path:
         for column in ("image", "image_left", "image_right"):
             if row.get(column):
                 (folder / row[column]).parent.mkdir(exist_ok=True)
-                picture(hash((column, index)) % 2**31).save(folder / row[column])
+                image(hash((column, index)) % 2**31).save(folder / row[column])
     pd.DataFrame(rows).to_csv(folder / "table.csv", index=False)
     return folder / "table.csv"
 
@@ -296,12 +296,12 @@ def test_the_patient_may_stand_in_the_file_name(tmp_path):
 
 
 @pytest.mark.parametrize(("rule", "samples"), [("all", 3), ("first", 1), ("best", 1)])
-def test_several_pictures_of_an_eye(tmp_path, rule, samples):
+def test_several_images_of_an_eye(tmp_path, rule, samples):
     rows = [{"patient_id": f"P{i}", "image": f"{i}.png", "eye": "left", "label": "ab"[i % 2]} for i in range(12)]
     rows += [{"patient_id": "P0", "image": f"more{k}.png", "eye": "left", "label": "a"} for k in range(2)]
     table = manifest(tmp_path, rows)
-    # of P0's three pictures the second is the sharp one
-    stripes = np.asarray(picture(0)) * (np.arange(48) // 4 % 2)[None, :, None].astype(np.uint8)
+    # of P0's three images the second is the sharp one
+    stripes = np.asarray(image(0)) * (np.arange(48) // 4 % 2)[None, :, None].astype(np.uint8)
     for name, blur in (("0.png", 3), ("more0.png", 0), ("more1.png", 2)):
         Image.fromarray(stripes).filter(ImageFilter.GaussianBlur(blur)).save(tmp_path / name)
     fingerprint, frame = built(Source("manifest", table, tmp_path, eye_images=rule), tmp_path / "out")
@@ -348,17 +348,17 @@ def test_dicom_and_pages_of_tiff(tmp_path):
         dataset.Rows = dataset.Columns = 48
         dataset.SamplesPerPixel, dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 1, 16, 12, 11
         dataset.PhotometricInterpretation, dataset.PixelRepresentation = "MONOCHROME2", 0
-        gray = np.asarray(picture(index).convert("L"), dtype=np.uint16) * 16
+        gray = np.asarray(image(index).convert("L"), dtype=np.uint16) * 16
         dataset.PixelData = gray.tobytes()
         pydicom.dcmwrite(tmp_path / f"{side}.dcm", dataset, enforce_file_format=True)
     plain = load_fundus(tmp_path / "L.dcm", 32).astype(int)
-    assert abs(plain[16, 4].mean() - np.asarray(picture(0).convert("L"))[24, 6]) < 12
+    assert abs(plain[16, 4].mean() - np.asarray(image(0).convert("L"))[24, 6]) < 12
     (tmp_path / "table.csv").write_text("patient_id,image,label\nP,L.dcm,a\nP,R.dcm,a\n")
     frame, _ = read_source(Source("manifest", tmp_path / "table.csv", tmp_path))
     assert frame["eyes"].tolist() == ["both"]
     assert frame["source_right"].tolist() == ["R.dcm"]
     assert "Doe" not in frame.to_csv()
-    thumbnail = picture(9).resize((8, 8))
-    thumbnail.save(tmp_path / "pages.tif", save_all=True, append_images=[picture(4)])
-    picture(4).save(tmp_path / "page.tif")
+    thumbnail = image(9).resize((8, 8))
+    thumbnail.save(tmp_path / "pages.tif", save_all=True, append_images=[image(4)])
+    image(4).save(tmp_path / "page.tif")
     assert np.array_equal(load_fundus(tmp_path / "pages.tif", 48), load_fundus(tmp_path / "page.tif", 48))

@@ -12,7 +12,7 @@ from retclip.data.store import write_store
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split, prefetch
 from retclip.loading.feature_cache import serves
-from retclip.models import image_encoder as vision
+from retclip.models import image_encoder
 from retclip.models.encode import encode_batch, eye_features, has_batch_norm, text_tokens
 from retclip.models.loss import tripartite_loss
 from retclip.models.retclip import RetClip
@@ -70,7 +70,7 @@ def net():
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     bert = BertModel(BertConfig(vocab_size=WORDS, **sizes, **dropout), add_pooling_layer=False)
-    return RetClip(vision.build_vision(VIT, SIZE)[0], bert, VIT["embed_dim"])
+    return RetClip(image_encoder.build_image_encoder(VIT, SIZE)[0], bert, VIT["embed_dim"])
 
 
 def plain_outputs(net, split, indices):
@@ -235,16 +235,27 @@ class Small(torch.nn.Module):
         return self.encoder(images)
 
 
-HYPERPARAMETERS = {**declared_defaults(),
-                   "learning_rate": 1e-3, "batch_size": 32, "warmup_steps": 0, "weight_decay": 0.1, "epochs": 1,
-                   "lr_scheduler": "constant", "optimizer": "adamw", "max_grad_norm": 1.0, "augment": False,
-                   "same_class_negatives": "keep", "patience": None, "context_length": LONGEST}  # fmt: skip
+HYPERPARAMETERS = {
+    **declared_defaults(),
+    "learning_rate": 1e-3,
+    "batch_size": 32,
+    "warmup_steps": 0,
+    "weight_decay": 0.1,
+    "epochs": 1,
+    "lr_scheduler": "constant",
+    "optimizer": "adamw",
+    "max_grad_norm": 1.0,
+    "augment": False,
+    "same_class_negatives": "keep",
+    "early_stopping_patience": None,
+    "context_length": LONGEST,
+}
 
 
 def trainer_of(net, split, folder, metric="image_to_text_recall_at_10", epochs=1, patience=None):
     budget = {**BUDGET, "stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
     prompts = {name: ["1"] for name in split.classes}
-    trial = trial_of(hyperparameters={**HYPERPARAMETERS, "epochs": epochs, "patience": patience},
+    trial = trial_of(hyperparameters={**HYPERPARAMETERS, "epochs": epochs, "early_stopping_patience": patience},
                      budget=budget, class_prompts=prompts, selection_metric=metric)  # fmt: skip
     return Trainer(trial, net, split, split, tokenize, CPU, "fp32", StateFolder(folder, "k"), 999)
 
@@ -314,22 +325,22 @@ def test_batch_normalization_is_never_trained_in_parts(split, net, tmp_path, cap
     assert has_batch_norm(net)
     assert trainer_of(net, split, tmp_path).run().progress.status == "out_of_memory"
     assert "batch normalization cannot be trained in parts" in capsys.readouterr().err
-    net.freeze("vision")
+    net.freeze("image")
     assert not has_batch_norm(net.train())
 
 
 @pytest.mark.parametrize(
     ("freeze", "augment", "served"),
     [
-        ("both", False, {"vision", "text"}),
+        ("both", False, {"image", "text"}),
         ("both", True, {"text"}),
-        ("vision", False, {"vision"}),
+        ("image", False, {"image"}),
         ("none", False, set()),
     ],
 )
 def test_only_what_a_trial_freezes_is_read_from_features(freeze, augment, served):
     values = {"freeze": freeze, "augment": augment}
-    assert {encoder for encoder in ("vision", "text") if serves(encoder, values)} == served
+    assert {encoder for encoder in ("image", "text") if serves(encoder, values)} == served
 
 
 def test_frozen_features_stand_for_their_encoders_in_a_subset_with_shuffled_texts(split, net, data_dir):

@@ -15,17 +15,17 @@ from PIL import Image
 from running import ENVIRONMENT, REPOSITORY, build_flags, entry
 
 pytestmark = pytest.mark.slow
-PICTURES = 400
+IMAGES = 400
 
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """Pictures of noise, so large that preparing them all takes some seconds."""
+    """Images of noise, so large that preparing them all takes some seconds."""
     folder = tmp_path_factory.mktemp("photographs")
     generator = np.random.default_rng(0)
     noise = generator.integers(0, 255, (900, 900, 3), dtype=np.uint8)
     rows = ["patient_id,image,label"]
-    for index in range(PICTURES):
+    for index in range(IMAGES):
         Image.fromarray(np.roll(noise, 7 * index, axis=0)).save(folder / f"{index}.jpg", quality=80)
         rows.append(f"P{index},{index}.jpg,{'ab'[index % 2]}")
     (folder / "table.csv").write_text("\n".join(rows) + "\n")
@@ -73,7 +73,7 @@ def test_killed_at_any_moment(photographs, tmp_path):
     assert len(leftovers) <= 5  # one for each time it was killed while it wrote, swept by the next section
 
 
-def test_only_a_new_picture_is_prepared(photographs, tmp_path):
+def test_only_a_new_image_is_prepared(photographs, tmp_path):
     entry("build_lmdb", *arguments(photographs, tmp_path))
     before, _ = outcome(tmp_path)
     again = entry("build_lmdb", *arguments(photographs, tmp_path))
@@ -84,7 +84,7 @@ def test_only_a_new_picture_is_prepared(photographs, tmp_path):
     try:
         path.write_bytes((photographs / "8.jpg").read_bytes())
         changed = entry("build_lmdb", *arguments(photographs, tmp_path))
-        assert f"{PICTURES - 1} pictures are ready from before, 1 to prepare" in changed.stderr
+        assert f"{IMAGES - 1} pictures are ready from before, 1 to prepare" in changed.stderr
         assert outcome(tmp_path)[0]["sha256"] != before["sha256"]
     finally:
         path.write_bytes(content)

@@ -167,8 +167,8 @@ def clone(tmp_path_factory, small_run, small_config):
     model.parent.mkdir(parents=True)
     model.symlink_to(folder / "results/small/final/pubmedbert-s2001/model")
     (folder / "photographs").mkdir()
-    for picture in sorted((folder / "results/small/demo/images").iterdir())[:2]:
-        shutil.copy2(picture, folder / "photographs")
+    for image in sorted((folder / "results/small/demo/images").iterdir())[:2]:
+        shutil.copy2(image, folder / "photographs")
     (folder / "new.csv").write_text("\n".join(["image", *os.listdir(folder / "photographs")]))
     # this environment, as one that make env has made
     venv = folder.parent / "venv"

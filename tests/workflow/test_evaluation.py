@@ -10,7 +10,7 @@ import pytest
 from running import build_flags, entry, planned_jobs, snakemake
 
 from retclip.core import schemas
-from retclip.core.qualitative_examples import read_looks
+from retclip.core.qualitative_examples import read_examples
 
 pytestmark = pytest.mark.slow
 METRIC = "zero_shot_balanced_accuracy"
@@ -37,11 +37,11 @@ def test_the_initial_weights_stand_beside_the_tuned(final):
 
 
 def test_looks_are_what_the_predictions_say(final):
-    looks = read_looks(final / "pubmedbert-s2001/looks.npz")
+    looks = read_examples(final / "pubmedbert-s2001/looks.npz")
     table = pd.read_parquet(final / "pubmedbert-s2001/predictions.parquet")
     count = len(looks.eye)
-    assert looks.picture.shape == (count, 1, 64, 64, 3)
-    assert looks.picture.max(axis=(1, 2, 3, 4)).min() > 50
+    assert looks.image.shape == (count, 1, 64, 64, 3)
+    assert looks.image.max(axis=(1, 2, 3, 4)).min() > 50
     scores = table[[f"score_{k}" for k in range(len(looks.classes))]].to_numpy()
     for i in range(count):
         row = (table["target"] == looks.target[i]) & (table["eye"] == looks.eye[i])
@@ -65,8 +65,8 @@ def test_private_looks_have_no_pictures(final, tmp_path):
     entry("collect_looks", "--trial", folder / "trial.json", "--model-dir", folder / "model", "--predictions",
           folder / "predictions.parquet", "--data-dir", final.parent / "data", "--private", "--output",
           tmp_path / "looks.npz")  # fmt: skip
-    looks = read_looks(tmp_path / "looks.npz")
-    assert len(looks.picture) == len(looks.eye) == 0
+    looks = read_examples(tmp_path / "looks.npz")
+    assert len(looks.image) == len(looks.eye) == 0
     assert len(looks.embedding) > 0
 
 

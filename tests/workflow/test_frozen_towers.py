@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 pytestmark = pytest.mark.slow
 SIZES = {"layers": 2, "width": 64, "head_width": 32, "patch_size": 16, "embed_dim": 32}
 BOTH = """
-model: {freeze: both, vision: {architecture: null, layers: 2, width: 64, head_width: 32, patch_size: 16,
+model: {freeze: both, image_encoder: {architecture: null, layers: 2, width: 64, head_width: 32, patch_size: 16,
   embed_dim: 32, weights: %s}}
 """
 
@@ -21,26 +21,28 @@ model: {freeze: both, vision: {architecture: null, layers: 2, width: 64, head_wi
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Initial weights of the image tower, in a file."""
-    from retclip.models.image_encoder import build_vision
+    from retclip.models.image_encoder import build_image_encoder
 
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("weights") / "vision.safetensors"
-    save_file({name: value.contiguous() for name, value in build_vision(SIZES, 64)[0].state_dict().items()}, path)
+    save_file(
+        {name: value.contiguous() for name, value in build_image_encoder(SIZES, 64)[0].state_dict().items()}, path
+    )
     return path
 
 
 def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_trial, weights, tmp_path):
     trial = plan_demo_trial(tmp_path / "trial", freeze="both", epochs=2, train_samples=300)
-    content = {**json.loads(trial.read_text()), "vision": {**SIZES, "weights": "x"}}
+    content = {**json.loads(trial.read_text()), "image_encoder": {**SIZES, "weights": "x"}}
     trial.write_text(json.dumps(content))
     features = []
-    for tower in ("vision", "text"):
+    for tower in ("image", "text"):
         path = tmp_path / f"{tower}.safetensors"
         entry("cache_features", "--specification", json.dumps(content), "--tower", tower,
-              "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder", "--vision-weights", weights,
+              "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder", "--image-weights", weights,
               "--output", path)  # fmt: skip
         features += [f"--{tower}-features", path]
-    plain = ["--vision-weights", weights, "--export"]
+    plain = ["--image-weights", weights, "--export"]
     found = {}
     for name, more in (("cached", features), ("uncached", [])):
         entry("train_trial", *training_arguments(demo_data, trial, tmp_path / name), *plain, *more)
@@ -61,17 +63,17 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     trial.write_text(json.dumps({**content, "image_size": 32}))
     done = entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "other"), *plain, *features,
                  check=False)  # fmt: skip
-    assert "vision.safetensors: these features are of other data, another encoder" in done.stderr
+    assert "image.safetensors: these features are of other data, another encoder" in done.stderr
 
 
 def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weights, tmp_path):
     trial = json.loads(plan_demo_trial(tmp_path / "trial", freeze="both").read_text())
-    recipe = {**trial, "values": trial["configured"], "vision": {**SIZES, "weights": "x"}, "epochs": 1,
+    recipe = {**trial, "values": trial["configured"], "image_encoder": {**SIZES, "weights": "x"}, "epochs": 1,
               "train_samples": None, "val_samples": None}  # fmt: skip
     inputs = ["--specification", json.dumps(recipe), "--data-dir", demo_data / "data",
-              "--encoder-dir", demo_data / "encoder", "--vision-weights", weights]  # fmt: skip
+              "--encoder-dir", demo_data / "encoder", "--image-weights", weights]  # fmt: skip
     features = []
-    for tower in ("vision", "text"):
+    for tower in ("image", "text"):
         path = tmp_path / f"{tower}.safetensors"
         entry("cache_features", *inputs, "--tower", tower, "--output", path)
         features += [f"--{tower}-features", path]
@@ -87,9 +89,9 @@ def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weight
 @pytest.mark.parametrize(
     ("overlay", "expected"),
     [
-        ({"freeze": "both"}, {"vision", "text-pubmedbert", "text-bert_base", "text-biobert"}),
+        ({"freeze": "both"}, {"image", "text-pubmedbert", "text-bert_base", "text-biobert"}),
         ({"freeze": "text"}, {"text-pubmedbert", "text-bert_base", "text-biobert"}),
-        ({"freeze": "vision"}, {"vision"}),
+        ({"freeze": "image"}, {"image"}),
         ({"freeze": "none"}, set()),
     ],
 )
@@ -104,7 +106,7 @@ def test_each_frozen_tower_is_one_job(tmp_path, weights, overlay, expected):
 def test_a_run_on_frozen_towers(tmp_path, small_config, weights):
     (tmp_path / "own.yaml").write_text(BOTH % weights)
     snakemake(tmp_path, *small_config, tmp_path / "own.yaml", "--until", "select_phase1")
-    assert {path.stem for path in (tmp_path / "results/small/features").iterdir()} == {"vision", "text-pubmedbert"}
+    assert {path.stem for path in (tmp_path / "results/small/features").iterdir()} == {"image", "text-pubmedbert"}
     trials = list((tmp_path / "results/small/phase1").glob("*/metrics.json"))
     assert len(trials) == 3
     assert all(json.loads(path.read_text())["status"] == "completed" for path in trials)

@@ -54,8 +54,8 @@ def test_trainings_at_once_have_a_gpu_each(small_config, on_a_gpu, machine, tmp_
 def test_a_training_of_two_gpus_leases_both_at_once(small_config, machine, tmp_path):
     """Two of two, by one process before torchrun's: they share the lease that it took for them."""
     overlay = tmp_path / "two.yaml"
-    vision = "{architecture: null, layers: 2, width: 64, head_width: 32, patch_size: 16, embed_dim: 32}"
-    overlay.write_text(f"training: {{device: auto, gpus: 2}}\nmodel: {{vision: {vision}}}\n")
+    image_encoder = "{architecture: null, layers: 2, width: 64, head_width: 32, patch_size: 16, embed_dim: 32}"
+    overlay.write_text(f"training: {{device: auto, gpus: 2}}\nmodel: {{image_encoder: {image_encoder}}}\n")
     snakemake(tmp_path, *small_config, overlay, "--resources", "gpu=2", "--",
               "results/small/phase1/baseline/metrics.json", environment=machine.environment())  # fmt: skip
     log = (tmp_path / "results/small/logs/train_phase1_trial/baseline.log").read_text()

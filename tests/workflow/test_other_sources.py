@@ -14,7 +14,7 @@ PATIENTS = 150
 
 @pytest.fixture(scope="module")
 def drawn(tmp_path_factory):
-    """A drawn table and its pictures."""
+    """A drawn table and its images."""
     folder = tmp_path_factory.mktemp("drawn")
     entry("make_demo_data", "--patients", PATIENTS, "--seed", 3, "--threads", 2,
           "--output-manifest", folder / "manifest.csv", "--output-images", folder / "images")  # fmt: skip

@@ -19,7 +19,7 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
-from retclip.core.qualitative_examples import read_looks, write_looks
+from retclip.core.qualitative_examples import read_examples, write_examples
 from retclip.metrics.metrics_document import Metrics
 from retclip.models.export import model_card
 from retclip.report.sections.provenance import overlay_text
@@ -286,11 +286,11 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
         metrics["trial"]["class_prompts"] = {HOSTILE: [HOSTILE]}
         path.write_text(json.dumps(metrics))
     (path,) = copied.glob("final/*/looks.npz")
-    looks = read_looks(path)
+    looks = read_examples(path)
     cards = len(looks.eye)
     assert cards
     names = np.array([HOSTILE] * len(looks.classes))
-    write_looks(path, looks._replace(classes=names, prompt=np.full(looks.prompt.shape, HOSTILE)))
+    write_examples(path, looks._replace(classes=names, prompt=np.full(looks.prompt.shape, HOSTILE)))
     page = report_of(copied)
     written = [page, *page.parent.glob("*.md"), *page.parent.glob("figures/*.svg")]
     assert page.parent / "summary.md" in written
@@ -316,9 +316,11 @@ def test_a_model_card_shows_a_script_as_text(small_run):
     metrics = Metrics.read(folder / "final/pubmedbert-s2001/metrics.json")
     fingerprint = json.loads((folder / "data/fingerprint.json").read_text().replace("Glaucoma", HOSTILE))
     trial = replace(metrics.trial, encoder=replace(metrics.trial.encoder, source=HOSTILE))
-    vision = {**trial.image_encoder, "weights": "weights<b>.pt"}
+    image_encoder = {**trial.image_encoder, "weights": "weights<b>.pt"}
     assert HOSTILE in fingerprint["classes"]
-    card = model_card(trial, vision, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics.val)
+    card = model_card(
+        trial, image_encoder, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics.val
+    )
     assert "<script" not in card
     assert "<b>" not in card
     assert card.count("&lt;script&gt;alert(1)") == 4

@@ -72,7 +72,7 @@ def test_a_trial_on_two_processes(demo_data, plan_demo_trial, tmp_path):
     values = {"epochs": 2, "train_samples": 200, "batch_size": 32}
     trial = plan_demo_trial(tmp_path / "trial", **values)
     content = json.loads(trial.read_text())
-    trial.write_text(json.dumps({**content, "vision": LAYER_NORM}))
+    trial.write_text(json.dumps({**content, "image_encoder": LAYER_NORM}))
     entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "one"))
     alone = json.loads((trial.parent / "metrics.json").read_text())
     command = [*TORCHRUN, str(REPOSITORY / "scripts/train_trial.py")]

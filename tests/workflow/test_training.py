@@ -128,7 +128,9 @@ def test_a_diverged_training_is_a_result(demo_data, plan_demo_trial, tmp_path):
 
 
 def test_early_stopping_keeps_the_best_epoch(demo_data, plan_demo_trial, tmp_path):
-    trial = plan_demo_trial(tmp_path / "trial", epochs=6, patience=1, learning_rate=1e-6, train_samples=128)
+    trial = plan_demo_trial(
+        tmp_path / "trial", epochs=6, early_stopping_patience=1, learning_rate=1e-6, train_samples=128
+    )
     entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "state"))
     found, history = metrics(trial), pd.read_csv(trial.parent / "history.csv")
     scores = history["zero_shot_balanced_accuracy"]

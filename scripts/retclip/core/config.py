@@ -89,17 +89,18 @@ def _check_model(config: Config, origin: str) -> None:
                 f"{origin}: model.text_encoders.{name}: final/{name}-s... is a folder of the run's own; give the text "
                 "encoder another name."
             )
-    vision = model["vision"]
+    image_encoder = model["image_encoder"]
     sizes = {"layers", "width", "head_width", "patch_size", "embed_dim"}
-    if "architecture" not in vision and not sizes <= set(vision):
+    if "architecture" not in image_encoder and not sizes <= set(image_encoder):
         raise ValueError(
-            f"{origin}: model.vision needs an architecture, or all of {', '.join(sorted(sizes))}; "
-            f"{', '.join(sorted(sizes - set(vision)))} missing."
+            f"{origin}: model.image_encoder needs an architecture, or all of {', '.join(sorted(sizes))}; "
+            f"{', '.join(sorted(sizes - set(image_encoder)))} missing."
         )
-    if "architecture" in vision and set(vision) & (sizes - {"embed_dim"}):
+    if "architecture" in image_encoder and set(image_encoder) & (sizes - {"embed_dim"}):
         raise ValueError(
-            f"{origin}: model.vision has both an architecture and sizes "
-            f"({', '.join(sorted(set(vision) & (sizes - {'embed_dim'})))}); set architecture: null to use the sizes."
+            f"{origin}: model.image_encoder has both an architecture and sizes "
+            f"({', '.join(sorted(set(image_encoder) & (sizes - {'embed_dim'})))}); "
+            "set architecture: null to use the sizes."
         )
 
 

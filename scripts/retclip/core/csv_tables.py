@@ -163,7 +163,7 @@ def _refuse_quote(path: Path, line: int, until: int, names: list[str], separator
     cells = next(csv.reader([text], delimiter=separator, skipinitialspace=True), [])
     column = _short(names[min(len(cells), len(names)) - 1]) if names and cells else "of the header"
     if until == line and text.count('"') % 2 == 0:
-        what = f"the column {column} goes on after its closing quote"
+        what = f"the column {column} continues after its closing quote"
     else:
         what = f"the quote that opens in the column {column} is never closed"
     raise ValueError(f"{path}: line {line}: {what}. Within quotes, a quote is written twice.")

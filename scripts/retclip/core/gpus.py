@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core import slurm
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 # A driver that does not answer for so long never will.
 PATIENCE_SECONDS = 60
@@ -155,7 +155,7 @@ def _ask(*flags: str) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, subprocess.TimeoutExpired) as error:
-        say(f"nvidia-smi does not answer ({error}): no GPU is counted")
+        log(f"nvidia-smi does not answer ({error}): no GPU is counted")
         return ""
     return done.stdout if done.returncode == 0 else ""
 

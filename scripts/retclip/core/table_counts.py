@@ -1,4 +1,4 @@
-"""What can be said of a table without reading a picture: rows, patients and classes, for planning."""
+"""What can be said of a table without reading an image: rows, patients and classes, for planning."""
 
 from pathlib import Path
 from typing import Any

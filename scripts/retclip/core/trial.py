@@ -4,7 +4,7 @@ config/schema says what each key means. Hyperparameters stay a mapping by name, 
 core/hyperparameters.py; the image encoder's settings are the config's own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,10 +23,10 @@ class TextEncoder:
     """
 
     from_checkpoint: bool
-    long_texts: str
     revision: str | None
     source: str
     texts: dict[str, str] | None
+    truncation_side: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ class ModelSpecification(Protocol):
     @property
     def image_encoder(self) -> Values: ...
     @property
-    def encoder(self) -> TextEncoder: ...
+    def text_encoder_settings(self) -> TextEncoder: ...
     @property
     def image_size(self) -> int: ...
 
@@ -88,8 +88,8 @@ class Trial:
     seed: int
     hyperparameters: Values
     configured: Values
-    image_encoder: Values = field(metadata={"key": "vision"})
-    encoder: TextEncoder
+    image_encoder: Values
+    text_encoder_settings: TextEncoder
     image_size: int
     class_prompts: dict[str, list[str]]
     class_prompts_sha256: str
@@ -120,8 +120,8 @@ class FeaturesSpecification:
     """Of a trial, what the features of frozen encoders depend on: a ModelSpecification that no trial differs in."""
 
     text_encoder: str
-    encoder: TextEncoder
-    image_encoder: Values = field(metadata={"key": "vision"})
+    text_encoder_settings: TextEncoder
+    image_encoder: Values
     image_size: int
     seed: int
     hyperparameters: Values

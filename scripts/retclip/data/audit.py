@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.data.audit_pictures import duplicates, quality, sides
+from retclip.data.audit_images import duplicates, quality, sides
 from retclip.data.audit_texts import text_problems, token_statistics
 from retclip.data.samples import text_columns
 from retclip.data.shortcuts import DANGEROUS, shortcuts
@@ -21,14 +21,14 @@ MOST_GIVEAWAYS = 3  # per feature; all of them are in audit.json
 
 def audit(
     frame: "pd.DataFrame",
-    pictures: "pd.DataFrame",
+    images: "pd.DataFrame",
     fingerprint: dict[str, Any],
     encoders: dict[str, Path],
     context_length: int,
 ) -> dict[str, Any]:
     """The content of audit.json, with warnings in plain words.
 
-    frame, pictures: samples.parquet and pictures.parquet. Warnings hold no id, path or text of a patient;
+    frame, images: samples.parquet and pictures.parquet. Warnings hold no id, path or text of a patient;
     the lists of sample_ids beside the counts do, and stay in audit.json.
     """
     texts = [text for column in text_columns(frame) for text in frame[column] if text]
@@ -48,11 +48,11 @@ def audit(
         "texts": text_problems(frame, fingerprint["classes"], fingerprint["texts_from_labels"]),
         "tokens": {name: token_statistics(folder, texts, context_length) for name, folder in encoders.items()},
         "context_length": context_length,
-        "quality": quality(pictures, fingerprint["image_size"]),
+        "quality": quality(images, fingerprint["image_size"]),
         "near_duplicates": fingerprint["near_duplicates"],
-        "duplicates": duplicates(pictures, frame),
-        "sides": sides(pictures),
-        "shortcuts": shortcuts(frame, pictures, fingerprint["label_level"]),
+        "duplicates": duplicates(images, frame),
+        "sides": sides(images),
+        "shortcuts": shortcuts(frame, images, fingerprint["label_level"]),
         "quarantined": fingerprint["quarantined"],
         "reconciliation": fingerprint["reconciliation"],
         "never_scored": int(_never_scored(frame, fingerprint["label_level"]).sum()),
@@ -82,7 +82,7 @@ def _warnings(document: dict[str, Any]) -> list[str]:
         *_patient_warnings(document),
         *_class_warnings(document["splits"]),
         *_text_warnings(document),
-        *_picture_warnings(document),
+        *_image_warnings(document),
         *_shortcut_warnings(document["shortcuts"]),
         *_quarantine_warnings(document),
     ]
@@ -144,7 +144,7 @@ def _text_warnings(document: dict[str, Any]) -> list[str]:
         if tokens["truncated"] > TRUNCATED_LIMIT:
             warnings.append(
                 f"{name}: {tokens['truncated']:.0%} of the texts are longer than model.context_length = "
-                f"{document['context_length']} tokens and lose a part (model.long_texts)."
+                f"{document['context_length']} tokens and lose a part (model.truncation_side)."
             )
         if tokens["unknown"] > UNKNOWN_LIMIT:
             warnings.append(
@@ -154,11 +154,11 @@ def _text_warnings(document: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _picture_warnings(document: dict[str, Any]) -> list[str]:
+def _image_warnings(document: dict[str, Any]) -> list[str]:
     warnings = []
     for kind, entry in document["quality"].items():
         if entry["count"] and kind != "tiny":
-            warnings.append(f"{entry['count']} pictures are {kind}.")
+            warnings.append(f"{entry['count']} images are {kind}.")
     copies = document["duplicates"]
     if copies["both_eyes"]["count"]:
         warnings.append(f"{copies['both_eyes']['count']} samples have one photograph as both eyes.")
@@ -199,6 +199,6 @@ def _quarantine_warnings(document: dict[str, Any]) -> list[str]:
             warnings.append(f"{entry['quarantined']} of {entry['in']} {what} are not used; audit.json has the reasons.")
     if document["never_scored"]:
         warnings.append(
-            f"{document['never_scored']} labelled samples say no eye: they train, but are never scored, since eyes are."
+            f"{document['never_scored']} labeled samples say no eye: they train, but are never scored, since eyes are."
         )
     return [*warnings, *document["reconciliation"]["notes"]]

@@ -1,4 +1,4 @@
-"""Builds the stores and sample tables of a run from a source, streaming, with bad pictures set aside."""
+"""Builds the stores and sample tables of a run from a source, streaming, with bad images set aside."""
 
 import hashlib
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
-from retclip.core.logs import say
-from retclip.data.image_quality import Looks
+from retclip.core.logs import log
+from retclip.data.image_quality import ImageQuality
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
 from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_nothing_left, refuse_useless
@@ -41,7 +41,7 @@ NO_PATIENTS = "none"
 
 
 class Thumbnails(Sequence[bytes]):
-    """The thumbnails of some pictures, each read from the store when it is asked for."""
+    """The thumbnails of some images, each read from the store when it is asked for."""
 
     def __init__(self, store: WorkingStore, names: list[str]) -> None:
         self._store, self._names = store, names
@@ -76,7 +76,7 @@ class Settings(NamedTuple):
 def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) -> None:
     """Writes {split}.lmdb, samples*.parquet, pictures.parquet and fingerprint.json to output_dir.
 
-    work_dir holds what a killed or repeated build goes on from. Raises ValueError where more than
+    work_dir holds what a killed or repeated build resumes from. Raises ValueError where more than
     max_bad_fraction of the rows are unusable, where a split is empty, where a patient is in two splits, where
     all labels are one class, or where nothing is said of any image.
     """
@@ -90,16 +90,16 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     wanted = _wanted(frame)
     store = WorkingStore(work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted))
     try:
-        pictures, unreadable = prepare(wanted, source.image_root, store, settings.threads)
+        images, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
         refuse_many(problems, rows, settings.max_bad_fraction)
-        whole, frame = frame, _without_bad_eyes(frame, pictures)
+        whole, frame = frame, _without_bad_eyes(frame, images)
         refuse_nothing_left(frame, problems)
         ledger.book_difference("quarantined", "an image that cannot be read", whole, frame)
         if source.eye_images == "best":
-            whole, frame = frame, _sharpest(frame, pictures, store)
+            whole, frame = frame, _sharpest(frame, images, store)
             ledger.book_difference("merged", "a further image of an eye (data.eye_images: best)", whole, frame)
-        groups = _groups(frame, pictures, store, settings)
+        groups = _groups(frame, images, store, settings)
         if settings.near_duplicates == "drop":
             whole, frame = frame, _first_of_each_group(frame, groups)
             ledger.book_difference("merged", "a near-duplicate (data.near_duplicates: drop)", whole, frame)
@@ -108,12 +108,12 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         frame, from_labels = fill_texts(patient_labels(frame), settings.report_section)
         named = frame["split"].ne("").any()
         frame["split"] = _splits(frame, groups, source, settings)
-        _write(frame, pictures, groups, store, output_dir, settings)
-        fingerprint = _fingerprint(frame, pictures, store, output_dir, source, settings, from_labels)
+        _write(frame, images, groups, store, output_dir, settings)
+        fingerprint = _fingerprint(frame, images, store, output_dir, source, settings, from_labels)
         if not settings.only_test:
             silent = set(frame["split"]) - set(frame.loc[frame["text"].ne(""), "split"])
             refuse_useless(fingerprint, silent, named)
-        store.keep_only(set(pictures.values()))
+        store.keep_only(set(images.values()))
     finally:
         store.close()
     quarantined = [{"row": p["row"], "reason": sentence_of(p)} for p in sorted(problems, key=lambda p: p["row"])]
@@ -130,10 +130,10 @@ def _wanted(frame: "pd.DataFrame") -> list[Wanted]:
     ]
 
 
-def _without_bad_eyes(frame: "pd.DataFrame", pictures: dict[str, str]) -> "pd.DataFrame":
+def _without_bad_eyes(frame: "pd.DataFrame", images: dict[str, str]) -> "pd.DataFrame":
     """A sample keeps the eye that can be read; without any it goes."""
     frame = frame.copy()
-    has = {side: np.array([f"{name}/{side}" in pictures for name in frame["sample_id"]], dtype=bool) for side in SIDES}
+    has = {side: np.array([f"{name}/{side}" in images for name in frame["sample_id"]], dtype=bool) for side in SIDES}
     unknown = frame["eyes"].eq("unknown").to_numpy()
     eyes = np.select(
         [unknown & has["left"], has["left"] & has["right"], has["left"], has["right"]],
@@ -146,10 +146,10 @@ def _without_bad_eyes(frame: "pd.DataFrame", pictures: dict[str, str]) -> "pd.Da
     return of_present_eyes(frame[eyes != "none"].reset_index(drop=True))
 
 
-def _sharpest(frame: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore) -> "pd.DataFrame":
-    """Of several samples that repeat an eye (NAME, NAME#2, ...), one with the sharpest picture of each eye.
+def _sharpest(frame: "pd.DataFrame", images: dict[str, str], store: WorkingStore) -> "pd.DataFrame":
+    """Of several samples that repeat an eye (NAME, NAME#2, ...), one with the sharpest image of each eye.
 
-    The pictures dictionary follows: the best picture is filed under the first sample's key.
+    The images dictionary follows: the best image is filed under the first sample's key.
     """
     frame = frame.copy()
     kept = []
@@ -159,35 +159,35 @@ def _sharpest(frame: "pd.DataFrame", pictures: dict[str, str], store: WorkingSto
         names = frame.loc[members.index, "sample_id"].tolist()
         for side in SIDES:
             keys = [f"{sample}/{side}" for sample in names]
-            there = [place for place, key in enumerate(keys) if key in pictures]
+            there = [place for place, key in enumerate(keys) if key in images]
             if not there:
                 continue
-            best = max(there, key=lambda place: (store.note(pictures[keys[place]]).looks.sharpness, -place))
+            best = max(there, key=lambda place: (store.note(images[keys[place]]).quality.sharpness, -place))
             columns = [f"source_{side}", f"row_{side}", *eye_columns(frame, side)]
             # what is said of a photograph of unknown side is said of the patient
             columns += patient_columns(frame) if members["eyes"].eq("unknown").all() else []
             frame.loc[first, columns] = members.loc[members.index[best], columns]
-            chosen = pictures[keys[best]]
+            chosen = images[keys[best]]
             for key in keys:
-                pictures.pop(key, None)
-            pictures[f"{name}/{side}"] = chosen
+                images.pop(key, None)
+            images[f"{name}/{side}"] = chosen
         if members["eyes"].ne("unknown").any():
             # what is said of the patient may stand in any of them
             for column in patient_columns(frame):
                 frame.loc[first, column] = next((value for value in members[column] if value), "")
         frame.loc[first, "sample_id"] = name
-        seen = [side for side in SIDES if f"{name}/{side}" in pictures]
+        seen = [side for side in SIDES if f"{name}/{side}" in images]
         if frame.loc[first, "eyes"] != "unknown":
             frame.loc[first, "eyes"] = "both" if len(seen) == 2 else seen[0]
     return frame.loc[kept].reset_index(drop=True)
 
 
-def _groups(frame: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore, settings: Settings) -> dict[str, int]:
-    """Picture key -> number of the group of pictures of one eye; keys without a fellow are left out."""
+def _groups(frame: "pd.DataFrame", images: dict[str, str], store: WorkingStore, settings: Settings) -> dict[str, int]:
+    """Image key -> number of the group of images of one eye; keys without a fellow are left out."""
     if settings.near_duplicates == "ignore":
         return {}
-    keys = [key for key in _keys(frame) if key in pictures]
-    leaders = groups_of(Thumbnails(store, [pictures[key] for key in keys]), settings.threads)
+    keys = [key for key in _keys(frame) if key in images]
+    leaders = groups_of(Thumbnails(store, [images[key] for key in keys]), settings.threads)
     sizes = np.bincount(leaders, minlength=len(keys))
     return {key: int(leader) for key, leader in zip(keys, leaders, strict=True) if sizes[leader] > 1}
 
@@ -207,7 +207,7 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
         if not own & seen:
             kept.append(index)
         seen |= own
-    say(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
+    log(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
     return frame.loc[sorted(kept)].reset_index(drop=True)
 
 
@@ -251,7 +251,7 @@ def _people(frame: "pd.DataFrame", groups: dict[str, int], source: Source, setti
 
 def _write(
     frame: "pd.DataFrame",
-    pictures: dict[str, str],
+    images: dict[str, str],
     groups: dict[str, int],
     store: WorkingStore,
     output_dir: Path,
@@ -262,32 +262,32 @@ def _write(
     table = frame[[*COLUMNS, *languages, *EXTRAS]].sort_values("sample_id").reset_index(drop=True)
     for split in settings.splits:
         part = table[table["split"] == split]
-        keys = [key for key in _keys(part) if key in pictures]
-        contents = store.contents(pictures[key] for key in keys)
+        keys = [key for key in _keys(part) if key in images]
+        contents = store.contents(images[key] for key in keys)
         path = output_dir / f"{split}.lmdb"
         write_store(path, zip(keys, contents, strict=True), len(keys), settings.image_size, settings.image_encoding)
         write_parquet(output_dir / f"samples_{split}.parquet", part)
-        say(f"{split}: {len(part)} samples, {len(keys)} pictures")
+        log(f"{split}: {len(part)} samples, {len(keys)} images")
     write_parquet(output_dir / "samples.parquet", table)
-    write_parquet(output_dir / "pictures.parquet", _picture_table(table, pictures, groups, store))
+    write_parquet(output_dir / "pictures.parquet", _image_table(table, images, groups, store))
 
 
-def _picture_table(
-    table: "pd.DataFrame", pictures: dict[str, str], groups: dict[str, int], store: WorkingStore
+def _image_table(
+    table: "pd.DataFrame", images: dict[str, str], groups: dict[str, int], store: WorkingStore
 ) -> "pd.DataFrame":
-    """One row a picture: sample_id, eye, its looks, digest, and near_duplicates (-1: of no group)."""
+    """One row an image: sample_id, eye, its image quality, digest, and near_duplicates (-1: of no group)."""
     import pandas as pd
 
     eyes = dict(zip(table["sample_id"], table["eyes"], strict=True))
-    keys = [key for key in _keys(table) if key in pictures]
-    looks = np.empty((len(keys), len(Looks._fields)))
+    keys = [key for key in _keys(table) if key in images]
+    quality = np.empty((len(keys), len(ImageQuality._fields)))
     digests = []
     for row, key in enumerate(keys):
-        note = store.note(pictures[key])
-        looks[row] = note.looks
+        note = store.note(images[key])
+        quality[row] = note.quality
         digests.append(note.digest)
     names = [key.rsplit("/", 1) for key in keys]
-    frame = pd.DataFrame(looks, columns=list(Looks._fields))
+    frame = pd.DataFrame(quality, columns=list(ImageQuality._fields))
     frame = frame.astype(dict.fromkeys(("width", "height", "file_bytes"), np.int64))
     frame.insert(0, "sample_id", [name for name, _ in names])
     frame.insert(1, "eye", ["unknown" if eyes[name] == "unknown" else side for name, side in names])
@@ -296,7 +296,7 @@ def _picture_table(
 
 def _fingerprint(
     frame: "pd.DataFrame",
-    pictures: dict[str, str],
+    images: dict[str, str],
     store: WorkingStore,
     output_dir: Path,
     source: Source,
@@ -318,7 +318,7 @@ def _fingerprint(
             "images": int(part[["source_left", "source_right"]].ne("").sum().sum()),
             "eyes": {side: int(part["eyes"].isin([side, "both"]).sum()) for side in SIDES},
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
-            "sha256": _content_hash(part, pictures, store),
+            "sha256": _content_hash(part, images, store),
             "per_class": {label: units.count(label) for label in sorted(single)},
         }
     fingerprint: dict[str, Any] = {
@@ -336,13 +336,13 @@ def _fingerprint(
     return {**fingerprint, "sha256": sha256_of({k: splits[k]["sha256"] for k in splits})}
 
 
-def _content_hash(part: "pd.DataFrame", pictures: dict[str, str], store: WorkingStore) -> str:
+def _content_hash(part: "pd.DataFrame", images: dict[str, str], store: WorkingStore) -> str:
     """Of what a training can see of a split: ids, labels, texts and pixels, in the order of the ids."""
     unseen = ("source_left", "source_right", *ORIGINS, *EXTRAS)
     digest = hashlib.sha256()
     seen = part.drop(columns=list(unseen))
     for name, row in zip(part["sample_id"], seen.itertuples(index=False, name=None), strict=True):
-        names = [pictures.get(f"{name}/{side}") for side in SIDES]
+        names = [images.get(f"{name}/{side}") for side in SIDES]
         pixels = [store.note(name).digest if name else "" for name in names]
         digest.update(canonical_json([*row, *pixels]).encode())
     return digest.hexdigest()

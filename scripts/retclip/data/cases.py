@@ -104,7 +104,7 @@ def _of_row(name: str, places: dict[str, str], root: Path) -> Case:
     images, problem = {eye: _found(root, place) for eye, place in places.items()}, ""
     for eye, path in images.items():
         problem = problem or _eye(path, eye, "table")[1]
-    return Case(name, images, {}, problem if images else "no picture is named")
+    return Case(name, images, {}, problem if images else "no image is named")
 
 
 def _of_image(name: str, place: str, word: str | None, root: Path) -> Case:

@@ -43,25 +43,25 @@ def laterality(path: Path) -> str | None:
     try:
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ImageLaterality", "Laterality"])
         return SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""))
-    except Exception:  # a broken header raises nearly anything; reading the picture says what is wrong with it
+    except Exception:  # a broken header raises nearly anything; reading the image says what is wrong with it
         return None
 
 
-def eye_of_image(path: Path, said: str | None, who: str) -> str:
+def eye_of_image(path: Path, stated: str | None, who: str) -> str:
     """left or right as `who` (the table, the name) says, else as the DICOM header does; unknown where neither does.
 
     Raises ValueError where the header names the other eye.
     """
     recorded = laterality(path)
-    if said and recorded and said != recorded:
-        raise ValueError(f"the {who} says {said} eye, the DICOM file {recorded}")
-    return said or recorded or "unknown"
+    if stated and recorded and stated != recorded:
+        raise ValueError(f"the {who} says {stated} eye, the DICOM file {recorded}")
+    return stated or recorded or "unknown"
 
 
 def read_dicom(content: bytes, most_pixels: int) -> Image.Image:
     """The photograph in 8-bit RGB, its own depth scaled, palettes and windows applied.
 
-    Raises ValueError with the reason where it has more pixels, several frames, colours or a compression that are not
+    Raises ValueError with the reason where it has more pixels, several frames, colors or a compression that are not
     known, or is damaged.
     """
     import pydicom
@@ -109,7 +109,7 @@ def _decoded(decoder: Any, dataset: "Dataset") -> tuple[np.ndarray, dict[str, An
 
 
 def _adobe_transform(dataset: "Dataset") -> int | None:
-    """The colour transform that the JPEG names in a marker of Adobe's; None where it has none."""
+    """The color transform that the JPEG names in a marker of Adobe's; None where it has none."""
     from pydicom.encaps import get_frame
 
     with Image.open(io.BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1))) as image:
@@ -126,7 +126,7 @@ def _eight_bits(pixels: np.ndarray, found: dict[str, Any], dataset: "Dataset") -
     if kind in ("MONOCHROME1", "MONOCHROME2"):
         shown = _shown_gray(pixels, bits, dataset)
         return 255 - shown if kind == "MONOCHROME1" else shown
-    raise ValueError(f"colours of the kind {kind} with {bits} bits are not known")
+    raise ValueError(f"colors of the kind {kind} with {bits} bits are not known")
 
 
 def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -137,7 +137,7 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
 
 
 def _looked_up(indices: np.ndarray, dataset: "Dataset") -> np.ndarray:
-    """The colours [rows, columns, 3] of a palette's indices. Source: DICOM PS3.3, C.7.6.3.1.5 and C.7.9.2."""
+    """The colors [rows, columns, 3] of a palette's indices. Source: DICOM PS3.3, C.7.6.3.1.5 and C.7.9.2."""
     if "RedPaletteColorLookupTableDescriptor" not in dataset:
         raise ValueError("its palette is missing")
     entries, first, _ = dataset.RedPaletteColorLookupTableDescriptor

@@ -1,4 +1,4 @@
-"""How a photograph looks, in a few numbers: for the audit's questions about quality, shortcuts and sides."""
+"""Quality of a photograph in a few numbers, for the audit: sharpness, brightness, border, side of the disc."""
 
 import io
 from typing import NamedTuple
@@ -8,16 +8,16 @@ from PIL import Image
 
 THUMBNAIL = 96  # pixels, square, the green channel: enough to tell photographs apart by their vessels
 GRID = 32
-# The disc lies between these distances from the middle, in radii of the picture.
+# The disc lies between these distances from the middle, in radii of the image.
 DISC_NEAREST, DISC_FARTHEST = 0.25, 0.75
-# and not far above or below it, in half pictures: the disc is about level with the fovea.
+# and not far above or below it, in half images: the disc is about level with the fovea.
 DISC_HEIGHT = 0.35
 # The brightest spot has to lead that of the other half by so many standard deviations to be taken for the disc.
 # Of 596 real photographs that leaves 92 %, and 0.7 % of them on the wrong side.
 LEAD = 1.5
 
 
-class Looks(NamedTuple):
+class ImageQuality(NamedTuple):
     """Measured on the whole photograph (width, height, bytes, border) and on its fundus (all others).
 
     border_*: mean of the outermost 2 % of the frame, 0 to 255. brightness, contrast: mean and standard
@@ -37,8 +37,10 @@ class Looks(NamedTuple):
     disc_x: float
 
 
-def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], file_bytes: int) -> tuple[Looks, bytes]:
-    """The looks, and a JPEG thumbnail of the green channel.
+def measure_quality(
+    whole: Image.Image, fundus: Image.Image, original: tuple[int, int], file_bytes: int
+) -> tuple[ImageQuality, bytes]:
+    """The image quality, and a JPEG thumbnail of the green channel.
 
     whole: the photograph, perhaps at reduced scale; fundus: its square crop; original: its size in the file.
     """
@@ -47,7 +49,7 @@ def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], 
     inside = green[radius(THUMBNAIL) < 0.9]
     gradient = (np.abs(np.diff(green, axis=0)).mean() + np.abs(np.diff(green, axis=1)).mean()) / 2
     red, green_border, blue = (round(float(value), 2) for value in _border(whole))
-    looks = Looks(
+    quality = ImageQuality(
         width=original[0],
         height=original[1],
         file_bytes=file_bytes,
@@ -59,11 +61,11 @@ def look_at(whole: Image.Image, fundus: Image.Image, original: tuple[int, int], 
         sharpness=round(float(gradient) / max(float(inside.mean()), 1.0), 4),
         disc_x=round(disc_side(small), 3),
     )
-    return looks, _as_jpeg(small)
+    return quality, _as_jpeg(small)
 
 
 def thumbnail_of(fundus: Image.Image) -> bytes:
-    """The thumbnail of look_at alone."""
+    """The thumbnail of measure_quality alone."""
     return _as_jpeg(_small(fundus))
 
 
@@ -80,7 +82,7 @@ def _as_jpeg(small: np.ndarray) -> bytes:
 def disc_side(small: np.ndarray) -> float:
     """Where the optic disc of a fundus [S, S, 3] seems to lie, from -1 (left) to 1 (right); 0 if nowhere clear.
 
-    The brightest spot of disc size against its surround; a fundus centred on the disc, or with a bright lesion
+    The brightest spot of disc size against its surround; a fundus centered on the disc, or with a bright lesion
     in the other half, gives 0. A guess for counting, right for most photographs and not for each.
     """
     grid = np.asarray(Image.fromarray(small).resize((GRID, GRID), Image.Resampling.BOX), dtype=np.float32)
@@ -106,8 +108,8 @@ def _border(whole: Image.Image) -> np.ndarray:
 
 def radius(size: int) -> np.ndarray:
     """Distance of each pixel from the middle, in half sides."""
-    centre = (np.arange(size) + 0.5) / size * 2 - 1
-    return np.hypot(centre[:, None], centre[None, :])
+    center = (np.arange(size) + 0.5) / size * 2 - 1
+    return np.hypot(center[:, None], center[None, :])
 
 
 def _smooth(values: np.ndarray, width: int) -> np.ndarray:

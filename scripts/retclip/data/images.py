@@ -1,4 +1,4 @@
-"""From a picture file of any common kind to the cropped, resized fundus."""
+"""From an image file of any common kind to the cropped, resized fundus."""
 
 import io
 import warnings
@@ -9,10 +9,10 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from retclip.data.dicom import is_dicom, read_dicom
-from retclip.data.image_quality import look_at
+from retclip.data.image_quality import measure_quality
 
 if TYPE_CHECKING:
-    from retclip.data.image_quality import Looks
+    from retclip.data.image_quality import ImageQuality
 
 # A fundus photograph has at most a few dozen megapixels; more is a decompression bomb.
 MAX_PIXELS = 100_000_000
@@ -20,18 +20,18 @@ MAX_PIXELS = 100_000_000
 DARK = 16
 # A row or column belongs to the fundus when this share of its pixels is not dark: stray pixels do not.
 LIT_SHARE = 0.02
-# A crop to less than this share of the picture's side has found something else than the fundus.
+# A crop to less than this share of the image's side has found something else than the fundus.
 SMALLEST_CROP = 0.3
 
 
 class Fundus(NamedTuple):
     """pixels: uint8 [size, size, 3], upright, RGB, cropped to the fundus, padded to a square, resized.
 
-    thumbnail: JPEG of the green channel (looks.THUMBNAIL pixels).
+    thumbnail: JPEG of the green channel (image_quality.THUMBNAIL pixels).
     """
 
     pixels: np.ndarray
-    looks: "Looks"
+    quality: "ImageQuality"
     thumbnail: bytes
 
 
@@ -44,27 +44,27 @@ def load_fundus(path: str | Path, size: int) -> np.ndarray:
 
 
 def read_fundus(content: bytes, size: int) -> Fundus:
-    """The fundus in an image file's bytes, and how the whole photograph looks.
+    """The fundus in an image file's bytes, and the quality of the whole photograph.
 
-    Raises ValueError with the reason where it is empty, truncated, too large or no picture.
+    Raises ValueError with the reason where it is empty, truncated, too large or no image.
     """
     if not content:
         raise ValueError("the image file is empty")
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns of large pictures; we refuse the too large
+            warnings.simplefilter("ignore")  # Pillow warns of large images; we refuse the too large
             if is_dicom(content):
                 whole = read_dicom(content, MAX_PIXELS)
                 square, original = crop_to_fundus(whole), whole.size
             else:
-                whole, square, original = _read_picture(content, size)
+                whole, square, original = _decode(content, size)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
         # Pillow names the buffer's address, which helps nobody
         reason = reason.split(" <_io")[0].removesuffix(" file")
         raise ValueError(f"the image cannot be read ({reason})") from None
     pixels = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
-    return Fundus(pixels, *look_at(whole, square, original, len(content)))
+    return Fundus(pixels, *measure_quality(whole, square, original, len(content)))
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -80,7 +80,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def crop_to_fundus(image: Image.Image) -> Image.Image:
-    """The bounding box of what is not dark, made square with black; the whole picture if that is too small."""
+    """The bounding box of what is not dark, made square with black; the whole image if that is too small."""
     brightness = np.asarray(image.convert("L"))
     lit = brightness > DARK
     columns = np.flatnonzero(lit.mean(0) > LIT_SHARE)
@@ -98,8 +98,8 @@ def crop_to_fundus(image: Image.Image) -> Image.Image:
     return square
 
 
-def _read_picture(content: bytes, size: int) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
-    """The picture, perhaps at reduced scale, its fundus, and the size it has in the file.
+def _decode(content: bytes, size: int) -> tuple[Image.Image, Image.Image, tuple[int, int]]:
+    """The image, perhaps at reduced scale, its fundus, and the size it has in the file.
 
     A JPEG decodes at 1/2, 1/4 or 1/8 in a fraction of the time. Once more at a larger scale where the fundus
     fills so little of the frame that it would have to be enlarged.
@@ -136,7 +136,7 @@ def _check_pixels(width: int, height: int) -> None:
         raise ValueError(f"the image has {width} x {height} pixels, which is too large")
 
 
-# A truncated file must be an error: half a grey picture would train as well as a whole one.
+# A truncated file must be an error: half a gray image would train as well as a whole one.
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 # The limit is ours, checked before anything is decoded; Pillow's own would warn in every process.
 Image.MAX_IMAGE_PIXELS = None

@@ -1,6 +1,6 @@
 """Photographs of one eye: re-encoded, brightened, flipped or cropped a little, or taken again the same day.
 
-Hashes of pictures fail on fundi, which are all alike. So: coarse signatures find candidates, and a normalised
+Hashes of images fail on fundi, which are all alike. So: coarse signatures find candidates, and a normalized
 correlation of the vessels over zooms, flips and shifts decides. Measured on 596 real photographs of 298 patient ids:
 the nearest pair of different eyes reaches .81, and three pairs above .9 are one eye under two ids.
 """
@@ -20,7 +20,7 @@ from retclip.data.image_quality import radius
 
 # Correlation at and above which two photographs show one eye, at FINE_SIDE pixels.
 SAME = 0.85
-# The same where pictures had fewer pixels than FINE_SIDE: blurred eyes are more alike. Measured at 64 pixels on the
+# The same where images had fewer pixels than FINE_SIDE: blurred eyes are more alike. Measured at 64 pixels on the
 # drawn demo: the nearest of 11,000 pairs of different eyes reaches .854, 12 of 12 re-encoded photographs above .93.
 SAME_SMALL = 0.88
 # What the coarser stages have to reach; on the safe side, since only the last stage decides.
@@ -30,7 +30,7 @@ NEIGHBOURS = 4
 COARSE_ZOOMS = (1.0, 1.1, 1.2, 1.3)
 MIDDLE_ZOOMS = (1.0, 1.06, 1.12, 1.18, 1.24, 1.3)
 FINE_STEPS = (-0.02, 0.0, 0.02)
-# Every picture is compared with every other: 30,000 take minutes. More are looked through without zooms.
+# Every image is compared with every other: 30,000 take minutes. More are looked through without zooms.
 MOST_WITH_ZOOMS = 30_000
 BLOCK = 1024
 CACHED = 2048
@@ -38,9 +38,9 @@ PAIRS_PER_TASK = 256
 
 
 def groups_of(thumbnails: Sequence[bytes], threads: int) -> np.ndarray:
-    """int [N]: for each picture the lowest index among those of the same eye, its own where there is no other.
+    """int [N]: for each image the lowest index among those of the same eye, its own where there is no other.
 
-    thumbnails: JPEG of the green channel, FINE_SIDE pixels (looks.THUMBNAIL). Groups are closed under "same".
+    thumbnails: JPEG of the green channel, FINE_SIDE pixels (image_quality.THUMBNAIL). Groups are closed under "same".
     """
     leader = np.arange(len(thumbnails))
     for first, second in same_pairs(thumbnails, threads):
@@ -57,7 +57,7 @@ def same_pairs(thumbnails: Sequence[bytes], threads: int) -> list[tuple[int, int
 def same_across(ours: Sequence[bytes], theirs: Sequence[bytes], side: int, threads: int) -> list[tuple[int, int]]:
     """Pairs (i of ours, j of theirs) that show the same eye; pairs within either are not looked for.
 
-    side: pixels of the pictures that the thumbnails were made of.
+    side: pixels of the images that the thumbnails were made of.
     """
     count, same = len(ours), SAME if side >= FINE_SIDE else SAME_SMALL
     pairs = [(mine, count + other) for mine, other in _candidates_across(ours, theirs)]
@@ -78,7 +78,7 @@ def _checked(
 
 
 class Spectra(NamedTuple):
-    """Of one picture at one size: Fourier transforms of its zoomed and flipped views [2 Z, S, S/2+1], the
+    """Of one image at one size: Fourier transforms of its zoomed and flipped views [2 Z, S, S/2+1], the
     deviation of each view under the window at every shift [2 Z, S, S], and the transform of its own middle."""
 
     views: np.ndarray
@@ -120,10 +120,10 @@ def _spectra(pixels: np.ndarray, side: int, views: list[tuple[float, bool]]) -> 
     seen = radius(side) < 0.93
     plain = _vessels(_zoomed(pixels, 1.0, side, False), 0.7) * window
     plain = plain - window * plain.sum() / window.sum()
-    pictures = np.array([_vessels(_zoomed(pixels, zoom, side, flip), 0.7) * seen for zoom, flip in views])
+    images = np.array([_vessels(_zoomed(pixels, zoom, side, flip), 0.7) * seen for zoom, flip in views])
     of_window = np.conj(np.fft.rfft2(window))
-    transformed = np.fft.rfft2(pictures)
-    energy = np.fft.irfft2(of_window * np.fft.rfft2(pictures**2), s=(side, side))
+    transformed = np.fft.rfft2(images)
+    energy = np.fft.irfft2(of_window * np.fft.rfft2(images**2), s=(side, side))
     mean = np.fft.irfft2(of_window * transformed, s=(side, side))
     deviations = np.sqrt(np.maximum(energy - mean**2 / window.sum(), 1e-3))
     middle = np.conj(np.fft.rfft2(plain / (np.linalg.norm(plain) + 1e-6)))
@@ -131,7 +131,7 @@ def _spectra(pixels: np.ndarray, side: int, views: list[tuple[float, bool]]) -> 
 
 
 def _scores(whole: Spectra, part: Spectra) -> np.ndarray:
-    """[views]: the best normalised correlation of part's middle with each view of whole, shifted a little."""
+    """[views]: the best normalized correlation of part's middle with each view of whole, shifted a little."""
     side = whole.deviations.shape[1]
     reach = side // 8
     score = np.fft.irfft2(whole.views * part.middle, s=(side, side)) / whole.deviations
@@ -139,7 +139,7 @@ def _scores(whole: Spectra, part: Spectra) -> np.ndarray:
 
 
 def _candidates(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Pairs (i < j) whose coarse signatures are alike: at most NEIGHBOURS per picture."""
+    """Pairs (i < j) whose coarse signatures are alike: at most NEIGHBOURS per image."""
     count = len(thumbnails)
     if count < 2:
         return []
@@ -157,7 +157,7 @@ def _candidates(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
 
 
 def _candidates_across(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Pairs (i of ours, j of theirs) whose coarse signatures are alike: at most NEIGHBOURS per picture of theirs."""
+    """Pairs (i of ours, j of theirs) whose coarse signatures are alike: at most NEIGHBOURS per image of theirs."""
     if not len(ours) or not len(theirs):
         return []
     mine, others = (_signatures(thumbnails, len(ours) + len(theirs)) for thumbnails in (ours, theirs))
@@ -182,7 +182,7 @@ def _nearest(alike: np.ndarray, others: int) -> list[tuple[int, int]]:
 
 
 def _signatures(thumbnails: Sequence[bytes], count: int) -> np.ndarray:
-    """float16 [views, N, COARSE_SIDE**2]: signatures, plain first. count: of all pictures that are compared."""
+    """float16 [views, N, COARSE_SIDE**2]: signatures, plain first. count: of all images that are compared."""
     zooms = COARSE_ZOOMS if count <= MOST_WITH_ZOOMS else COARSE_ZOOMS[:1]
     views = [(zoom, flip) for zoom in zooms for flip in (False, True)]
     signatures = np.empty((len(views), len(thumbnails), COARSE_SIDE**2), np.float16)
@@ -193,7 +193,7 @@ def _signatures(thumbnails: Sequence[bytes], count: int) -> np.ndarray:
 
 
 def _signature(pixels: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
-    """float [COARSE_SIDE**2] of length one: what is left of the picture without its slow shading."""
+    """float [COARSE_SIDE**2] of length one: what is left of the image without its slow shading."""
     inside = radius(COARSE_SIDE) < 0.85
     view = _vessels(_zoomed(pixels, zoom, COARSE_SIDE, flip), 0.5) * inside
     view = view - inside * view[inside].mean()
@@ -201,7 +201,7 @@ def _signature(pixels: np.ndarray, zoom: float, flip: bool) -> np.ndarray:
 
 
 def _zoomed(pixels: np.ndarray, zoom: float, side: int, flip: bool) -> np.ndarray:
-    """The middle 1/zoom of the picture at `side` pixels."""
+    """The middle 1/zoom of the image at `side` pixels."""
     margin = len(pixels) * (1 - 1 / zoom) / 2
     box = (margin, margin, len(pixels) - margin, len(pixels) - margin)
     view = np.asarray(Image.fromarray(pixels).resize((side, side), Image.Resampling.BILINEAR, box=box), np.float32)

@@ -67,9 +67,9 @@ def _images(folder: Path, splits: tuple[str, ...]) -> "pd.DataFrame":
     """One row an image of the splits: sample_id, eye, digest, patient_id, split."""
     import pandas as pd
 
-    pictures = pd.read_parquet(folder / "pictures.parquet", columns=["sample_id", "eye", "digest"])
+    images = pd.read_parquet(folder / "pictures.parquet", columns=["sample_id", "eye", "digest"])
     samples = _samples(folder, splits)[["sample_id", "patient_id", "split"]]
-    return pictures.merge(samples, on="sample_id").reset_index(drop=True)
+    return images.merge(samples, on="sample_id").reset_index(drop=True)
 
 
 def _copies(ours: "pd.DataFrame", theirs: "pd.DataFrame") -> set[tuple[int, int]]:

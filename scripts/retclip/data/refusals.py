@@ -68,7 +68,7 @@ def refuse_never_scored(frame: "pd.DataFrame", table: Path, max_bad_fraction: fl
         line = first["row_left"] or first["row_right"]
         if frame.loc[never, "eyes"].eq("unknown").all():
             raise ValueError(
-                f"{table}: {images[never].sum()} labelled images say no eye, while others do: they would never be "
+                f"{table}: {images[never].sum()} labeled images say no eye, while others do: they would never be "
                 f"scored (the first: line {line}). Give each its eye, or leave the column eye out: then "
                 "all are scored as patients."
             )

@@ -1,4 +1,4 @@
-"""What every source ends in: one row a sample, its pictures found, its texts filled in."""
+"""What every source ends in: one row a sample, its images found, its texts filled in."""
 
 import os
 import re
@@ -43,14 +43,14 @@ BARE_TEXT = "A fundus photograph of the {eye} eye."
 PATIENT_TEXT = "Fundus photographs showing {label}."
 LONGEST_ID = 400
 
-# {"row": line, "reason": sentence, "table": file}: rows, or single pictures of theirs, that cannot be used
+# {"row": line, "reason": sentence, "table": file}: rows, or single images of theirs, that cannot be used
 Problems = list[dict[str, Any]]
 
 
 class Row(NamedTuple):
     """A line of a source's table in our words.
 
-    pictures: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
+    images: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
     label*, text*, age, sex, site, camera. sample_id: "" where the patient, or its visit, is the sample. problem: why
     the reader could not use the row; "" where it could. table: the file, where a source has several.
     """
@@ -58,7 +58,7 @@ class Row(NamedTuple):
     line: int
     patient_id: str
     sample_id: str
-    pictures: dict[str, str]
+    images: dict[str, str]
     values: dict[str, str]
     problem: str = ""
     table: str = ""
@@ -77,9 +77,9 @@ def collect(
 
     Rows of one sample_id (or, where there is none, of one patient and visit) become one sample, as long as their
     texts, labels and ages agree: what differs is of another visit, and begins a sample NAME~2 of the same patient.
-    Where an eye has several pictures, eye_images says: all (each further one begins a sample NAME#2), best (the same
+    Where an eye has several images, eye_images says: all (each further one begins a sample NAME#2), best (the same
     here; the build keeps the sharpest) or first. What cannot be used goes to problems and is booked in the ledger; a
-    row with one good picture keeps it. schemes: of locations SCHEME://... in other files, which a reader made.
+    row with one good image keeps it. schemes: of locations SCHEME://... in other files, which a reader made.
     """
     samples = _Samples(os.path.realpath(image_root), eye_images, problems, ledger, schemes)
     for row in rows:
@@ -100,7 +100,7 @@ def patient_labels(frame: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def of_present_eyes(frame: "pd.DataFrame") -> "pd.DataFrame":
-    """Labels and texts of an eye without a picture are taken out: they would describe another one."""
+    """Labels and texts of an eye without an image are taken out: they would describe another one."""
     frame = frame.copy()
     for eye in ("left", "right"):
         frame.loc[~frame["eyes"].isin((eye, "both")), eye_columns(frame, eye)] = ""
@@ -183,21 +183,21 @@ class _Samples:
         name = _name(row)
         own = self.of_name.get(name, [])
         self._refuse_other(row, own)
-        pictures = self._found(row, own)
+        images = self._found(row, own)
         base = ""
         for place in own:
             sample = self.by_id[place]
-            if ("unknown" in pictures) != ("unknown" in sample["eyes"].split()):
+            if ("unknown" in images) != ("unknown" in sample["eyes"].split()):
                 continue
-            again = set(pictures) & set(sample["eyes"].split())
-            of_picture = _columns_of(again, row.values)
-            if any(_differs(sample, key, value) for key, value in row.values.items() if key not in of_picture):
+            again = set(images) & set(sample["eyes"].split())
+            of_image = _columns_of(again, row.values)
+            if any(_differs(sample, key, value) for key, value in row.values.items() if key not in of_image):
                 continue
             if not again:
-                self._join(sample, row, pictures)
+                self._join(sample, row, images)
                 return
             if self.eye_images == "first":
-                self._merge(sample, row, pictures, of_picture)
+                self._merge(sample, row, images, of_image)
                 return
             base = base or sample["base"]
         place = self._free(name if not own else f"{base}#{len(own) + 1}" if base else f"{name}~{len(own) + 1}")
@@ -205,7 +205,7 @@ class _Samples:
         sample = {"sample_id": place, "patient_id": row.patient_id, "split": row.values.get("split", ""), "eyes": ""}
         self.by_id[place] = {**sample, "table": row.table, "base": base or place}
         self.of_name.setdefault(name, []).append(place)
-        self._join(self.by_id[place], row, pictures)
+        self._join(self.by_id[place], row, images)
 
     def _refuse_other(self, row: Row, own: list[str]) -> None:
         if not own:
@@ -217,11 +217,11 @@ class _Samples:
             raise ValueError("split is another than that of an earlier row of the same sample")
 
     def _found(self, row: Row, own: list[str]) -> dict[str, str]:
-        """The row's pictures that are there; the others go to problems. Raises ValueError where none is, or where the
+        """The row's images that are there; the others go to problems. Raises ValueError where none is, or where the
         sample has one already."""
         found: dict[str, str] = {}
         reasons: dict[str, str] = {}
-        for eye, location in row.pictures.items():
+        for eye, location in row.images.items():
             try:
                 found[eye] = location if location.startswith(self.containers) else _inside(self.root, location)
             except ValueError as error:
@@ -231,15 +231,15 @@ class _Samples:
         for place in own:
             earlier = self.by_id[place]
             if any(location == earlier.get(f"source_{_side(eye)}") for eye, location in found.items()):
-                raise ValueError(f"duplicate: this sample already has this {' and '.join(sorted(found))} picture")
+                raise ValueError(f"duplicate: this sample already has this {' and '.join(sorted(found))} image")
         for eye, reason in reasons.items():
             self.problems.append({"row": row.line, "reason": reason, "table": row.table})
             self.ledger.book("quarantined", reason, {"images": {_image_name(row, eye)}})
         return found
 
-    def _join(self, sample: dict[str, str], row: Row, pictures: dict[str, str]) -> None:
-        """The row's pictures and values become the sample's; what it has already, is merged."""
-        for eye, location in pictures.items():
+    def _join(self, sample: dict[str, str], row: Row, images: dict[str, str]) -> None:
+        """The row's images and values become the sample's; what it has already, is merged."""
+        for eye, location in images.items():
             sample[f"source_{_side(eye)}"], sample[f"row_{_side(eye)}"] = location, str(row.line)
             sample["eyes"] = f"{sample['eyes']} {eye}".strip()
         for column, value in row.values.items():
@@ -253,11 +253,11 @@ class _Samples:
             elif value or column not in KNOWN:
                 sample[column] = value or known
 
-    def _merge(self, sample: dict[str, str], row: Row, pictures: dict[str, str], of_picture: set[str]) -> None:
-        """data.eye_images: first. A further picture goes with its own label and text; the patient's values stay."""
-        values = {column: value for column, value in row.values.items() if column in of_picture}
-        self._join(sample, row._replace(values={k: v for k, v in row.values.items() if k not in of_picture}), {})
-        row = row._replace(pictures=pictures, values=values)
+    def _merge(self, sample: dict[str, str], row: Row, images: dict[str, str], of_image: set[str]) -> None:
+        """data.eye_images: first. A further image goes with its own label and text; the patient's values stay."""
+        values = {column: value for column, value in row.values.items() if column in of_image}
+        self._join(sample, row._replace(values={k: v for k, v in row.values.items() if k not in of_image}), {})
+        row = row._replace(images=images, values=values)
         self.ledger.book("merged", "a further image of an eye (data.eye_images: first)", _items(row))
 
     def _free(self, name: str) -> str:
@@ -292,7 +292,7 @@ def _differs(sample: dict[str, str], column: str, value: str) -> bool:
 
 
 def _columns_of(eyes: set[str], columns: Iterable[str]) -> set[str]:
-    """The columns that belong to the pictures of these eyes; those of an eye of unknown side are the patient's."""
+    """The columns that belong to the images of these eyes; those of an eye of unknown side are the patient's."""
     found = {
         column
         for column in columns
@@ -310,7 +310,7 @@ def _what(column: str) -> str:
 def _items(row: Row) -> dict[str, set[str] | int]:
     """All that a row holds, for the ledger."""
     kinds = [_what(column) for column, value in row.values.items() if value]
-    images = {_image_name(row, eye) for eye, location in row.pictures.items() if location}
+    images = {_image_name(row, eye) for eye, location in row.images.items() if location}
     rows = {row_name(row.table, row.line)}
     return {"rows": rows, "images": images, "texts": kinds.count("texts"), "labels": kinds.count("labels")}
 
@@ -336,7 +336,7 @@ def _inside(root: str, location: str) -> str:
 
 
 def _side(eye: str) -> str:
-    return "right" if eye == "right" else "left"  # a picture of unknown side is kept as left
+    return "right" if eye == "right" else "left"  # an image of unknown side is kept as left
 
 
 def _frame(samples: list[dict[str, str]]) -> "pd.DataFrame":

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 FEATURES = {
-    "border colour": ("border_red", "border_green", "border_blue"),
-    "picture size": ("width", "height"),
+    "border color": ("border_red", "border_green", "border_blue"),
+    "image size": ("width", "height"),
     "file size": ("file_bytes",),
     "brightness": ("brightness",),
     "age": ("age",),
@@ -26,35 +26,35 @@ MOST_VALUES = 120
 STEPS = 8
 
 
-def shortcuts(frame: "pd.DataFrame", pictures: "pd.DataFrame", label_level: str) -> dict[str, Any]:
+def shortcuts(frame: "pd.DataFrame", images: "pd.DataFrame", label_level: str) -> dict[str, Any]:
     """feature -> {auroc, by_class, giveaways}: how well each alone predicts the class.
 
     auroc: mean over classes of one against the others, cross-validated by patient with a shallow tree (.5 is
     chance). giveaways: single values nearly all of whose examples are one class. Features that are constant
     or absent are left out; {} without labels.
     """
-    units = _units(frame, pictures, label_level)
-    if units is None:
+    examples = _examples(frame, images, label_level)
+    if examples is None:
         return {}
     found = {}
     for feature, columns in FEATURES.items():
-        values = _numbers(units, [column for column in columns if column in units])
+        values = _numbers(examples, [column for column in columns if column in examples])
         if values is not None:
-            by_class = _auroc(values, units["class"].to_numpy(), units["patient_id"].to_numpy())
+            by_class = _auroc(values, examples["class"].to_numpy(), examples["patient_id"].to_numpy())
             if by_class:
                 found[feature] = {
                     "auroc": float(np.mean(list(by_class.values()))),
                     "by_class": by_class,
-                    "giveaways": _giveaways(units, columns),
+                    "giveaways": _giveaways(examples, columns),
                 }
     return found
 
 
-def _units(frame: "pd.DataFrame", pictures: "pd.DataFrame", label_level: str) -> "pd.DataFrame | None":
-    """One row an example with a single class that is frequent enough: eyes, or samples by their first picture."""
+def _examples(frame: "pd.DataFrame", images: "pd.DataFrame", label_level: str) -> "pd.DataFrame | None":
+    """One row an example with a single class that is frequent enough: eyes, or samples by their first image."""
     if label_level == "none":
         return None
-    table = pictures.merge(frame, on="sample_id")
+    table = images.merge(frame, on="sample_id")
     if label_level == "eye":
         table["class"] = np.where(table["eye"] == "right", table["label_right"], table["label_left"])
     else:
@@ -65,13 +65,13 @@ def _units(frame: "pd.DataFrame", pictures: "pd.DataFrame", label_level: str) ->
     return table if table["class"].nunique() > 1 else None
 
 
-def _numbers(units: "pd.DataFrame", columns: list[str]) -> np.ndarray | None:
+def _numbers(examples: "pd.DataFrame", columns: list[str]) -> np.ndarray | None:
     """float [N, columns]; words become their rank by frequency, blanks -1. None where nothing varies."""
     import pandas as pd
 
     numbers = []
     for column in columns:
-        cells = units[column]
+        cells = examples[column]
         if cells.dtype == object or str(cells.dtype).startswith("str"):
             if cells.eq("").all():
                 continue
@@ -118,17 +118,17 @@ def _steps(cells: "pd.Series") -> "pd.Series":
     return place.map(dict(enumerate(names))).fillna("")
 
 
-def _giveaways(units: "pd.DataFrame", columns: tuple[str, ...]) -> list[dict[str, Any]]:
+def _giveaways(examples: "pd.DataFrame", columns: tuple[str, ...]) -> list[dict[str, Any]]:
     """Values nearly all of whose examples are one class: words, whole numbers, or eighths of a finer range."""
     from scipy.stats import binom
 
-    shares = units["class"].value_counts(normalize=True)
+    shares = examples["class"].value_counts(normalize=True)
     found = []
     for column in columns:
-        if column not in units:
+        if column not in examples:
             continue
-        values = _steps(units[column])
-        groups = units[values.ne("")].groupby(values)
+        values = _steps(examples[column])
+        groups = examples[values.ne("")].groupby(values)
         for value, members in groups["class"]:
             top, count = members.value_counts().index[0], int(members.value_counts().iloc[0])
             by_chance = binom.sf(count - 1, len(members), shares[top]) * groups.ngroups * len(shares)

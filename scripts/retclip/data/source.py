@@ -11,7 +11,7 @@ from retclip.data.samples import Problems, Row
 
 
 class Source(NamedTuple):
-    """What the config's `data` says of the table and its pictures; the keys bear the same names there.
+    """What the config's `data` says of the table and its images; the keys bear the same names there.
 
     text_columns: further columns that hold texts, which model.text_encoders names.
     """

@@ -1,4 +1,4 @@
-"""Pictures by key in one LMDB file per split: written once, then only read."""
+"""Images by key in one LMDB file per split: written once, then only read."""
 
 import io
 import json
@@ -19,11 +19,11 @@ META = b"__meta__"
 JPEG_QUALITY = 95
 # LMDB adds a page and a key to each value; the map is cut to what was used afterwards.
 OVERHEAD_BYTES = 16_384
-PICTURES_PER_TRANSACTION = 256
+IMAGES_PER_TRANSACTION = 256
 
 
-def write_store(path: str | Path, pictures: Iterable[tuple[str, bytes]], count: int, size: int, encoding: str) -> None:
-    """Writes at most `count` pictures (key, encoded pixels) in the order given, whole or not at all.
+def write_store(path: str | Path, images: Iterable[tuple[str, bytes]], count: int, size: int, encoding: str) -> None:
+    """Writes at most `count` images (key, encoded pixels) in the order given, whole or not at all.
 
     encoding: raw or jpeg. The file holds `__meta__` with the format version, size, encoding and count.
     Raises ValueError where the disk is full.
@@ -33,10 +33,10 @@ def write_store(path: str | Path, pictures: Iterable[tuple[str, bytes]], count: 
     with atomic(path) as temporary:
         temporary.unlink()  # lmdb makes its own file, and refuses an empty one
         environment = lmdb.open(str(temporary), map_size=capacity, subdir=False, lock=False, sync=False, writemap=False)
-        waiting = iter(pictures)
+        waiting = iter(images)
         try:
             # a transaction holds its pages in memory: many small ones keep that flat
-            while some := list(islice(waiting, PICTURES_PER_TRANSACTION)):
+            while some := list(islice(waiting, IMAGES_PER_TRANSACTION)):
                 with environment.begin(write=True) as transaction:
                     for key, content in some:
                         transaction.put(key.encode(), content)
@@ -85,12 +85,12 @@ class Store:
                 except lmdb.Error as error:
                     raise ValueError(f"{self.path}: is damaged ({error}); delete it and run again.") from None
                 if value is None:
-                    raise KeyError(f"{self.path}: no picture {key}")
+                    raise KeyError(f"{self.path}: no image {key}")
                 try:
                     row[:] = np.frombuffer(value, dtype=np.uint8).reshape(row.shape) if raw else decode(value, row)
                 except ValueError:
                     # its key is a patient's, whom no log may name
-                    place = f"picture {position + 1} of the {len(keys)} asked for"
+                    place = f"image {position + 1} of the {len(keys)} asked for"
                     raise ValueError(f"{self.path}: {place} is damaged; delete the file and run again.") from None
         return batch
 
@@ -131,14 +131,14 @@ def is_whole(path: Path) -> bool:
         return False
 
 
-def encode(picture: np.ndarray, encoding: str) -> bytes:
+def encode(image: np.ndarray, encoding: str) -> bytes:
     """uint8 [S, S, 3] as it lies in a store: raw bytes, or JPEG."""
     if encoding == "raw":
-        return np.ascontiguousarray(picture).tobytes()
+        return np.ascontiguousarray(image).tobytes()
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    Image.fromarray(image).save(stream, "JPEG", quality=JPEG_QUALITY, subsampling=0)
     return stream.getvalue()
 
 

@@ -104,13 +104,13 @@ def need(path: Path, table: "pd.DataFrame", *columns: str) -> None:
         raise ValueError(f"{path} lacks the column {wanted}; it has {shown([n for n in table.columns if n != LINE])}.")
 
 
-def patient_of(rule: str, row: dict[str, str], picture: str, sample_id: str) -> str:
+def patient_of(rule: str, row: dict[str, str], image: str, sample_id: str) -> str:
     """The patient of a row. rule: a column's name, none (every sample is its own patient), or pattern:REGEX,
-    whose first group is searched in the picture's path. Raises ValueError where the pattern finds nothing."""
+    whose first group is searched in the image's path. Raises ValueError where the pattern finds nothing."""
     if rule == "none":
         return cell_of(sample_id)
     if rule.startswith("pattern:"):
-        found = re.search(rule.removeprefix("pattern:"), picture)
+        found = re.search(rule.removeprefix("pattern:"), image)
         if found is None or found[1] is None:
             raise ValueError("the image path does not match data.patient_id's pattern")
         return cell_of(found[1])

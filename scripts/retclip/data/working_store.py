@@ -1,7 +1,7 @@
-"""From picture files to prepared pixels in one working store, which a killed or repeated build goes on from.
+"""From image files to prepared pixels in one working store, which a killed or repeated build resumes from.
 
-Each picture is filed under what it was made of: its place, size and time of change, and how it is prepared. A second
-build therefore prepares only what is new, and one that was killed loses the last few pictures.
+Each image is filed under what it was made of: its place, size and time of change, and how it is prepared. A second
+build therefore prepares only what is new, and one that was killed loses the last few images.
 """
 
 import hashlib
@@ -20,18 +20,18 @@ import lmdb
 import numpy as np
 
 from retclip.core.io import sha256_of
-from retclip.core.logs import say
-from retclip.data.image_quality import Looks
+from retclip.core.logs import log
+from retclip.data.image_quality import ImageQuality
 from retclip.data.images import Fundus, read_fundus
 from retclip.data.sources.registry import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
-# Raised whenever the same file would give other pixels or looks: a repeated build then prepares all anew.
+# Raised whenever the same file would give other pixels or quality: a repeated build then prepares all anew.
 PREPARATION = 2
-SAY_SECONDS = 10.0
-PICTURES_PER_TASK = 16
+LOG_SECONDS = 10.0
+IMAGES_PER_TASK = 16
 EMPTY = np.empty(0, np.uint8)
-TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared pictures do not pile up
+TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared images do not pile up
 
 
 class Wanted(NamedTuple):
@@ -44,23 +44,23 @@ class Wanted(NamedTuple):
 
 
 class Note(NamedTuple):
-    """What is known of a prepared picture: the SHA-256 of its pixels, and how it looks."""
+    """What is known of a prepared image: the SHA-256 of its pixels, and its quality."""
 
     digest: str
-    looks: Looks
+    quality: ImageQuality
 
 
 class WorkingStore:
-    """The prepared pictures of all splits, by what they were made of."""
+    """The prepared images of all splits, by what they were made of."""
 
     def __init__(self, path: Path, size: int, encoding: str, most: int) -> None:
-        """most: pictures it has to have room for. A damaged file is made anew."""
+        """most: images it has to have room for. A damaged file is made anew."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.size, self.encoding = path, size, encoding
         if path.is_symlink():
             raise ValueError(f"{path}: is a symbolic link, and would be written through it; delete the link.")
         if path.is_file() and not is_whole(path):
-            say(f"{path.name} is damaged; preparing all pictures anew")
+            log(f"{path.name} is damaged; preparing all images anew")
             path.unlink()
         capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
         try:
@@ -77,7 +77,7 @@ class WorkingStore:
         try:
             with self._environment.begin(write=True) as transaction:
                 for name, content, digest, fundus in entries:
-                    note = json.dumps([digest, *fundus.looks]).encode()
+                    note = json.dumps([digest, *fundus.quality]).encode()
                     transaction.put(name.encode(), content, db=self._pixels)
                     transaction.put(name.encode(), fundus.thumbnail, db=self._thumbnails)
                     transaction.put(name.encode(), note, db=self._notes)
@@ -90,15 +90,15 @@ class WorkingStore:
             return transaction.get(name.encode(), db=self._notes) is not None
 
     def note(self, name: str) -> Note:
-        """What is known of a picture that is here."""
+        """What is known of an image that is here."""
         with self._environment.begin() as transaction:
             value = transaction.get(name.encode(), db=self._notes)
         assert value is not None, name
-        digest, *looks = json.loads(value)
-        return Note(digest, Looks(*looks))
+        digest, *quality = json.loads(value)
+        return Note(digest, ImageQuality(*quality))
 
     def thumbnail(self, name: str) -> bytes:
-        """JPEG of a picture that is here; see near_duplicates."""
+        """JPEG of an image that is here; see near_duplicates."""
         with self._environment.begin() as transaction:
             value = transaction.get(name.encode(), db=self._thumbnails)
         assert value is not None, name
@@ -129,9 +129,9 @@ class WorkingStore:
 def prepare(
     wanted: list[Wanted], root: Path, store: WorkingStore, threads: int
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
-    """key -> name of its picture in the store, and {"row", "reason", "table"} of those that cannot be read.
+    """key -> name of its image in the store, and {"row", "reason", "table"} of those that cannot be read.
 
-    Streams: at any time a few pictures per process are in memory. Raises ValueError where a process dies.
+    Streams: at any time a few images per process are in memory. Raises ValueError where a process dies.
     """
     found: dict[str, str] = {}
     missing: dict[str, list[Wanted]] = {}
@@ -142,10 +142,10 @@ def prepare(
         else:
             missing.setdefault(name, []).append(item)
     if found and missing:
-        say(f"{len(found)} pictures are ready from before, {len(missing)} to prepare")
+        log(f"{len(found)} images are ready from before, {len(missing)} to prepare")
     tasks = ((name, str(root), items[0].location, store.size, store.encoding) for name, items in missing.items())
     problems = []
-    started = said = time.monotonic()
+    started = logged = time.monotonic()
     done = 0
     for results in _in_processes(_prepare, tasks, threads):
         store.put((name, content, digest, fundus) for name, content, digest, fundus, _ in results if fundus is not None)
@@ -156,14 +156,14 @@ def prepare(
                 else:
                     found[item.key] = name
         done += len(results)
-        if time.monotonic() - said > SAY_SECONDS:
-            said = time.monotonic()
-            left = (said - started) / done * (len(missing) - done)
-            say(f"{done} of {len(missing)} pictures, {done / (said - started):.0f} a second, {left:.0f} s to go")
+        if time.monotonic() - logged > LOG_SECONDS:
+            logged = time.monotonic()
+            left = (logged - started) / done * (len(missing) - done)
+            log(f"{done} of {len(missing)} images, {done / (logged - started):.0f} a second, {left:.0f} s to go")
     return found, problems
 
 
-def open_picture(root: Path, location: str) -> bytes:
+def open_image(root: Path, location: str) -> bytes:
     """The bytes of the image file at a location: a path below the root, or a place in another file below it."""
     if place := _in_container(location):
         scheme, container, rest = place
@@ -187,7 +187,7 @@ def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, byt
     results: list[tuple[str, bytes, str, Fundus | None, str]] = []
     for name, root, location, size, encoding in tasks:
         try:
-            fundus = read_fundus(open_picture(Path(root), location), size)
+            fundus = read_fundus(open_image(Path(root), location), size)
         except ValueError as error:
             results.append((name, b"", "", None, str(error)))
             continue
@@ -199,7 +199,7 @@ def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, byt
 
 def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any]:
     """work(some tasks) in order, with few results waiting: a plain map would fill the memory with them."""
-    pieces = iter(lambda: list(islice(tasks, PICTURES_PER_TASK)), [])
+    pieces = iter(lambda: list(islice(tasks, IMAGES_PER_TASK)), [])
     if threads == 1:
         yield from map(work, pieces)
         return
@@ -211,13 +211,13 @@ def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any
                 running.extend(pool.submit(work, piece) for piece in islice(pieces, 1))
         except BrokenProcessPool:
             raise ValueError(
-                "a process that reads pictures was killed, most likely for want of memory; "
-                "run again, with fewer threads: finished pictures are kept."
+                "a process that reads images was killed, most likely for want of memory; "
+                "run again, with fewer threads: finished images are kept."
             ) from None
 
 
 def _name(root: Path, location: str, size: int, encoding: str) -> str:
-    """What a prepared picture was made of, as a hash. A missing file has a name, too; reading it will say so."""
+    """What a prepared image was made of, as a hash. A missing file has a name, too; reading it will say so."""
     path = root / location
     if place := _in_container(location):
         path = root / place[1]

@@ -1,6 +1,6 @@
-"""Draws one colour fundus photograph: an eye, what ails it, and the camera that saw it.
+"""Draws one color fundus photograph: an eye, what ails it, and the camera that saw it.
 
-The look of the patient and the camera is drawn before the disease is asked for, so that brightness, frame and colour
+The appearance of patient and camera is drawn before the disease is asked for, so that brightness, frame and color
 cannot give the class away.
 """
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from retclip.demo.paint import Anatomy, Colour, Mask, Scene, blend, clouds, distance, inside, shade
+from retclip.demo.paint import Anatomy, Color, Mask, Scene, blend, clouds, distance, inside, shade
 from retclip.demo.signs import ABOVE, ANATOMY, BENEATH, CLASSES
 
 QUADRANTS = {  # name: (nasal is 1, below is 1)
@@ -21,7 +21,7 @@ QUADRANTS = {  # name: (nasal is 1, below is 1)
 
 
 @dataclass(frozen=True)
-class Look:
+class Appearance:
     """What the two eyes of a patient have in common: pigment, build, and the camera."""
 
     pigment: float  # 0 fair, 1 dark
@@ -31,12 +31,12 @@ class Look:
     tortuosity: float
     field: float  # share of the frame's half-width that the retina fills
     cut: float  # the camera cuts the circle above and below at this height; 1 and more does not
-    tint: Colour
+    tint: Color
 
 
-def draw_look(generator: np.random.Generator) -> Look:
+def draw_appearance(generator: np.random.Generator) -> Appearance:
     """A patient before a camera, at random."""
-    return Look(
+    return Appearance(
         pigment=generator.beta(2, 2),
         tessellation=0.35 * generator.random() ** 2,
         disc_radius=generator.uniform(0.145, 0.18),
@@ -56,70 +56,70 @@ def draw_fundus(
     size: int,
     *,
     quadrant: str = "inferotemporal",
-    look: Look | None = None,
+    appearance: Appearance | None = None,
 ) -> np.ndarray:
     """A photograph, uint8 [size, size, 3], black around the retina.
 
     `label` is one of CLASSES, `severity` is in [0, 1], `side` is left or right, `quadrant` is a key of QUADRANTS: where
-    the disease shows most. `look` is the patient's; a new one is drawn without it.
+    the disease shows most. `appearance` is the patient's; a new one is drawn without it.
     """
     assert label in CLASSES, label
     assert side in ("left", "right"), side
-    look = look or draw_look(generator)
+    appearance = appearance or draw_appearance(generator)
     eye, disease, camera = generator.spawn(3)
-    anatomy = _anatomy(look, eye)
+    anatomy = _anatomy(appearance, eye)
     if label in ANATOMY:
         anatomy = ANATOMY[label](anatomy, severity, QUADRANTS[quadrant])
 
-    radius = 0.5 * size * look.field * eye.uniform(0.97, 1.0)
+    radius = 0.5 * size * appearance.field * eye.uniform(0.97, 1.0)
     slack = (0.5 * size - radius) * 0.6
-    centre = (0.5 * (size - 1) + eye.uniform(-slack, slack), 0.5 * (size - 1) + eye.uniform(-slack, slack))
+    center = (0.5 * (size - 1) + eye.uniform(-slack, slack), 0.5 * (size - 1) + eye.uniform(-slack, slack))
     pixels = np.arange(size, dtype=np.float32)
-    x, y = np.meshgrid((pixels - centre[0]) / radius, (pixels - centre[1]) / radius)
-    picture = np.empty((3, size, size), np.float32)
-    scene = Scene(picture, x, y, centre, radius, anatomy, severity, QUADRANTS[quadrant], disease)
+    x, y = np.meshgrid((pixels - center[0]) / radius, (pixels - center[1]) / radius)
+    image = np.empty((3, size, size), np.float32)
+    scene = Scene(image, x, y, center, radius, anatomy, severity, QUADRANTS[quadrant], disease)
 
-    _paint_retina(scene, look, eye)
+    _paint_retina(scene, appearance, eye)
     if label in BENEATH:
         BENEATH[label](scene)
     _paint_disc(scene, eye)
     _paint_vessels(scene, eye)
     if label in ABOVE:
         ABOVE[label](scene)
-    photograph = _photograph(scene, look, camera)
+    photograph = _photograph(scene, appearance, camera)
     return photograph[:, ::-1].copy() if side == "left" else photograph
 
 
-def _anatomy(look: Look, generator: np.random.Generator) -> Anatomy:
-    radius = look.disc_radius * generator.uniform(0.95, 1.05)
+def _anatomy(appearance: Appearance, generator: np.random.Generator) -> Anatomy:
+    radius = appearance.disc_radius * generator.uniform(0.95, 1.05)
     return Anatomy(
         disc_x=generator.uniform(0.40, 0.52),
         disc_y=generator.uniform(-0.06, 0.04),
         disc_width=radius * generator.uniform(0.85, 1.0),
         disc_height=radius,
         disc_edge=generator.uniform(0.02, 0.035),
-        disc_colour=(
+        disc_color=(
             generator.uniform(0.90, 0.97),
             generator.uniform(0.58, 0.68),
             generator.uniform(0.32, 0.42),
         ),
-        cup=look.cup * generator.uniform(0.93, 1.07),
+        cup=appearance.cup * generator.uniform(0.93, 1.07),
         cup_shift=0.0,
         macula_x=generator.uniform(-0.20, -0.08),
         macula_y=generator.uniform(0.02, 0.12),
         vessel_width=generator.uniform(0.027, 0.034),
-        tortuosity=look.tortuosity,
+        tortuosity=appearance.tortuosity,
     )
 
 
-def _paint_retina(scene: Scene, look: Look, generator: np.random.Generator) -> None:
+def _paint_retina(scene: Scene, appearance: Appearance, generator: np.random.Generator) -> None:
     """The pigment, the choroid through it, and a macula darker than the rest with its reflex."""
-    size, dark = len(scene.x), look.pigment
-    for plane, fair, loss in zip(scene.picture, (0.80, 0.38, 0.18), (0.22, 0.14, 0.08), strict=True):
+    size, dark = len(scene.x), appearance.pigment
+    for plane, fair, loss in zip(scene.image, (0.80, 0.38, 0.18), (0.22, 0.14, 0.08), strict=True):
         plane[:] = fair - loss * dark
     shade(scene, 0.06 * clouds(generator, size, 6), (0.6, 1.0, 1.2))
     bands = np.clip(1.2 - 1.6 * np.abs(clouds(generator, size, 22)), 0, 1)
-    shade(scene, look.tessellation * (bands - 0.6), (0.35, 0.6, 0.6))
+    shade(scene, appearance.tessellation * (bands - 0.6), (0.35, 0.6, 0.6))
     away = distance(scene, scene.anatomy.macula_x, scene.anatomy.macula_y, 1.0, 1.0)
     shade(scene, -0.36 * np.exp(-((away / 0.17) ** 2)), (0.75, 1.0, 1.0))
     blend(scene, (0.95, 0.75, 0.5), generator.uniform(0.1, 0.4) * np.exp(-((away / 0.016) ** 2)))
@@ -133,7 +133,7 @@ def _paint_disc(scene: Scene, generator: np.random.Generator) -> None:
         beside = distance(scene, disc.disc_x - 0.02, disc.disc_y, 1.1 * disc.disc_width, 1.1 * disc.disc_height)
         blend(scene, (0.55, 0.33, 0.19), 0.5 * inside(beside, 0.15))
     shade(scene, 0.12 * np.exp(-((edge / 1.7) ** 2)))
-    blend(scene, disc.disc_colour, 0.92 * inside(edge, disc.disc_edge / disc.disc_width))
+    blend(scene, disc.disc_color, 0.92 * inside(edge, disc.disc_edge / disc.disc_width))
     if disc.cup:
         hollow = distance(
             scene,
@@ -166,7 +166,7 @@ def _paint_vessels(scene: Scene, generator: np.random.Generator) -> None:
                 start + (0.28 + off, below * 0.35),
                 start + (0.5, below * (0.62 + 2 * off)),
             ]
-            # every vessel leaves the disc at its centre
+            # every vessel leaves the disc at its center
             jitter[[0, 4]] *= 0.3
             trunks += [np.array(around) + jitter[:4], np.array(nasal) + jitter[4:]]
             widths += [width * disc.vessel_width, 0.8 * width * disc.vessel_width]
@@ -224,7 +224,7 @@ def _branches(
     return paths[parents, at][:, None] + np.cumsum(offsets, 1)
 
 
-def _photograph(scene: Scene, look: Look, generator: np.random.Generator) -> np.ndarray:
+def _photograph(scene: Scene, appearance: Appearance, generator: np.random.Generator) -> np.ndarray:
     """Illumination, haze, focus, frame and sensor noise: uint8 [S, S, 3]."""
     size = len(scene.x)
     light = generator.uniform(-0.25, 0.25, 2).tolist()
@@ -233,11 +233,11 @@ def _photograph(scene: Scene, look: Look, generator: np.random.Generator) -> np.
     shade(scene, exposure * (1.1 - generator.uniform(0.2, 0.45) * falloff) - 1)
     blend(scene, (0.72, 0.50, 0.36), generator.uniform(0, 0.14))
     frame = inside(distance(scene, 0, 0, 1, 1), 0.012)
-    if look.cut < 1:
-        frame = frame * inside(np.abs(scene.y) / look.cut, 0.012)
-    for plane, tint in zip(scene.picture, look.tint, strict=True):
+    if appearance.cut < 1:
+        frame = frame * inside(np.abs(scene.y) / appearance.cut, 0.012)
+    for plane, tint in zip(scene.image, appearance.tint, strict=True):
         plane *= 255 * tint * frame
-    planes = np.clip(scene.picture, 0, 255).astype(np.uint8)
+    planes = np.clip(scene.image, 0, 255).astype(np.uint8)
     image = Image.merge("RGB", [Image.fromarray(plane) for plane in planes])
     image = image.filter(ImageFilter.BoxBlur(generator.uniform(0.0, 0.9) * size / 192))
     grain = generator.standard_normal((size, size, 1), dtype=np.float32) * np.float32(generator.uniform(1.0, 3.5))

@@ -1,8 +1,8 @@
-"""The demo's image tower, registered with timm as `demo_conv`: ten classes of 64 px drawings in CPU-seconds.
+"""The demo's image encoder, registered with timm as `demo_conv`: ten classes of 64 px drawings in CPU-seconds.
 
-Stock towers of timm are made for a GPU: their depthwise convolutions and full-size stems take five to ten
-times as long per picture on one core. Three strided convolutions leave 4 x 4 places of a 64 px picture; their
-mean and maximum are normalised over the batch, which contrastive learning from scratch needs most.
+Stock image encoders of timm are made for a GPU: their depthwise convolutions and full-size stems take five to ten
+times as long per image on one core. Three strided convolutions leave 4 x 4 places of a 64 px image; their
+mean and maximum are normalized over the batch, which contrastive learning from scratch needs most.
 """
 
 from typing import Any
@@ -34,7 +34,7 @@ class DemoConv(nn.Module):
         self.norm = nn.BatchNorm1d(self.num_features)
 
     def reset_classifier(self, num_classes: int, **kwargs: Any) -> None:
-        """Called by open_clip's adapter; the tower has no classifier."""
+        """Called by open_clip's adapter; it has no classifier."""
         assert num_classes == 0
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -44,6 +44,6 @@ class DemoConv(nn.Module):
 
 @register_model
 def demo_conv(pretrained: bool = False, **kwargs: Any) -> DemoConv:
-    """timm's constructor of the demo's tower; it has no pre-trained weights."""
+    """timm's constructor of the demo's image encoder; it has no pre-trained weights."""
     assert not pretrained
     return DemoConv()

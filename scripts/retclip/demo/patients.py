@@ -1,14 +1,14 @@
-"""Invents the demo's patients: which disease, how severe, in which eye; and their pictures and reports."""
+"""Invents the demo's patients: which disease, how severe, in which eye; and their images and reports."""
 
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from retclip.demo.drawing import QUADRANTS, draw_fundus, draw_look
+from retclip.demo.drawing import QUADRANTS, draw_appearance, draw_fundus
 from retclip.demo.reports import Finding, eye_report, patient_report
 
-IMAGE_SIZE = 192  # pixels; the retina fills about 175 of them, and towers of the demo see 64
+IMAGE_SIZE = 192  # pixels; the retina fills about 175 of them, and the demo's image encoder sees 64
 JPEG_QUALITY = 90
 
 # Shares of the public 16,000-image set, pterygium (.006) raised so that every split has some; and how often the fellow
@@ -28,7 +28,7 @@ CLASSES = {
 # Patients in the first blocks of ten have each class once per block: at least 12 patients of every class, in any run
 # of 120 patients or more.
 BALANCED_BLOCKS = 12
-# From mild to severe; below this, the signs of some diseases are less than a pixel wide in a tower's 64 px.
+# From mild to severe; below this, the signs of some diseases are less than a pixel wide in the encoder's 64 px.
 SEVERITY = (0.3, 1.0)
 
 
@@ -50,11 +50,13 @@ def make_patient(seed: int, index: int, folder: Path) -> dict[str, str]:
     """Draws both eyes of a patient into `folder` and returns the row of the manifest."""
     left, right = invent_patient(seed, index)
     name = f"demo{index:05d}"
-    look = draw_look(_generator(seed, index, 1))
+    appearance = draw_appearance(_generator(seed, index, 1))
     for stream, (side, eye) in enumerate({"left": left, "right": right}.items(), start=2):
         generator = _generator(seed, index, stream)
-        picture = draw_fundus(eye.label, eye.severity, side, generator, IMAGE_SIZE, quadrant=eye.quadrant, look=look)
-        Image.fromarray(picture).save(folder / f"{name}_{side}.jpg", quality=JPEG_QUALITY)
+        image = draw_fundus(
+            eye.label, eye.severity, side, generator, IMAGE_SIZE, quadrant=eye.quadrant, appearance=appearance
+        )
+        Image.fromarray(image).save(folder / f"{name}_{side}.jpg", quality=JPEG_QUALITY)
     words = _generator(seed, index, 4)
     return {
         "sample_id": name,
@@ -70,7 +72,7 @@ def make_patient(seed: int, index: int, folder: Path) -> dict[str, str]:
 
 
 def _generator(seed: int, index: int, stream: int) -> np.random.Generator:
-    """A stream of its own for each thing drawn, so that a longer report does not change a picture."""
+    """A stream of its own for each thing drawn, so that a longer report does not change an image."""
     return np.random.default_rng((seed, index, stream))
 
 

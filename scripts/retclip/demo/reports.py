@@ -1,6 +1,6 @@
 """Writes the demo's report sentences: what an ophthalmologist would dictate on seeing the drawn eye.
 
-A sentence tells what the picture shows (disease, severity, quadrant), in varied words and order; some only describe the
+A sentence tells what the image shows (disease, severity, quadrant), in varied words and order; some only describe the
 signs and leave the disease to the reader.
 """
 

@@ -1,4 +1,4 @@
-"""What each of the demo's diseases changes in the picture of an eye, and by how much at which severity.
+"""What each of the demo's diseases changes in the image of an eye, and by how much at which severity.
 
 Every sign is wider than two pixels once the retina is 64 pixels across (1 pixel = 1/32 retina radius), or there are
 many of it; the mildest form is small and pale, but it is there. A disease changes neither the frame nor the exposure.
@@ -35,7 +35,7 @@ def _cupped(anatomy: Anatomy, severity: float, quadrant: tuple[int, int]) -> Ana
         anatomy,
         cup=0.68 + 0.24 * severity,
         cup_shift=0.12 * quadrant[1] * (1 - severity),
-        disc_colour=(0.90, 0.62, 0.36),
+        disc_color=(0.90, 0.62, 0.36),
     )
 
 
@@ -49,7 +49,7 @@ def _starved(anatomy: Anatomy, severity: float, quadrant: tuple[int, int]) -> An
     return replace(
         anatomy,
         vessel_width=anatomy.vessel_width * (0.62 - 0.22 * severity),
-        disc_colour=(0.92, 0.80, 0.54),
+        disc_color=(0.92, 0.80, 0.54),
         cup=0.8 * anatomy.cup,
     )
 
@@ -62,7 +62,7 @@ def _swollen(anatomy: Anatomy, severity: float, quadrant: tuple[int, int]) -> An
         disc_width=anatomy.disc_width * growth,
         disc_height=anatomy.disc_height * growth,
         disc_edge=0.10 + 0.10 * severity,
-        disc_colour=(0.97, 0.68, 0.47),
+        disc_color=(0.97, 0.68, 0.47),
         cup=0.0,
         tortuosity=anatomy.tortuosity + 0.6,
     )
@@ -167,11 +167,11 @@ def _pigmented(scene: Scene) -> None:
     for _ in range(round(16 + 40 * scene.severity)):
         turn = generator.uniform(0, 2 * np.pi)
         reach = generator.uniform(0.6 - 0.12 * scene.severity, 0.97)
-        centre = reach * np.array([np.cos(turn), np.sin(turn)])
-        pigment.spot(centre[0], centre[1], 0.022, generator)
+        center = reach * np.array([np.cos(turn), np.sin(turn)])
+        pigment.spot(center[0], center[1], 0.022, generator)
         for angle in turn + np.array([0.0, 2.0, 4.2]) + generator.normal(0, 0.4, 3):
             arm = generator.uniform(0.04, 0.09) * np.array([np.cos(angle), np.sin(angle)])
-            pigment.line(np.stack([centre, centre + arm]), 0.017)
+            pigment.line(np.stack([center, center + arm]), 0.017)
     blend(scene, PIGMENT, 0.85 * pigment.opacity())
 
 
@@ -189,7 +189,7 @@ def _congested(scene: Scene) -> None:
 
 
 def _detached(scene: Scene) -> None:
-    """Retinal detachment: one side of the retina is grey, lifted, and lies in folds."""
+    """Retinal detachment: one side of the retina is gray, lifted, and lies in folds."""
     generator = scene.generator
     lean = np.array(scene.quadrant) * generator.uniform(0.6, 1.4, 2)
     across, up = lean / np.hypot(*lean)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from retclip.core.qualitative_examples import LARGEST_PICTURE, TOP_PROMPTS, ModelLooks
+from retclip.core.qualitative_examples import LARGEST_IMAGE, TOP_PROMPTS, QualitativeExamples
 from retclip.data.images import DARK
 from retclip.evaluation.test_set import Reader, as_arrays, scales_of
 from retclip.evaluation.validation import Features
@@ -43,7 +43,7 @@ def collect_examples(
     table: "pd.DataFrame",
     train_counts: dict[str, int],
     private: bool,
-) -> ModelLooks:
+) -> QualitativeExamples:
     """The content of looks.npz. table: predictions.parquet of the split. train_counts: views of each class in train.
 
     private: no images.
@@ -51,15 +51,15 @@ def collect_examples(
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
     images_each = 1 if "patient" not in split.targets else 2
     size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["images"].shape[1]
-    small = min(size, LARGEST_PICTURE)
+    small = min(size, LARGEST_IMAGE)
     prompts = encode_prompts(model, reader, split.classes)
     scales = scales_of(model)
     row_of = {name: row for row, name in enumerate(split.frame["sample_id"])}
     count = len(chosen)
-    found = ModelLooks(
+    found = QualitativeExamples(
         classes=np.array(split.classes, dtype=str),
         eye=chosen["eye"].to_numpy(dtype=str),
-        picture=np.zeros((count, images_each, small, small, 3), np.uint8),
+        image=np.zeros((count, images_each, small, small, 3), np.uint8),
         present=np.zeros((count, images_each), bool),
         target=chosen["target"].to_numpy(np.int64),
         prediction=np.zeros(count, np.int64),
@@ -85,7 +85,7 @@ def collect_examples(
         images, present = _images_of(split, row, view)
         found.present[i] = present
         for position in np.flatnonzero(present):
-            found.picture[i, position] = shrink(images[position], small)
+            found.image[i, position] = shrink(images[position], small)
         if i in mapped:
             direction = class_direction(prompts, guess, view)
             found.occlusion[i] = occlusion_maps(model, reader, images, present, view, direction)
@@ -162,7 +162,7 @@ def occlusion_maps(
 
 
 def embedding_of(split: Split, features: Features, train_counts: dict[str, int]) -> dict[str, np.ndarray]:
-    """The parts of ModelLooks that begin with `embedding`."""
+    """The parts of QualitativeExamples that begin with `embedding`."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 

@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from retclip.core.io import read_json
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.core.prompts import TEMPLATES, class_prompts
+from retclip.core.renamed import model_folder_in_new_words
 from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 UNITS = ("left", "right", "patient")
-SAY_SECONDS = 10.0
+LOG_SECONDS = 10.0
 
 
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
@@ -43,7 +44,7 @@ def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     known = read_json(folder / "class_prompts.json")
     for name in names:
         if name not in known:
-            say(f"the model has no prompts for the class {name!r}: using a template")
+            log(f"the model has no prompts for the class {name!r}: using a template")
     return {name: known.get(name) or [template.format(label=name) for template in TEMPLATES] for name in names}
 
 
@@ -53,7 +54,7 @@ class Predictor:
     def __init__(self, folder: Path, device: torch.device, precision: str, classes: Path | None = None) -> None:
         """precision: fp32, bf16, or auto: that of the model's training. classes: see read_classes; None takes the
         model's own. Raises ValueError where the folder is no model."""
-        self.reading = read_json(folder / "preprocessing.json")
+        self.reading = model_folder_in_new_words(read_json(folder / "preprocessing.json"))
         prompts = read_json(folder / "class_prompts.json") if classes is None else read_classes(classes, folder)
         if not prompts:
             raise ValueError(f"{folder}: the model was trained without classes; name some with --classes.")
@@ -64,7 +65,7 @@ class Predictor:
         # heads that no known eye has trained are random; exports of version 0.1 do not say
         self.heads = self.reading.get("heads", UNITS)
         self.classes = list(prompts)
-        tokenize = load_tokenizer(folder / "text", self.reading["long_texts"])
+        tokenize = load_tokenizer(folder / "text", self.reading["truncation_side"])
         length = self.reading["context_length"]
         self.texts = zero_shot_classifier(self.model, self.classes, prompts, tokenize, length, device)
         scales = (self.model.logit_scale_left, self.model.logit_scale_right, self.model.logit_scale)
@@ -80,20 +81,20 @@ class Predictor:
         import pandas as pd
 
         if any(self._untrained(case.images) for case in cases):
-            say("warning: this model was trained without known eyes: the patient's head sees each image as both eyes")
+            log("warning: this model was trained without known eyes: the patient's head sees each image as both eyes")
             cases = [alone for case in cases for alone in (_apart(case) if self._untrained(case.images) else [case])]
         _warn_of_unknown_eyes(cases)
         rows: list[dict[str, Any]] = []
-        started = said = time.monotonic()
+        started = logged = time.monotonic()
         done = 0
         with ThreadPoolExecutor(threads) as pool:
             for batch in _pieces(cases, batch_size):
                 rows += self._rows(list(batch), list(pool.map(self._read, batch)))
                 done += len(batch)
-                if time.monotonic() - said > SAY_SECONDS:
-                    said = time.monotonic()
-                    left = (said - started) / done * (len(cases) - done)
-                    say(f"{done} of {len(cases)} cases, {left:.0f} s to go")
+                if time.monotonic() - logged > LOG_SECONDS:
+                    logged = time.monotonic()
+                    left = (logged - started) / done * (len(cases) - done)
+                    log(f"{done} of {len(cases)} cases, {left:.0f} s to go")
         columns = [
             "name",
             "eye",
@@ -175,7 +176,7 @@ def _warn_of_unknown_eyes(cases: list[Case]) -> None:
     unknown = sum("unknown" in case.images for case in cases)
     if unknown:
         images = sum(len(case.images) for case in cases)
-        say(
+        log(
             f"warning: {unknown} of {images} images: the eye is not known by table, DICOM header or file name; the "
             "patient's head scores them, each as both eyes, and their rows say so (eye: unknown)"
         )

@@ -53,7 +53,7 @@ class Reader(NamedTuple):
     def split(self, data_dir: Path, name: str, fingerprint: dict[str, Any]) -> Split:
         """One split of a data folder, with the texts that the model's encoder reads."""
         length = self.trial.hyperparameters["context_length"]
-        columns = self.trial.encoder.texts
+        columns = self.trial.text_encoder_settings.texts
         return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns)
 
     def embed(self, model: "RetClip", split: Split) -> Features:
@@ -89,18 +89,16 @@ def trained_model(trial: Trial, model_dir: Path, device: str) -> tuple["RetClip"
     return load_exported(model_dir).to(reader.device), reader
 
 
-def initial_model(
-    trial: Trial, encoder_dir: Path, vision_weights: Path | None, device: str
-) -> tuple["RetClip", Reader]:
+def initial_model(trial: Trial, encoder_dir: Path, image_weights: Path | None, device: str) -> tuple["RetClip", Reader]:
     """The model as a training of `trial` begins with it, and how it reads. encoder_dir: the text encoder's folder."""
     reader = make_reader(trial, encoder_dir, device)
-    return build_model(trial, encoder_dir, vision_weights).to(reader.device), reader
+    return build_model(trial, encoder_dir, image_weights).to(reader.device), reader
 
 
 def make_reader(trial: Trial, encoder_dir: Path, device: str) -> Reader:
     """encoder_dir: the folder with the tokenizer; device: auto, cpu or cuda."""
     chosen = choose_device(device)
-    tokenize = load_tokenizer(encoder_dir, trial.encoder.long_texts)
+    tokenize = load_tokenizer(encoder_dir, trial.text_encoder_settings.truncation_side)
     precision = choose_precision(trial.hyperparameters["precision"], chosen)
     prepare_device(chosen, precision)
     return Reader(trial, tokenize, chosen, precision)

@@ -11,7 +11,7 @@ import torch
 from retclip.core import slurm
 from retclip.core.gpu_lease import is_leased
 from retclip.core.gpus import described, visible
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Compute capabilities (major, minor): of the first GPUs that compute in bf16, and in fp16 on tensor cores.
@@ -33,11 +33,11 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         if not is_leased():
-            say("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
+            log("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
         return _own_gpu()
     given = slurm.gpus_given()
     if wanted == "auto" and given is None:
-        say(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
+        log(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
         return torch.device("cpu")
     node = platform.node()
     why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"
@@ -77,7 +77,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if not native and wanted in ("auto", "bf16"):
         name = torch.cuda.get_device_name(device)
         taken = f"computing in {best}" if wanted == "auto" else f"slowly; with training.precision auto it is {best}"
-        say(f"{name} only emulates bf16: {taken}")
+        log(f"{name} only emulates bf16: {taken}")
     return best if wanted == "auto" else wanted
 
 

@@ -10,26 +10,27 @@ from retclip.core.trial import ModelSpecification
 
 
 def serves(which: str, hyperparameters: dict[str, Any]) -> bool:
-    """Whether a trial may read features of the encoder (vision or text) instead of running it: a search may vary what
+    """Whether a trial may read features of the encoder (image or text) instead of running it: a search may vary what
     is frozen, and augmented images are new in every step."""
     frozen = hyperparameters["freeze"] in (which, "both")
-    return frozen and not (which == "vision" and hyperparameters["augment"])
+    return frozen and not (which == "image" and hyperparameters["augment"])
 
 
 def features_key(
     which: str, trial: ModelSpecification, fingerprint: dict[str, Any], encoder: dict[str, Any], precision: str
 ) -> str:
-    """Hex digest of everything that features of the encoder `which` (vision or text) depend on.
+    """Hex digest of everything that features of the encoder `which` (image or text) depend on.
 
     fingerprint: that of the data. encoder: source.json of the text encoder's folder.
     """
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     content: dict[str, Any] = {"tower": which, "data": data, "precision": precision}
-    if which == "vision":
-        content |= {"vision": trial.image_encoder, "image_size": trial.image_size}
+    if which == "image":
+        content |= {"image_encoder": trial.image_encoder, "image_size": trial.image_size}
     else:
-        reading = [getattr(trial.encoder, name) for name in ("texts", "long_texts", "from_checkpoint")]
-        weights = trial.image_encoder.get("weights") if trial.encoder.from_checkpoint else None
+        texts = trial.text_encoder_settings
+        reading = [texts.texts, texts.truncation_side, texts.from_checkpoint]
+        weights = trial.image_encoder.get("weights") if texts.from_checkpoint else None
         content |= {"encoder": encoder, "reading": reading, "weights": weights,
                     "context_length": trial.hyperparameters["context_length"]}  # fmt: skip
     return sha256_of(content)
@@ -42,7 +43,7 @@ def frozen_features(
     encoder: dict[str, Any],
     precision: str,
 ) -> dict[str, torch.Tensor]:
-    """The cached features that this trial may read, for Split. paths: encoder (vision, text) -> file or None.
+    """The cached features that this trial may read, for Split. paths: encoder (image, text) -> file or None.
     fingerprint, encoder: see features_key. Raises ValueError where a file is of something else."""
     found: dict[str, torch.Tensor] = {}
     for which, path in paths.items():

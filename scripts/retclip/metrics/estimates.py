@@ -26,7 +26,7 @@ class Estimate:
     p_value: float | None = None
 
     @property
-    def is_real(self) -> bool:
+    def is_significant(self) -> bool:
         """Of a difference: the interval leaves out zero."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 

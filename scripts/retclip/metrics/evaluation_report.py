@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.metrics.estimates import DRAWS, Documented, documented
 from retclip.metrics.evaluation_document import Calibration, Confusion, Counts, Evaluation, Probe, Row
 from retclip.metrics.metrics_document import Levels
@@ -256,7 +256,7 @@ def _quadratic_kappa(
 
     unknown = [name for name in ordered if name not in classes]
     if unknown:
-        say(f"evaluation.ordered_classes: the data has no class {', '.join(unknown)}")
+        log(f"evaluation.ordered_classes: the data has no class {', '.join(unknown)}")
     known = [name for name in ordered if name in classes]
     ranks = np.array([ordered.index(name) for name in known])
     columns = np.array([classes.index(name) for name in known], dtype=np.int64)

@@ -5,7 +5,7 @@ from retclip.metrics.metrics_document import Metrics
 
 
 class Finished:
-    """A finished training. metrics: its metrics.json, with its trial."""
+    """A finished training run. metrics: its metrics.json, with its trial."""
 
     metrics: Metrics
 

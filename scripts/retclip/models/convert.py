@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 
 HEADS = ("text_projection", "text_projection_left", "text_projection_right")
-HEAD_WIDTH = 64  # of the vision tower, always; of the text tower unless told
+HEAD_WIDTH = 64  # of the image encoder, always; of the text encoder unless given
 
 
 def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | None = None) -> RetClip:
@@ -25,8 +25,8 @@ def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | Non
     depths = {head: len(_layers(state, rf"{head}\.(\d+)\.weight")) for head in HEADS}
     if len(set(depths.values())) > 1:
         raise ValueError(f"the text heads of this checkpoint have different depths: {depths}.")
-    vision, embed_dim = _vision(state)
-    model = RetClip(vision, _bert(state, text_num_attention_heads), embed_dim, depths[HEADS[0]])
+    visual, embed_dim = _visual(state)
+    model = RetClip(visual, _bert(state, text_num_attention_heads), embed_dim, depths[HEADS[0]])
     wanted, given = set(model.state_dict()), set(state)
     if wanted != given:
         raise ValueError(
@@ -50,7 +50,7 @@ def unwrapped(state_dict: dict[str, Any]) -> dict[str, Any]:
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
-def _vision(state: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
+def _visual(state: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
     width, _, patch_size, _ = state["visual.conv1.weight"].shape
     grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
     sizes = {
@@ -60,7 +60,7 @@ def _vision(state: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
         "patch_size": patch_size,
         "embed_dim": state["visual.proj"].shape[1],
     }
-    return build_vision(sizes, grid * patch_size)
+    return build_image_encoder(sizes, grid * patch_size)
 
 
 def _bert(state: dict[str, torch.Tensor], heads: int | None) -> torch.nn.Module:

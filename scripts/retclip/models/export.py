@@ -10,12 +10,13 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from retclip.core.io import read_json, write_json
+from retclip.core.renamed import model_folder_in_new_words
 from retclip.core.trial import Trial
 from retclip.loading.augmentation import MEAN, STD
 from retclip.metrics.metrics_document import Validation
 from retclip.metrics.registry import METRICS
 from retclip.models.convert import to_retclip
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder
 
@@ -27,7 +28,7 @@ def export_model(
     model: RetClip,
     folder: Path,
     *,
-    vision: dict[str, Any],
+    image_encoder: dict[str, Any],
     tokenizer_folder: Path,
     image_size: int,
     class_prompts: dict[str, list[str]],
@@ -54,7 +55,7 @@ def export_model(
     embed_dim, head_depth = model.global_feature_mapping.out_features, (len(model.text_projection) + 1) // 2
     write_json(
         folder / "model.json",
-        {"vision": vision, "image_size": image_size, "embed_dim": embed_dim, "head_depth": head_depth},
+        {"image_encoder": image_encoder, "image_size": image_size, "embed_dim": embed_dim, "head_depth": head_depth},
     )
     write_json(
         folder / "preprocessing.json",
@@ -68,7 +69,7 @@ def export_model(
             "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
             "context_length": trial.hyperparameters["context_length"],
-            "long_texts": trial.encoder.long_texts,
+            "truncation_side": trial.text_encoder_settings.truncation_side,
             "precision": trial.hyperparameters["precision"],
         },
     )
@@ -76,14 +77,14 @@ def export_model(
     if hasattr(model.visual, "class_embedding"):
         torch.save({name: tensor.cpu() for name, tensor in to_retclip(model).items()}, folder / "retclip.pt")
     source = read_json(tokenizer_folder / "source.json")
-    card = model_card(trial, vision, image_size, embed_dim, head_depth, source, data, val)
+    card = model_card(trial, image_encoder, image_size, embed_dim, head_depth, source, data, val)
     (folder / "README.md").write_text(card, encoding="utf-8")
 
 
 def load_exported(folder: Path) -> RetClip:
     """The model in `folder`, in evaluation mode."""
-    sizes = read_json(folder / "model.json")
-    visual, embed_dim = build_vision(sizes["vision"], sizes["image_size"])
+    sizes = model_folder_in_new_words(read_json(folder / "model.json"))
+    visual, embed_dim = build_image_encoder(sizes["image_encoder"], sizes["image_size"])
     model = RetClip(visual, load_text_encoder(folder / "text"), embed_dim, sizes["head_depth"])
     visual.load_state_dict(load_file(folder / "vision.safetensors"))
     model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
@@ -92,7 +93,7 @@ def load_exported(folder: Path) -> RetClip:
 
 def model_card(
     trial: Trial,
-    vision: dict[str, Any],
+    image_encoder: dict[str, Any],
     image_size: int,
     embed_dim: int,
     head_depth: int,
@@ -110,16 +111,18 @@ def model_card(
     return Template(CARD).substitute(
         name=trial.text_encoder,
         seed=trial.seed,
-        encoder=escape(f"{trial.text_encoder} ({trial.encoder.source})", quote=False),
+        encoder=escape(f"{trial.text_encoder} ({trial.text_encoder_settings.source})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
         licence=escape(str(source.get("license") or "not stated"), quote=False),
-        weights=escape(Path(vision["weights"]).name if vision.get("weights") else "none (random)", quote=False),
+        weights=escape(
+            Path(image_encoder["weights"]).name if image_encoder.get("weights") else "none (random)", quote=False
+        ),
         rows=rows,
         scores=_score_rows(val),
         data=escape(_data_sentence(data), quote=False),
-        vision=_vision_code(vision, image_size, embed_dim),
+        image_encoder=_image_encoder_code(image_encoder, image_size, embed_dim),
         text_head=_text_head_code(head_depth),
-        truncation_side="left" if trial.encoder.long_texts == "tail" else "right",
+        truncation_side=trial.text_encoder_settings.truncation_side,
         size=image_size,
         mean=MEAN,
         std=STD,
@@ -153,13 +156,14 @@ def _data_sentence(data: dict[str, Any]) -> str:
     )
 
 
-def _vision_code(vision: dict[str, Any], image_size: int, embed_dim: int) -> str:
-    name = vision.get("architecture")
+def _image_encoder_code(image_encoder: dict[str, Any], image_size: int, embed_dim: int) -> str:
+    name = image_encoder.get("architecture")
     if name is None:
         return (
             "from open_clip.transformer import QuickGELU, VisionTransformer\n"
-            f"vision = VisionTransformer({image_size}, {vision['patch_size']}, {vision['width']}, "
-            f"{vision['layers']}, {vision['width'] // vision['head_width']}, 4.0, output_dim={embed_dim}, "
+            f"image_encoder = VisionTransformer({image_size}, {image_encoder['patch_size']}, {image_encoder['width']}, "
+            f"{image_encoder['layers']}, {image_encoder['width'] // image_encoder['head_width']}, 4.0, "
+            f"output_dim={embed_dim}, "
             "act_layer=QuickGELU)"
         )
     if name.startswith("timm/"):
@@ -167,13 +171,15 @@ def _vision_code(vision: dict[str, Any], image_size: int, embed_dim: int) -> str
         known = "import retclip.demo.image_encoder  # scripts/ of retclip-tune\n" if name == DEMO_TOWER else ""
         return known + (
             "from open_clip.timm_model import TimmModel\n"
-            f'vision = TimmModel("{name.removeprefix("timm/")}", {embed_dim}, {image_size}, pool="avg", proj="linear")'
+            f'image_encoder = TimmModel("{name.removeprefix("timm/")}", {embed_dim}, {image_size}, '
+            'pool="avg", proj="linear")'
         )
     import open_clip
 
     quick = f"{name}-quickgelu"
     known = quick if open_clip.get_model_config(quick) else name
-    return f'import open_clip\nvision = open_clip.create_model("{known}", force_image_size={image_size}).visual'
+    made = f'open_clip.create_model("{known}", force_image_size={image_size}).visual'
+    return f"import open_clip\nimage_encoder = {made}"
 
 
 def _text_head_code(depth: int) -> str:
@@ -226,9 +232,9 @@ import torch
 from safetensors.torch import load_file
 from torch.nn.functional import linear, normalize
 from transformers import AutoTokenizer, BertModel
-$vision
-vision.load_state_dict(load_file("vision.safetensors"))
-vision.eval()
+$image_encoder
+image_encoder.load_state_dict(load_file("vision.safetensors"))
+image_encoder.eval()
 text = BertModel.from_pretrained("text", add_pooling_layer=False).eval()
 tokenizer = AutoTokenizer.from_pretrained("text", truncation_side="$truncation_side")
 heads = load_file("heads.safetensors")
@@ -237,7 +243,7 @@ mean, std = torch.tensor($mean).view(3, 1, 1), torch.tensor($std).view(3, 1, 1)
 
 @torch.inference_mode()
 def encode_patient(left, right):  # RGB in [0, 1], [B, 3, $size, $size]; a single eye is given twice
-    eyes = torch.cat([vision((left - mean) / std), vision((right - mean) / std)], dim=1)
+    eyes = torch.cat([image_encoder((left - mean) / std), image_encoder((right - mean) / std)], dim=1)
     return normalize(linear(eyes, heads["global_feature_mapping.weight"]), dim=1)
 
 

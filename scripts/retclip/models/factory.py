@@ -16,21 +16,21 @@ IMAGE_HEADS = ("global_feature_mapping.", "left_feature_mapping.", "right_featur
 TEXT_HALF = ("bert.", "text_projection")
 
 
-def build_model(trial: ModelSpecification, encoder_dir: Path, vision_weights: Path | None) -> "RetClip":
+def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Path | None) -> "RetClip":
     """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights."""
-    from retclip.models.image_encoder import build_vision
+    from retclip.models.image_encoder import build_image_encoder
     from retclip.models.retclip import RetClip
     from retclip.models.text_encoder import load_text_encoder
 
     torch.manual_seed(trial.seed)
-    vision, embed_dim = build_vision(trial.image_encoder, trial.image_size, vision_weights)
-    model = RetClip(vision, load_text_encoder(encoder_dir), embed_dim)
+    image_encoder, embed_dim = build_image_encoder(trial.image_encoder, trial.image_size, image_weights)
+    model = RetClip(image_encoder, load_text_encoder(encoder_dir), embed_dim)
     hyperparameters = trial.hyperparameters
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))
         scale.requires_grad_(hyperparameters["learnable_temperature"])
-    if vision_weights is not None:
-        _start_from_checkpoint(model, trial, vision_weights)
+    if image_weights is not None:
+        _start_from_checkpoint(model, trial, image_weights)
     model.freeze(hyperparameters["freeze"])
     return model
 
@@ -43,11 +43,11 @@ def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Pa
     from safetensors.torch import load_file
 
     whole = {name.removeprefix(WHOLE): value for name, value in load_file(path).items() if name.startswith(WHOLE)}
-    with_text = trial.encoder.from_checkpoint
+    with_text = trial.text_encoder_settings.from_checkpoint
     if with_text and not whole:
         raise ValueError(
-            f"model.text_encoders.{trial.text_encoder}.from_checkpoint is set, but model.vision.weights is no "
-            "whole RET-CLIP checkpoint."
+            f"model.text_encoders.{trial.text_encoder}.from_checkpoint is set, but model.image_encoder.weights is "
+            "no whole RET-CLIP checkpoint."
         )
     parts = (*IMAGE_HEADS, *TEXT_HALF) if with_text else IMAGE_HEADS
     taken = {name: value for name, value in whole.items() if name.startswith(parts)}
@@ -56,7 +56,7 @@ def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Pa
         if name not in own or own[name].shape != value.shape:
             found = tuple(own[name].shape) if name in own else "nothing of that name"
             raise ValueError(
-                f"model.vision.weights: the checkpoint's {name} is {tuple(value.shape)}, the model's is {found}; "
-                f"{trial.text_encoder} must be the text encoder that the checkpoint was trained with."
+                f"model.image_encoder.weights: the checkpoint's {name} is {tuple(value.shape)}, the model's is "
+                f"{found}; {trial.text_encoder} must be the text encoder that the checkpoint was trained with."
             )
     model.load_state_dict(taken, strict=False)

@@ -10,28 +10,28 @@ from torch import nn
 DEFAULT_EMBED_DIM = 512
 
 
-def build_vision(
+def build_image_encoder(
     architecture: dict[str, Any], image_size: int, weights: str | Path | None = None
 ) -> tuple[nn.Module, int]:
     """The tower [B, 3, S, S] -> [B, embed_dim], and embed_dim.
 
-    architecture: model.vision of the config: an open_clip name, timm/NAME through open_clip's adapter, or
+    architecture: model.image_encoder of the config: an open_clip name, timm/NAME through open_clip's adapter, or
     sizes of open_clip's VisionTransformer with QuickGELU. weights: a safetensors file of the tower; position
     embeddings are interpolated where the image size differs.
     Raises ValueError for a name that open_clip or timm does not know and for weights that do not fit.
     """
     name = architecture.get("architecture")
     if name is None:
-        vision = _transformer(architecture, image_size)
+        image_encoder = _transformer(architecture, image_size)
         embed_dim = architecture["embed_dim"]
     elif name.startswith("timm/"):
         embed_dim = architecture.get("embed_dim", DEFAULT_EMBED_DIM)
-        vision = _timm(name.removeprefix("timm/"), embed_dim, image_size)
+        image_encoder = _timm(name.removeprefix("timm/"), embed_dim, image_size)
     else:
-        vision, embed_dim = _open_clip(name, image_size)
+        image_encoder, embed_dim = _open_clip(name, image_size)
     if weights is not None:
-        _load(vision, Path(weights), name or "sizes")
-    return vision, embed_dim
+        _load(image_encoder, Path(weights), name or "sizes")
+    return image_encoder, embed_dim
 
 
 def _transformer(sizes: dict[str, Any], image_size: int) -> nn.Module:
@@ -58,7 +58,7 @@ def _timm(name: str, embed_dim: int, image_size: int) -> nn.Module:
     try:
         return adapter(pool="avg")
     except RuntimeError as error:
-        raise ValueError(f"model.vision.architecture: timm has no model {name!r} ({error}).") from None
+        raise ValueError(f"model.image_encoder.architecture: timm has no model {name!r} ({error}).") from None
 
 
 def _open_clip(name: str, image_size: int) -> tuple[nn.Module, int]:
@@ -70,24 +70,24 @@ def _open_clip(name: str, image_size: int) -> tuple[nn.Module, int]:
     known = open_clip.get_model_config(quick) or open_clip.get_model_config(name)
     if known is None:
         raise ValueError(
-            f"model.vision.architecture is {name!r}, which open_clip does not know; "
+            f"model.image_encoder.architecture is {name!r}, which open_clip does not know; "
             "python -c 'import open_clip; print(open_clip.list_models())' prints the names."
         )
     sizes = {**known["vision_cfg"], "image_size": image_size}
-    vision = _build_vision_tower(known["embed_dim"], sizes, quick_gelu=known.get("quick_gelu", False))
-    return vision, known["embed_dim"]
+    image_encoder = _build_vision_tower(known["embed_dim"], sizes, quick_gelu=known.get("quick_gelu", False))
+    return image_encoder, known["embed_dim"]
 
 
-def _load(vision: nn.Module, path: Path, name: str) -> None:
+def _load(image_encoder: nn.Module, path: Path, name: str) -> None:
     from open_clip.model import resize_pos_embed
     from safetensors.torch import load_file
 
     tower = {key: tensor for key, tensor in load_file(path).items() if not key.startswith("retclip.")}
     state = {f"visual.{key}": tensor for key, tensor in tower.items()}
-    resize_pos_embed(state, torch.nn.ModuleDict({"visual": vision}))
+    resize_pos_embed(state, torch.nn.ModuleDict({"visual": image_encoder}))
     state = {key.removeprefix("visual."): tensor for key, tensor in state.items()}
     try:
-        vision.load_state_dict(state)
+        image_encoder.load_state_dict(state)
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
-        raise ValueError(f"{path}: these weights do not fit model.vision ({name}): {first}") from None
+        raise ValueError(f"{path}: these weights do not fit model.image_encoder ({name}): {first}") from None

@@ -11,7 +11,7 @@ from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder, load
 # Scripts of strangers are never fetched; of weights that are there twice only the newer form.
 MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", *TOKENIZER_FILES]
 SUPERSEDED = {"pytorch_model.bin": "model.safetensors"}
-# Parts of a RET-CLIP checkpoint besides the image tower, as they are called in the file of vision weights.
+# Parts of a RET-CLIP checkpoint besides the image encoder, as they are called in the file of image weights.
 WHOLE = "retclip."
 
 
@@ -60,21 +60,21 @@ def fetch_vision_weights(architecture: str, weights: str, output: Path) -> None:
     path = Path(weights)
     if path.suffix:
         if not path.is_file():
-            raise ValueError(f"model.vision.weights is {weights}: no such file.")
+            raise ValueError(f"model.image_encoder.weights is {weights}: no such file.")
         state = _tower(_read(path), path)
     else:
         import open_clip
 
         if weights not in open_clip.list_pretrained_tags_by_model(architecture):
             raise ValueError(
-                f"model.vision.weights: open_clip has no weights {weights!r} for {architecture}; it has "
+                f"model.image_encoder.weights: open_clip has no weights {weights!r} for {architecture}; it has "
                 f"{', '.join(open_clip.list_pretrained_tags_by_model(architecture)) or 'none'}."
             )
         try:
             state = open_clip.create_model(architecture, pretrained=weights).visual.state_dict()
         except Exception as error:  # as above
             raise ValueError(
-                f"model.vision.weights: {weights} of {architecture} cannot be downloaded ({first_line(error)}); "
+                f"model.image_encoder.weights: {weights} of {architecture} cannot be downloaded ({first_line(error)}); "
                 "run this where there is a network, or give a file."
             ) from None
     with atomic(output) as temporary:

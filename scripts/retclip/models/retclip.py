@@ -123,10 +123,8 @@ class RetClip(nn.Module):
             scale.clamp_(0, MAX_LOG_SCALE)
 
     def freeze(self, towers: str) -> None:
-        """Freezes none, vision, text or both towers: no gradients, and evaluation mode for good."""
-        self._frozen = {"none": (), "vision": (self.visual,), "text": (self.bert,)}.get(
-            towers, (self.visual, self.bert)
-        )
+        """Freezes none, image, text or both towers: no gradients, and evaluation mode for good."""
+        self._frozen = {"none": (), "image": (self.visual,), "text": (self.bert,)}.get(towers, (self.visual, self.bert))
         for tower in self._frozen:
             tower.requires_grad_(False)
             tower.eval()

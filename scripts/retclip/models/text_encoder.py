@@ -43,16 +43,16 @@ def load_text_encoder(folder: str | Path) -> nn.Module:
     return model
 
 
-def load_tokenizer(folder: str | Path, long_texts: str = "head") -> Tokenize:
+def load_tokenizer(folder: str | Path, truncation_side: str = "right") -> Tokenize:
     """A function (texts, context_length) -> (ids int64 [N, L], mask int64 [N, L]).
 
-    L is the longest text, at most context_length. Of a longer text the head or the tail is read (long_texts);
+    L is the longest text, at most context_length. A longer text loses its right or left end (truncation_side);
     [CLS] and [SEP] stay.
     """
     tokenizer, padding = _read_tokenizer(folder)
 
     def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
-        tokenizer.enable_truncation(context_length, direction="left" if long_texts == "tail" else "right")
+        tokenizer.enable_truncation(context_length, direction=truncation_side)
         tokenizer.enable_padding(pad_id=padding)
         encoded = tokenizer.encode_batch(texts)
         ids = torch.tensor([text.ids for text in encoded], dtype=torch.int64)

@@ -32,7 +32,7 @@ def verdict(run: RunFolder) -> Verdict:
     # a control that failed has no score, and so nothing to say
     if controls and not failures(controls):
         gap = difference(winners, controls, run.test_metric)
-        if not (gap.is_real and (gap.value or 0.0) > 0):
+        if not (gap.is_significant and (gap.value or 0.0) > 0):
             return Verdict(False, "the same recipe trained on texts shuffled between patients scores no worse")
     return Verdict(True, "")
 
@@ -142,7 +142,7 @@ def _gain(run: RunFolder, gain: Estimate) -> str:
         return "The two cannot be compared: one of them has no score."
     alone = run.seeds_each == 1
     verdict = "not distinguishable from no difference at all"
-    if gain.is_real:
+    if gain.is_significant:
         verdict = "a real difference" + (
             " between these two trainings; one seed each says nothing of other seeds" if alone else ""
         )
@@ -164,7 +164,7 @@ def _control(run: RunFolder) -> list[str]:
     reached, chance = score(controls, run.test_metric), run.chance(run.test_metric)
     gap = difference(run.winners(run.search_encoder), controls, run.test_metric)
     verdict = "the winner is no better: nothing was learned from the texts"
-    if gap.is_real and (gap.value or 0.0) > 0:
+    if gap.is_significant and (gap.value or 0.0) > 0:
         verdict = "the winner is better, so the texts taught it"
     level = ""
     if reached.low is not None and chance is not None:

@@ -30,7 +30,7 @@ def results(run: RunFolder) -> dict[str, Any]:
         "answer": " ".join(answer(run)),
         "learned_from_texts": verdict(run).learned,
         "metric": {"choice": run.metric, "test": run.test_metric},
-        "recipe": {key: run.decisions["best"][key] for key in ("id", "hyperparameters", "reason", "rule", "ties")},
+        "recipe": {key: run.decisions["best"][key] for key in ("id", "configured", "reason", "rule", "ties")},
         "winner": _scores(winners),
         "default": _scores(baselines),
         "gain": {metric: _plain(difference(winners, baselines, metric)) for metric in METRICS},

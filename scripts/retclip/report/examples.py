@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retclip.core.qualitative_examples import ModelLooks
+from retclip.core.qualitative_examples import QualitativeExamples
 
 HEAT = np.array([213, 94, 0])  # the palette's vermilion
 STRONGEST = 0.7  # opacity of the patch that matters most
@@ -26,7 +26,7 @@ class Example(NamedTuple):
         return self.true == self.named
 
 
-def examples(looks: ModelLooks | None) -> list[Example]:
+def examples(looks: QualitativeExamples | None) -> list[Example]:
     """Every example in the order of looks.npz: by class, the right ones first."""
     if looks is None:
         return []
@@ -35,7 +35,7 @@ def examples(looks: ModelLooks | None) -> list[Example]:
         true, named = str(looks.classes[looks.target[i]]), str(looks.classes[looks.prediction[i]])
         pictures = []
         for view in np.flatnonzero(looks.present[i]):
-            picture, heat = looks.picture[i, view], looks.occlusion[i, view]
+            picture, heat = looks.image[i, view], looks.occlusion[i, view]
             pictures.append((f"fundus photograph, {true}", _uri(picture)))
             if np.isfinite(heat).all():
                 pictures.append((f"the same, with what spoke for {named} set off", _uri(_heated(picture, heat))))

@@ -18,14 +18,16 @@ ENCODER_CITATIONS = {"pubmedbert": "gu2021pubmedbert", "biobert": "lee2020biober
 def methods(run: RunFolder, config: Config) -> dict[str, Any]:
     """The variables of methods.md. config: as it may be shown, with no path of a private run."""
     splits = run.audit["splits"] if run.audit else {}
-    vision = config["model"]["vision"]
+    image_encoder = config["model"]["image_encoder"]
     winner = run.winners(run.search_encoder)[0]
     return {
         "everyone": f"{sum(split['patients'] for split in splits.values()):,}",
         "split_sizes": ", ".join(f"{split['patients']:,} {name}" for name, split in splits.items()),
         "how_split": _how_split(config["data"]),
-        "vision": vision.get("architecture", ", ".join(f"{key} {value}" for key, value in vision.items())),
-        "vision_weights": _vision_weights(vision.get("weights")),
+        "image_encoder": image_encoder.get(
+            "architecture", ", ".join(f"{key} {value}" for key, value in image_encoder.items())
+        ),
+        "image_weights": _image_weights(image_encoder.get("weights")),
         "text_towers": ", ".join(
             _text_tower(name, entry) for name, entry in config["model"]["text_encoders"].items() if name in run.encoders
         ),
@@ -64,7 +66,7 @@ def _how_split(data: dict[str, Any]) -> str:
     )
 
 
-def _vision_weights(weights: str | None) -> str:
+def _image_weights(weights: str | None) -> str:
     if weights is None:
         return "random initial weights"
     cited = " [@radford2021clip]" if weights == "openai" else ""

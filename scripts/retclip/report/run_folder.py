@@ -13,7 +13,7 @@ from retclip.core.config import Config
 from retclip.core.facts import KINDS
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
-from retclip.core.qualitative_examples import read_looks
+from retclip.core.qualitative_examples import read_examples
 from retclip.metrics.evaluation_document import Evaluation
 from retclip.metrics.finished import Finished
 from retclip.metrics.metrics_document import Metrics
@@ -62,7 +62,7 @@ class RunFolder:
 
     planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
     fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
-    curve, importances (tables), and looks (ModelLooks): None where they lack. external_fingerprints: place ->
+    curve, importances (tables), and looks (QualitativeExamples): None where they lack. external_fingerprints: place ->
     fingerprint.json of a data set from elsewhere.
     """
 
@@ -256,7 +256,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         suggestion=document("find_lr/suggestion.json"),
         boards=_known(boards),
         encoder_boards=_known({name: table(f"encoders/{name}/leaderboard.csv") for name in encoders}),
-        decisions=_known(decisions),
+        decisions={name: found for name, found in _known(decisions).items() if "configured" in found},
         bracket=document("phase2/bracket-0.json"),
         importances=pd.read_csv(importances) if importances.is_file() else None,
         searched=searched,
@@ -273,7 +273,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         },
         recommendation=document("final/recommendation.json"),
         initial=Evaluation.read(initial) if initial.is_file() else None,
-        looks=read_looks(looks) if looks.is_file() else None,
+        looks=read_examples(looks) if looks.is_file() else None,
     )
 
 

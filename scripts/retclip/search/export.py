@@ -1,4 +1,4 @@
-"""The whole of Phase 2 as one Optuna study on disk, for optuna-dashboard and for whoever wants to search on."""
+"""The whole of Phase 2 as one Optuna study on disk, for optuna-dashboard and for further searches."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a run will cost and what its budgets cut, before it is paid for."""
+"""What a run will cost and what its budgets adjust, before it is paid for."""
 
 import itertools
 import operator
@@ -17,8 +17,8 @@ EVALUATION_SHARE = 1 / 3
 
 class Stage(NamedTuple):
     """trainings, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
-    shown to the model by all of them, cuts (sentence -> configurations), how many became equal to another, how
-    many of a ranked stage are too short to be ranked, and their budgets: (train samples, val samples, steps).
+    shown to the model by all of them, cuts (adjustments: sentence -> configurations), how many became equal to another,
+    how many of a ranked stage are too short to be ranked, and their budgets: (train samples, val samples, steps).
     finished: trainings that need not be paid for again."""
 
     name: str
@@ -42,8 +42,8 @@ class Stage(NamedTuple):
 def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) -> list[Stage]:
     """One entry a stage of `trainings` (stage -> how many). counts: samples per split.
 
-    Phase 1's values are known; those of later stages hang on its winner, so all that may win are looked at.
-    Raises ValueError where no optimiser step is left.
+    Phase 1's values are known; those of later stages depend on what it selects, so all that it may select are planned.
+    Raises ValueError where no optimizer step is left.
     """
     defaults = configured_defaults(config)
     first = [
@@ -80,7 +80,8 @@ def count_finished(
         return (
             metrics.code == code
             and metrics.data == data
-            and (trial.image_encoder, trial.image_size) == (config["model"]["vision"], config["data"]["image_size"])
+            and (trial.image_encoder, trial.image_size)
+            == (config["model"]["image_encoder"], config["data"]["image_size"])
             and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
             and (budget.train_samples, budget.val_samples, budget.total_steps) in stage.budgets
         )
@@ -133,7 +134,7 @@ def _stage(name: str, trainings: int, values: list[Values], config: Config, coun
 
 
 def _share_trained(phase2: dict[str, Any]) -> float:
-    """Of what all trainings would see at full length, what they see where rungs cut them short."""
+    """Of what all trainings would see at full length, what they see where rungs stop them early."""
     if not STRATEGIES[phase2["strategy"]].has_rungs:
         return 1.0
     slots, added = phase2["rungs"]["slots"], epochs_of_rungs(phase2)

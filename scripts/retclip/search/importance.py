@@ -27,7 +27,7 @@ def importances(board: "pd.DataFrame", names: list[str], draws: int = 100, seed:
     import numpy as np
 
     scores = told["metric"].fillna(told["metric"].min()).to_numpy()
-    # by its place among what was tried, so that neighbours are neighbours, whatever the scale
+    # by its place among what was tried, so that neighbors are neighbors, whatever the scale
     places = {name: told[name].rank(method="dense").astype(int).to_numpy() - 1 for name in varied}
     generator = np.random.default_rng(seed)
     found = _fanova(places, scores, seed)

@@ -99,7 +99,7 @@ class Jobs:
         return facts("baseline" if stage == "phase1" and self.phase1[trial] == {} else "trial")
 
     def epochs_added(self, stage: str, trial: str) -> int:
-        """How many epochs a training adds: a later rung goes on where the one before it stood still."""
+        """How many epochs a training adds: a later rung resumes where the one before it stopped."""
         phase2 = self.config["phase2"]
         if stage == "phase2" and STRATEGIES[phase2["strategy"]].has_rungs:
             return epochs_of_rungs(phase2)[self.phase2[trial].rung]
@@ -212,15 +212,20 @@ def specification(
     """A trial specification. section: train_samples and val_samples, where the config has them. epochs: None where the
     trial's values say. values: those that differ from the defaults. recorded: facts."""
     name = encoder or config["model"]["search_encoder"]
-    reading = {"revision": None, "texts": None, "long_texts": config["model"]["long_texts"], "from_checkpoint": False}
+    reading = {
+        "revision": None,
+        "texts": None,
+        "truncation_side": config["model"]["truncation_side"],
+        "from_checkpoint": False,
+    }
     return {
         "id": identifier,
         "phase": phase,
         **(recorded or facts()),
         "text_encoder": name,
-        "encoder": {**reading, **config["model"]["text_encoders"][name]},
+        "text_encoder_settings": {**reading, **config["model"]["text_encoders"][name]},
         "seed": config["seed"] if seed is None else seed,
-        "vision": config["model"]["vision"],
+        "image_encoder": config["model"]["image_encoder"],
         "image_size": config["data"]["image_size"],
         "selection_metric": config["selection"]["metric"],
         "train_samples": section.get("train_samples"),
@@ -236,7 +241,7 @@ def features_specification(config: Config, encoder: str) -> dict[str, Any]:
     """Of a trial specification, what both networks need to make features; nothing that differs between trials."""
     whole = specification(config, "", "", {}, encoder=encoder)
     return {
-        **{name: whole[name] for name in ("text_encoder", "encoder", "vision", "image_size")},
+        **{name: whole[name] for name in ("text_encoder", "text_encoder_settings", "image_encoder", "image_size")},
         "seed": 0,
         "hyperparameters": {
             "freeze": "both",
@@ -265,7 +270,7 @@ def epochs_of(config: Config, stage: str) -> int | None:
 
 
 def epochs_of_rungs(phase2: dict[str, Any]) -> list[int]:
-    """How many epochs each rung adds: a later one goes on from the state of the one before."""
+    """How many epochs each rung adds: a later one resumes from the state of the one before."""
     ends = phase2["rungs"]["epochs"]
     return [end - begin for begin, end in zip([0, *ends[:-1]], ends, strict=True)]
 
@@ -281,7 +286,7 @@ def final_seeds(config: Config) -> list[int]:
 
 
 def cached_networks(config: Config) -> set[str]:
-    """Of vision and text, those whose features are computed once for all trials: frozen in at least one of them.
+    """Of image and text, those whose features are computed once for all trials: frozen in at least one of them.
 
     Augmented images are new in every step, and random weights are others for every seed: those are never cached.
     """
@@ -289,6 +294,6 @@ def cached_networks(config: Config) -> set[str]:
     second = config["phase2"]["space"].get("freeze")
     frozen = {config["model"]["freeze"], *config["phase1"]["space"].get("freeze", [])}
     frozen |= set(second) if isinstance(second, list) else set()
-    cached = {name for name in ("vision", "text") if frozen & {name, "both"}}
-    stable = not config["training"]["augment"] and config["model"]["vision"].get("weights") is not None
-    return cached if stable else cached - {"vision"}
+    cached = {name for name in ("image", "text") if frozen & {name, "both"}}
+    stable = not config["training"]["augment"] and config["model"]["image_encoder"].get("weights") is not None
+    return cached if stable else cached - {"image"}

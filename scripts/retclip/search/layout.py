@@ -1,6 +1,6 @@
 """Phase 2 as brackets of rungs of slots: one mechanism for every strategy, known before anything runs.
 
-A slot of the first rung takes a proposal of its bracket; slot k of a later rung goes on with the k-th best of the rung
+A slot of the first rung takes a proposal of its bracket; slot k of a later rung resumes the k-th best of the rung
 before. Random search is one bracket with one rung, TPE in rounds is several such, halving is brackets with rungs.
 """
 

@@ -14,9 +14,9 @@ NAMES = {
     "encoders": "encoders",
     "final": "finals",
 }
-MOST_CUTS = 6  # per stage
+MOST_ADJUSTMENTS = 6  # per stage
 FILES_PER_TRAINING = 15
-PICTURES_PER_SAMPLE = 2
+IMAGES_PER_SAMPLE = 2
 
 
 def plan_lines(
@@ -27,7 +27,7 @@ def plan_lines(
     speed: dict[str, Any] | None,
     seconds: float | None,
 ) -> list[str]:
-    """The table of stages, what is cut, what to beware of, and the device time."""
+    """The table of stages, what is adjusted, warnings, and the device time."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
     lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
     lines.append(
@@ -77,16 +77,16 @@ def gpu_lines(training: dict[str, Any], gpus: list[Gpu]) -> list[str]:
 def disk_lines(config: Config, counts: dict[str, int], trainings: int, free: dict[str, int | None]) -> list[str]:
     """Bytes and files against what is free; final models are left out, since their sizes are not known here."""
     size = config["data"]["image_size"]
-    raw = sum(counts.values()) * PICTURES_PER_SAMPLE * size * size * 3
-    pictures = raw if config["data"]["image_encoding"] == "raw" else raw // 10
+    raw = sum(counts.values()) * IMAGES_PER_SAMPLE * size * size * 3
+    images = raw if config["data"]["image_encoding"] == "raw" else raw // 10
     # once in the stores, once in the working store that makes a second build quick
     weights = config["training"]["kept_weights_gb"]
-    wanted = {"bytes": 2 * pictures + weights * 1e9, "files": trainings * FILES_PER_TRAINING}
+    wanted = {"bytes": 2 * images + weights * 1e9, "files": trainings * FILES_PER_TRAINING}
     left = f"{(free['bytes'] or 0) / 1e9:.0f} GB"
     if free["files"] is not None:
         left += f" and {free['files']:,} files"
     lines = [
-        f"disk: at most {2 * pictures / 1e9:.1f} GB for pictures, {weights:g} GB for weights of finished trainings "
+        f"disk: at most {2 * images / 1e9:.1f} GB for images, {weights:g} GB for weights of finished trainings "
         f"(training.kept_weights_gb) and {wanted['files']:,} files for trainings, besides final models and the "
         f"checkpoints of trainings at work; {left} are free."
     ]
@@ -123,16 +123,16 @@ def _notes(stages: list[Stage]) -> list[str]:
     lines = []
     for stage in stages:
         name = NAMES[stage.name]
-        for cut, count in list(stage.cuts.items())[:MOST_CUTS]:
-            lines.append(f"cut: {name}, {count} of {stage.configurations} configurations: {cut}")
-        if len(stage.cuts) > MOST_CUTS:
-            lines.append(f"cut: {name}: {len(stage.cuts) - MOST_CUTS} more kinds of cuts")
+        for cut, count in list(stage.cuts.items())[:MOST_ADJUSTMENTS]:
+            lines.append(f"adjusted: {name}, {count} of {stage.configurations} configurations: {cut}")
+        if len(stage.cuts) > MOST_ADJUSTMENTS:
+            lines.append(f"adjusted: {name}: {len(stage.cuts) - MOST_ADJUSTMENTS} more kinds of adjustments")
         if stage.equal:
             lines.append(f"merged: {name}: {stage.equal} of {stage.configurations} become another one, and train once")
         if stage.few_steps:
             lines.append(
                 f"warning: {name}: {stage.few_steps} of {stage.configurations} configurations have fewer than "
-                f"{RANKABLE_STEPS} optimiser steps: too short to rank; raise {stage.name}.train_samples or epochs"
+                f"{RANKABLE_STEPS} optimizer steps: too short to rank; raise {stage.name}.train_samples or epochs"
             )
     return [*lines, ""] if lines else []
 

@@ -1,4 +1,4 @@
-"""Who of a rung goes on to the next: the best by validation, broken trainings last."""
+"""Which trials of a rung are promoted to the next: the best by validation, failed ones last."""
 
 from typing import Any
 

@@ -36,7 +36,7 @@ def propose(
     strategy: str,
     observed: list[Observation] | None = None,
 ) -> list[Values]:
-    """`slots` distinct configurations: `base` with the hyperparameters of `space` drawn anew.
+    """`slots` distinct configurations: `base` with the hyperparameters of `space` drawn from it.
 
     space: absolute (see space.near_best). observed: what earlier brackets found; none of it is proposed again.
     The draw of slot i does not depend on how many slots follow. A sampler that only names what is known, as in a
@@ -171,7 +171,7 @@ def _is_scale(values: Any) -> bool:
 
 
 def _distribution(values: Any, ordered: bool) -> Any:
-    """ordered: a list of numbers is drawn by its place, so that neighbours in it are neighbours to the sampler."""
+    """ordered: a list of numbers is drawn by its place, so that neighbors in it are neighbors to the sampler."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
     if isinstance(values, list):

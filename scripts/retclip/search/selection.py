@@ -58,7 +58,7 @@ class Candidate:
 
     @property
     def is_unfinished(self) -> bool:
-        """It stood still on a rung below the last: its score is that of a schedule cut short."""
+        """It stopped on a rung below the last: its score is that of a schedule that has not ended."""
         return any(
             run.metrics.status == "completed" and run.metrics.steps < run.trial.budget.total_steps for run in self.runs
         )
@@ -139,7 +139,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
     steps = board["steps"].min(), board["steps"].max()
     if steps[1] < RANKABLE_STEPS:
         warnings.append(
-            f"the trials took only {steps[0]} to {steps[1]} optimiser steps: "
+            f"the trials took only {steps[0]} to {steps[1]} optimizer steps: "
             "that shows that everything runs, and cannot rank."
         )
     why_not = "no candidate has a score in all its seeds"
@@ -151,7 +151,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         why_not = f"no trial beats chance by two standard errors (best {metric}: {leader['metric']:.3f})"
     if not beats_chance:
         reason = f"undecided: using the defaults, since {why_not}"
-        kept: dict[str, Any] = {"id": "defaults", "hyperparameters": defaults, "metric": None, "standard_error": None}
+        kept: dict[str, Any] = {"id": "defaults", "configured": defaults, "metric": None, "standard_error": None}
         return _decision(kept, [], metric, reason, [], [*warnings, reason])
     tied = scored[
         (scored["difference"].abs() <= TIE_STANDARD_ERRORS * scored["difference_se"].fillna(0.0))
@@ -169,9 +169,9 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         reason = f"the best score; within one standard error of it: {len(tied) - 1}, and none is cheaper"
     else:
         reason = f"within one standard error of {leader['id']}, and cheaper to train"
-    for name in on_border(space, chosen["hyperparameters"]):
+    for name in on_border(space, chosen["configured"]):
         warnings.append(
-            f"{name} = {chosen['hyperparameters'][name]:g} lies on the border of what was tried; widen the space."
+            f"{name} = {chosen['configured'][name]:g} lies on the border of what was tried; widen the space."
         )
     ties = [identifier for identifier in order["id"] if identifier != chosen["id"]]
     return _decision(chosen, candidates[1:], metric, reason, ties, warnings)
@@ -252,11 +252,11 @@ def _note(candidate: Candidate) -> str:
     if failed and len(candidate.runs) > 1:
         return f"{len(failed)} of {len(candidate.runs)} seeds failed: {', '.join(failed).replace('_', ' ')}"
     if candidate.same_as:
-        return f"equal to {candidate.same_as} after the budget's cuts"
+        return f"equal to {candidate.same_as} after the budget's adjustments"
     if candidate.is_unfinished:
         return f"stopped on its rung after {candidate.runs[0].metrics.epochs} epochs"
     cuts = candidate.runs[0].trial.budget.cuts
-    return "; ".join(f"{cut.key} cut to {cut.used}" for cut in cuts)
+    return "; ".join(f"{cut.key} adjusted to {cut.used}" for cut in cuts)
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -269,7 +269,7 @@ def _row(row: "pd.Series") -> dict[str, Any]:
     error = _python(row["standard_error"])
     return {
         "id": row["id"],
-        "hyperparameters": values,
+        "configured": values,
         "metric": float(row["metric"]),
         "standard_error": error,
     }

@@ -1,4 +1,4 @@
-"""One finished training as a run of Weights & Biases: config, curves, what it cost, and its files as an artefact.
+"""One finished training as a run of Weights & Biases: config, curves, what it cost, and its files as an artifact.
 
 It reads what the training wrote, and nothing of the training knows of it: a training neither waits for a server nor
 fails with it, and tracking can be turned on for a run that is finished.
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.documents import plain
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Metrics
 
@@ -38,7 +38,7 @@ class Place(NamedTuple):
 def log_run(place: Place, metrics: Metrics, history: "pd.DataFrame", files: list[Path]) -> dict[str, Any]:
     """Logs one training; returns what became of it: id, mode, and the error if there was one.
 
-    metrics: its metrics.json. history: one row an epoch. files: its artefact. Where the server is not reached, the
+    metrics: its metrics.json. history: one row an epoch. files: its artifact. Where the server is not reached, the
     run is written offline, for `wandb sync` to send.
     """
     # nothing is written to the user's home folder
@@ -51,7 +51,7 @@ def log_run(place: Place, metrics: Metrics, history: "pd.DataFrame", files: list
         # whatever goes wrong in a service that only watches must not cost a training
         except Exception as error:
             errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
-            say(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
+            log(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
             _forget()
     return {"id": place.id, "mode": None, "error": "; ".join(errors)}
 
@@ -105,11 +105,11 @@ def _forget() -> None:
 
         wandb.teardown()
     except Exception as error:
-        say(f"W&B's service did not end: {error}")
+        log(f"W&B's service did not end: {error}")
 
 
 def _config(trial: Trial) -> dict[str, Any]:
-    """What was configured; `used` where the budget cut it."""
+    """What was configured; `used` where the budget adjusted it."""
     cuts = {f"{cut.key}_used": cut.used for cut in trial.budget.cuts}
     budget = {name: value for name, value in plain(trial.budget).items() if name != "cuts"}
     names = ("phase", "text_encoder", "seed", "selection_metric")
@@ -117,7 +117,7 @@ def _config(trial: Trial) -> dict[str, Any]:
 
 
 def _summary(metrics: Metrics) -> dict[str, Any]:
-    """The scores of the chosen epoch, the status, and what it cost, GPU utilisation included."""
+    """The scores of the chosen epoch, the status, and what it cost, GPU utilization included."""
     scores = {name: value for name, value in metrics.val.scores.items() if isinstance(value, float)}
     loss = {"val_loss": metrics.val.loss} if isinstance(metrics.val.loss, float) else {}
     costs = {name: getattr(metrics, name) for name in COSTS}

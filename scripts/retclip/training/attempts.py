@@ -9,7 +9,7 @@ from typing import Any
 
 from retclip.core import slurm
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import say, seconds_since_start
+from retclip.core.logs import log, seconds_since_start
 
 BEAT_SECONDS = 10
 
@@ -41,7 +41,7 @@ class Attempts:
             try:
                 write_json(self.path, self.entries)
             except (OSError, ValueError) as error:  # an account of time is worth no training
-                say(f"{self.path.name} is not written any more, and lost time not counted: {error}")
+                log(f"{self.path.name} is not written any more, and lost time not counted: {error}")
                 self.writes = False
 
     def lost_seconds(self, saved_seconds: float) -> float:
@@ -56,5 +56,5 @@ def _earlier(path: Path) -> list[dict[str, Any]]:
     try:
         return [{"job": entry["job"], "seconds": float(entry["seconds"])} for entry in read_json(path)]
     except (OSError, ValueError, KeyError, TypeError):
-        say(f"{path.name} is damaged: earlier attempts are not counted")
+        log(f"{path.name} is damaged: earlier attempts are not counted")
         return []

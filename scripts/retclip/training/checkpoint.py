@@ -19,7 +19,7 @@ from typing import Any
 
 from retclip.core.io import atomic, file_sha256, read_json, remove_leftovers, sha256_of, whole_folder, write_json
 from retclip.core.locks import held, try_hold
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Metrics
 
@@ -37,17 +37,17 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
     are scored with other prompts. data: content hash per split that training reads. encoder: source.json of the
     text encoder's folder.
     """
-    watched = trial.selection_metric if trial.hyperparameters["patience"] else None
-    budget = trial.budget
+    watched = trial.selection_metric if trial.hyperparameters["early_stopping_patience"] else None
+    budget, texts = trial.budget, trial.text_encoder_settings
     return sha256_of(
         {
             "format": FORMAT_VERSION,
             "hyperparameters": trial.hyperparameters,
             "seed": trial.seed,
-            "vision": trial.image_encoder,
+            "image_encoder": trial.image_encoder,
             "image_size": trial.image_size,
             "encoder": encoder,
-            "reading": [getattr(trial.encoder, name) for name in ("texts", "long_texts", "from_checkpoint")],
+            "reading": [texts.texts, texts.truncation_side, texts.from_checkpoint],
             "class_prompts": trial.class_prompts_sha256 if watched and watched.startswith("zero_shot") else None,
             "early_stopping_metric": watched,
             "shuffled_texts": trial.shuffled_texts,
@@ -162,7 +162,7 @@ def bound_weights(root: Path, gigabytes: float) -> None:
             path.unlink(missing_ok=True)
             excess -= kept[path]
             dropped += 1
-        say(f"training.kept_weights_gb = {gigabytes:g}: dropped {dropped} files of weights, lowest scores first")
+        log(f"training.kept_weights_gb = {gigabytes:g}: dropped {dropped} files of weights, lowest scores first")
 
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
@@ -187,11 +187,11 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
     whole = path.read_bytes()
     body, digest = memoryview(whole)[:-DIGEST_BYTES], whole[-DIGEST_BYTES:]
     if hashlib.sha256(body).digest() != digest:
-        say(f"the saved {path.name} is damaged; doing without it")
+        log(f"the saved {path.name} is damaged; doing without it")
         return None
     content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     if content["key"] != path.parent.name:
-        say(f"the saved {path.name} belongs to another training; doing without it")
+        log(f"the saved {path.name} belongs to another training; doing without it")
         return None
     return content
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from retclip.core import slurm
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.core.trial import Trial
 from retclip.evaluation.validation import evaluate, no_predictions, standard_errors
 from retclip.loading.dataset import Split, epoch_batches, prefetch
@@ -94,7 +94,7 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
             refuse_crowded(self.device)
-            say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
+            log("the device's memory does not hold this batch size: out_of_memory is this trial's result")
             if distributed.world_size() > 1:
                 # the other processes wait for this one for ever: all must die, and the next start knows why
                 self.folder.out_of_memory.touch()
@@ -152,7 +152,7 @@ class Trainer:
         if self.first:
             self.attempts.beat(at_once=True)
             epoch = self.progress.epoch + 1
-            say(f"stop requested in epoch {epoch}: the state is saved; the next start resumes from it")
+            log(f"stop requested in epoch {epoch}: the state is saved; the next start resumes from it")
             slurm.requeue()
         sys.exit(slurm.STOPPED)
 
@@ -196,12 +196,12 @@ class Trainer:
                 if shared or smallest or not is_out_of_memory(error):
                     raise
                 if has_batch_norm(self.model):
-                    say("an encoder with batch normalization cannot be trained in parts of a batch")
+                    log("an encoder with batch normalization cannot be trained in parts of a batch")
                     raise
             # here, not above: until the exception is gone it keeps the memory of the failed attempt
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = max(SMALLEST_MICRO_BATCH, math.ceil(self.micro_batch / 2))
-            say(f"the device's memory does not hold this batch: continuing in micro-batches of {self.micro_batch}")
+            log(f"the device's memory does not hold this batch: continuing in micro-batches of {self.micro_batch}")
 
     def _gradients(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
         left, right = torch.from_numpy(self.train.present[indices]).unbind(1)
@@ -230,7 +230,7 @@ class Trainer:
         )
         self.latest = self._evaluate() if finite else None
         if self.latest is None:
-            say(f"epoch {progress.epoch}: loss, weights or features are not finite: diverged is this trial's result")
+            log(f"epoch {progress.epoch}: loss, weights or features are not finite: diverged is this trial's result")
             progress.status = "diverged"
             return
         val = self.latest[0]
@@ -249,8 +249,8 @@ class Trainer:
         )
         score = val.scores[metric]
         shown = "none" if score is None else f"{score:.3f}"
-        say(f"epoch {progress.epoch}/{self.budget.stop_epoch}: loss {train_loss:.3f}, val {metric} {shown}")
-        patience = self.hyperparameters["patience"]
+        log(f"epoch {progress.epoch}/{self.budget.stop_epoch}: loss {train_loss:.3f}, val {metric} {shown}")
+        patience = self.hyperparameters["early_stopping_patience"]
         if patience is None:
             progress.best_epoch, progress.best_score = progress.epoch, score
             return
@@ -259,7 +259,7 @@ class Trainer:
             progress.best_epoch, progress.best_score = progress.epoch, score
             save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.trained_state()})
         elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:
-            say(f"no better epoch since {progress.best_epoch}: stopping early")
+            log(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
 
     def _evaluate(self) -> tuple[Validation, "pd.DataFrame"] | None:
@@ -293,8 +293,8 @@ class Trainer:
             return None
         progress = Progress(**saved["progress"])
         best = self.folder.best_weights(progress.best_epoch)
-        if self.hyperparameters["patience"] and progress.best_epoch and load_checkpoint(best) is None:
-            say(f"{best.name}, the best so far, is lost; starting from the beginning")
+        if self.hyperparameters["early_stopping_patience"] and progress.best_epoch and load_checkpoint(best) is None:
+            log(f"{best.name}, the best so far, is lost; starting from the beginning")
             return None
         self.model.load_trained_state(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
@@ -302,7 +302,7 @@ class Trainer:
             self.scaler.load_state_dict(saved["scaler"])
         self.progress = progress
         at = self.progress.epoch + self.progress.step_in_epoch / self.budget.steps_per_epoch
-        say(f"resuming at epoch {at:.2f}")
+        log(f"resuming at epoch {at:.2f}")
         return at
 
     def _stop(self, number: int, frame: Any) -> None:

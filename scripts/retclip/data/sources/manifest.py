@@ -19,9 +19,9 @@ from retclip.data.tables import (
     rows_of,
 )
 
-PICTURES = ("image", "image_left", "image_right")
+IMAGES = ("image", "image_left", "image_right")
 TEXTS = ("text", "text_left", "text_right")
-OURS = (*PICTURES, *TEXTS, *LABELS, "eye", "split", "sample_id", "visit")
+OURS = (*IMAGES, *TEXTS, *LABELS, "eye", "split", "sample_id", "visit")
 
 
 def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
@@ -31,15 +31,15 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     by_column = source.patient_id != "none" and not source.patient_id.startswith("pattern:")
     if by_column:
         need(table_path, table, source.patient_id)
-    need(table_path, table, *PICTURES)
+    need(table_path, table, *IMAGES)
     need(table_path, table, *LABELS, *TEXTS, *source.text_columns)
     by_eye = "image" in table.columns
-    if by_eye and (double := filled(table, list(PICTURES[1:]))):
+    if by_eye and (double := filled(table, list(IMAGES[1:]))):
         raise ValueError(
             f"{table_path}: has both a column image and {double} images in image_left or image_right; "
             "keep one row an eye (image, eye), or one row a patient (image_left, image_right)."
         )
-    pictures = ["image"] if by_eye else list(PICTURES[1:])
+    images = ["image"] if by_eye else list(IMAGES[1:])
     texts = [name for name in (*TEXTS, *source.text_columns) if name in table.columns]
     for column in source.text_columns:
         if column in (*OURS, *EXTRAS, source.patient_id):
@@ -47,20 +47,20 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     carried = [*(name for name in ("split", *EXTRAS) if name in table.columns), *dict.fromkeys(texts)]
     ledger.receive(
         rows=len(table),
-        images=filled(table, pictures),
+        images=filled(table, images),
         texts=filled(table, texts),
         labels=filled(table, list(LABELS)),
     )
     patient = [source.patient_id] if by_column else []
     refuse_rounded(table_path, table, [*patient, "sample_id"])
-    used = [*pictures, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
+    used = [*images, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
     note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
     for cells in rows_of(table):
         line = int(cells.pop(LINE))
-        given = {eye: cells[name] for eye, name in zip(_eyes(by_eye), pictures, strict=True) if cells.get(name)}
+        given = {eye: cells[name] for eye, name in zip(_eyes(by_eye), images, strict=True) if cells.get(name)}
         problem = ""
         try:
-            given = _pictures(cells, given, by_eye, source.image_root)
+            given = _images(cells, given, by_eye, source.image_root)
             first = next(iter(given.values()))
             sample = cells.get("sample_id", "")
             person = patient_of(source.patient_id, cells, first, sample or first)
@@ -74,7 +74,7 @@ def _eyes(by_eye: bool) -> tuple[str, ...]:
     return ("unknown",) if by_eye else ("left", "right")
 
 
-def _pictures(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: Path) -> dict[str, str]:
+def _images(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: Path) -> dict[str, str]:
     """eye -> path. given: the row's paths, whose eye may be in a column of its own."""
     if not given:
         raise ValueError("image is empty" if by_eye else "neither image_left nor image_right is given")
@@ -90,11 +90,11 @@ def _pictures(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: 
     return {eye_of_image(root / cells["image"], EYES.get(word), "table"): cells["image"]}
 
 
-def _values(cells: dict[str, str], pictures: dict[str, str], by_eye: bool, carried: list[str]) -> dict[str, str]:
+def _values(cells: dict[str, str], images: dict[str, str], by_eye: bool, carried: list[str]) -> dict[str, str]:
     values = {name: cells[name] for name in carried}
     for name in LABELS:
         values[name] = joined_label(cells.get(name, ""))
-    eye = next(iter(pictures), "unknown")
+    eye = next(iter(images), "unknown")
     if by_eye and eye != "unknown":
         # in a table of eyes, label and text are those of the eye, unless columns of the eye say something, too
         for name in ("label", "text"):
@@ -105,7 +105,7 @@ def _values(cells: dict[str, str], pictures: dict[str, str], by_eye: bool, carri
 
 SOURCES = {
     "manifest": SourceForm(
-        read=read, keys=(("image_root",),), columns=(PICTURES, (*LABELS, *TEXTS)), labels=tuple(LABELS)
+        read=read, keys=(("image_root",),), columns=(IMAGES, (*LABELS, *TEXTS)), labels=tuple(LABELS)
     ),
     "demo": SourceForm(read=read, keys=(("demo_patients",),), is_drawn=True),
 }

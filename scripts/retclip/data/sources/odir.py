@@ -17,10 +17,10 @@ TEXTS = ["prompt_patient", "prompt_left", "prompt_right"]
 
 
 def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
-    """One patient a row; pictures {patient_id}_left.jpg and {patient_id}_right.jpg, or by source.image_pattern.
+    """One patient a row; images {patient_id}_left.jpg and {patient_id}_right.jpg, or by source.image_pattern.
 
     Raises ValueError where a column is missing, or where a keyword is in no class of source.class_map: a
-    disease that nobody thought of must not become "unlabelled" unnoticed.
+    disease that nobody thought of must not become "unlabeled" unnoticed.
     """
     table = read_table(table_path)
     refuse_nearly(table_path, table, ["patient_id", *LABELS, *TEXTS, "split"])
@@ -42,10 +42,10 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     for cells in rows_of(table):
         line = int(cells[LINE])
         patient = cells["patient_id"]
-        pictures = {eye: source.image_pattern.format(patient_id=patient, eye=eye) for eye in ("left", "right")}
+        images = {eye: source.image_pattern.format(patient_id=patient, eye=eye) for eye in ("left", "right")}
         problem = ""
         try:
-            for eye, location in pictures.items():
+            for eye, location in images.items():
                 eye_of_image(source.image_root / location, eye, "table")
         except ValueError as error:
             problem = str(error)
@@ -54,7 +54,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
             "age": cells.get("age", ""),
             "sex": cells.get("sex", ""),
         }
-        for eye in pictures:
+        for eye in images:
             keywords = cells.get(f"{eye}_keywords", "")
             values[f"label_{eye}"] = label_of(keywords, classes)
             if keywords and not values[f"label_{eye}"]:
@@ -62,7 +62,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
             values[f"text_{eye}"] = cells.get(f"prompt_{eye}", "")
         if "split" in cells:
             values["split"] = cells["split"]
-        yield Row(line, patient, "", pictures, values, problem)
+        yield Row(line, patient, "", images, values, problem)
 
 
 def read_class_map(path: Path) -> ClassMap:

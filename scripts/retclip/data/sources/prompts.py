@@ -1,4 +1,4 @@
-"""Prompts written for a public data set: dataset_index, label, prompt; the pictures by index."""
+"""Prompts written for a public data set: dataset_index, label, prompt; the images by index."""
 
 import os
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ from retclip.data.tables import (
 
 
 def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
-    """One picture a row, of unknown side unless it is a DICOM file that says it.
+    """One image a row, of unknown side unless it is a DICOM file that says it.
 
     source.image_pattern names the file below the image root, with {dataset_index} (a number, so
     {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending.
@@ -32,7 +32,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     need(table_path, table, "dataset_index")
     need(table_path, table, "prompt", "label")
     refuse_rounded(table_path, table, [source.patient_id])
-    # a row names its picture by the index
+    # a row names its image by the index
     images = filled(table, ["dataset_index"])
     ledger.receive(rows=len(table), images=images, texts=filled(table, ["prompt"]), labels=filled(table, ["label"]))
     used = ["dataset_index", "prompt", "label", "split", *EXTRAS, source.patient_id]
@@ -47,15 +47,15 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
         try:
             index = _index(cells["dataset_index"])
             name = source.image_pattern.format(dataset_index=index, label=cells.get("label", ""), split=split)
-            picture = _with_ending(source.image_root, name, endings)
+            image = _with_ending(source.image_root, name, endings)
             # the test table counts from 0 as well
             sample = f"{split}-{index}" if source.test_table else str(index)
-            patient = patient_of(source.patient_id, cells, picture, sample)
-            eye = eye_of_image(source.image_root / picture, None, "table")
+            patient = patient_of(source.patient_id, cells, image, sample)
+            eye = eye_of_image(source.image_root / image, None, "table")
         except ValueError as error:
             yield Row(line, "", "", given, values, str(error))
             continue
-        yield Row(line, patient, sample, {eye: picture}, values)
+        yield Row(line, patient, sample, {eye: image}, values)
 
 
 def _index(text: str) -> int:

@@ -22,7 +22,7 @@ SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
 
 
 class _Texts:
-    """The texts of one split by patient, and which of them found their pictures.
+    """The texts of one split by patient, and which of them found their images.
 
     Upstream's writers give one id as 0001 in one file and as 1 in the other: where no id is written alike, and only
     one could be meant, the two are one.
@@ -49,7 +49,7 @@ class _Texts:
                 texts.append(text)
 
     def of(self, own: dict[str, str], patient: str) -> list[str]:
-        """The texts of a patient of the pictures; each of its lines has them all. own: see match."""
+        """The texts of a patient of the images; each of its lines has them all. own: see match."""
         texts = self.of_patient[own[patient]] if patient in own else []
         if patient in self.given:
             self.ledger.receive(texts=len(texts))
@@ -62,7 +62,7 @@ class _Texts:
         self.ledger.book("quarantined", f"{self.name}: an entry that cannot be read", {"texts": 1})
 
     def match(self, patients: list[str]) -> dict[str, str]:
-        """Patient of the pictures -> its id here. Raises ValueError where an id could be that of two patients."""
+        """Patient of the images -> its id here. Raises ValueError where an id could be that of two patients."""
         numbers: dict[str, list[str]] = {}
         for own in self.of_patient:
             numbers.setdefault(_number(own), []).append(own)
@@ -76,28 +76,28 @@ class _Texts:
             free = [own for own in numbers.get(number, []) if own not in found]
             if missing and free and (len(alike) > 1 or len(numbers[number]) > 1):
                 raise ValueError(
-                    f"{self.name}: several ids differ only in leading zeros, in it and among the pictures, so no one "
+                    f"{self.name}: several ids differ only in leading zeros, in it and among the images, so no one "
                     "can tell whose text is whose; write each id one way."
                 )
             if missing and free:
                 found[missing[0]] = free[0]
                 other += 1
         if other:
-            self.ledger.note(f"{self.name}: {other} ids differ from those of the pictures in leading zeros alone.")
+            self.ledger.note(f"{self.name}: {other} ids differ from those of the images in leading zeros alone.")
         return found
 
     def close(self, used: set[str]) -> None:
-        """Books the texts of patients without pictures. used: ids here that found theirs."""
+        """Books the texts of patients without images. used: ids here that found theirs."""
         left = sum(len(texts) for own, texts in self.of_patient.items() if own not in used)
         if left:
-            self.ledger.book("quarantined", f"{self.name}: a text of nobody who has pictures", {"texts": left})
-            self.ledger.note(f"{self.name}: {left} texts are of nobody who has pictures.")
+            self.ledger.book("quarantined", f"{self.name}: a text of nobody who has images", {"texts": left})
+            self.ledger.note(f"{self.name}: {left} texts are of nobody who has images.")
 
 
 def read_tsv(source: Source, folder: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """{split}_imgs.tsv (patient_id, left, right as base64) and {split}_texts.jsonl (text, image_ids) of a folder.
 
-    A picture's location is the byte range of its base64, so that nothing but ids and texts is held in memory.
+    An image's location is the byte range of its base64, so that nothing but ids and texts is held in memory.
     """
     found = {name: folder / f"{name}_imgs.tsv" for name in SPLITS if (folder / f"{name}_imgs.tsv").is_file()}
     if not found:
@@ -109,12 +109,12 @@ def read_tsv(source: Source, folder: Path, problems: Problems, ledger: Ledger) -
         own = texts.match([patient for _, patient, _ in lines])
         texts.close(set(own.values()))
         for line, patient, spans in lines:
-            pictures = {
+            images = {
                 eye: f"tsv://{path.name}?{start}+{length}"
                 for eye, (start, length) in zip(("left", "right"), spans, strict=True)
                 if length
             }
-            yield from _pairs(path.name, line, patient, pictures, texts.of(own, patient), split)
+            yield from _pairs(path.name, line, patient, images, texts.of(own, patient), split)
 
 
 def read_lmdb(source: Source, folder: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
@@ -143,8 +143,8 @@ def read_lmdb(source: Source, folder: Path, problems: Problems, ledger: Ledger) 
         own = texts.match(list(patients.values()))
         texts.close(set(own.values()))
         for line, key in keys:
-            pictures = {eye: f"lmdb://{table}?{eye}+{key.hex()}" for eye in ("left", "right")}
-            yield from _pairs(table, line, patients[key], pictures, texts.of(own, patients[key]), split)
+            images = {eye: f"lmdb://{table}?{eye}+{key.hex()}" for eye in ("left", "right")}
+            yield from _pairs(table, line, patients[key], images, texts.of(own, patients[key]), split)
 
 
 def _open_tsv(path: Path, place: str) -> bytes:
@@ -162,7 +162,7 @@ def _open_lmdb(path: Path, place: str) -> bytes:
     with _environment(str(path)).begin() as transaction:
         value = transaction.get(bytes.fromhex(key))
     if value is None:
-        raise ValueError("the picture is not in the LMDB")
+        raise ValueError("the image is not in the LMDB")
     return _decoded(_tuple_of(value, (object, object))[eye == "right"])
 
 
@@ -200,19 +200,17 @@ def _tuple_of(value: bytes, kinds: tuple[type, ...]) -> tuple[Any, ...]:
     return found
 
 
-def _pairs(
-    table: str, line: int, patient: str, pictures: dict[str, str], texts: list[str], split: str
-) -> Iterator[Row]:
+def _pairs(table: str, line: int, patient: str, images: dict[str, str], texts: list[str], split: str) -> Iterator[Row]:
     """A sample for each text of a patient, as upstream trains them."""
-    problem = "" if pictures else "neither a left nor a right picture is given"
+    problem = "" if images else "neither a left nor a right image is given"
     for number, text in enumerate(texts or [""], start=1):
         sample = f"{split}-{patient}" if split else patient
-        yield Row(line, patient, sample if number == 1 else f"{sample}#text{number}", pictures,
+        yield Row(line, patient, sample if number == 1 else f"{sample}#text{number}", images,
                   {"text": text, "split": split}, problem, table)  # fmt: skip
 
 
 def _image_lines(path: Path, problems: Problems, ledger: Ledger) -> Iterator[tuple[int, str, list[tuple[int, int]]]]:
-    """(line, patient_id, byte ranges of left and right) without holding a picture in memory for long."""
+    """(line, patient_id, byte ranges of left and right) without holding an image in memory for long."""
     position = 0
     with path.open("rb") as stream:
         for line, content in enumerate(stream, start=1):
@@ -287,11 +285,11 @@ def _decoded(value: Any) -> bytes:
 
     raw = value.encode() if isinstance(value, str) else value
     if not isinstance(raw, bytes):
-        raise ValueError("the picture is neither text nor bytes")
+        raise ValueError("the image is neither text nor bytes")
     try:
         return base64.b64decode(raw, altchars=b"-_", validate=True)
     except (binascii.Error, ValueError):
-        raise ValueError("the picture is not URL-safe base64") from None
+        raise ValueError("the image is not URL-safe base64") from None
 
 
 SOURCES = {

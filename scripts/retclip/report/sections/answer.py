@@ -114,7 +114,7 @@ def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]], metric: str) ->
     for position, (_, gap) in enumerate(gaps):
         if gap.value is None:
             continue
-        colour = BLUE if gap.is_real else GREY
+        colour = BLUE if gap.is_significant else GREY
         whiskers(axes, position, gap.value, gap.low, gap.high, color=colour, linewidth=2)
         axes.scatter(gap.value, position, color=colour, s=42, zorder=3)
         axes.annotate(signed(gap.value), (gap.value, position), xytext=(0, 7), textcoords="offset points",

@@ -38,7 +38,7 @@ def optimism(run: RunFolder) -> list[tuple[str, str]]:
     searched = [
         candidate["metric"]
         for candidate in run.decisions["phase2"]["candidates"]
-        if candidate["hyperparameters"] == best["hyperparameters"] and candidate["metric"] is not None
+        if candidate["configured"] == best["configured"] and candidate["metric"] is not None
     ]
     winners = run.winners(run.search_encoder)
     scores = [final.score(run.metric) for final in winners]

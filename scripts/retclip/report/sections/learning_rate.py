@@ -27,7 +27,7 @@ def draw_find_lr(run: RunFolder) -> "Figure":
     suggestion = run.suggestion["suggestion"]
     axes.axvline(suggestion, color=RED, linestyle="--", label=f"suggestion {setting(suggestion)}")
     if "best" in run.decisions:
-        chosen = run.decisions["best"]["hyperparameters"]["learning_rate"]
+        chosen = run.decisions["best"]["configured"]["learning_rate"]
         axes.axvline(chosen, color=GREEN, linestyle=":", label=f"chosen by the search {setting(chosen)}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
     plain_ticks(axes)

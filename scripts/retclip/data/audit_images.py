@@ -10,25 +10,25 @@ if TYPE_CHECKING:
 SHOWN = 20
 BLACK = 8.0  # mean brightness, of 255
 BLANK = 3.0  # standard deviation, of 255
-# The disc has to be this far from the middle on the wrong side, in half pictures, to be believed.
+# The disc has to be this far from the middle on the wrong side, in half images, to be believed.
 CLEARLY = 0.3
 # Sides are judged only where the discs of this share of the data lie where they should.
 ORDERLY = 0.8
 
 
-def quality(pictures: "pd.DataFrame", image_size: int) -> dict[str, Any]:
-    """Black, blank and tiny pictures (smaller than what is stored of them)."""
-    tiny = pictures[["width", "height"]].min(axis=1) < image_size
+def quality(images: "pd.DataFrame", image_size: int) -> dict[str, Any]:
+    """Black, blank and tiny images (smaller than what is stored of them)."""
+    tiny = images[["width", "height"]].min(axis=1) < image_size
     return {
-        "black": _found(pictures, pictures["brightness"] < BLACK),
-        "blank": _found(pictures, pictures["contrast"] < BLANK),
-        "tiny": _found(pictures, tiny),
+        "black": _found(images, images["brightness"] < BLACK),
+        "blank": _found(images, images["contrast"] < BLANK),
+        "tiny": _found(images, tiny),
     }
 
 
-def duplicates(pictures: "pd.DataFrame", frame: "pd.DataFrame") -> dict[str, Any]:
+def duplicates(images: "pd.DataFrame", frame: "pd.DataFrame") -> dict[str, Any]:
     """Photographs of one eye in several samples, patients or splits; and one photograph as both eyes."""
-    table = pictures.merge(frame[["sample_id", "patient_id", "split"]], on="sample_id")
+    table = images.merge(frame[["sample_id", "patient_id", "split"]], on="sample_id")
     exact = table[table["digest"].duplicated(keep=False)].groupby("digest")
     near = table[table["near_duplicates"] >= 0].groupby("near_duplicates")
     document = {}
@@ -53,13 +53,13 @@ def duplicates(pictures: "pd.DataFrame", frame: "pd.DataFrame") -> dict[str, Any
     return document
 
 
-def sides(pictures: "pd.DataFrame") -> dict[str, Any]:
+def sides(images: "pd.DataFrame") -> dict[str, Any]:
     """Whether optic discs lie on the nasal side: left in a left eye's photograph, right in a right eye's.
 
-    agreement: share of the pictures with a clear disc where it does. swapped: samples whose two eyes both lie
+    agreement: share of the images with a clear disc where it does. swapped: samples whose two eyes both lie
     on the wrong side; counted only where most of the data is in order, null elsewhere.
     """
-    known = pictures[pictures["eye"].isin(["left", "right"]) & (pictures["disc_x"].abs() > CLEARLY)]
+    known = images[images["eye"].isin(["left", "right"]) & (images["disc_x"].abs() > CLEARLY)]
     nasal = np.where(known["eye"] == "left", known["disc_x"] < 0, known["disc_x"] > 0)
     agreement = float(nasal.mean()) if len(known) else None
     if agreement is None or agreement < ORDERLY:
@@ -69,6 +69,6 @@ def sides(pictures: "pd.DataFrame") -> dict[str, Any]:
     return {"agreement": agreement, "swapped": {"count": len(swapped), "sample_ids": swapped[:SHOWN].tolist()}}
 
 
-def _found(pictures: "pd.DataFrame", mask: "pd.Series") -> dict[str, Any]:
-    names = pictures.loc[mask, "sample_id"] + "/" + pictures.loc[mask, "eye"]
+def _found(images: "pd.DataFrame", mask: "pd.Series") -> dict[str, Any]:
+    names = images.loc[mask, "sample_id"] + "/" + images.loc[mask, "eye"]
     return {"count": int(mask.sum()), "pictures": names.head(SHOWN).tolist()}
