@@ -67,7 +67,7 @@ def final(kind: str, right: float, seed: int = 1) -> Final:
                           "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
     levels = {"chance": {METRIC: 0.5}, "majority": {}}
     evaluation = evaluation_of(zero_shot={METRIC: {"value": right}}, levels=levels)
-    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert", seed=seed))
+    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert", seed=seed), gpus=None)
     return Final(kind, metrics, None, None, evaluation=evaluation, predictions=table)
 
 
@@ -94,7 +94,8 @@ def test_a_control_below_chance_is_no_leak(right, level, warned):
 @pytest.mark.parametrize(("device", "gpus", "warned"), [("auto", 1, True), ("auto", 0, False), ("cpu", 0, False)])
 def test_a_cpu_in_place_of_a_gpu_is_a_limitation(device, gpus, warned):
     on_cpu, on_gpu = final("winner", 0.95), final("baseline", 0.5)
-    on_gpu.metrics = dataclasses.replace(on_gpu.metrics, gpus=("GPU-1",))
+    for one, used in ((on_cpu, ()), (on_gpu, ("GPU-1",))):
+        one.metrics = dataclasses.replace(one.metrics, gpus=used)
     run = run_of(on_cpu, on_gpu)
     run.config["training"].update(device=device, gpus=gpus)
     said = [line for line in cautions.warnings(run) if "1 of 2 trainings ran on the CPU" in line]
@@ -347,7 +348,7 @@ def test_the_checklist_has_every_item_and_real_sections():
 def test_the_checklist_claims_no_looks_that_were_not_made(private):
     run = run_of(final("tuned", 0.9))
     run.config["privacy"]["private"], run.config["final"]["seeds"] = private, 1
-    run.finals[0].evaluation["subgroups"] = []
+    run.finals[0].evaluation = dataclasses.replace(run.finals[0].evaluation, subgroups=())
     answers = {entry.where: entry for entry in checklist.checklist(run)}
     assert answers["CLAIM 31"].answer == "none was made"
     assert answers["CLAIM 31"].anchor is None
@@ -386,7 +387,7 @@ def several_labels(kind: str, share: float) -> Final:
     ranks = {name: np.ones(60, int) for name in ("image_to_text", "text_to_image")}
     retrieval = evaluation.Retrieval(ranks, table["patient_id"].to_numpy(), table["sample_id"].tolist())
     document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, False, ORIGIN)
-    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert"))
+    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert"), gpus=None)
     return Final(kind, metrics, None, None, document, table)
 
 
