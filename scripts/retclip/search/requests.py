@@ -7,8 +7,6 @@ that runs into its time limit resumes from its saved state.
 import math
 from typing import Any
 
-from retclip.core.trial import Trial
-
 # Interpreter, torch with its CUDA libraries, and a checkpoint of two base-size encoders on its way to or from
 # the device: 200 million parameters x 4 bytes x (weights and both of Adam's moments) = 2.4 GB.
 BASE_MB = 8000
@@ -37,11 +35,13 @@ def runtime_minutes(samples_seen: int, gpus: int) -> int:
 
 
 def of_training(document: dict[str, Any], gpus: int) -> dict[str, int]:
-    """mem_mb and runtime (minutes) of the training that a trial.json describes."""
-    trial = Trial.from_dict(document, "trial.json")
-    seen = trial.budget.train_samples * trial.budget.stop_epoch
+    """mem_mb and runtime (minutes) of the training that a trial.json describes.
+
+    document: as it stands in the file, since one of an earlier version may lie there until its job makes it again.
+    """
+    seen = document["budget"]["train_samples"] * document["budget"]["stop_epoch"]
     return {
-        "mem_mb": memory_mb(trial.hyperparameters["batch_size"], trial.image_size, gpus),
+        "mem_mb": memory_mb(document["hyperparameters"]["batch_size"], document["image_size"], gpus),
         "runtime": runtime_minutes(seen, gpus),
     }
 
