@@ -81,7 +81,7 @@ SEARCH_ENCODER = MODEL["search_encoder"]
 # what each training run requests; the profiles `local` and `slurm` say how many there are
 GPUS = TRAINING["gpus"]
 PHASE1, PHASE2, CONFIRM = JOBS.phase1, JOBS.phase2, JOBS.confirm
-ENCODER_TRIALS, FINALS, TRAININGS = JOBS.encoders, JOBS.final, JOBS.trainings
+ENCODER_TRIALS, FINALS, TRAINING_RUNS = JOBS.encoders, JOBS.final, JOBS.training_runs
 
 RESULTS = f"results/{RUN}"
 REPORT = f"{RESULTS}/report/index.html"

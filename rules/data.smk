@@ -40,7 +40,7 @@ AUDIT_FLAGS = (
     "--output {output}",
 )
 FEATURES_FLAGS = (
-    "--specification {params.specification:q} --tower {params.tower} --data-dir {params.data}",
+    "--specification {params.specification:q} --modality {params.modality} --data-dir {params.data}",
     "--encoder-dir {input.encoder:q} {params.image_weights} --device {params.device}",
     "--output {output}",
 )
@@ -150,7 +150,7 @@ if EXTERNAL_TESTS:
             launch("find_overlap", *OVERLAP_FLAGS)
 
 
-# What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
+# What it finds should be read before device hours are spent, so it goes first; but no training run waits for it as
 # ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
 rule audit_data:
     """Counts, leaks, copies, sides, shortcuts, and what each tokenizer makes of the reports; reads all splits."""
@@ -308,20 +308,20 @@ if CACHED:
             encoder=lambda wildcards: encoder_dir(cached_encoder(wildcards)),
             image_weights=image_weights(),
         output:
-            "<results>/features/{tower}.safetensors",
+            "<results>/features/{network}.safetensors",
         wildcard_constraints:
-            tower="|".join(NETWORKS),
+            network="|".join(NETWORKS),
         params:
             **runs("cache_features"),
             specification=features_specification,
-            tower=lambda wildcards: NETWORKS[wildcards.tower][0],
+            modality=lambda wildcards: NETWORKS[wildcards.network][0],
             data=lambda wildcards, input: Path(input.fingerprint).parent,
             image_weights=image_weights_flag(),
             device=TRAINING["device"],
         log:
-            "<results>/logs/cache_features/{tower}.log",
+            "<results>/logs/cache_features/{network}.log",
         benchmark:
-            "<results>/benchmarks/cache_features/{tower}.tsv"
+            "<results>/benchmarks/cache_features/{network}.tsv"
         threads: 1
         resources:
             **EVALUATION_RESOURCES,

@@ -3,7 +3,7 @@
 #
 # OUTPUTS: encoders/{trial}/, encoders/{encoder}/leaderboard.csv and best.json, where learning rates are tried;
 # final/{trial}/ with model/ and evaluation.json; final/recommendation.json; final/{trial}/external/{external}.json;
-# final/{trial}/looks.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights.
+# final/{trial}/qualitative_examples.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights.
 #
 # STEPS:
 #   1. Try multiples of the tuned learning rate with each text encoder, where the config has some.
@@ -147,7 +147,7 @@ rule train_final:
         launch("train_trial", *TRAINING_FLAGS, "--export", processes=GPUS)
 
 
-# the final model whose qualitative examples are shown, and the initial weights that it started from
+# the tuned model whose examples are shown, and the reference that it started from
 SHOWN, INITIAL = JOBS.shown, JOBS.initial
 ORDERED_CLASSES = " ".join(
     ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
@@ -220,8 +220,8 @@ rule evaluate_initial:
         )
 
 
-rule collect_looks:
-    """Qualitative examples of the test split with occlusion maps, and a map of the final model's features."""
+rule collect_examples:
+    """Examples of the tuned model's predictions on test, with occlusion maps, and an embedding of its features."""
     input:
         trial=f"<results>/final/{SHOWN}/trial.json",
         model=f"<results>/final/{SHOWN}/model",
@@ -230,23 +230,23 @@ rule collect_looks:
         store="<results>/data/test.lmdb",
         fingerprint="<results>/data/fingerprint.json",
     output:
-        f"<results>/final/{SHOWN}/looks.npz",
+        f"<results>/final/{SHOWN}/qualitative_examples.npz",
     params:
-        **runs("collect_looks"),
+        **runs("collect_examples"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
         private="--private" if CONFIG["privacy"]["private"] else "",
     log:
-        "<results>/logs/collect_looks.log",
+        "<results>/logs/collect_examples.log",
     benchmark:
-        "<results>/benchmarks/collect_looks.tsv"
+        "<results>/benchmarks/collect_examples.tsv"
     threads: 1
     resources:
         **EVALUATION_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:
-        launch("collect_looks", *EXAMPLES_FLAGS)
+        launch("collect_examples", *EXAMPLES_FLAGS)
 
 
 EXTERNAL_EVALUATIONS = [

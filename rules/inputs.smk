@@ -88,7 +88,7 @@ def fetched(wildcards):
 
 def cached_encoder(wildcards):
     """The text encoder of the model whose features cache_features makes."""
-    return NETWORKS[wildcards.tower][1]
+    return NETWORKS[wildcards.network][1]
 
 
 def features_specification(wildcards):

@@ -26,7 +26,7 @@ PLAN_FLAGS = (
     "--output {output}",
 )
 
-# Every training reads the same files and takes the same flags, whichever phase requests it.
+# Every training run reads the same files and takes the same flags, whichever phase requests it.
 TRAINING_FLAGS = (
     "--trial {input.trial} --encoder-dir {input.encoder:q}",
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
@@ -66,7 +66,7 @@ rule plan_phase1_trial:
 
 
 rule train_phase1_trial:
-    """One training; resumes from its state, and ends at once where that is already complete."""
+    """One training run; resumes from its state, and ends at once where that is already complete."""
     input:
         **training_inputs("phase1"),
         encoder=encoder_dir(SEARCH_ENCODER),

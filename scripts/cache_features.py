@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--specification", type=json.loads, required=True, help="JSON: the parts of trial.json that both encoders need"
     )
-    parser.add_argument("--tower", choices=("image", "text"), required=True, help="which of the two")
+    parser.add_argument("--modality", choices=("image", "text"), required=True, help="which of the two")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
     parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.loading.dataset import Split
     from retclip.loading.device import choose_device, choose_precision, prepare_device
     from retclip.loading.feature_cache import features_key, write_features
-    from retclip.models.encode import eye_features, text_tokens
+    from retclip.models.encode import eye_features, pooled_texts
     from retclip.models.factory import build_model
     from retclip.models.text_encoder import load_tokenizer
 
@@ -50,13 +50,13 @@ def main(arguments: list[str] | None = None) -> None:
     features = {}
     for name in ("train", "val"):
         split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading.texts)
-        if options.tower == "image":
+        if options.modality == "image":
             features[f"{name}.eyes"] = eye_features(model, split, device, precision)
         else:
-            features[f"{name}.texts"] = text_tokens(model, split, tokenize, length, device, precision)
-        log(f"{options.tower} encoder: {len(split)} {name} samples on {device} in {precision}")
+            features[f"{name}.texts"] = pooled_texts(model, split, tokenize, length, device, precision)
+        log(f"{options.modality} encoder: {len(split)} {name} samples on {device} in {precision}")
     encoder = read_json(options.encoder_dir / "source.json")
-    write_features(options.output, features, features_key(options.tower, trial, fingerprint, encoder, precision))
+    write_features(options.output, features, features_key(options.modality, trial, fingerprint, encoder, precision))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Scores a final model on the test split: zero-shot, retrieval and a linear probe, with intervals.
 
-Nothing is chosen here: the probe's regularisation and the classes' thresholds are chosen on val. With --encoder-dir in
+Nothing is chosen here: the probe's regularization and the classes' thresholds are chosen on val. With --encoder-dir in
 place of --model-dir, it scores the untouched initial weights, which a tuned model has to beat. Their
 heads are random, so that their zero-shot scores are near chance; their linear probe reads the image encoder's own
 features: what the same encoder gives with labels and without RET-CLIP.

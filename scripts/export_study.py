@@ -11,7 +11,7 @@ from retclip.search.export import export_study
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of every training")
+    parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of every training run")
     parser.add_argument("--bracket", type=Path, required=True, help="bracket.json, for the space")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--name", required=True, help="of the study")

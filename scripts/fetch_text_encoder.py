@@ -1,7 +1,7 @@
 """Brings a BERT-family text encoder from the Hugging Face hub, or from a local folder, to resources/.
 
 Run it where there is a network: training jobs never download. Writes the model, tokenizer.json and
-source.json (source, resolved revision, licence).
+source.json (source, resolved revision, license).
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.pretrained import fetch_text_encoder
 
     source = fetch_text_encoder(options.name, options.source, options.revision, options.output)
-    log(f"{options.name}: {source['source']} at {source['revision']}, licence {source['license']}")
+    log(f"{options.name}: {source['source']} at {source['revision']}, license {source['license']}")
 
 
 if __name__ == "__main__":

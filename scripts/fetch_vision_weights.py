@@ -1,6 +1,6 @@
-"""Brings the initial weights of the image tower: OpenAI's by name, or a file of yours, as safetensors.
+"""Brings the initial weights of the image encoder: OpenAI's by name, or a file of yours, as safetensors.
 
-A RET-CLIP checkpoint is accepted too: its image tower is taken. Run it where there is a network.
+A RET-CLIP checkpoint is accepted too: its image encoder is taken. Run it where there is a network.
 """
 
 import argparse
@@ -19,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.pretrained import fetch_vision_weights
 
     fetch_vision_weights(options.architecture, options.weights, options.output)
-    log(f"image tower {options.architecture}, weights {options.weights}: written to {options.output}")
+    log(f"image encoder {options.architecture}, weights {options.weights}: written to {options.output}")
 
 
 if __name__ == "__main__":

@@ -21,15 +21,17 @@ from retclip.search.forecast import count_finished, device_seconds, forecast, re
 from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
 
-def finished_trainings(results_dir: Path) -> list[dict[str, Any]]:
+def finished_training_runs(results_dir: Path) -> list[dict[str, Any]]:
     """metrics.json of every finished training, of earlier versions, too; one that two stages share is there once."""
     found = (read_json(path) for path in sorted(results_dir.glob("*/*/metrics.json")))
     return list({same_document(metrics["trial"]): metrics for metrics in found}.values())
 
 
 def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]]:
-    """Stage -> metrics.json of those trainings of the plan that have one, of the code that is here now."""
-    folders = {stage: [options.results_dir / stage / name for name in ids] for stage, ids in options.trainings.items()}
+    """Stage -> metrics.json of those training runs of the plan that have one, of the code that is here now."""
+    folders = {
+        stage: [options.results_dir / stage / name for name in ids] for stage, ids in options.training_runs.items()
+    }
     paths = {stage: [folder / "metrics.json" for folder in entries] for stage, entries in folders.items()}
     return {
         stage: [Metrics.read(path) for path in entries if path.is_file() and read_json(path)["code"] == options.code]
@@ -40,13 +42,13 @@ def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=json.loads, required=True, help="JSON: the checked config")
-    parser.add_argument("--trainings", type=json.loads, required=True, help="JSON: stage -> ids of trainings")
+    parser.add_argument("--training-runs", type=json.loads, required=True, help="JSON: stage -> ids of training runs")
     parser.add_argument("--results-dir", type=Path, required=True, help="results/{run}; may not exist yet")
     parser.add_argument("--code", required=True, help="hash of the training code")
     options = parser.parse_args(arguments)
     config = options.config
 
-    numbers = {stage: len(ids) for stage, ids in options.trainings.items()}
+    numbers = {stage: len(ids) for stage, ids in options.training_runs.items()}
     built, measured = options.results_dir / "data/fingerprint.json", options.results_dir / "find_lr/suggestion.json"
     if built.is_file():
         fingerprint = read_json(built)
@@ -72,7 +74,7 @@ def main(arguments: list[str] | None = None) -> None:
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
     lines = disk_lines(config, counts, sum(numbers.values()), free)
     lines = [*gpu_lines(config["training"], visible()), *lines]
-    print("\n".join([*lines, *upgrade_lines(finished_trainings(options.results_dir), options.code)]))
+    print("\n".join([*lines, *upgrade_lines(finished_training_runs(options.results_dir), options.code)]))
     refuse_costly(config, seconds)
 
 

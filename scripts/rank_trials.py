@@ -15,15 +15,15 @@ from retclip.search.selection import Candidate, Run, leaderboard, rank
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage-dir", type=Path, required=True, help="where each training has its folder")
+    parser.add_argument("--stage-dir", type=Path, required=True, help="where each training run has its folder")
     parser.add_argument("--candidates", nargs="+", required=True, metavar="ID[=TRAINING,...]")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--output", type=Path, required=True, help="leaderboard.csv")
     options = parser.parse_args(arguments)
 
     candidates = [
-        Candidate(name, [_read_run(options.stage_dir / training) for training in (trainings or name).split(",")])
-        for name, _, trainings in (candidate.partition("=") for candidate in options.candidates)
+        Candidate(name, [_read_run(options.stage_dir / training) for training in (training_runs or name).split(",")])
+        for name, _, training_runs in (candidate.partition("=") for candidate in options.candidates)
     ]
     write_csv(options.output, leaderboard(rank(candidates, options.metric), options.metric))
 

@@ -1,4 +1,4 @@
-"""Recommends a text encoder by the mean validation score of its final trainings; test has no say.
+"""Recommends a text encoder by the mean validation score of its final training runs; test has no say.
 
 A seed that diverged or ran out of memory counts as chance, and is named in recommendation.json.
 """

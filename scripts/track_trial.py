@@ -1,4 +1,4 @@
-"""Logs one finished training to Weights & Biases, and writes what became of it; an unreachable server fails nothing."""
+"""Logs one finished training run to Weights & Biases and records the outcome; an unreachable server fails nothing."""
 
 import argparse
 from pathlib import Path
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="more of its files for the artifact")
     parser.add_argument("--mode", choices=["offline", "online"], required=True, help="tracking.wandb of the config")
     parser.add_argument("--project", required=True, help="tracking.project of the config")
-    parser.add_argument("--group", required=True, help="name of the run; its trainings are one group")
+    parser.add_argument("--group", required=True, help="name of the run; its training runs are one group")
     parser.add_argument("--name", required=True, help="stage/trial")
     parser.add_argument("--folder", type=Path, required=True, help="W&B writes to its subfolder wandb/")
     parser.add_argument("--output", type=Path, required=True, help="JSON: id, mode, error")

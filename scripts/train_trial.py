@@ -1,10 +1,10 @@
 """Trains one trial as its trial.json says, resumably, and writes its metrics, history and predictions.
 
-The state under --state-dir outlives a killed job: started again, the training resumes from it. A
-training that is already complete there, for whichever trial, is only published again, without torch; with other class
-prompts, or for want of the exported model, the weights that it kept are scored again, without a step.
+The state under --state-dir outlives a killed job: started again, the training resumes from it. What is
+already complete there, for whichever trial, is only published again, without torch; with other class prompts, or for
+want of the exported model, the weights that were kept are scored again, without a step.
 
-Two GPUs, one training:
+Two GPUs, one training run:
   lease_gpus.py --gpus 2 -- python -m torch.distributed.run --standalone --nproc-per-node 2 scripts/train_trial.py ...
 """
 
@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--save-seconds", type=float, default=60, help="between two checkpoints (default: 60)")
-    parser.add_argument("--kept-weights-gb", type=float, default=50, help="of all finished trainings (default: 50)")
+    parser.add_argument("--kept-weights-gb", type=float, default=50, help="of all finished training runs (default: 50)")
     parser.add_argument("--gradient-checkpointing", choices=("true", "false"), default="false", help="(default: false)")
     parser.add_argument("--export", action="store_true", help="also write the trained model to OUTPUT_DIR/model")
     parser.add_argument("--output-dir", type=Path, required=True, help="for metrics.json and its companions")
@@ -59,7 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
         if not complete:
             stop_requested = _train(trial, fingerprint, data, folder, options)
         elif first:
-            log(f"{trial.id}: this training is already complete; publishing its results")
+            log(f"{trial.id}: this trial is already complete; publishing its results")
         if first:
             folder.publish(trial, options.output_dir, options.export)
             # the results are published: tidying up may wait for the next training
@@ -117,7 +117,7 @@ def _train(
         return False
 
     if options.gradient_checkpointing == "true":
-        model.keep_less()
+        model.enable_gradient_checkpointing()
     train = read("train", samples=budget.train_samples, shuffle_texts=trial.shuffled_texts)
     if distributed.rank() == 0:
         log(f"{trial.id}: {len(train)} samples, {budget.total_steps} steps on {device} in {precision}")

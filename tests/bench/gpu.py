@@ -167,7 +167,7 @@ def _upstream_step(net, split: Split, device: torch.device) -> Callable[[np.ndar
         optimizer.zero_grad()
         with torch.autocast(device.type, dtype=half):
             left, right = (net.visual(image) for image in images)
-            tokens = dict.fromkeys(("patient", "left", "right"), net.class_token(ids, mask))
+            tokens = dict.fromkeys(("patient", "left", "right"), net.pooled_text(ids, mask))
             loss = tripartite_loss(net.outputs(left, right, tokens))["total"]
         scaler.scale(loss).backward()
         scaler.step(optimizer)

@@ -1,11 +1,11 @@
-"""How search strategies do at equal cost: replayed with our own proposal code over a table of real trainings.
+"""How search strategies do at equal cost: replayed with our own proposal code over a table of real training runs.
 
   make bench-search        results/bench/search_table.csv (trained once, 30 CPU minutes; resumes where it was stopped),
                            the comparison on the terminal, and results/bench/search.json
 
-A strategy sees the scores of one training seed only, as a user would; the configuration that it ends with is judged by
-its score in the two other seeds. The cost is counted in epochs: 20 full trainings, or four brackets of 12 > 5 > 2
-trainings at 2/5/10 epochs, which cost 196. Seeds 0 to 99 were fixed beforehand. As a ceiling stands beside them the
+A strategy sees the scores of one seed only, as a user would; the configuration that it ends with is judged by
+its score in the two other seeds. The cost is counted in epochs: 20 full training runs, or four brackets of 12 > 5 > 2
+training runs at 2/5/10 epochs, which cost 196. Seeds 0 to 99 were fixed beforehand. As a ceiling stands beside them the
 best of all configurations by the one seed that is seen: noise alone keeps it from the best there is.
 """
 
@@ -70,7 +70,7 @@ class Replay:
         return self.quality(max(configurations(), key=lambda values: self.score(values, seen, EPOCHS)), seen)
 
     def search(self, strategy: str, number: int) -> Iterator[tuple[int, float]]:
-        """(epochs spent, quality of the best so far) after each training that reached the end."""
+        """(epochs spent, quality of the best so far) after each training run that reached the end."""
         slots = layout.slots({**PHASE2, "strategy": strategy})
         seen = SEEDS[number % len(SEEDS)]
         documents: dict[str, Metrics] = {}
@@ -172,8 +172,10 @@ def main() -> None:
     make_table(path)
     table = pd.read_csv(path)
     last = table[f"epoch_{EPOCHS}"]
-    print(f"{len(table)} trainings of {len(table) // len(SEEDS)} configurations, {table['seconds'].sum() / 60:.0f} CPU "
-          f"minutes; final scores {last.min():.2f} to {last.max():.2f}, median {last.median():.2f}")  # fmt: skip
+    print(
+        f"{len(table)} runs of {len(table) // len(SEEDS)} configurations, {table['seconds'].sum() / 60:.0f} CPU "
+        f"minutes; final scores {last.min():.2f} to {last.max():.2f}, median {last.median():.2f}"
+    )
     better = table[last >= last.quantile(2 / 3)]
     for epoch in PHASE2["rungs"]["epochs"][:-1]:
         whole, part = (some[f"epoch_{epoch}"].corr(some[last.name], method="spearman") for some in (table, better))

@@ -61,7 +61,7 @@ def make_table(path: Path) -> None:
         with path.open("a") as stream:
             stream.write(",".join(map(str, cells)) + "\n")
         if number % 50 == 0:
-            print(f"{number} of {len(wanted)} trainings", file=sys.stderr, flush=True)
+            print(f"{number} of {len(wanted)} training runs", file=sys.stderr, flush=True)
 
 
 class Task:
@@ -85,7 +85,7 @@ class Task:
         self.tokens = _text_features()
 
     def train(self, values: dict[str, Any], seed: int) -> list[float]:
-        """The validation score after every epoch; a training that broke scores chance from there on."""
+        """The validation score after every epoch; a training run that broke scores chance from there on."""
         import torch
 
         from retclip.loading.augmentation import to_model_input

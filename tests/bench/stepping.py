@@ -103,7 +103,7 @@ def _plain_outputs(net, split, indices: np.ndarray) -> dict[str, torch.Tensor]:
     ids, mask = tokenize([split.texts["patient"][i] for i in indices], CONTEXT)
     ids, mask = (functional.pad(part, (0, CONTEXT - part.shape[1])) for part in (ids, mask))
     left, right = (net.visual(to_model_input(image, augment=False)) for image in images)
-    token = net.class_token(ids, mask)
+    token = net.pooled_text(ids, mask)
     return net.outputs(left, right, dict.fromkeys(("patient", "left", "right"), token))
 
 

@@ -18,7 +18,7 @@ from retclip.core import slurm
 pytestmark = pytest.mark.slow
 RULES = ("make_demo_data", "make_demo_encoder", "build_lmdb", "audit_data", "find_lr", "plan_phase1_trial",
          "cache_features", "train_phase1_trial", "train_final", "rank_phase1", "select_phase1", "propose_bracket",
-         "evaluate_final", "evaluate_initial", "collect_looks", "recommend_encoder", "build_report")  # fmt: skip
+         "evaluate_final", "evaluate_initial", "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -60,7 +60,7 @@ def killed_at(moment, sent, name, flags, rule, folder, entries) -> bool:
     with suppress(ProcessLookupError):  # it may end just now
         os.killpg(process.pid, sent) if os.getpgid(process.pid) == process.pid else os.kill(process.pid, sent)
     process.join()
-    # a training that was warned saves its state and says so by its status
+    # a training run that was warned saves its state and says so by its status
     return process.exitcode == -sent or (sent == signal.SIGTERM and process.exitcode == slurm.STOPPED)
 
 

@@ -11,7 +11,7 @@ OVERLAYS = REPOSITORY / "config"
 SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
 ONCE = ("record_run", "build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket",
         "rank_phase2", "select_phase2", "estimate_importances", "rank_confirm", "select_best", "evaluate_initial",
-        "collect_looks", "recommend_encoder", "build_report")  # fmt: skip
+        "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_only_the_audit_and_the_final_evaluations_see_the_test_split(tmp_path):
             rule = line.split()[1].rstrip(":")
         elif line.startswith("    input:") and any(name in line for name in ("test.lmdb", "_test.", "samples.parquet")):
             readers.add(rule)
-    assert readers == {"audit_data", "evaluate_final", "evaluate_initial", "collect_looks"}
+    assert readers == {"audit_data", "evaluate_final", "evaluate_initial", "collect_examples"}
 
 
 def test_phase1_waits_for_the_finder_only_where_it_asks_it(tmp_path):
@@ -137,7 +137,7 @@ def test_the_plan_refuses_what_cannot_mean_anything(own_data):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "trainings", "others"),
+    ("overlay", "training_runs", "others"),
     [
         ("{strategy: qmc}", 20, {"propose_bracket": 1}),
         ("{strategy: tpe}", 20, {"propose_bracket": 5}),
@@ -146,8 +146,8 @@ def test_the_plan_refuses_what_cannot_mean_anything(own_data):
         ("{strategy: grid}", 90, {"propose_bracket": 1}),
     ],
 )
-def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, trainings, others):
+def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, training_runs, others):
     (tmp_path / "own.yaml").write_text(f"phase2: {overlay}\n")
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml", tmp_path / "own.yaml"))
-    assert found["train_phase2_trial"] == found["plan_phase2_trial"] == trainings
+    assert found["train_phase2_trial"] == found["plan_phase2_trial"] == training_runs
     assert {rule: found[rule] for rule in others} == others

@@ -24,7 +24,7 @@ from retclip.loading.dataset import Split
 from retclip.loading.device import choose_device, choose_precision, is_out_of_memory
 from retclip.loading.feature_cache import serves
 from retclip.metrics.registry import METRICS
-from retclip.models.encode import eye_features, text_tokens
+from retclip.models.encode import eye_features, pooled_texts
 from retclip.models.export import export_model, load_exported
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
@@ -109,7 +109,7 @@ def features_of(folder, trial, device):
             found[f"{name}.eyes"] = eye_features(model, split, device, "fp32")
         if serves("text", trial.hyperparameters):
             tokenize = load_tokenizer(folder / "encoder")
-            found[f"{name}.texts"] = text_tokens(model, split, tokenize, LENGTH, device, "fp32")
+            found[f"{name}.texts"] = pooled_texts(model, split, tokenize, LENGTH, device, "fp32")
     return found
 
 
@@ -117,7 +117,7 @@ def trainer_of(folder, trial, device, state, frozen=None, less=False, wrap=lambd
     model = build_model(trial, folder / "encoder", None)
     model.visual = wrap(model.visual)
     if less:
-        model.keep_less()
+        model.enable_gradient_checkpointing()
     budget = trial.budget
     train = split_of(folder, "train", frozen, budget.steps_per_epoch * trial.hyperparameters["batch_size"])
     return Trainer(trial, model, train, split_of(folder, "val", frozen), load_tokenizer(folder / "encoder"),

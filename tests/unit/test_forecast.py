@@ -10,12 +10,12 @@ from retclip.search.jobs import jobs_of
 from retclip.search.plan_text import plan_lines, refuse_costly
 
 GUIDE = {"train": 12_989 - 1_299, "val": 1_299, "test": 3_253}
-TRAININGS = {"phase1": 17, "phase2": 20, "confirm": 6, "final": 12}
+TRAINING_RUNS = {"phase1": 17, "phase2": 20, "confirm": 6, "final": 12}
 
 
 def test_the_guides_full_run():
     config = drop_nulls(merged())
-    first, second, confirm, final = forecast(config, GUIDE, TRAININGS)
+    first, second, confirm, final = forecast(config, GUIDE, TRAINING_RUNS)
     # 2,000 samples, 2 epochs: ceil(2000 / 128) * 2 = 32 and ceil(2000 / 64) * 2 = 64 steps
     assert first.steps == (32, 64)
     assert first.configurations == 17
@@ -31,10 +31,10 @@ def test_the_guides_full_run():
 
 def test_test_mode_is_too_short_to_rank():
     config = drop_nulls(merged("test_mode"))
-    first, *_ = forecast(config, GUIDE, TRAININGS)
+    first, *_ = forecast(config, GUIDE, TRAINING_RUNS)
     assert first.steps == (2, 4)
     assert first.few_steps == first.configurations
-    # batch 128 of 100 samples is 100; warm-ups of 300 and 500 steps are adjusted alike: fewer different trainings
+    # batch 128 of 100 samples is 100; warm-ups of 300 and 500 steps are adjusted alike: fewer different training runs
     assert any("batch_size 128 becomes 100" in cut for cut in first.cuts)
     assert first.equal > 0
     lines = plan_lines("test", GUIDE, False, [first], None, None)

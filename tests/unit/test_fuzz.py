@@ -201,12 +201,27 @@ def test_a_misspelt_key_is_named(path, name):
 
 
 def a_trial() -> dict:
-    specification = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1,
-              "image_encoder": {"architecture": "timm/x"},
-              "text_encoder_settings": {"source": "x", "revision": None, "texts": None, "truncation_side": "right",
-                          "from_checkpoint": False},
-              "image_size": 64, "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None,
-              "epochs": None, "class_prompts": {"a": ["a"], "b": ["b"]}, "shuffled_texts": False}  # fmt: skip
+    specification = {
+        "id": "t",
+        "phase": "phase1",
+        "text_encoder": "x",
+        "seed": 1,
+        "image_encoder": {"architecture": "timm/x"},
+        "text_encoder_settings": {
+            "source": "x",
+            "revision": None,
+            "texts": None,
+            "truncation_side": "right",
+            "from_checkpoint": False,
+        },
+        "image_size": 64,
+        "selection_metric": "zero_shot_accuracy",
+        "train_samples": None,
+        "val_samples": None,
+        "epochs": None,
+        "class_prompts": {"a": ["a"], "b": ["b"]},
+        "shuffled_texts": False,
+    }
     values = {**declared_defaults(),
               "learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 2, "weight_decay": 0.1, "temperature": 0.1,
               "learnable_temperature": True, "epochs": 2, "lr_scheduler": "cosine", "optimizer": "adamw",

@@ -96,21 +96,21 @@ def test_padding_changes_nothing(fetched):
     assert torch.allclose(plain["text_features"], longer["text_features"], atol=1e-5)
 
 
-@pytest.mark.parametrize("unit", ["patient", "left", "right"])
-def test_texts_without_a_mask_are_read_as_each_alone(fetched, unit):
+@pytest.mark.parametrize("view", ["patient", "left", "right"])
+def test_texts_without_a_mask_are_read_as_each_alone(fetched, view):
     """Against the slow way: one text after the other, cut to its own length, so that there is no padding at all."""
     net = build(fetched)
     left, right, ids = batch()
     lengths = [8, 3, 5, 2]
     for row, length in enumerate(lengths):
         ids[row, length:] = 0
-    name = "text_features" if unit == "patient" else f"text_features_{unit}"
+    name = "text_features" if view == "patient" else f"text_features_{view}"
     with torch.no_grad():
-        alone = [net.encode_text(ids[[row], :length], None, unit)[0] for row, length in enumerate(lengths)]
-        assert torch.allclose(net.encode_text(ids, None, unit), torch.stack(alone), atol=1e-6)
+        alone = [net.encode_text(ids[[row], :length], None, view)[0] for row, length in enumerate(lengths)]
+        assert torch.allclose(net.encode_text(ids, None, view), torch.stack(alone), atol=1e-6)
         assert torch.allclose(net(left, right, ids)[name], torch.stack(alone), atol=1e-6)
         own = net(left, right, ids, text_ids_left=ids.flip(0), text_ids_right=ids.flip(0))[name]
-    assert torch.allclose(own, torch.stack(alone if unit == "patient" else alone[::-1]), atol=1e-6)
+    assert torch.allclose(own, torch.stack(alone if view == "patient" else alone[::-1]), atol=1e-6)
 
 
 def test_padding_is_what_the_tokenizer_calls_so(bert_folder, tmp_path):
@@ -138,11 +138,11 @@ def test_an_eye_reads_its_own_text(fetched):
     assert torch.equal(own["text_features_right"], shared["text_features_right"])
 
 
-@pytest.mark.parametrize(("towers", "frozen"), [("none", ()), ("image", ("visual",)), ("text", ("bert",)),
+@pytest.mark.parametrize(("encoders", "frozen"), [("none", ()), ("image", ("visual",)), ("text", ("bert",)),
                                                 ("both", ("visual", "bert"))])  # fmt: skip
-def test_frozen_towers_stay_as_they_are(fetched, towers, frozen):
+def test_frozen_encoders_stay_as_they_are(fetched, encoders, frozen):
     net = build(fetched)
-    net.freeze(towers)
+    net.freeze(encoders)
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1.0)
@@ -219,23 +219,23 @@ def test_chance_is_three_log_batch():
     assert loss.tripartite_loss(given)["total"].item() == pytest.approx(3 * np.log(16), rel=1e-5)
 
 
-# --- pictures, schedules, text -------------------------------------------------------------------------------
+# --- images, schedules, text ---------------------------------------------------------------------------------
 
 
-def test_model_input_is_normalised_as_clip_does():
-    pictures = torch.full((2, 8, 8, 3), 255, dtype=torch.uint8)
-    found = augment.to_model_input(pictures, augment=False)
+def test_model_input_is_normalized_as_clip_does():
+    images = torch.full((2, 8, 8, 3), 255, dtype=torch.uint8)
+    found = augment.to_model_input(images, augment=False)
     wanted = (1 - torch.tensor(augment.MEAN)) / torch.tensor(augment.STD)
     assert found.shape == (2, 3, 8, 8)
     assert torch.allclose(found[0, :, 4, 4], wanted, atol=1e-5)
 
 
 def test_augmentation_never_mirrors():
-    """A picture with its left half bright stays brighter on the left, whatever is drawn."""
-    pictures = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
-    pictures[:, :, :16] = 200
+    """An image with its left half bright stays brighter on the left, whatever is drawn."""
+    images = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
+    images[:, :, :16] = 200
     torch.manual_seed(0)
-    found = augment.to_model_input(pictures, augment=True)
+    found = augment.to_model_input(images, augment=True)
     assert not torch.equal(found[0], found[1])
     assert (found[..., :10].mean((1, 2, 3)) > found[..., -10:].mean((1, 2, 3))).all()
 
@@ -295,7 +295,7 @@ def test_old_torch_weights_are_taken_without_running_them(bert_folder, tmp_path)
     )
 
 
-def test_an_incomplete_folder_is_said(tmp_path):
+def test_an_incomplete_folder_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"has no config\.json"):
         fetch_text_encoder("x", str(tmp_path / "empty"), "main", tmp_path / "out")
@@ -318,15 +318,15 @@ VAL = validation_of(**{**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("tower", "depth", "truncation_side"),
+    ("encoder", "depth", "truncation_side"),
     [(SIZES, 2, "right"), (SIZES, 1, "left"), (SIZES, 3, "right"), ({"architecture": "ViT-S-32-alt"}, 2, "right"),
      ({"architecture": "timm/test_vit"}, 2, "right")],
 )  # fmt: skip
-def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, truncation_side):
+def test_the_model_card_runs_as_it_stands(fetched, tmp_path, encoder, depth, truncation_side):
     """The card's own code, in a process that knows nothing of this project, gives the model's features."""
-    size = 224 if tower.get("architecture") == "ViT-S-32-alt" else 32
+    size = 224 if encoder.get("architecture") == "ViT-S-32-alt" else 32
     torch.manual_seed(0)
-    visual, embed_dim = image_encoder.build_image_encoder(tower, size)
+    visual, embed_dim = image_encoder.build_image_encoder(encoder, size)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
     texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
     trial = trial_of(
@@ -334,7 +334,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, trunc
         hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
     )
     folder = tmp_path / "model"
-    export_model(net, folder, image_encoder=tower, tokenizer_folder=fetched, image_size=size,
+    export_model(net, folder, image_encoder=encoder, tokenizer_folder=fetched, image_size=size,
                  class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
     left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -361,7 +361,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, trunc
         assert torch.allclose(found, known, atol=1e-5)
     for wanted, taken in (("auto", "bf16"), ("fp32", "fp32")):  # a CPU's own choice would be fp32
         assert Predictor(folder, torch.device("cpu"), wanted).precision == taken
-    assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))
+    assert (folder / "retclip.pt").is_file() == (not encoder.get("architecture", "").startswith("timm/"))
 
 
 @pytest.mark.parametrize("known", [0, 50])
@@ -386,11 +386,11 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
     assert found["eye"].tolist() == (["left", "right", "patient"] if known else ["left", "right"])
     assert found["head"].tolist() == (["left", "right", "patient"] if known else ["patient", "patient"])
     left, right = (torch.from_numpy(load_fundus(cases[0].images[eye], 32))[None] for eye in ("left", "right"))
-    units = {"left": 1, "right": 2, "patient": 0}
+    views = {"left": 1, "right": 2, "patient": 0}
     for row in found.to_dict("records"):
         own = {"left": (left, left), "right": (right, right), "patient": (left, right)}[row["eye"]]
         with torch.no_grad():
-            feature = net.encode_eyes(*(augment.to_model_input(eye, augment=False) for eye in own))[units[row["head"]]]
+            feature = net.encode_eyes(*(augment.to_model_input(eye, augment=False) for eye in own))[views[row["head"]]]
         wanted = (feature @ predictor.texts[row["head"]].T)[0]
         assert [row["score_a"], row["score_b"]] == pytest.approx(wanted.tolist(), abs=1e-5)
 
@@ -440,7 +440,7 @@ def test_a_training_starts_from_a_whole_checkpoint(fetched, tmp_path):
         assert from_checkpoint or not torch.equal(found["text_projection.0.weight"], known["text_projection.0.weight"])
 
 
-def test_a_checkpoint_of_another_text_encoder_is_said(fetched, tmp_path):
+def test_a_checkpoint_of_another_text_encoder_is_named(fetched, tmp_path):
     net = build(fetched)
     state = net.state_dict()
     state["bert.embeddings.word_embeddings.weight"] = torch.zeros(7, 64)
@@ -451,13 +451,13 @@ def test_a_checkpoint_of_another_text_encoder_is_said(fetched, tmp_path):
         ValueError, match=r"word_embeddings\.weight is \(7, 64\), the model's is \(12, 64\); tiny must be"
     ):
         start(fetched, tmp_path / "other.safetensors", 0, True)
-    only_tower = {name: value for name, value in state.items() if name.startswith("visual.")}
-    torch.save(only_tower, tmp_path / "tower.pt")
-    fetch_vision_weights("sizes", str(tmp_path / "tower.pt"), tmp_path / "tower.safetensors")
+    only_visual = {name: value for name, value in state.items() if name.startswith("visual.")}
+    torch.save(only_visual, tmp_path / "visual.pt")
+    fetch_vision_weights("sizes", str(tmp_path / "visual.pt"), tmp_path / "visual.safetensors")
     with pytest.raises(
         ValueError, match=r"from_checkpoint is set, but model\.image_encoder\.weights is no whole RET-CLIP"
     ):
-        start(fetched, tmp_path / "tower.safetensors", 0, True)
+        start(fetched, tmp_path / "visual.safetensors", 0, True)
 
 
 def test_masked_negatives_are_left_out():
@@ -474,5 +474,5 @@ def test_masked_negatives_are_left_out():
     assert torch.allclose(loss.masked_loss(images, texts, torch.tensor(7.0), codes), total, atol=1e-6)
     outputs = {name: value for image, text, scale in loss.PARTS.values()
                for name, value in ((image, images), (text, texts), (scale, torch.tensor(7.0)))}  # fmt: skip
-    nobody = {unit: torch.full((6,), -1) for unit in loss.PARTS}
+    nobody = {view: torch.full((6,), -1) for view in loss.PARTS}
     assert torch.allclose(loss.tripartite_loss(outputs, labels=nobody)["total"], loss.tripartite_loss(outputs)["total"])

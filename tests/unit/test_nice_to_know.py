@@ -1,4 +1,4 @@
-"""What is only nice to know of a training (its GPU's name, how busy it was, the commit) can never cost its results."""
+"""What is nice to know of a training run (its GPU's name, how busy it was, the commit) can never cost its results."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""The tables of predictions that trainings and evaluations write: who has a row, and what is scored of it."""
+"""The tables of predictions that training runs and evaluations write: who has a row, and what is scored of it."""
 
 from dataclasses import dataclass
 

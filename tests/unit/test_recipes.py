@@ -352,7 +352,7 @@ assert len({values["weight_decay"] for values in drawn}) == 3
     copy.run("-c", CHECKED + used)
 
 
-SECTION = '''"""How fast trainings go, by their batch size."""
+SECTION = '''"""How fast training runs go, by their batch size."""
 
 from retclip.report.drawing import BLUE, subplots
 from retclip.report.run_folder import RunFolder
@@ -417,7 +417,7 @@ def begun_run(folder: Path) -> Path:
         "final": {"pubmedbert-s1": 2},
     }
     told = {"confirm": {}, "encoders": {}, "final": {"pubmedbert-s1": {**facts("tuned"), "text_encoder": "pubmedbert"}}}
-    record = {"config": config, "trainings": planned, "facts": told, "initial": "initial-s1"}
+    record = {"config": config, "training_runs": planned, "facts": told, "initial": "initial-s1"}
     (folder / "phase1/baseline").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "phase1/baseline/metrics.json").write_text(json.dumps(trained))

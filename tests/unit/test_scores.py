@@ -124,7 +124,7 @@ def test_a_metric_without_a_formula_for_its_draws_is_scored_row_by_row(metric, m
 
 
 def test_a_metrics_name_says_what_it_needs():
-    """The schemas of result files, the state of a training and the plan go by it."""
+    """The schemas of result files, the state of a training run and the plan go by it."""
     for name, declared in METRICS.items():
         prefix = declared.direction if isinstance(declared, Retrieval) else "zero_shot"
         assert isinstance(declared, Retrieval | ZeroShot)

@@ -31,7 +31,7 @@ SPECIFICATION = {
 
 
 def document(identifier, score, status="completed", encoder="pubmedbert", seed=1, **values):
-    """metrics.json of one training; one that failed has no score and knows no levels, as the trainer writes it."""
+    """metrics.json of one training run; one that failed has no score and knows no levels, as the trainer writes it."""
     specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed}
     trial = budget.plan(specification, {**DEFAULTS, **values}, {"train": 5000, "val": PATIENTS})
     levels = {"chance": dict.fromkeys(METRICS, CHANCE) if score is not None else {}, "majority": {}}
@@ -97,7 +97,7 @@ def test_the_order_of_encoders_and_seeds_decides_nothing():
 def test_where_every_seed_failed_no_encoder_is_recommended():
     found = recommend_encoder(finals({"a": ["diverged"] * 2, "b": ["out_of_memory"] * 2}), METRIC)
     assert found["encoder"] is None
-    assert found["reason"] == "no training ended with a score"
+    assert found["reason"] == "no training run ended with a score"
     assert found["val_scores"] == {"a": None, "b": None}
     assert found["seeds"]["b"]["failed"] == {"b-s0": "out_of_memory", "b-s1": "out_of_memory"}
 

@@ -13,7 +13,7 @@ from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split, prefetch
 from retclip.loading.feature_cache import serves
 from retclip.models import image_encoder
-from retclip.models.encode import encode_batch, eye_features, has_batch_norm, text_tokens
+from retclip.models.encode import encode_batch, eye_features, has_batch_norm, pooled_texts
 from retclip.models.loss import tripartite_loss
 from retclip.models.retclip import RetClip
 from retclip.training.checkpoint import StateFolder
@@ -204,7 +204,7 @@ def test_what_is_not_kept_is_computed_again_with_the_same_gradients(split, net):
         kept.append(sum(saved))
         loss.backward()
         found.append(gradients(net))
-        net.keep_less()
+        net.enable_gradient_checkpointing()
     assert kept[1] < 0.5 * kept[0]
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
@@ -345,7 +345,7 @@ def test_only_what_a_trial_freezes_is_read_from_features(freeze, augment, served
 
 def test_frozen_features_stand_for_their_encoders_in_a_subset_with_shuffled_texts(split, net, data_dir):
     frozen = {"train.eyes": eye_features(net, split, CPU, "fp32"),
-              "train.texts": text_tokens(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
+              "train.texts": pooled_texts(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
     made = [Split(data_dir, "train", split.fingerprint, tokenize, LONGEST, samples=20, seed=4, shuffle_texts=True,
                   frozen=given) for given in ({}, frozen)]  # fmt: skip
     indices = np.random.default_rng(5).permutation(len(made[0]))

@@ -221,11 +221,27 @@ def test_a_working_store_that_is_a_link_is_not_followed(tmp_path):
 @pytest.mark.parametrize("digest", ["../../x/", "x\n", "", "0" * 63, "0" * 64 + "\n"])
 def test_a_trial_names_no_path(digest):
     """Its results lie in a folder that is called by it."""
-    specification = {"id": "a", "phase": "phase1", "text_encoder": "x", "seed": 1, "image_encoder": {},
-              "image_size": 64,
-              "text_encoder_settings": {"source": "demo", "revision": None, "texts": None, "truncation_side": "right",
-                          "from_checkpoint": False}, "selection_metric": "zero_shot_accuracy", "train_samples": None,
-              "val_samples": None, "epochs": None, "shuffled_texts": False, "class_prompts": {"a": ["b"]}}  # fmt: skip
+    specification = {
+        "id": "a",
+        "phase": "phase1",
+        "text_encoder": "x",
+        "seed": 1,
+        "image_encoder": {},
+        "image_size": 64,
+        "text_encoder_settings": {
+            "source": "demo",
+            "revision": None,
+            "texts": None,
+            "truncation_side": "right",
+            "from_checkpoint": False,
+        },
+        "selection_metric": "zero_shot_accuracy",
+        "train_samples": None,
+        "val_samples": None,
+        "epochs": None,
+        "shuffled_texts": False,
+        "class_prompts": {"a": ["b"]},
+    }
     trial = plan(specification, DEMO_VALUES, {"train": 640, "val": 100}).to_dict()
     schemas.check(trial, "trial", "trial.json")
     with pytest.raises(ValueError, match=r"trial\.json: class_prompts_sha256"):

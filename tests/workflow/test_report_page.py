@@ -164,7 +164,7 @@ def test_every_figure_and_table_is_a_file_too(page):
     for name in re.findall(r'id="table-(\w+)"', page.read_text()):
         assert len(pd.read_csv(folder / f"tables/{name}.csv"))
     results = json.loads((folder / "results.json").read_text())
-    assert results["test_openings"] == 4  # two text encoders, the default config, the initial weights
+    assert results["test_set_evaluations"] == 4  # two text encoders, the baseline, the initial weights
     assert results["answer"] in re.sub(r"\s+", " ", (folder / "summary.md").read_text())
     cited = set(re.findall(r"@(\w+)", (folder / "methods.md").read_text()))
     assert cited <= set(re.findall(r"@\w+\{(\w+),", (folder / "references.bib").read_text()))
@@ -195,7 +195,7 @@ def test_no_request_leaves_and_nothing_complains(page, tmp_path):
         where = f"127.0.0.1:{server.getsockname()[1]}"
         done = chromium(tmp_path, "--virtual-time-budget=5000", "--dump-dom", f"file://{page}", proxy=where)
     assert not errors(done)
-    for heading in ("Phase 1", "Text encoders", "Winner and default", "Provenance", "What can be concluded"):
+    for heading in ("Phase 1", "Text encoders", "Tuned and baseline", "Provenance", "Limitations"):
         assert heading in done.stdout
     # Chromium itself may look for news of its own; the page may not
     assert [line for line in asked if b"google" not in line and b"gvt1" not in line] == []
@@ -259,7 +259,7 @@ def test_it_opens_at_once_and_after_a_thousand_trials_soon(page, copied, tmp_pat
             (copied / "phase2" / name / file).symlink_to(first / file)
         rows.append({**board.iloc[0], "rank": i + 1, "id": name, "learning_rate": rate})
     pd.DataFrame(rows).to_csv(copied / "phase2/leaderboard.csv", index=False)
-    record["trainings"]["phase2"] = {row["id"]: 1 for row in rows}
+    record["training_runs"]["phase2"] = {row["id"]: 1 for row in rows}
     (copied / "run.json").write_text(json.dumps(record))
     long = report_of(copied)
     text = re.sub(PLOTTING_SCRIPT, "", long.read_text(), flags=re.DOTALL)
@@ -285,20 +285,20 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
         metrics = json.loads(path.read_text())
         metrics["trial"]["class_prompts"] = {HOSTILE: [HOSTILE]}
         path.write_text(json.dumps(metrics))
-    (path,) = copied.glob("final/*/looks.npz")
-    looks = read_examples(path)
-    cards = len(looks.eye)
+    (path,) = copied.glob("final/*/qualitative_examples.npz")
+    examples = read_examples(path)
+    cards = len(examples.eye)
     assert cards
-    names = np.array([HOSTILE] * len(looks.classes))
-    write_examples(path, looks._replace(classes=names, prompt=np.full(looks.prompt.shape, HOSTILE)))
+    names = np.array([HOSTILE] * len(examples.classes))
+    write_examples(path, examples._replace(classes=names, prompt=np.full(examples.prompt.shape, HOSTILE)))
     page = report_of(copied)
     written = [page, *page.parent.glob("*.md"), *page.parent.glob("figures/*.svg")]
     assert page.parent / "summary.md" in written
     for path in written:
         assert HOSTILE not in path.read_text(), path
     shown = HOSTILE.replace("<", "&lt;").replace(">", "&gt;")
-    assert page.read_text().count(f"<li>{shown}</li>") == cards * looks.prompt.shape[1]
-    assert page.read_text().count(shown) > 5 + cards * looks.prompt.shape[1]
+    assert page.read_text().count(f"<li>{shown}</li>") == cards * examples.prompt.shape[1]
+    assert page.read_text().count(shown) > 5 + cards * examples.prompt.shape[1]
     script = (
         "const found = (of) => [...of].filter((one) => one.textContent === 'alert(1)').length;"
         "const prompts = [...document.querySelectorAll('.card li')].filter((one) => !one.children.length);"
@@ -307,7 +307,7 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
     )
     done = chromium(tmp_path, "--dump-dom", f"file://{with_script(page, script, tmp_path)}")
     assert not errors(done)
-    assert f"<title>0 run, {cards * looks.prompt.shape[1]} read</title>" in done.stdout
+    assert f"<title>0 run, {cards * examples.prompt.shape[1]} read</title>" in done.stdout
 
 
 def test_a_model_card_shows_a_script_as_text(small_run):
@@ -353,14 +353,14 @@ def resampled(tables: list[pd.DataFrame], value, seeds: int) -> tuple[float, flo
     draws = []
     for _ in range(400):
         picked = np.concatenate([rows[patients[i]] for i in generator.integers(0, len(patients), len(patients))])
-        trainings = generator.integers(0, seeds, seeds)
+        training_runs = generator.integers(0, seeds, seeds)
         models = [tables[start : start + seeds] for start in range(0, len(tables), seeds)]
-        draws.append(value([model[position].iloc[picked] for model in models for position in trainings]))
+        draws.append(value([model[position].iloc[picked] for model in models for position in training_runs]))
     return tuple(np.quantile(draws, [0.025, 0.975]))
 
 
 NUMBER = r"([+−]?\d\.\d{3})"
-INTERVAL = rf"\(95 % interval {NUMBER} to {NUMBER}"
+INTERVAL = rf"\(95 % CI {NUMBER} to {NUMBER}"
 
 
 def read(found: re.Match[str] | None) -> list[float]:
@@ -373,7 +373,7 @@ def assert_first_paragraph_is_true(folder, page) -> str:
     """Every score that it names, recomputed from the tables of predictions. folder: results/{run}. Returns it."""
     said = first_paragraph(page)
     record = json.loads((folder / "run.json").read_text())
-    config, names = record["config"], record["trainings"]["final"]
+    config, names = record["config"], record["training_runs"]["final"]
 
     def tables(kind: str) -> list[pd.DataFrame]:
         return [pd.read_parquet(folder / f"final/{name}/predictions.parquet")
@@ -388,7 +388,7 @@ def assert_first_paragraph_is_true(folder, page) -> str:
     winner, default = tables(config["model"]["search_encoder"]), tables("baseline")
     reaches = re.search(
         rf"On (\d+) test patients .*? reaches a zero-shot balanced accuracy of {NUMBER} {INTERVAL}\); "
-        rf"the default config reaches {NUMBER} {INTERVAL}\)",
+        rf"the baseline reaches {NUMBER} {INTERVAL}\)",
         said,
     )
     patients, *numbers = read(reaches)
@@ -402,9 +402,11 @@ def assert_first_paragraph_is_true(folder, page) -> str:
     if "Nothing was learned" not in said:
         gain = read(re.search(rf"Tuning changed the score by {NUMBER} {INTERVAL}, paired", said))
         agrees(gain, [*winner, *default], difference)
-        assert ("a real difference" in said) == (not gain[1] <= 0 <= gain[2])
+        assert ("): statistically significant at 5 %" in said) == (not gain[1] <= 0 <= gain[2])
     if control := tables("control"):
-        numbers = read(re.search(rf"shuffled between patients, the same recipe scores {NUMBER} {INTERVAL}", said))
+        numbers = read(
+            re.search(rf"shuffled between patients, the same configuration scores {NUMBER} {INTERVAL}", said)
+        )
         agrees(numbers, control, mean_accuracy)
         assert ("not above chance" in said) == (numbers[1] <= 1 / len(score_columns(control[0])))
     recommended = re.search(r"the text encoder to take is (\w+)", said)
@@ -435,7 +437,7 @@ def test_the_first_paragraph_is_true(copied):
         (folder / "evaluation.json").write_text(json.dumps(evaluation))
     best = json.loads((copied / "best.json").read_text())
     (copied / "best.json").write_text(json.dumps({**best, "id": "c0"}))
-    assert "a real difference" in assert_first_paragraph_is_true(copied, report_of(copied))
+    assert "): statistically significant at 5 %" in assert_first_paragraph_is_true(copied, report_of(copied))
 
 
 def test_the_first_paragraph_of_the_small_run_is_true(small_run, page):
@@ -455,7 +457,7 @@ def test_the_small_run_claims_nothing(page):
     """After one to three steps nothing is learned, and the page says so first of all."""
     said = first_paragraph(page)
     assert said.startswith("Nothing was learned that is better than chance")
-    assert "recommends neither a recipe nor a text encoder" in said
+    assert "recommends neither a configuration nor a text encoder" in said
 
 
 def test_an_interim_page_holds_what_has_finished_and_touches_nothing(copied):
@@ -470,7 +472,7 @@ def test_an_interim_page_holds_what_has_finished_and_touches_nothing(copied):
     }
     text = re.sub(PLOTTING_SCRIPT, "", (copied / "interim/index.html").read_text(), flags=re.DOTALL)
     assert "Interim: this run has not ended" in text
-    assert "1 training of Phase 2, 1 training of Confirmation, 3 trainings of Final" in text
+    assert "1 trial of Phase 2, 1 trial of Confirmation, 3 trials of Final" in text
     assert "At the pace so far" in text
     assert "b0r0s00" in text
     assert 'id="gain"' not in text
@@ -478,7 +480,7 @@ def test_an_interim_page_holds_what_has_finished_and_touches_nothing(copied):
     assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)
     status = entry("show_status", "--run-folder", copied).stdout.splitlines()
     assert len(status) <= 10
-    assert status[0] == "run small: 4 of 9 trainings have finished"
+    assert status[0] == "run small: 4 of 9 trials have finished"
     assert any("Phase 2" in line and "1 of 2" in line and "to go" in line for line in status)
     whole = entry("build_report", "--run-folder", copied, "--output-folder", copied / "whole", check=False)
     assert whole.returncode
@@ -487,7 +489,7 @@ def test_an_interim_page_holds_what_has_finished_and_touches_nothing(copied):
 
 
 def test_beside_a_run_that_goes_on(small_run, small_config, tmp_path):
-    """Status and interim page are made between two trainings of a run, which ends as if nobody had looked."""
+    """Status and interim page are made between two training runs of a run, which ends as if nobody had looked."""
     after = shutil.ignore_patterns("phase1", "phase2", "confirm", "final", "state", "best.json", "report")
     shutil.copytree(small_run, tmp_path, symlinks=True, ignore=after, dirs_exist_ok=True)
     targets = [f"results/small/{name}" for name in ("run.json", "phase1/leaderboard.csv")]
@@ -506,7 +508,7 @@ def test_beside_a_run_that_goes_on(small_run, small_config, tmp_path):
         assert [path for path, found in before.items() if path.read_bytes() != found] == []
         assert process.wait() == 0, process.stderr.read()
     assert re.search(r"Phase 1 +[12] of 3 .* about \d+ s to go", status)
-    assert "At the pace so far, the last training ends about" in status
+    assert "At the pace so far, the last trial ends about" in status
     page = (folder / "interim/index.html").read_text()
     assert "Interim: this run has not ended" in page
     assert "At the pace so far" in page

@@ -1,4 +1,4 @@
-"""looks.npz: qualitative examples of a final model on test, as small images and numbers, for a page to show."""
+"""qualitative_examples.npz: small images of the test split with what a final model predicts, for the report to show."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +12,9 @@ LARGEST_IMAGE = 96  # pixels
 
 
 class QualitativeExamples(NamedTuple):
-    """Arrays of looks.npz, by these names. C classes, E examples, V views, T pixels, G patches a side, N patients.
+    """Arrays of qualitative_examples.npz, by these names.
+
+    C classes, E examples, V views, T pixels, G patches a side, N patients.
 
     Examples are up to two right and two wrong ones of every class, drawn at random from the test split, ordered by
     class with the right ones first. V is 1 where labels are per eye (the eye), 2 where they are per patient (left,
@@ -54,7 +56,10 @@ def write_examples(path: str | Path, examples: QualitativeExamples) -> None:
 
 
 def read_examples(path: str | Path) -> QualitativeExamples:
-    """The arrays of a looks.npz; nothing in it is unpickled. Raises ValueError where an older version wrote it."""
+    """The arrays of a qualitative_examples.npz; nothing in it is unpickled.
+
+    Raises ValueError where an older version wrote it.
+    """
     with np.load(path, allow_pickle=False) as archive:
         missing = set(QualitativeExamples._fields) - set(archive.files)
         if missing:

@@ -44,9 +44,8 @@ def collect_examples(
     train_counts: dict[str, int],
     private: bool,
 ) -> QualitativeExamples:
-    """The content of looks.npz. table: predictions.parquet of the split. train_counts: views of each class in train.
-
-    private: no images.
+    """The content of qualitative_examples.npz. table: predictions.parquet of the split. train_counts: views of each
+    class in train. private: no images.
     """
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
     images_each = 1 if "patient" not in split.targets else 2
@@ -117,7 +116,7 @@ def encode_prompts(model: "RetClip", reader: Reader, classes: list[str]) -> Prom
     if not sentences:
         return Prompts([], owner, {})
     ids, mask = reader.tokenize(sentences, reader.trial.hyperparameters["context_length"])
-    tokens = model.class_token(ids.to(reader.device), mask.to(reader.device))
+    tokens = model.pooled_text(ids.to(reader.device), mask.to(reader.device))
     views = {view: model.text_feature(tokens, view).float().cpu() for view in (*SIDES, "patient")}
     return Prompts(sentences, owner, views)
 

@@ -26,7 +26,7 @@ from retclip.models.text_encoder import load_tokenizer
 if TYPE_CHECKING:
     import pandas as pd
 
-UNITS = ("left", "right", "patient")
+VIEWS = ("left", "right", "patient")
 LOG_SECONDS = 10.0
 
 
@@ -63,13 +63,13 @@ class Predictor:
         self.precision = choose_precision(self.reading["precision"] if precision == "auto" else precision, device)
         prepare_device(device, self.precision)
         # heads that no known eye has trained are random; exports of version 0.1 do not say
-        self.heads = self.reading.get("heads", UNITS)
+        self.heads = self.reading.get("heads", VIEWS)
         self.classes = list(prompts)
         tokenize = load_tokenizer(folder / "text", self.reading["truncation_side"])
         length = self.reading["context_length"]
         self.texts = zero_shot_classifier(self.model, self.classes, prompts, tokenize, length, device)
         scales = (self.model.logit_scale_left, self.model.logit_scale_right, self.model.logit_scale)
-        self.scales = dict(zip(UNITS, (float(scale.detach().exp()) for scale in scales), strict=True))
+        self.scales = dict(zip(VIEWS, (float(scale.detach().exp()) for scale in scales), strict=True))
 
     def predict(self, cases: list[Case], batch_size: int, threads: int) -> "pd.DataFrame":
         """One row per eye and one per patient: name, eye, head, class, probability, problem, score_{class}.
@@ -107,7 +107,7 @@ class Predictor:
         return pd.DataFrame(rows, columns=columns)
 
     def _untrained(self, eyes: Iterable[str]) -> bool:
-        """Whether one of these eyes has a head that no training has reached."""
+        """Whether one of these eyes has a head that no training run has reached."""
         return any(eye in SIDES and eye not in self.heads for eye in eyes)
 
     def _read(self, case: Case) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -120,9 +120,9 @@ class Predictor:
             try:
                 pixels = load_fundus(path, self.reading["image_size"])
             except ValueError as error:
-                problems[eye] = f"{eye} picture: {error}" if eye in SIDES else str(error)
+                problems[eye] = f"{eye} image: {error}" if eye in SIDES else str(error)
                 continue
-            # a store of JPEG pictures has lost a little of each
+            # training saw what JPEG had left of each image
             jpeg = self.reading["image_encoding"] == "jpeg"
             found[eye] = decode(encode(pixels, "jpeg")) if jpeg else pixels
         return found, problems
@@ -132,29 +132,29 @@ class Predictor:
         self, cases: list[Case], read: list[tuple[dict[str, np.ndarray], dict[str, str]]]
     ) -> Iterable[dict[str, Any]]:
         pairs = []
-        for pictures, _ in read:
-            if pictures:
+        for images, _ in read:
+            if images:
                 # a missing eye shows the other one
-                one = next(iter(pictures.values()))
-                pairs.append((pictures.get("left", one), pictures.get("right", one)))
+                one = next(iter(images.values()))
+                pairs.append((images.get("left", one), images.get("right", one)))
         features: dict[str, np.ndarray] = {}
         if pairs:
-            stacked = torch.from_numpy(np.stack([picture for side in zip(*pairs, strict=True) for picture in side]))
+            stacked = torch.from_numpy(np.stack([image for side in zip(*pairs, strict=True) for image in side]))
             left, right = to_model_input(stacked.to(self.device), augment=False).chunk(2)
             with autocast(self.device, self.precision):
                 patient, left, right = self.model.encode_eyes(left, right)
-            for unit, feature in (("left", left), ("right", right), ("patient", patient)):
-                features[unit] = (feature.float().cpu() @ self.texts[unit].T).numpy()
+            for view, feature in (("left", left), ("right", right), ("patient", patient)):
+                features[view] = (feature.float().cpu() @ self.texts[view].T).numpy()
         at = 0
-        for case, (pictures, problems) in zip(cases, read, strict=True):
+        for case, (images, problems) in zip(cases, read, strict=True):
             for eye, problem in problems.items():
                 yield {"name": case.names.get(eye, case.name), "eye": eye, "head": "", "class": "", "problem": problem}
-            if not pictures:
+            if not images:
                 continue
-            alone = "unknown" in pictures or self._untrained(pictures)
-            for eye in (side for side in SIDES if side in pictures and not alone):
+            alone = "unknown" in images or self._untrained(images)
+            for eye in (side for side in SIDES if side in images and not alone):
                 yield self._row(case.names.get(eye, case.name), eye, eye, features[eye][at])
-            eye = next(iter(pictures)) if alone else "patient"
+            eye = next(iter(images)) if alone else "patient"
             yield self._row(case.name, eye, "patient", features["patient"][at])
             at += 1
 

@@ -90,7 +90,7 @@ def trained_model(trial: Trial, model_dir: Path, device: str) -> tuple["RetClip"
 
 
 def initial_model(trial: Trial, encoder_dir: Path, image_weights: Path | None, device: str) -> tuple["RetClip", Reader]:
-    """The model as a training of `trial` begins with it, and how it reads. encoder_dir: the text encoder's folder."""
+    """The model with which `trial` begins, and how it reads. encoder_dir: the text encoder's folder."""
     reader = make_reader(trial, encoder_dir, device)
     return build_model(trial, encoder_dir, image_weights).to(reader.device), reader
 
@@ -207,7 +207,7 @@ def evaluate_on_test(
         name: encoder_features(model, splits[name], reader) if before_heads else as_arrays(features[name])
         for name in splits
     }
-    probe, table = linear_probe(splits, inputs, table, "tower" if before_heads else "image")
+    probe, table = linear_probe(splits, inputs, table, "image_encoder" if before_heads else "image")
     document = evaluation_document(
         table,
         splits["test"].frame,

@@ -111,10 +111,10 @@ _frozen_tokens: WeakKeyDictionary["RetClip", tuple[torch.Tensor, torch.Tensor]] 
 
 def _prompt_tokens(model: "RetClip", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     if not model.is_frozen(model.bert):
-        return model.class_token(ids, mask)
+        return model.pooled_text(ids, mask)
     known = _frozen_tokens.get(model)
     if known is None or not torch.equal(known[0], ids):
-        known = _frozen_tokens[model] = ids, model.class_token(ids, mask)
+        known = _frozen_tokens[model] = ids, model.pooled_text(ids, mask)
     return known[1]
 
 

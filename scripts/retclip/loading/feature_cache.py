@@ -24,7 +24,7 @@ def features_key(
     fingerprint: that of the data. encoder: source.json of the text encoder's folder.
     """
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
-    content: dict[str, Any] = {"tower": which, "data": data, "precision": precision}
+    content: dict[str, Any] = {"encoder_kind": which, "data": data, "precision": precision}
     if which == "image":
         content |= {"image_encoder": trial.image_encoder, "image_size": trial.image_size}
     else:

@@ -70,7 +70,7 @@ def evaluation_document(
     target = scored["target"].to_numpy(dtype=np.int64)
     scores = columns_of(scored, "score_", classes)
     failed = not np.isfinite(columns_of(table, "score_", classes)).all()
-    if failed:  # a training that diverged exports what it has
+    if failed:  # a training run that diverged exports what it has
         scored, target, scores = scored.iloc[:0], target[:0], scores[:0]
     patients = scored["patient_id"].to_numpy()
     weights = resamples(patients, DRAWS)

@@ -15,8 +15,8 @@ HEAD_WIDTH = 64  # of the image encoder, always; of the text encoder unless give
 def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | None = None) -> RetClip:
     """The model that a checkpoint of upstream's describes, with its weights.
 
-    Accepts `module.` prefixes and a wrapping {"state_dict": ...}. Raises ValueError naming the keys that are
-    missing or unexpected.
+    Accepts `module.` prefixes and a wrapping {"state_dict": ...}. text_num_attention_heads:
+    None takes hidden_size // 64. Raises ValueError naming the keys that are missing or unexpected.
     """
     state = unwrapped(state_dict)
     _require(state, ("visual.conv1.weight", "visual.proj", "visual.positional_embedding"))
@@ -38,9 +38,9 @@ def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | Non
 
 
 def to_retclip(model: RetClip) -> dict[str, torch.Tensor]:
-    """The state dict in upstream's layout. Raises ValueError for towers that upstream does not have."""
+    """The state dict in upstream's layout. Raises ValueError for image encoders that upstream does not have."""
     if not hasattr(model.visual, "class_embedding"):
-        raise ValueError("upstream's layout holds open_clip VisionTransformer towers only.")
+        raise ValueError("upstream's layout holds open_clip's VisionTransformer only.")
     return model.state_dict()
 
 

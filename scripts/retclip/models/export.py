@@ -20,8 +20,8 @@ from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder
 
-TOWERS = ("visual.", "bert.")
-DEMO_TOWER = "timm/demo_conv"
+ENCODERS = ("visual.", "bert.")
+DEMO_ENCODER = "timm/demo_conv"
 
 
 def export_model(
@@ -37,7 +37,7 @@ def export_model(
     val: Validation,
 ) -> None:
     """Fills the empty `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
-    class_prompts.json, README.md, and retclip.pt in upstream's layout where the tower is a ViT.
+    class_prompts.json, README.md, and retclip.pt in upstream's layout where the image encoder is open_clip's ViT.
 
     data: fingerprint.json. val: the validation scores of metrics.json, for the card.
     """
@@ -45,7 +45,7 @@ def export_model(
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(_part(state, "visual."), folder / "vision.safetensors")
     save_file(
-        {name: tensor for name, tensor in state.items() if not name.startswith(TOWERS)},
+        {name: tensor for name, tensor in state.items() if not name.startswith(ENCODERS)},
         folder / "heads.safetensors",
     )
     model.bert.save_pretrained(folder / "text", state_dict=_part(state, "bert."))
@@ -65,7 +65,7 @@ def export_model(
             "mean": MEAN,
             "std": STD,
             "single_eye": "the patient's feature takes the one eye twice",
-            # two eyes at least: one alone has nothing to be told apart from, and its head stays random
+            # two eyes at least: one alone has no negatives, and its head stays random
             "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
             "context_length": trial.hyperparameters["context_length"],
@@ -113,7 +113,7 @@ def model_card(
         seed=trial.seed,
         encoder=escape(f"{trial.text_encoder} ({trial.text_encoder_settings.source})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
-        licence=escape(str(source.get("license") or "not stated"), quote=False),
+        license=escape(str(source.get("license") or "not stated"), quote=False),
         weights=escape(
             Path(image_encoder["weights"]).name if image_encoder.get("weights") else "none (random)", quote=False
         ),
@@ -167,8 +167,8 @@ def _image_encoder_code(image_encoder: dict[str, Any], image_size: int, embed_di
             "act_layer=QuickGELU)"
         )
     if name.startswith("timm/"):
-        # the demo's own tower is the one that timm does not know
-        known = "import retclip.demo.image_encoder  # scripts/ of retclip-tune\n" if name == DEMO_TOWER else ""
+        # the demo's own encoder is the one that timm does not know
+        known = "import retclip.demo.image_encoder  # scripts/ of retclip-tune\n" if name == DEMO_ENCODER else ""
         return known + (
             "from open_clip.timm_model import TimmModel\n"
             f'image_encoder = TimmModel("{name.removeprefix("timm/")}", {embed_dim}, {image_size}, '
@@ -184,7 +184,7 @@ def _image_encoder_code(image_encoder: dict[str, Any], image_size: int, embed_di
 
 def _text_head_code(depth: int) -> str:
     """The layers of a text head: linear, with a ReLU between two of them."""
-    layers = [f"text_projection.{2 * place}" for place in range(depth)]
+    layers = [f"text_projection.{2 * layer}" for layer in range(depth)]
     lines = [f'    token = linear(token, heads["{name}.weight"], heads["{name}.bias"])' for name in layers]
     return ".relu()\n".join(lines)
 
@@ -197,13 +197,13 @@ CARD = """# RET-CLIP with $name, seed $seed
 
 For research; not a medical device.
 
-Text encoder: $encoder, revision $revision, licence $licence. Initial weights of the image tower: $weights; they have a
-licence of their own. Neither allows more than its own terms do.
+Text encoder: $encoder, revision $revision, license $license. Initial weights of the image encoder: $weights; they
+have a license of their own. Neither allows more than its own terms do.
 
 ## Scores on validation
 
-The recipe was chosen by validation scores, which flatter it a little. The test scores, with intervals, are in
-evaluation.json beside this folder.
+The hyperparameters were chosen by validation scores, which are optimistically biased by this choice. Test scores with
+95 % CI are in evaluation.json beside this folder.
 
 | score | value | standard error | chance | largest class |
 |---|---|---|---|---|
@@ -213,19 +213,18 @@ $scores
 
 $data
 
-## Limits
+## Limitations
 
 - Scored on patients of one data set. On other cameras, clinics, ages and stages of disease it may do worse; score it
   there first (`evaluation.external_tests`).
-- It names one of the classes that it is asked about, whatever the picture shows, a photograph of no eye included.
+- It names one of the given classes, whatever the image shows, a photograph of no eye included.
 - Its probabilities are shared among those classes and are not calibrated to how often a disease occurs.
 - It sees $size px, so that signs of a few pixels in the original photograph are lost.
 
 ## Use
 
-`scripts/predict.py --model-dir THIS_FOLDER --output found.csv PICTURES` crops, resizes and scores photographs. In plain
-open_clip and transformers, pictures are cropped to the fundus, padded to a square and resized to $size px before this
-code sees them:
+`scripts/predict.py --model-dir THIS_FOLDER --output found.csv IMAGES` crops, resizes and scores photographs. In plain
+open_clip and transformers, crop images to the fundus, pad them to a square and resize them to $size px first:
 
 ```python
 import torch

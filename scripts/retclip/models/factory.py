@@ -1,4 +1,4 @@
-"""Puts a trial's model together: the towers that it names, new heads, scales at its temperature."""
+"""Builds a trial's model: the encoders that it names, new heads, logit scales at its temperature."""
 
 import math
 from pathlib import Path
@@ -17,7 +17,11 @@ TEXT_HALF = ("bert.", "text_projection")
 
 
 def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Path | None) -> "RetClip":
-    """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights."""
+    """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights.
+
+    encoder_dir: the text encoder's folder, as fetched. vision_weights: the image encoder's initial weights, as fetched;
+    None starts at random. Raises ValueError where weights do not fit the model.
+    """
     from retclip.models.image_encoder import build_image_encoder
     from retclip.models.retclip import RetClip
     from retclip.models.text_encoder import load_text_encoder
@@ -36,9 +40,9 @@ def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Pat
 
 
 def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Path) -> None:
-    """Takes over the image heads of a RET-CLIP checkpoint, and its text half where the encoder asks for it.
+    """Loads the image heads of a RET-CLIP checkpoint, and its text half where the encoder is set to from_checkpoint.
 
-    Raises ValueError where the encoder asks for what the file does not have, or where sizes differ.
+    Raises ValueError where the file has no such half, or where sizes differ.
     """
     from safetensors.torch import load_file
 

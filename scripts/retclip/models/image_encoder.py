@@ -1,4 +1,4 @@
-"""Builds the image tower that a config names, from open_clip."""
+"""Builds the image encoder that a config names, from open_clip."""
 
 from functools import partial
 from pathlib import Path
@@ -13,10 +13,10 @@ DEFAULT_EMBED_DIM = 512
 def build_image_encoder(
     architecture: dict[str, Any], image_size: int, weights: str | Path | None = None
 ) -> tuple[nn.Module, int]:
-    """The tower [B, 3, S, S] -> [B, embed_dim], and embed_dim.
+    """The encoder [B, 3, S, S] -> [B, embed_dim], and embed_dim.
 
     architecture: model.image_encoder of the config: an open_clip name, timm/NAME through open_clip's adapter, or
-    sizes of open_clip's VisionTransformer with QuickGELU. weights: a safetensors file of the tower; position
+    sizes of open_clip's VisionTransformer with QuickGELU. weights: a safetensors file of the encoder; position
     embeddings are interpolated where the image size differs.
     Raises ValueError for a name that open_clip or timm does not know and for weights that do not fit.
     """
@@ -52,7 +52,7 @@ def _transformer(sizes: dict[str, Any], image_size: int) -> nn.Module:
 def _timm(name: str, embed_dim: int, image_size: int) -> nn.Module:
     from open_clip.timm_model import TimmModel
 
-    import retclip.demo.image_encoder  # noqa: F401, registers the demo's tower with timm
+    import retclip.demo.image_encoder  # noqa: F401, registers the demo's image encoder with timm
 
     adapter = partial(TimmModel, name, embed_dim=embed_dim, image_size=image_size, proj="linear")
     try:
@@ -82,8 +82,8 @@ def _load(image_encoder: nn.Module, path: Path, name: str) -> None:
     from open_clip.model import resize_pos_embed
     from safetensors.torch import load_file
 
-    tower = {key: tensor for key, tensor in load_file(path).items() if not key.startswith("retclip.")}
-    state = {f"visual.{key}": tensor for key, tensor in tower.items()}
+    own = {key: tensor for key, tensor in load_file(path).items() if not key.startswith("retclip.")}
+    state = {f"visual.{key}": tensor for key, tensor in own.items()}
     resize_pos_embed(state, torch.nn.ModuleDict({"visual": image_encoder}))
     state = {key.removeprefix("visual."): tensor for key, tensor in state.items()}
     try:

@@ -1,4 +1,4 @@
-"""Towers from elsewhere: Hugging Face BERTs and image-tower weights, made ready for training offline."""
+"""Pretrained encoders: Hugging Face BERTs and weights of image encoders, fetched for training offline."""
 
 import shutil
 from pathlib import Path
@@ -8,10 +8,10 @@ from retclip.core.hub import fetch_snapshot, first_line, is_hub_id
 from retclip.core.io import atomic, file_sha256, read_json, whole_folder, write_json
 from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder, load_tokenizer
 
-# Scripts of strangers are never fetched; of weights that are there twice only the newer form.
+# Remote code is never fetched; of weights that exist in two formats only the newer one.
 MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", *TOKENIZER_FILES]
 SUPERSEDED = {"pytorch_model.bin": "model.safetensors"}
-# Parts of a RET-CLIP checkpoint besides the image encoder, as they are called in the file of image weights.
+# Prefix of the parts of a RET-CLIP checkpoint besides the image encoder, in the file of image encoder weights.
 WHOLE = "retclip."
 
 
@@ -23,10 +23,10 @@ def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> d
     """
     local = Path(source)
     if local.is_dir():
-        origin, resolved, licence = local, f"local folder {source}", None
+        origin, resolved, license = local, f"local folder {source}", None
     elif is_hub_id(source):
         key = f"model.text_encoders.{name}"
-        origin, resolved, licence = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
+        origin, resolved, license = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
     else:
         raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
     with whole_folder(folder) as made:
@@ -41,7 +41,7 @@ def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> d
             "name": name,
             "source": source,
             "revision": resolved,
-            "license": licence,
+            "license": license,
             "sha256": file_sha256(made / "model.safetensors"),
         }
         write_json(made / "source.json", content)
@@ -49,10 +49,10 @@ def fetch_text_encoder(name: str, source: str, revision: str, folder: Path) -> d
 
 
 def fetch_vision_weights(architecture: str, weights: str, output: Path) -> None:
-    """Writes the image tower's state dict as safetensors.
+    """Writes the image encoder's state dict as safetensors.
 
-    weights: an open_clip tag of `architecture`, a safetensors or torch file of the tower, or a RET-CLIP
-    checkpoint, whose heads and text tower are kept beside it under WHOLE. Raises ValueError where it can be
+    weights: an open_clip tag of `architecture`, a safetensors or torch file of the encoder, or a RET-CLIP
+    checkpoint, whose heads and text encoder are kept beside it under WHOLE. Raises ValueError where it can be
     none of these.
     """
     from safetensors.torch import save_file
@@ -61,7 +61,7 @@ def fetch_vision_weights(architecture: str, weights: str, output: Path) -> None:
     if path.suffix:
         if not path.is_file():
             raise ValueError(f"model.image_encoder.weights is {weights}: no such file.")
-        state = _tower(_read(path), path)
+        state = _image_encoder_state(_read(path), path)
     else:
         import open_clip
 
@@ -128,9 +128,9 @@ def _is_uncased(folder: Path) -> bool:
     """
     config = folder / "tokenizer_config.json"
     if config.is_file():
-        said = read_json(config).get("do_lower_case")
-        if said is not None:
-            return bool(said)
+        lower_case = read_json(config).get("do_lower_case")
+        if lower_case is not None:
+            return bool(lower_case)
     words = (folder / "vocab.txt").read_text(encoding="utf-8").splitlines()
     return not any(word != word.lower() for word in words if not word.startswith("["))
 
@@ -150,8 +150,8 @@ def _read(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path}: cannot be read as weights ({first_line(error)}).") from None
 
 
-def _tower(state: dict[str, Any], path: Path) -> dict[str, Any]:
-    """The image tower's part of a tower's, a CLIP's or a RET-CLIP's state dict."""
+def _image_encoder_state(state: dict[str, Any], path: Path) -> dict[str, Any]:
+    """The image encoder's part of its own, a CLIP's or a RET-CLIP's state dict."""
     import torch
 
     from retclip.models.convert import unwrapped
@@ -159,9 +159,9 @@ def _tower(state: dict[str, Any], path: Path) -> dict[str, Any]:
     state = unwrapped(state)
     visual = {key.removeprefix("visual."): value for key, value in state.items() if key.startswith("visual.")}
     whole = {f"{WHOLE}{key}": value for key, value in state.items() if not key.startswith("visual.")}
-    # of a CLIP only the image tower is of use
+    # of a CLIP only the image encoder is used
     is_retclip = any(key.startswith(f"{WHOLE}bert.") for key in whole)
     found = {**visual, **(whole if is_retclip else {})} if visual else state
     if not found or not all(isinstance(value, torch.Tensor) for value in found.values()):
-        raise ValueError(f"{path}: holds no state dict of an image tower.")
+        raise ValueError(f"{path}: holds no state dict of an image encoder.")
     return found

@@ -1,8 +1,8 @@
 """Scores on test and their differences, with intervals from one bootstrap over patients that all models share.
 
-Where a model was trained with several seeds, each draw takes as many of its trainings with replacement, too, so that
+Where a model was trained with several seeds, each draw takes as many of its trials with replacement, too, so that
 the interval holds the spread of seeds. A few seeds, drawn again, still make it too narrow: of n, by about (n - 1) / n
-in their variance. Where there is one training, an interval says nothing of other seeds.
+in their variance. Where there is one trial, an interval says nothing of other seeds.
 """
 
 from dataclasses import replace
@@ -12,13 +12,13 @@ import numpy as np
 from retclip.metrics.estimates import DRAWS, Estimate, estimate
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.metrics.scores import draws_of
-from retclip.report.run_folder import Final
+from retclip.report.run_folder import FinalModel
 
 ERROR_RATE = 0.05
 
 
-def score(finals: list[Final], metric: str) -> Estimate:
-    """The mean of `metric` on test over trainings that differ in the seed alone."""
+def score(finals: list[FinalModel], metric: str) -> Estimate:
+    """The mean of `metric` on test over trials that differ in the seed alone."""
     values = [value_of(final, metric) for final in finals]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
@@ -26,7 +26,7 @@ def score(finals: list[Final], metric: str) -> Estimate:
     return _estimate(float(np.mean(known)), _draws(finals, metric, _picks(finals)))
 
 
-def difference(first: list[Final], second: list[Final], metric: str) -> Estimate:
+def difference(first: list[FinalModel], second: list[FinalModel], metric: str) -> Estimate:
     """score(first) - score(second), paired: both are scored on the same resampled patients, and where both have the
     same seeds on the same resampled seeds."""
     scores = (score(first, metric).value, score(second, metric).value)
@@ -51,8 +51,8 @@ def holm(differences: dict[str, Estimate]) -> list[str]:
     return [name for name in differences if name in found]
 
 
-def value_of(final: Final, metric: str) -> float | None:
-    """The score on test of one training; None where the data cannot give it, or where it failed: what such weights
+def value_of(final: FinalModel, metric: str) -> float | None:
+    """The score on test of one trial; None where the data cannot give it, or where it failed: what such weights
     score is nobody's result."""
     if final.failed:
         return None
@@ -63,11 +63,11 @@ def value_of(final: Final, metric: str) -> float | None:
     return part[metric]["value"] if metric in part else None
 
 
-def _seeds(finals: list[Final]) -> list[int]:
+def _seeds(finals: list[FinalModel]) -> list[int]:
     return [final.trial.seed for final in finals]
 
 
-def _picks(finals: list[Final], stream: int = 1) -> np.ndarray:
+def _picks(finals: list[FinalModel], stream: int = 1) -> np.ndarray:
     """Which training stands in each place of each draw, [DRAWS, n]: as many as there are, with replacement.
 
     stream: another one draws independently; none is that of the patients.
@@ -75,11 +75,11 @@ def _picks(finals: list[Final], stream: int = 1) -> np.ndarray:
     return np.random.default_rng([0, stream]).integers(0, len(finals), size=(DRAWS, len(finals)))
 
 
-def _draws(finals: list[Final], metric: str, picks: np.ndarray) -> np.ndarray:
-    """The mean of `metric` over the picked trainings in each resample of the patients, [DRAWS]; all NaN where the
+def _draws(finals: list[FinalModel], metric: str, picks: np.ndarray) -> np.ndarray:
+    """The mean of `metric` over the picked trials in each resample of the patients, [DRAWS]; all NaN where the
     predictions of one were removed: its score is known, but no interval."""
 
-    def draws(final: Final) -> np.ndarray:
+    def draws(final: FinalModel) -> np.ndarray:
         if final.predictions is None:
             return np.full(DRAWS, np.nan)
         # the one metric that reads the labels' names has to know which class each score is of
@@ -95,6 +95,6 @@ def _estimate(value: float, draws: np.ndarray) -> Estimate:
     if found.standard_error is None:
         return found
     finite = draws[np.isfinite(draws)]
-    # one draw is added on each side: a finite number of draws never proves a chance of nought
+    # one draw is added on each side: a finite number of draws never proves a chance of zero
     side = min((finite <= 0).sum(), (finite >= 0).sum())
     return replace(found, p_value=min(1.0, 2 * (int(side) + 1) / (len(finite) + 1)))

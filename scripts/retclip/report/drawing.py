@@ -1,4 +1,4 @@
-"""How every static figure looks: seaborn's style, colours by meaning, and the shapes that several figures share."""
+"""How every static figure looks: seaborn's style, colors by meaning, and the shapes that several figures share."""
 
 import io
 import re
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 WIDTH = 8.0  # inches
 HALF = 4.4  # of a figure that stands beside another, and beneath it on a narrow screen
-# seaborn's colour-blind-safe palette, by meaning
-BLUE, ORANGE, GREEN, RED, GREY = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#949494"
+# seaborn's color-blind-safe palette, by meaning
+BLUE, ORANGE, GREEN, RED, GRAY = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#949494"
 PNG_DPI = 150
 
 
@@ -59,8 +59,8 @@ def level_line(axes: "Axes", level: float | None, label: str = "chance", vertica
     """A dashed line at what a model scores that knows nothing; none where that is not known."""
     if level is not None:
         draw = axes.axvline if vertical else axes.axhline
-        colour, style = (RED, "--") if label == "chance" else (ORANGE, ":")
-        draw(level, color=colour, linestyle=style, linewidth=1.2, label=label)
+        color, style = (RED, "--") if label == "chance" else (ORANGE, ":")
+        draw(level, color=color, linestyle=style, linewidth=1.2, label=label)
 
 
 def plain_ticks(axes: "Axes") -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
 from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table
-from retclip.report.drawing import BLUE, GREEN, GREY, RED, WIDTH, level_line, plain_ticks
+from retclip.report.drawing import BLUE, GRAY, GREEN, RED, WIDTH, level_line, plain_ticks
 from retclip.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -93,28 +93,28 @@ def draw_ranking(run: RunFolder, stage: str) -> "Figure":
 
 def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str | None) -> None:
     positions = np.arange(len(board))[::-1]
-    colours = [GREEN if name == chosen else RED if kind == "baseline" else BLUE
+    colors = [GREEN if name == chosen else RED if kind == "baseline" else BLUE
                for name, kind in zip(board["id"], board["kind"], strict=True)]  # fmt: skip
     axes.errorbar(
         board["metric"],
         positions,
         xerr=board["standard_error"].fillna(0.0),
         fmt="none",
-        ecolor=GREY,
+        ecolor=GRAY,
         linewidth=1,
     )
-    axes.scatter(board["metric"], positions, c=colours, zorder=3, s=22)
+    axes.scatter(board["metric"], positions, c=colors, zorder=3, s=22)
     axes.set_yticks(positions, board["id"], fontsize=7.5)
     level_line(axes, run.chance(run.metric), vertical=True)
     levels, _ = axes.get_legend_handles_labels()
     handles = [
-        axes.scatter([], [], c=colour, s=22, label=label)
-        for colour, label in (
+        axes.scatter([], [], c=color, s=22, label=label)
+        for color, label in (
             (GREEN, "chosen"),
-            (RED, "default config"),
+            (RED, "baseline"),
             (BLUE, "trial, with its standard error"),
         )
-        if colour in colours
+        if color in colors
     ]
     axes.legend(handles=[*handles, *levels], loc="lower right")
     axes.set_xlabel(f"validation {wording.metric_name(run.metric)}")

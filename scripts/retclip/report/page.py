@@ -17,7 +17,7 @@ from retclip.report.documents import results
 from retclip.report.drawing import as_png, as_svg, inlined, use_style
 from retclip.report.interactive import interactive_plots, plotting_script
 from retclip.report.layout import read_captions, read_sections
-from retclip.report.limitations import elsewhere, limits, warnings
+from retclip.report.limitations import external_limitations, limitations, warnings
 from retclip.report.methods import methods
 from retclip.report.privacy import shown_config
 from retclip.report.run_folder import RunFolder
@@ -150,10 +150,10 @@ def _of_documents(run: RunFolder) -> dict[str, Any]:
         "answer": answer(run),
         "tiles": tiles(run),
         "warnings": warnings(run),
-        "limits": limits(run),
-        "elsewhere": elsewhere(run) if run.external else [],
+        "limitations": limitations(run),
+        "external_limitations": external_limitations(run) if run.external else [],
         "checklist": checklist(run),
-        "openings": wording.openings(run.opened),
+        "test_set_evaluations": wording.test_set_evaluations(run.evaluated_on_test),
         "config": config,
         **methods(run, config),
     }

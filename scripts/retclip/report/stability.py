@@ -8,7 +8,7 @@ import numpy as np
 
 from retclip.core.config import strategy_facts
 from retclip.metrics.scores import draws_of
-from retclip.report.run_folder import RunFolder, Training
+from retclip.report.run_folder import FinishedTrial, RunFolder
 
 # So many of the best are resampled; whoever is further behind wins no resample.
 CONTENDERS = 8
@@ -75,8 +75,8 @@ def shares_of_wins(draws: np.ndarray) -> np.ndarray:
     return (best / best.sum(axis=0)).mean(axis=1)
 
 
-def candidates_of(run: RunFolder, stage: str) -> dict[str, list[Training]]:
-    """The best of a leaderboard that may be chosen -> their trainings: one, or one per fresh seed."""
+def candidates_of(run: RunFolder, stage: str) -> dict[str, list[FinishedTrial]]:
+    """The best of a leaderboard that may be chosen -> their trials: one, or one per fresh seed."""
     if stage not in run.boards or (stage not in run.decisions and stage != "confirm"):
         return {}
     board = run.boards[stage]
@@ -91,16 +91,16 @@ def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
     """Fresh seed -> the finalist that it alone would have chosen."""
     finalists = candidates_of(run, "confirm")
     best: dict[int, tuple[float, str]] = {}
-    for name, trainings in finalists.items():
-        for training in trainings:
-            score = training.score(run.metric)
-            seed = training.trial.seed
+    for name, trials in finalists.items():
+        for finished in trials:
+            score = finished.score(run.metric)
+            seed = finished.trial.seed
             if score is not None and score > best.get(seed, (-np.inf, ""))[0]:
                 best[seed] = score, name
     return {seed: name for seed, (_, name) in sorted(best.items())}
 
 
-def _drawn(metric: str, members: list[Training]) -> np.ndarray:
+def _drawn(metric: str, members: list[FinishedTrial]) -> np.ndarray:
     """The mean score [draws] of as many seeds, drawn with replacement, in each resample of the patients."""
     ordered = sorted(members, key=lambda one: one.trial.seed)
     values = np.array([_draws(metric, one.folder) for one in ordered])

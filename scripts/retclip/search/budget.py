@@ -91,7 +91,7 @@ def same_document(trial: dict[str, Any]) -> str:
 
 
 def planned_cost(trial: Trial) -> int:
-    """Samples seen by the whole training: what it costs before anyone has measured it."""
+    """Samples seen by the whole training run: what it costs before anyone has measured it."""
     return trial.budget.train_samples * trial.budget.stop_epoch
 
 

@@ -11,7 +11,7 @@ from retclip.search.proposals import observations, optuna_trials
 def export_study(documents: list[Metrics], space: dict[str, Any], metric: str, name: str, path: Path) -> int:
     """Writes an Optuna journal to `path`; returns the number of its trials.
 
-    documents: metrics.json of every training. space: absolute, as in bracket.json.
+    documents: metrics.json of every training run. space: absolute, as in bracket.json.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend

@@ -16,13 +16,13 @@ EVALUATION_SHARE = 1 / 3
 
 
 class Stage(NamedTuple):
-    """trainings, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
+    """training_runs, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
     shown to the model by all of them, cuts (adjustments: sentence -> configurations), how many became equal to another,
     how many of a ranked stage are too short to be ranked, and their budgets: (train samples, val samples, steps).
-    finished: trainings that need not be paid for again."""
+    finished: training runs that need not be paid for again."""
 
     name: str
-    trainings: int
+    training_runs: int
     steps: tuple[int, int]
     warmup: tuple[float, float]
     samples_shown: float
@@ -35,12 +35,12 @@ class Stage(NamedTuple):
 
     @property
     def samples_to_come(self) -> float:
-        """Of samples_shown, those of trainings that have not finished."""
-        return self.samples_shown * (1 - self.finished / self.trainings)
+        """Of samples_shown, those of training runs that have not finished."""
+        return self.samples_shown * (1 - self.finished / self.training_runs)
 
 
-def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) -> list[Stage]:
-    """One entry a stage of `trainings` (stage -> how many). counts: samples per split.
+def forecast(config: Config, counts: dict[str, int], training_runs: dict[str, int]) -> list[Stage]:
+    """One entry a stage of `training_runs` (stage -> how many). counts: samples per split.
 
     Phase 1's values are known; those of later stages depend on what it selects, so all that it may select are planned.
     Raises ValueError where no optimizer step is left.
@@ -51,11 +51,13 @@ def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) 
     ]
     second = _phase2_values(config["phase2"]["space"], first)
     values = {"phase1": first, "phase2": second, "confirm": second, "encoders": second, "final": [*second, defaults]}
-    return [_stage(name, trainings[name], values[name], config, counts) for name in values if trainings.get(name)]
+    return [
+        _stage(name, training_runs[name], values[name], config, counts) for name in values if training_runs.get(name)
+    ]
 
 
 def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
-    """Of all trainings that have not finished and their evaluations, on one device of the measured speed."""
+    """Of all training runs that have not finished and their evaluations, on one device of the measured speed."""
     return sum(stage.samples_to_come for stage in stages) / samples_per_second
 
 
@@ -66,10 +68,10 @@ def count_finished(
     code: str,
     data: dict[str, str],
 ) -> list[Stage]:
-    """The stages with their finished trainings counted: those of this code, these data and this config.
+    """The stages with their finished training runs counted: those of this code, these data and this config.
 
-    found: stage -> metrics.json of each training that is planned. code: hash of the training code. data: split -> its
-    hash. What a search has chosen is taken as it is; whether an earlier stage chooses otherwise, only the run tells.
+    found: stage -> metrics.json of each training run that is planned. code: hash of the training code. data: split ->
+    its hash. What a search has chosen is taken as it is; whether an earlier stage chooses otherwise only the run tells.
     """
     first = set(config["phase1"]["space"])
     defaults = configured_defaults(config)
@@ -103,7 +105,7 @@ def refuse_meaningless(metric: str, labels: int) -> None:
         raise ValueError("config: the data has one class, so there is nothing to tell apart; leave its labels out.")
 
 
-def _stage(name: str, trainings: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
+def _stage(name: str, training_runs: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
     planned = specification(config, "planned", "planned", section_of(config, name), epochs_of(config, name))
     trials = [plan({**planned, "class_prompts": {}}, one, counts) for one in values]
     steps = [trial.budget.total_steps for trial in trials]
@@ -119,10 +121,10 @@ def _stage(name: str, trainings: int, values: list[Values], config: Config, coun
     share = _share_trained(config["phase2"]) if name == "phase2" else 1.0
     return Stage(
         name=name,
-        trainings=trainings,
+        training_runs=training_runs,
         steps=(min(steps), max(steps)),
         warmup=(min(shares), max(shares)),
-        samples_shown=share * trainings * sum(shown) / len(shown),
+        samples_shown=share * training_runs * sum(shown) / len(shown),
         cuts=cuts,
         equal=len(trials) - different if name == "phase1" else 0,
         few_steps=sum(count < RANKABLE_STEPS for count in steps) if name in ("phase1", "phase2") else 0,
@@ -134,7 +136,7 @@ def _stage(name: str, trainings: int, values: list[Values], config: Config, coun
 
 
 def _share_trained(phase2: dict[str, Any]) -> float:
-    """Of what all trainings would see at full length, what they see where rungs stop them early."""
+    """Of what all training runs would see at full length, what they see where rungs stop them early."""
     if not STRATEGIES[phase2["strategy"]].has_rungs:
         return 1.0
     slots, added = phase2["rungs"]["slots"], epochs_of_rungs(phase2)

@@ -8,7 +8,7 @@ from retclip.metrics.metrics_document import Metrics
 def promoted(documents: list[Metrics], metric: str, slots: int) -> list[dict[str, Any]]:
     """The configured hyperparameters of the best `slots` of a rung's metrics.json, best first.
 
-    Ties keep the order of the rung, so that the same scores always promote the same trainings.
+    Ties keep the order of the rung, so that the same scores always promote the same training runs.
     """
     order = sorted(range(len(documents)), key=lambda index: (-_score(documents[index], metric), index))
     return [documents[index].trial.configured for index in order[:slots]]

@@ -72,7 +72,7 @@ def propose(
 
 
 def observations(documents: list[Metrics], metric: str) -> list[Observation]:
-    """One entry per configuration of the metrics.json that are given, rungs of one training taken together."""
+    """One entry per configuration of the metrics.json that are given, rungs of one training run taken together."""
     found: dict[str, Observation] = {}
     for metrics in documents:
         trial = metrics.trial

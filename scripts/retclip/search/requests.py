@@ -1,6 +1,6 @@
 """What a job asks a cluster for, from its budget: memory and minutes.
 
-Estimates on the safe side, not measurements: a job that needs more gets it with its next attempt, and a training
+Estimates on the safe side, not measurements: a job that needs more gets it with its next attempt, and a training run
 that runs into its time limit resumes from its saved state.
 """
 
@@ -23,7 +23,7 @@ SLOW_SAMPLES_PER_SECOND = 20
 
 
 def memory_mb(batch_size: int, image_size: int, gpus: int) -> int:
-    """Host memory of a training or an evaluation, in MB; image_size in pixels."""
+    """Host memory of a training run or an evaluation, in MB; image_size in pixels."""
     images = batch_size * 2 * image_size**2 * 3 * FLOAT_BYTES
     factor = 2 if gpus else ACTIVATION_BYTES_PER_PIXEL_BYTE
     return BASE_MB + math.ceil(images * factor / 1e6)

@@ -32,7 +32,7 @@ RULE = (
 
 @dataclass
 class Run(Finished):
-    """One finished training: its metrics.json and its val_predictions.parquet."""
+    """One finished training run: its metrics.json and its val_predictions.parquet."""
 
     metrics: Metrics
     predictions: "pd.DataFrame"
@@ -40,7 +40,7 @@ class Run(Finished):
 
 @dataclass
 class Candidate:
-    """One configuration and its runs: one training, or several with fresh seeds whose scores are averaged."""
+    """One configuration and its runs: one training run, or several with fresh seeds whose scores are averaged."""
 
     id: str
     runs: list[Run]

@@ -1,6 +1,6 @@
-"""One finished training as a run of Weights & Biases: config, curves, what it cost, and its files as an artifact.
+"""One finished training run as a run of Weights & Biases: config, curves, what it cost, and its files as an artifact.
 
-It reads what the training wrote, and nothing of the training knows of it: a training neither waits for a server nor
+It reads what the training wrote, and nothing of the training knows of it: a training run neither waits for a server nor
 fails with it, and tracking can be turned on for a run that is finished.
 """
 
@@ -16,7 +16,7 @@ from retclip.metrics.metrics_document import Metrics
 if TYPE_CHECKING:
     import pandas as pd
 
-# Seconds that an unreachable server may cost, per training; sending may take longer, and wandb sync sends the rest.
+# Seconds that an unreachable server may cost, per training run; sending may take longer, and wandb sync sends the rest.
 PATIENCE, SENDING = 15, 120
 COSTS = ("samples_per_second", "wall_seconds", "device_seconds", "peak_memory_bytes", "epochs", "best_epoch", "steps")
 
@@ -36,7 +36,7 @@ class Place(NamedTuple):
 
 
 def log_run(place: Place, metrics: Metrics, history: "pd.DataFrame", files: list[Path]) -> dict[str, Any]:
-    """Logs one training; returns what became of it: id, mode, and the error if there was one.
+    """Logs one training run; returns what became of it: id, mode, and the error if there was one.
 
     metrics: its metrics.json. history: one row an epoch. files: its artifact. Where the server is not reached, the
     run is written offline, for `wandb sync` to send.
@@ -48,7 +48,7 @@ def log_run(place: Place, metrics: Metrics, history: "pd.DataFrame", files: list
     for mode in dict.fromkeys([place.mode, "offline"]):
         try:
             return {**_log(place._replace(mode=mode), metrics, history, files), "error": "; ".join(errors) or None}
-        # whatever goes wrong in a service that only watches must not cost a training
+        # whatever goes wrong in a service that only watches must not cost a training run
         except Exception as error:
             errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
             log(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
@@ -60,7 +60,7 @@ def _log(place: Place, metrics: Metrics, history: "pd.DataFrame", files: list[Pa
     import wandb
 
     place.folder.mkdir(parents=True, exist_ok=True)
-    # neither the machine, nor the code, nor this process's load is part of a training's record
+    # neither the machine, nor the code, nor this process's load is part of a training run's record
     settings = wandb.Settings(
         init_timeout=PATIENCE,
         login_timeout=PATIENCE,

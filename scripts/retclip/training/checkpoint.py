@@ -1,4 +1,4 @@
-"""The resumable state of one training, in results/{run}/state/{key}/, and its results once it is complete.
+"""The resumable state of one training run, in results/{run}/state/{key}/, and its results once it is complete.
 
 The key is a hash of what determines the weights; who requests the training (a phase, a slot, an id) is not
 part of it. So the same folder serves a killed job, a retry, the next rung, a trial that two phases share, other
@@ -31,7 +31,7 @@ SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
 
 
 def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code: str) -> str:
-    """Hex digest of everything that determines the weights of a training.
+    """Hex digest of everything that determines the weights of a training run.
 
     The class prompts are part of it only where early stopping watches a score that they make: else the same weights
     are scored with other prompts. data: content hash per split that training reads. encoder: source.json of the
@@ -60,7 +60,7 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
 
 
 class StateFolder:
-    """One training's folder: a lock, a checkpoint, and per epoch at which it was stopped the weights that were
+    """One training run's folder: a lock, a checkpoint, and per epoch at which it was stopped the weights that were
     scored, and complete results per set of class prompts."""
 
     def __init__(self, root: str | Path, key: str) -> None:
@@ -134,15 +134,15 @@ class StateFolder:
                 path.unlink()
 
     def drop_checkpoint(self) -> None:
-        """Deletes what a finished training resumed from; the weights that were scored are kept."""
+        """Deletes what a finished training run resumed from; the weights that were scored are kept."""
         self.checkpoint.unlink(missing_ok=True)
         self.drop_best(but=0)
 
 
 def bound_weights(root: Path, gigabytes: float) -> None:
-    """Drops weights under results/{run}/state until what finished trainings keep takes no more than that.
+    """Drops weights under results/{run}/state until what finished training runs keep takes no more than that.
 
-    Those of the lowest validation score go first. Without its weights a training still has its results; it trains
+    Those of the lowest validation score go first. Without its weights a training run still has its results; it trains
     again only where other class prompts or a later rung need it.
     """
     with held(root / "weights.lock", "another process bounds the kept weights; waiting for it"):
@@ -179,7 +179,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The saved content on the CPU; None, with a line in the log, if it is damaged or of another training."""
+    """The saved content on the CPU; None, with a line in the log, if it is damaged or of another training run."""
     import torch
 
     if not path.is_file():
@@ -191,7 +191,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     if content["key"] != path.parent.name:
-        log(f"the saved {path.name} belongs to another training; doing without it")
+        log(f"the saved {path.name} belongs to another training run; doing without it")
         return None
     return content
 
@@ -216,7 +216,7 @@ def _is_at_rest(folder: Path) -> bool:
 
 
 def _score(folder: Path) -> float:
-    """The best validation score of a training, by its own selection metric; below all others where it has none."""
+    """The best validation score of a training run, by its own selection metric; below all others where it has none."""
     scores = []
     for path in filter(_is_sealed, folder.glob("epoch-*")):
         with suppress(ValueError):  # of an earlier version: nothing reads it any more

@@ -1,4 +1,4 @@
-"""A finished training scored once more from the weights that it kept: with other class prompts, without a step."""
+"""A finished training run scored once more from the weights that it kept: with other class prompts, without a step."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The content of metrics.json: scores, cost, and hardware of a training."""
+"""The content of metrics.json: scores, cost, and hardware of a training run."""
 
 from importlib.util import find_spec
 

@@ -1,7 +1,7 @@
 """Trains one trial to its stopping epoch, resumably.
 
 Every step seeds its own randomness from (seed, step), and the order of an epoch follows from (seed, epoch):
-so a training that was killed anywhere resumes bit for bit as if it had not been, with nothing to restore but
+so a training run that was killed anywhere resumes bit for bit as if it had not been, with nothing to restore but
 weights and optimizer.
 """
 

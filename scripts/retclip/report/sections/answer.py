@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from retclip.metrics.estimates import Estimate
 from retclip.report.answer import answer, tiles, verdict
 from retclip.report.comparisons import difference
-from retclip.report.drawing import BLUE, GREY, HALF, subplots, whiskers
+from retclip.report.drawing import BLUE, GRAY, HALF, subplots, whiskers
 from retclip.report.formatting import metric_name, signed
 from retclip.report.limitations import warnings
 from retclip.report.progress import eta, stages, still_to_come
@@ -22,7 +22,7 @@ TEXT = """
 {% if run.interim %}
 <h1>What run {{ run.config.run }} has found so far</h1>
 <aside class="interim"><h2>Interim: this run has not ended</h2>
-<p>Nothing below is final: trials are missing, and no choice has been made that is not named.
+<p>Nothing below is final: trials are missing, and no choice is made but those named.
 Still to come: {{ still_to_come | join(", ") or "nothing" }}. {{ eta }}</p>
 <div class="scroll"><table>
 <thead><tr>{% for head in ("stage", "finished", "device time", "to go") %}
@@ -36,7 +36,7 @@ Still to come: {{ still_to_come | join(", ") or "nothing" }}. {{ eta }}</p>
 </tbody></table></div>
 </aside>
 {% else %}
-<h1>Which RET-CLIP recipe is best on these data, and by how much?</h1>
+<h1>Which RET-CLIP configuration is best on these data, and by how much?</h1>
 {% endif %}
 {% if tiles %}
 <p class="lead{% if not learned %} chance{% endif %}">{{ answer | join(" ") }}</p>
@@ -69,13 +69,13 @@ Still to come: {{ still_to_come | join(", ") or "nothing" }}. {{ eta }}</p>
 
 
 def draw_answer(run: RunFolder) -> "Figure | None":
-    """Every recipe's score on test beside chance, with 95 % intervals; none before the decision."""
+    """Every configuration's score on test beside chance, with 95 % CIs; none before the decision."""
     if not run.is_decided:
         return None
     controls = run.controls()
     rows: list[Row] = [
-        *([("shuffled texts", controls, GREY)] if controls else []),
-        ("default config", run.baselines(), GREY),
+        *([("shuffled texts", controls, GRAY)] if controls else []),
+        ("baseline", run.baselines(), GRAY),
         *rows_by_encoder(run),
     ]
     figure, axes = subplots(height=_answer_height(run), width=HALF)
@@ -85,17 +85,17 @@ def draw_answer(run: RunFolder) -> "Figure | None":
 
 
 def draw_differences(run: RunFolder) -> "Figure | None":
-    """The differences on test that the run was made to find, with 95 % intervals; none before the decision."""
+    """The differences on test that the run was made to find, with 95 % CIs; none before the decision."""
     if not run.is_decided:
         return None
-    winners, controls = run.winners(run.search_encoder), run.controls()
-    gaps = [("tuned − default", difference(winners, run.baselines(), run.test_metric))]
+    tuned, controls = run.tuned(run.search_encoder), run.controls()
+    gaps = [("tuned − default", difference(tuned, run.baselines(), run.test_metric))]
     if controls:
-        gaps.append(("tuned − shuffled texts", difference(winners, controls, run.test_metric)))
+        gaps.append(("tuned − shuffled texts", difference(tuned, controls, run.test_metric)))
     recommended = run.recommendation["encoder"] if run.recommendation else None
     if recommended:
         gaps += [
-            (f"{name} − {recommended}", difference(run.winners(name), run.winners(recommended), run.test_metric))
+            (f"{name} − {recommended}", difference(run.tuned(name), run.tuned(recommended), run.test_metric))
             for name in run.encoders
             if name != recommended
         ]
@@ -110,13 +110,13 @@ def _answer_height(run: RunFolder) -> float:
 
 
 def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]], metric: str) -> None:
-    """Points with intervals; whatever crosses nought may be no difference at all."""
+    """Points with intervals; whatever crosses zero is not significant."""
     for position, (_, gap) in enumerate(gaps):
         if gap.value is None:
             continue
-        colour = BLUE if gap.is_significant else GREY
-        whiskers(axes, position, gap.value, gap.low, gap.high, color=colour, linewidth=2)
-        axes.scatter(gap.value, position, color=colour, s=42, zorder=3)
+        color = BLUE if gap.is_significant else GRAY
+        whiskers(axes, position, gap.value, gap.low, gap.high, color=color, linewidth=2)
+        axes.scatter(gap.value, position, color=color, s=42, zorder=3)
         axes.annotate(signed(gap.value), (gap.value, position), xytext=(0, 7), textcoords="offset points",
                       ha="center", fontsize=8)  # fmt: skip
     axes.axvline(0, color="black", linewidth=1)

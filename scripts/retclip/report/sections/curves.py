@@ -1,10 +1,10 @@
-"""Learning curves of the final trainings."""
+"""Learning curves of the final models."""
 
 from typing import TYPE_CHECKING
 
-from retclip.report.drawing import GREY, level_line, subplots
+from retclip.report.drawing import GRAY, level_line, subplots
 from retclip.report.formatting import metric_name
-from retclip.report.run_folder import Final, RunFolder
+from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.section import Section
 
 if TYPE_CHECKING:
@@ -16,26 +16,26 @@ TEXT = """
 
 
 def draw_learning_curves(run: RunFolder) -> "Figure":
-    """Validation loss and score per epoch of the final trainings; the search's trials in grey."""
+    """Validation loss and score per epoch of the final models; the search's trials in gray."""
     import seaborn
     from matplotlib.collections import LineCollection
 
     figure, (left, right) = subplots(height=3.4, columns=2)
     for axes, column in ((left, "val_loss"), (right, run.metric)):
         lines = [
-            training.history[["epoch", column]].to_numpy()
-            for training in run.searched.get("phase2", [])
-            if column in training.history
+            finished.history[["epoch", column]].to_numpy()
+            for finished in run.searched.get("phase2", [])
+            if column in finished.history
         ]
-        axes.add_collection(LineCollection(lines, colors=GREY, alpha=0.35, linewidths=0.7))
+        axes.add_collection(LineCollection(lines, colors=GRAY, alpha=0.35, linewidths=0.7))
         axes.autoscale_view()
     finals = [final for final in run.finals if final.kind != "ablation"]
-    colours = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
+    colors = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
     for final in finals:
         name = final_name(final)
         for axes, column in ((left, "val_loss"), (right, run.metric)):
             if column in final.history:
-                style = {"color": colours[name], "marker": "o", "markersize": 3, "label": name}
+                style = {"color": colors[name], "marker": "o", "markersize": 3, "label": name}
                 axes.plot(final.history["epoch"], final.history[column], **style)
     level_line(right, run.chance(run.metric))
     left.set(xlabel="epoch", ylabel="validation loss")
@@ -46,9 +46,10 @@ def draw_learning_curves(run: RunFolder) -> "Figure":
     return figure
 
 
-def final_name(final: Final) -> str:
+def final_name(final: FinalModel) -> str:
     """As the legend names a final model; the seeds of one share a name."""
-    return {"tuned": f"winner, {final.encoder}", "baseline": "default config", "control": "shuffled texts"}[final.kind]
+    named = {"tuned": f"tuned, {final.encoder}", "baseline": "baseline", "control": "negative control"}
+    return named[final.kind]
 
 
 SECTION = Section(

@@ -34,12 +34,12 @@ def draw_stability(run: RunFolder) -> "Figure":
         return nothing("fewer than two candidates have scores to compare")
     contests = [winning_shares(run, stage) for stage in stages]
     figure, axes = subplots(height=0.3 * max(map(len, contests)) + 1.2, columns=len(stages), squeeze=False)
-    titles = {"phase2": "Phase 2, one training each", "confirm": "Confirmation, fresh seeds"}
+    titles = {"phase2": "Phase 2, one trial each", "confirm": "Confirmation, fresh seeds"}
     chosen = {stage: run.decisions.get("best" if stage == "confirm" else stage, {}).get("id") for stage in stages}
     for place, stage, shares in zip(axes[0], stages, contests, strict=True):
         names = list(shares)[::-1]
-        colours = [GREEN if name == chosen[stage] else BLUE for name in names]
-        place.barh(names, [shares[name] for name in names], color=colours, height=0.65)
+        colors = [GREEN if name == chosen[stage] else BLUE for name in names]
+        place.barh(names, [shares[name] for name in names], color=colors, height=0.65)
         for position, name in enumerate(names):
             place.annotate(f"{shares[name]:.0%}", (shares[name], position), xytext=(4, 0), textcoords="offset points",
                            va="center", fontsize=8)  # fmt: skip

@@ -1,4 +1,4 @@
-"""Every training that has finished, as one table to sort and filter."""
+"""Every trial that has finished, as one table to sort and filter."""
 
 from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
 from retclip.report import formatting as wording
@@ -13,15 +13,15 @@ TEXT = """
 
 
 def trials_table(run: RunFolder) -> Table:
-    """Every training that has finished: stage, id, what differs between them, score and cost."""
-    entries = [(stage, training) for stage, trainings in run.trainings().items() for training in trainings]
+    """Every trial that has finished: stage, id, what differs between them, score and cost."""
+    entries = [(stage, finished) for stage, trials in run.trials().items() for finished in trials]
     varied = [name for name in HYPERPARAMETERS if len({str(one.trial.configured[name]) for _, one in entries}) > 1]
     rows = []
-    for stage, training in entries:
-        metrics, trial = training.metrics, training.trial
+    for stage, finished in entries:
+        metrics, trial = finished.metrics, finished.trial
         rows.append(
             [
-                training.id,
+                finished.id,
                 wording.STAGE_NAMES[stage],
                 metrics.status.replace("_", " "),
                 trial.text_encoder,
@@ -40,7 +40,7 @@ def trials_table(run: RunFolder) -> Table:
 
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
-    return {"trials": Captioned("Every training of the run", trials_table(run))}
+    return {"trials": Captioned("Every trial of the run", trials_table(run))}
 
 
-SECTION = Section("All trainings", TEXT, is_ready=lambda run: any(run.trainings().values()), tables=_tables)
+SECTION = Section("All trials", TEXT, is_ready=lambda run: any(run.trials().values()), tables=_tables)

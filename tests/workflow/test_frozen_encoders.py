@@ -38,7 +38,7 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     features = []
     for tower in ("image", "text"):
         path = tmp_path / f"{tower}.safetensors"
-        entry("cache_features", "--specification", json.dumps(content), "--tower", tower,
+        entry("cache_features", "--specification", json.dumps(content), "--modality", tower,
               "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder", "--image-weights", weights,
               "--output", path)  # fmt: skip
         features += [f"--{tower}-features", path]
@@ -75,7 +75,7 @@ def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weight
     features = []
     for tower in ("image", "text"):
         path = tmp_path / f"{tower}.safetensors"
-        entry("cache_features", *inputs, "--tower", tower, "--output", path)
+        entry("cache_features", *inputs, "--modality", tower, "--output", path)
         features += [f"--{tower}-features", path]
     curves = []
     for name, more in (("cached", features), ("uncached", [])):

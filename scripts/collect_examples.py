@@ -1,7 +1,7 @@
 """Collects what a report shows of a final model: examples with their nearest prompts, occlusion maps, an embedding.
 
-Small pictures of the test split, drawn at random; nothing is chosen by them. With --private, none. The arrays of
-looks.npz are described in retclip/core/qualitative_examples.py.
+Small images of the test split, drawn at random; nothing is chosen by them. With --private, none. The arrays of
+qualitative_examples.npz are described in retclip/core/qualitative_examples.py.
 """
 
 import argparse
@@ -21,8 +21,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--predictions", type=Path, required=True, help="predictions.parquet of the same model")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
-    parser.add_argument("--private", action="store_true", help="no pictures, only the embedding")
-    parser.add_argument("--output", type=Path, required=True, help="looks.npz")
+    parser.add_argument("--private", action="store_true", help="no images, only the embedding")
+    parser.add_argument("--output", type=Path, required=True, help="qualitative_examples.npz")
     options = parser.parse_args(arguments)
     lease(options.device)
 
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> None:
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     model, reader = trained_model(trial, options.model_dir, options.device)
     split = reader.split(options.data_dir, "test", fingerprint)
-    looks = collect_examples(
+    examples = collect_examples(
         model,
         reader,
         split,
@@ -44,8 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint["splits"]["train"]["per_class"],
         options.private,
     )
-    write_examples(options.output, looks)
-    log(f"{trial.id}: {len(looks.eye)} examples, {len(looks.embedding)} patients in the embedding")
+    write_examples(options.output, examples)
+    log(f"{trial.id}: {len(examples.eye)} examples, {len(examples.embedding)} patients in the embedding")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,22 @@
+"""The limitations: what a test split of this size does not show."""
+
+from typing import Any
+
+from retclip.report.limitations import limitations
+from retclip.report.run_folder import RunFolder
+from retclip.report.section import Section
+
+TEXT = """
+<ul>
+{% for sentence in limitations %}
+<li>{{ sentence }}</li>
+{% endfor %}
+</ul>
+"""
+
+
+def _words(run: RunFolder) -> dict[str, Any]:
+    return {"limitations": limitations(run)}
+
+
+SECTION = Section("Limitations", TEXT, is_ready=lambda run: run.is_decided and run.audit is not None, words=_words)
