@@ -229,18 +229,18 @@ def test_split_fractions_are_said_where_the_tool_may_have_split():
 
 
 def test_classes_that_no_trial_has_seen_are_named():
-    place = SimpleNamespace(
-        place="clinic", evaluation=evaluation_of(per_class=[{"class": "Drusen"}, {"class": "Glaucoma"}])
+    clinic = SimpleNamespace(
+        name="clinic", evaluation=evaluation_of(per_class=[{"class": "Drusen"}, {"class": "Glaucoma"}])
     )
     run = SimpleNamespace(
         fingerprint={"classes": ["Glaucoma", "Healthy"]},
         test_metric="zero_shot_balanced_accuracy",
-        external=[place, place],
+        external=[clinic, clinic],
     )
     said = limitations.external_limitations(run)
     assert sum("1 class of 2 no trial has seen, named by prompts alone: Drusen." in line for line in said) == 1
     assert sum("scores among 2 classes do not compare" in line for line in said) == 1
-    place.evaluation = evaluation_of(per_class=[{"class": "Healthy"}, {"class": "Glaucoma"}])
+    clinic.evaluation = evaluation_of(per_class=[{"class": "Healthy"}, {"class": "Glaucoma"}])
     assert [line for line in limitations.external_limitations(run) if "clinic" in line] == [
         limitations.external_limitations(run)[1]
     ]
