@@ -6,12 +6,14 @@ then train heads and temperatures in seconds. Test is not read.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 from retclip.core.documents import build
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
 from retclip.core.trial import FeaturesSpecification
 
 
@@ -36,10 +38,9 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.factory import build_model
     from retclip.models.text_encoder import load_tokenizer
 
-    trial, fingerprint = (
-        build(FeaturesSpecification, options.specification),
-        read_json(options.data_dir / "fingerprint.json"),
-    )
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    trial = build(FeaturesSpecification, options.specification)
+    trial = replace(trial, image_encoder=with_weights_settings(trial.image_encoder, options.image_weights))
     hyperparameters, reading = trial.hyperparameters, trial.text_encoder_settings
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)

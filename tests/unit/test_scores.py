@@ -16,11 +16,11 @@ from sklearn.metrics import (
 
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
+from retclip.metrics.differences import holm
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS, MULTI_LABEL, SEVERAL_LABELS, Retrieval, ZeroShot
 from retclip.metrics.subgroups import groups_of
 from retclip.metrics.thresholds import choose_thresholds
-from retclip.report.comparisons import holm
 
 
 def random_case(seed: int, samples: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -80,7 +80,7 @@ def memory_mib() -> dict[str, tuple[int, int]]:
 
 
 def cpu_warning(training: dict[str, Any], python: str) -> str | None:
-    """One sentence where `training.device: auto` will train on this machine's CPU though GPUs are question for, else None.
+    """One sentence where `training.device: auto` will train on this machine's CPU though GPUs are requested, else None.
 
     training: that section of the config. python: the interpreter whose torch trains.
     """

@@ -4,11 +4,11 @@ config/schema says what each key means. Hyperparameters stay a mapping by name, 
 core/hyperparameters.py; the image encoder's settings are the config's own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from retclip.core.documents import build, plain
+from retclip.core.documents import OPTIONAL, build, plain
 from retclip.core.io import read_json
 from retclip.core.schemas import check
 
@@ -23,10 +23,17 @@ class TextEncoder:
     """
 
     from_checkpoint: bool
+    pooling: str | None = field(default=None, metadata=OPTIONAL)
     revision: str | None
     source: str
     texts: dict[str, str] | None
     truncation_side: str
+
+    @property
+    def reading(self) -> list[Any]:
+        """What changes the features of a text, beside the encoder and the tokens that it reads."""
+        chosen = [] if self.pooling is None else [self.pooling]
+        return [self.texts, self.truncation_side, self.from_checkpoint, *chosen]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ def features_key(
         content |= {"image_encoder": trial.image_encoder, "image_size": trial.image_size}
     else:
         texts = trial.text_encoder_settings
-        reading = [texts.texts, texts.truncation_side, texts.from_checkpoint]
+        reading = texts.reading
         weights = trial.image_encoder.get("weights") if texts.from_checkpoint else None
         content |= {"encoder": encoder, "reading": reading, "weights": weights,
                     "context_length": trial.hyperparameters["context_length"]}  # fmt: skip

@@ -3,7 +3,7 @@
 from retclip.metrics.evaluation_document import Row
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
-from retclip.report.comparisons import difference, score
+from retclip.report.comparisons import difference, is_above_chance, score
 from retclip.report.run_folder import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
@@ -27,11 +27,10 @@ def warnings(run: RunFolder) -> list[str]:
         why = wording.failed({one.id: one.metrics.status for one in finals if one.failed}, len(finals))
         if why:
             found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
-    for control in run.controls():
-        estimate = score([control], run.test_metric)
-        chance = control.evaluation.levels.chance.get(run.test_metric)
-        # below chance is no leak: an interval of few patients may lie wholly beneath it
-        if estimate.low is not None and chance is not None and estimate.low > chance:
+    controls, level = run.controls(), run.chance(run.test_metric)
+    if controls:
+        estimate = score(controls, run.test_metric)
+        if estimate.low is not None and level is not None and is_above_chance(controls, run.test_metric, level):
             found.append(
                 f"The control with shuffled texts scores {wording.score(estimate.value)} "
                 f"({wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."

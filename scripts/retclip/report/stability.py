@@ -101,10 +101,14 @@ def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
 
 
 def _drawn(metric: str, members: list[FinishedTrial]) -> np.ndarray:
-    """The mean score [draws] of as many seeds, drawn with replacement, in each resample of the patients."""
+    """The mean score [draws] of seeds, drawn with replacement, in each resample of the patients.
+
+    Of n seeds n - 1 are drawn: n of n would vary too little, by (n - 1) / n (Rao and Wu, Resampling inference with
+    complex survey data, J. Am. Stat. Assoc. 83, 1988).
+    """
     ordered = sorted(members, key=lambda one: one.trial.seed)
     values = np.array([_draws(metric, one.folder) for one in ordered])
-    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], len(values)))
+    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], max(1, len(values) - 1)))
     return values[picks, np.arange(values.shape[1])[:, None]].mean(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Every training run of a study and its trial specification, from the checked config alone: known before anything runs."""
+"""Every training run of a study and its trial specification, from the checked config alone."""
 
 from dataclasses import dataclass
 from functools import cached_property

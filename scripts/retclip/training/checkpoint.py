@@ -47,7 +47,7 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
             "image_encoder": trial.image_encoder,
             "image_size": trial.image_size,
             "encoder": encoder,
-            "reading": [texts.texts, texts.truncation_side, texts.from_checkpoint],
+            "reading": texts.reading,
             "class_prompts": trial.class_prompts_sha256 if watched and watched.startswith("zero_shot") else None,
             "early_stopping_metric": watched,
             "shuffled_texts": trial.shuffled_texts,

@@ -62,7 +62,13 @@ def encoders_table(run: RunFolder) -> Table:
                 _seeds(run.recommendation["seeds"].get(name)),
                 with_interval(score(finals, metric)),
                 against,
-                wording.NOTHING if name not in gaps else "yes" if name in significant else "not significant",
+                wording.NOTHING
+                if name not in gaps
+                else "too few seeds"
+                if gaps[name].between_models
+                else "yes"
+                if name in significant
+                else "not significant",
                 wording.score(_mean(finals, "linear_probe", metric)),
                 *(wording.score(_mean(finals, "retrieval", recall)) for recall in SHOWN_RETRIEVAL),
             ]
