@@ -115,7 +115,7 @@ def test_intervals_of_several_seeds_hold_their_spread(seeds):
     tuned = [final("tuned", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
     defaults = [final("baseline", right, seed) for right, seed in zip((0.3, 0.5, 0.6), seeds, strict=False)]
     gap = comparisons.difference(tuned, defaults, METRIC)
-    groups = [[one.evaluation["zero_shot"][METRIC]["value"] for one in finals] for finals in (tuned, defaults)]
+    groups = [[one.evaluation.zero_shot[METRIC]["value"] for one in finals] for finals in (tuned, defaults)]
     freedom = len(seeds) + 1
     between = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups) / freedom
     seeds_alone = np.sqrt(between * (1 / 3 + 1 / len(seeds)))
