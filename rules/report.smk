@@ -139,6 +139,14 @@ rule plan_run:
         config=canonical_json(CONFIG),
         trainings=canonical_json(TRAININGS),
         folder=RESULTS,
+        images=IMAGE_ROOT,
+        class_maps=canonical_json(
+            {
+                name: in_repository(data["class_map"])
+                for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
+                if "class_map" in data
+            }
+        ),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:
@@ -147,6 +155,7 @@ rule plan_run:
         launch(
             "plan_run",
             "--config {params.config:q} --trainings {params.trainings:q}",
-            "--results-dir {params.folder} --code {params.code}",
+            "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
+            "--class-maps {params.class_maps:q}",
             shown=True,
         )
