@@ -136,7 +136,8 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         **runs("train_trial"),
-        config=canonical_json(CONFIG),
+        # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {image}
+        config=lambda wildcards: canonical_json(CONFIG),
         trainings=canonical_json(TRAININGS),
         folder=RESULTS,
         images=IMAGE_ROOT,
