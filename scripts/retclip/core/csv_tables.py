@@ -180,7 +180,9 @@ def _separator(stream: TextIO, path: Path) -> str:
     stream.seek(0)
     if found := SEPARATOR_LINE.fullmatch(first):
         if found[1] not in SEPARATORS:
-            raise ValueError(f"{path}: line 1 says that {found[1]!r} separates; only comma, semicolon and tab are read.")
+            raise ValueError(
+                f"{path}: line 1 says that {found[1]!r} separates; only comma, semicolon and tab are read."
+            )
         return found[1]
     plain = re.sub('"[^"]*"', "", first)
     separator = max(SEPARATORS, key=plain.count)
