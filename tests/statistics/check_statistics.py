@@ -9,10 +9,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "scripts")]
 
+import numpy as np
 from simulations import predictions, seeds_drawn_again, two_equal_configurations, unlearned
 
 from retclip.metrics import nulls, scores
@@ -34,9 +33,7 @@ def check_nulls() -> None:
             error = scores.bootstrap(METRIC, target, values, patients, draws=100).std()
             before += (reached or 0.0) - 1 / classes > 2 * error
             now += bool(nulls.judge(METRIC, [[table]], [1 / classes])[0].is_learned)
-        print(
-            f"  one model, {classes:2} classes: {now / studies:.3f}; two standard errors over patients {before / studies:.3f}"
-        )
+        print(f"  one model, {classes:2} classes: {now / studies:.3f}; by two standard errors {before / studies:.3f}")
     for classes in (5, 8):
         generator, now, before, studies = np.random.default_rng([2, classes]), 0, 0, 300
         for _ in range(studies):
