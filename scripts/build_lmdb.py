@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.class_map,
         given["eye_images"],
         tuple(given["text_columns"]),
+        given["columns"],
+        given["values"],
+        given["follow_links"],
     )
     settings = Settings(**{name: given[name] for name in Settings._fields if name in given}, threads=options.threads)
     # a snakemake that was killed may have left a build behind that still writes

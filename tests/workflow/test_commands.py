@@ -43,6 +43,7 @@ TARGETS = {
     "test-reliability": PLAN,
     "lint": PLAN,  # continuous integration runs it
     "lock": PLAN,  # needs a package index, and changes with it
+    "weights": PLAN,  # likewise; continuous integration runs it
     "bench": PLAN,  # minutes, or a GPU, or half an hour
     "bench-data": PLAN,
     "bench-gpu": PLAN,

@@ -20,6 +20,7 @@ NO_WIDTH = dict.fromkeys(map(ord, ZERO_WIDTH))
 LONGEST_NAME = 25
 LONGEST_NAMES = 120
 CONTROLS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
+WHOLE = re.compile(r"(?<=\d)\.0+$")  # what programs that count in fractions write behind a whole number
 LIKE_DATA = re.compile(r"[\d./:-]+|.+\.(jpe?g|png|tiff?|bmp|dcm)", re.IGNORECASE)
 FORMATS = {
     b"PK\x03\x04": "an Excel workbook or another zip file",
@@ -46,6 +47,12 @@ def is_missing(cell: str) -> bool:
     if "|" in cell and len(cell) < 100:
         return all(is_missing(part.strip()) for part in cell.split("|"))
     return not cell or (len(cell) < 5 and cell.lower() in MISSING)
+
+
+def form_of(cell: str) -> str:
+    """What cells share that differ in letter case, width, blanks or a final .0 alone: 12 and 12.0, No DR and no  dr."""
+    words = " ".join(unicodedata.normalize("NFKC", cell).translate(NO_WIDTH).casefold().split())
+    return WHOLE.sub("", words)
 
 
 def read_header(path: Path) -> list[str]:

@@ -1,12 +1,12 @@
 """What every source ends in: one row a sample, its images found, its texts filled in."""
 
-import os
+import ast
 import re
-import unicodedata
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.csv_tables import CONTROLS, is_missing
+from retclip.core.csv_tables import CONTROLS, form_of, is_missing
+from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Row(NamedTuple):
 
 def collect(
     rows: Iterable[Row],
-    image_root: str | os.PathLike[str],
+    folder: ImageFolder,
     eye_images: str,
     problems: Problems,
     ledger: Ledger,
@@ -81,7 +81,7 @@ def collect(
     here; the build keeps the sharpest) or first. What cannot be used goes to problems and is booked in the ledger; a
     row with one good image keeps it. schemes: of locations SCHEME://... in other files, which a reader made.
     """
-    samples = _Samples(os.path.realpath(image_root), eye_images, problems, ledger, schemes)
+    samples = _Samples(folder, eye_images, problems, ledger, schemes)
     for row in rows:
         try:
             samples.add(row)
@@ -170,8 +170,10 @@ def text_columns(frame: "pd.DataFrame") -> list[str]:
 class _Samples:
     """The samples so far. by_id: sample_id -> its values; of_name: what rows call a sample -> its sample_ids."""
 
-    def __init__(self, root: str, eye_images: str, problems: Problems, ledger: Ledger, schemes: Iterable[str]) -> None:
-        self.root, self.eye_images, self.problems, self.ledger = root, eye_images, problems, ledger
+    def __init__(
+        self, folder: ImageFolder, eye_images: str, problems: Problems, ledger: Ledger, schemes: Iterable[str]
+    ) -> None:
+        self.folder, self.eye_images, self.problems, self.ledger = folder, eye_images, problems, ledger
         self.containers = tuple(f"{scheme}://" for scheme in schemes)
         self.by_id: dict[str, dict[str, str]] = {}
         self.of_name: dict[str, list[str]] = {}
@@ -223,7 +225,7 @@ class _Samples:
         reasons: dict[str, str] = {}
         for eye, location in row.images.items():
             try:
-                found[eye] = location if location.startswith(self.containers) else _inside(self.root, location)
+                found[eye] = location if location.startswith(self.containers) else self.folder.find(location)
             except ValueError as error:
                 reasons[eye] = str(error)
         if not found:
@@ -272,23 +274,43 @@ def _name(row: Row) -> str:
     if not row.patient_id:
         raise ValueError("patient_id is empty")
     if row.values.get("split", "") not in ("", *SPLITS):
-        raise ValueError("split is none of ours; it must be train, val or test")
+        raise ValueError("split is none of ours; it must be train, val or test, or what data.values.split maps to them")
     name = row.sample_id or (f"{row.patient_id}@{row.visit}" if row.visit else row.patient_id)
     if "\0" in name or len(name) > LONGEST_ID:
         raise ValueError(f"sample_id has a null character or more than {LONGEST_ID} letters")
     return name
 
 
-def joined_label(cell: str) -> str:
-    """Several labels joined by |, without blanks around them or words for nothing; each is one line."""
-    parts = [part.strip() for part in CONTROLS.sub(" ", cell).split("|")]
-    return "|".join(part for part in parts if len(parts) == 1 or not is_missing(part))
+def joined_label(cell: str, kept: Container[str] = ()) -> str:
+    """Several labels joined by |, each once and in one line, without surplus blanks or words for nothing.
+
+    kept: words for nothing that are classes all the same. A list as Python or JSON writes one is read as one.
+    """
+    cell = CONTROLS.sub(" ", cell).strip()
+    parts = [" ".join(part.split()) for part in (listed(cell) or cell.split("|"))]
+    return "|".join(
+        dict.fromkeys(part for part in parts if part and (len(parts) == 1 or part in kept or not is_missing(part)))
+    )
+
+
+def listed(cell: str) -> list[str]:
+    """The items of a cell that is a list, such as ['a', 'b']; empty for any other cell."""
+    if not (cell[:1] in ("[", "{") and cell[-1:] in ("]", "}")):
+        return []
+    try:
+        items = ast.literal_eval(cell)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return []
+    if not isinstance(items, list | tuple | set):
+        return []
+    return [str(item) for item in (sorted(items, key=str) if isinstance(items, set) else items)]
 
 
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:
     """Whether a value says that the row is of another visit than the sample."""
     known = sample.get(column, "")
-    return bool(value and known and value != known and (_what(column) or column == "age"))
+    same = form_of(value) == form_of(known) if column in LABELS or column == "age" else value == known
+    return bool(value and known and not same and (_what(column) or column == "age"))
 
 
 def _columns_of(eyes: set[str], columns: Iterable[str]) -> set[str]:
@@ -317,22 +339,6 @@ def _items(row: Row) -> dict[str, set[str] | int]:
 
 def _image_name(row: Row, eye: str) -> str:
     return f"{row_name(row.table, row.line)}/{_side(eye)}"
-
-
-def _inside(root: str, location: str) -> str:
-    """The location, in the Unicode form that the disk knows. Raises ValueError for no file there; no path is named."""
-    if "://" in location:  # only a reader of such files may say so
-        raise ValueError("the image path names a place inside another file, or on the net")
-    if "\0" in location:
-        raise ValueError("the image path has a null character")
-    forms = dict.fromkeys((location, *(unicodedata.normalize(form, location) for form in ("NFC", "NFD"))))
-    for form in forms:
-        path = os.path.realpath(os.path.join(root, form))  # a loop of links ends in a path that is no file
-        if not path.startswith(root.rstrip(os.sep) + os.sep):
-            raise ValueError("the image path leads out of the image root")
-        if os.path.isfile(path):
-            return os.path.normpath(form)
-    raise ValueError("the image path is a folder" if os.path.isdir(path) else "the image file does not exist")
 
 
 def _side(eye: str) -> str:

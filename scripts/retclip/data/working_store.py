@@ -73,7 +73,10 @@ class WorkingStore:
             raise ValueError(f"{path}: cannot be opened ({error}); delete it and run again.") from None
 
     def put(self, entries: Iterable[tuple[str, bytes, str, Fundus]]) -> None:
-        """Adds (name, encoded pixels, digest, fundus), all or none, on disk when it returns."""
+        """Adds (name, encoded pixels, digest, fundus), all or none, on disk when it returns.
+
+        Raises ValueError where they cannot be written.
+        """
         try:
             with self._environment.begin(write=True) as transaction:
                 for name, content, digest, fundus in entries:
@@ -122,6 +125,7 @@ class WorkingStore:
                     transaction.delete(key, db=database)
 
     def close(self) -> None:
+        """Writes everything to disk; the store cannot be used afterwards."""
         self._environment.sync(True)
         self._environment.close()
 
@@ -164,7 +168,10 @@ def prepare(
 
 
 def open_image(root: Path, location: str) -> bytes:
-    """The bytes of the image file at a location: a path below the root, or a place in another file below it."""
+    """The bytes of the image file at a location: a path below the root, or a place in another file below it.
+
+    Raises ValueError where it cannot be read.
+    """
     if place := _in_container(location):
         scheme, container, rest = place
         return CONTAINERS[scheme](root / container, rest)
