@@ -4,6 +4,7 @@ python tests/statistics/check_statistics.py            all, about a quarter of a
 python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, calibration
 """
 
+# ruff: noqa: E402, our folders must be known before their modules are imported
 import sys
 import time
 from collections.abc import Callable
@@ -15,6 +16,7 @@ import numpy as np
 from simulations import predictions, seeds_drawn_again, two_equal_configurations, unlearned
 
 from retclip.metrics import nulls, scores
+from retclip.metrics.calibration import calibration
 from retclip.metrics.differences import compare, mean_of
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -71,7 +73,27 @@ def check_seeds() -> None:
             print(f"  {patients:4} patients, {seeds:2} seeds   {'   '.join(line)}", flush=True)
 
 
-PARTS: dict[str, Callable[[], None]] = {"nulls": check_nulls, "seeds": check_seeds}
+def check_calibration() -> None:
+    """Perfectly calibrated models of eight classes."""
+    studies = 300
+    print(
+        f"\ncalibration: of {studies} perfectly calibrated models (error, interval that leaves out zero; nominal .050)"
+    )
+    for patients in (100, 300, 1000):
+        generator, plain, debiased, outside = np.random.default_rng([4, patients]), 0.0, 0.0, 0
+        for _ in range(studies):
+            logits = 2.0 * generator.normal(size=(patients, 8))
+            shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            target = (shares.cumsum(1) < generator.random((patients, 1))).sum(1).clip(max=7)
+            weights = scores.resamples(np.arange(patients), 200)
+            found = calibration(target, logits / 10, np.full(patients, 10.0), weights)
+            plain += found["expected_calibration_error"]["value"] / studies
+            debiased += found["debiased_calibration_error"]["value"] / studies
+            outside += found["debiased_calibration_error"]["low"] > 0
+        print(f"  {patients:4} patients: plain {plain:.3f}, debiased {debiased:.3f}, {outside / studies:.3f}")
+
+
+PARTS: dict[str, Callable[[], None]] = {"nulls": check_nulls, "seeds": check_seeds, "calibration": check_calibration}
 
 if __name__ == "__main__":
     started = time.monotonic()

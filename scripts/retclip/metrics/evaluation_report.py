@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.logs import log
+from retclip.metrics.calibration import calibration
 from retclip.metrics.estimates import DRAWS, Documented, documented
 from retclip.metrics.multi_label import multi_label_scores
 from retclip.metrics.registry import MULTI_LABEL, RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
@@ -33,7 +34,6 @@ from retclip.metrics.weighted import aurocs
 if TYPE_CHECKING:
     import pandas as pd
 
-CALIBRATION_BINS = 15
 SUBGROUP_METRICS = [name for name, declared in ZERO_SHOT.items() if declared.subgroups]
 # A group of fewer patients is not scored: its interval would span everything, and it might name a person.
 SMALLEST_GROUP = 10
@@ -97,7 +97,7 @@ def evaluation_document(
         },
         "per_class": _per_class(target, scores, patients, classes, thresholds, weights),
         "confusion": {"classes": classes, "matrix": _confusion(target, scores, len(classes))},
-        "calibration": _calibration(scored, target, scores, weights) if len(target) else None,
+        "calibration": calibration(target, scores, scored["logit_scale"].to_numpy(), weights) if len(target) else None,
         "quadratic_kappa": _quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
         "multi_label": several,
         "subgroups": _subgroups(scored, frame, target, scores),
@@ -222,30 +222,6 @@ def _confusion(target: np.ndarray, scores: np.ndarray, classes: int) -> list[lis
     if len(target) == 0:
         return []
     return confusion_matrix(target, scores.argmax(1), labels=range(classes)).tolist()
-
-
-def _calibration(scored: "pd.DataFrame", target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
-    """Source: Guo et al., On calibration of modern neural networks, ICML 2017, with 15 bins as there."""
-    from scipy.special import softmax
-
-    confidence = softmax(scores * scored["logit_scale"].to_numpy()[:, None], axis=1).max(1)
-    right = scores.argmax(1) == target
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, CALIBRATION_BINS - 1)
-    member = np.eye(CALIBRATION_BINS)[place]
-    # count / N * |confidence - accuracy|, the counts cancel
-    gaps = np.abs(weights @ (member * (confidence - right)[:, None])).sum(1) / weights.sum(1)
-    bins: list[dict[str, Any]] = []
-    error = 0.0
-    for k in range(CALIBRATION_BINS):
-        here = place == k
-        entry = {"low": float(edges[k]), "high": float(edges[k + 1]), "count": int(here.sum())}
-        known = (
-            {"confidence": float(confidence[here].mean()), "accuracy": float(right[here].mean())} if here.any() else {}
-        )
-        error += here.mean() * abs(known["confidence"] - known["accuracy"]) if known else 0.0
-        bins.append({**entry, **(known or dict.fromkeys(("confidence", "accuracy")))})
-    return {"expected_calibration_error": documented(float(error), gaps), "bins": bins}
 
 
 def _quadratic_kappa(
