@@ -2,9 +2,10 @@
 
 A table of predictions has one row a unit (eye or patient) and these columns: sample_id, patient_id, eye, target (class
 index; -1: not scored), labels (joined by |), score_k (cosine similarity to the prompt ensemble of class k), template_k
-(to one template sentence), probe{s}_k (probability by the linear probe of seed s; only where there is one),
-logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of which no unit
-has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
+(to one template sentence), probe_k and probe{s}_k (probability by the linear probe, and by that of seed s; only where
+there is one), logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of
+which no unit has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the
+same.
 """
 
 from collections.abc import Iterable
@@ -132,19 +133,12 @@ def _with_intervals(
 def _probe_scores(
     scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe, weights: np.ndarray
 ) -> dict[str, Any]:
-    """Means over the probe's seeds; in the bootstrap, too, so that the interval is that of the mean."""
+    """Of the probe that was fitted on all of train, and of each seed's, which had a fifth less."""
     if len(target) == 0:
         return {}
-    tables = [columns_of(scored, f"probe{seed}_", classes) for seed in probe.seeds]
-    values = [zero_shot_scores(target, scores) for scores in tables]
-    document: dict[str, Any] = {}
-    for metric in ZERO_SHOT:
-        seeds = [value[metric] for value in values]
-        known = [value for value in seeds if value is not None]
-        mean = float(np.mean(known)) if len(known) == len(seeds) else None
-        draws = np.mean([resampled(metric, target, scores, weights) for scores in tables], axis=0)
-        document[metric] = {**documented(mean, draws), "seeds": seeds}
-    return document
+    seeds = [zero_shot_scores(target, columns_of(scored, f"probe{seed}_", classes)) for seed in probe.seeds]
+    whole = _with_intervals(target, columns_of(scored, "probe_", classes), weights)
+    return {metric: {**whole[metric], "seeds": [one[metric] for one in seeds]} for metric in ZERO_SHOT}
 
 
 def _retrieval_scores(retrieval: Retrieval) -> dict[str, Documented]:
