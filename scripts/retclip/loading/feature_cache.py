@@ -31,7 +31,6 @@ def features_key(
         texts = trial.text_encoder_settings
         reading = texts.reading
         weights = trial.image_encoder.get("weights") if texts.from_checkpoint else None
-        reading.append(trial["text_encoder_settings"].get("pooling"))
         content |= {"encoder": encoder, "reading": reading, "weights": weights,
                     "context_length": trial.hyperparameters["context_length"]}  # fmt: skip
     return sha256_of(content)
