@@ -1,7 +1,6 @@
 """Real pretrained encoders, frozen, on a CPU: what is fetched is what was trained, and the plan of config/laptop.yaml
 ends in a report. `make weights` brings the encoders; the real photographs are not ours to ship."""
 
-import json
 from pathlib import Path
 
 import numpy as np
