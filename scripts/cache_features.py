@@ -11,6 +11,7 @@ from pathlib import Path
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.text_encoder import load_tokenizer
 
     trial, fingerprint = options.specification, read_json(options.data_dir / "fingerprint.json")
+    trial["image_encoder"] = with_weights_settings(trial["image_encoder"], options.image_weights)
     hyperparameters, reading = trial["hyperparameters"], trial["text_encoder_settings"]
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)

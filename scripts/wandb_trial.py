@@ -15,6 +15,7 @@ from typing import Any
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, sha256_of, write_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
@@ -64,7 +65,10 @@ def _plan(setup: dict[str, Any], values: dict[str, Any], identifier: str) -> dic
     fingerprint = read_json(Path(setup["data_dir"]) / "fingerprint.json")
     prompts = class_prompts(Path(setup["prompts"]), fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
-    trial = plan({**setup["specification"], "id": f"sweep-{identifier}", "class_prompts": prompts}, values, counts)
+    weights = Path(setup["image_weights"]) if setup["image_weights"] else None
+    image_encoder = with_weights_settings(setup["specification"]["image_encoder"], weights)
+    own = {"id": f"sweep-{identifier}", "image_encoder": image_encoder, "class_prompts": prompts}
+    trial = plan({**setup["specification"], **own}, values, counts)
     check(trial, "trial", f"sweep {identifier}")
     return trial
 

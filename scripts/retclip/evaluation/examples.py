@@ -205,7 +205,7 @@ def _images_of(split: Split, row: int, view: str) -> tuple[np.ndarray, np.ndarra
 def _features(model: "RetClip", reader: Reader, images: np.ndarray, view: str) -> torch.Tensor:
     """L2-normalized features [B, D] of uint8 images [B, V, S, S, 3]."""
     inputs = [
-        to_model_input(torch.from_numpy(images[:, position]).to(reader.device), augment=False)
+        to_model_input(torch.from_numpy(images[:, position]).to(reader.device), False, model.preprocessing)
         for position in range(images.shape[1])
     ]
     with autocast(reader.device, reader.precision):

@@ -140,7 +140,7 @@ class Predictor:
         features: dict[str, np.ndarray] = {}
         if pairs:
             stacked = torch.from_numpy(np.stack([image for side in zip(*pairs, strict=True) for image in side]))
-            left, right = to_model_input(stacked.to(self.device), augment=False).chunk(2)
+            left, right = to_model_input(stacked.to(self.device), False, self.model.preprocessing).chunk(2)
             with autocast(self.device, self.precision):
                 patient, left, right = self.model.encode_eyes(left, right)
             for view, feature in (("left", left), ("right", right), ("patient", patient)):

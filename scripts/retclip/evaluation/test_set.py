@@ -266,7 +266,7 @@ def encoder_features(model: "RetClip", split: Split, reader: Reader) -> dict[str
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
         batch = split.batch(indices, reader.device)
-        images = to_model_input(batch["images"], augment=False)
+        images = to_model_input(batch["images"], False, model.preprocessing)
         with autocast(reader.device, reader.precision):
             found = model.encode_image(images).float()
         left.append(found[batch["eyes"][0]].cpu().numpy())

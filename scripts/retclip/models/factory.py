@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from retclip.models.pretrained import WHOLE
+from retclip.core.preprocessing import preprocessing_of
+from retclip.models.image_encoder import WHOLE
 
 if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
@@ -18,16 +19,21 @@ TEXT_HALF = ("bert.", "text_projection")
 def build_model(trial: dict[str, Any], encoder_dir: Path, image_weights: Path | None) -> "RetClip":
     """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights.
 
-    encoder_dir: the text encoder's folder, as fetched. vision_weights: the image encoder's initial weights, as fetched;
+    encoder_dir: the text encoder's folder, as fetched. image_weights: the image encoder's initial weights, as fetched;
     None starts at random. Raises ValueError where weights do not fit the model.
     """
-    from retclip.models.image_encoder import build_image_encoder
+    from retclip.models.image_encoder import build_image_encoder, check_forward
     from retclip.models.retclip import RetClip
-    from retclip.models.text_encoder import load_text_encoder
+    from retclip.models.text_encoder import load_text_encoder, pooling_of
 
     torch.manual_seed(trial["seed"])
     image_encoder, embed_dim = build_image_encoder(trial["image_encoder"], trial["image_size"], image_weights)
-    model = RetClip(image_encoder, load_text_encoder(encoder_dir), embed_dim)
+    if image_weights is None:  # weights were tried where they were fetched
+        name = trial["image_encoder"].get("architecture", "sizes")
+        check_forward(image_encoder, name, trial["image_size"], embed_dim)
+    pooling = pooling_of(encoder_dir, trial["text_encoder_settings"].get("pooling"))
+    model = RetClip(image_encoder, load_text_encoder(encoder_dir, pooling), embed_dim, pooling=pooling)
+    model.preprocessing = preprocessing_of(trial["image_encoder"])
     hyperparameters = trial["hyperparameters"]
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))

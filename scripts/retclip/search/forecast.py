@@ -109,8 +109,8 @@ def count_finished(
         return (
             metrics["code"] == code
             and metrics["data"] == data
-            and (trial["image_encoder"], trial["image_size"])
-            == (config["model"]["image_encoder"], config["data"]["image_size"])
+            and config["model"]["image_encoder"].items() <= trial["image_encoder"].items()
+            and trial["image_size"] == config["data"]["image_size"]
             and all(trial["configured"].get(name) == value for name, value in defaults.items() if name not in searched)
             and (budget["train_samples"], budget["val_samples"], budget["total_steps"]) in stage.budgets
         )
