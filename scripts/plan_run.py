@@ -21,7 +21,7 @@ from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
 from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import same_document
-from retclip.search.forecast import count_finished, device_seconds, forecast, refuse_meaningless
+from retclip.search.forecast import count_finished, forecast, refuse_meaningless, seconds_to_come, trains_heads_alone
 from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
 
@@ -92,10 +92,9 @@ def main(arguments: list[str] | None = None) -> None:
     if built.is_file():
         stages = count_finished(stages, planned_and_finished(options), config, options.code, data)
     speed = read_json(measured) if measured.is_file() else None
-    seconds = None
-    if speed:
-        seconds = device_seconds(stages, speed["samples_per_second"]) * max(1, config["training"]["gpus"])
-    print("\n".join(plan_lines(config["run"], counts, built.is_file(), stages, speed, seconds)))
+    seconds = seconds_to_come(config, stages, speed["samples_per_second"] if speed else None)
+    heads = trains_heads_alone(config)
+    print("\n".join(plan_lines(config["run"], counts, built.is_file(), stages, speed, seconds, heads)))
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}

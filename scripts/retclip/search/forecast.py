@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 from retclip.core.config import Config, configured_defaults
 from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
-from retclip.search.jobs import epochs_of, epochs_of_rungs, section_of, specification
+from retclip.search.jobs import cached_networks, epochs_of, epochs_of_rungs, section_of, specification
 from retclip.search.space import Values, grid, near_best
 from retclip.search.strategies import STRATEGIES
 
 # A forward pass alone, against a step with its backward pass.
 EVALUATION_SHARE = 1 / 3
+# Of a training run of heads on cached features, on one core: seconds for imports, plan, scores and files, and samples a
+# second, both measured (tests/bench/README.md, `frozen`; a run of config/laptop.yaml).
+START_SECONDS = 10.0
+HEADS_PER_SECOND = 2000.0
 
 
 class Stage(NamedTuple):
@@ -54,6 +58,30 @@ def forecast(config: Config, counts: dict[str, int], training_runs: dict[str, in
     return [
         _stage(name, training_runs[name], values[name], config, counts) for name in values if training_runs.get(name)
     ]
+
+
+def trains_heads_alone(config: Config) -> bool:
+    """Whether every training run is one of heads on cached features, on a CPU."""
+    return config["training"]["device"] == "cpu" and cached_networks(config) == {"image", "text"}
+
+
+def cached_seconds(stages: list[Stage], samples_per_second: float | None) -> float:
+    """Of all training runs that have not finished, on cached features and one core. samples_per_second: as measured;
+    None before that."""
+    to_come = sum(stage.training_runs - stage.finished for stage in stages)
+    return to_come * START_SECONDS + device_seconds(stages, samples_per_second or HEADS_PER_SECOND)
+
+
+def seconds_to_come(config: Config, stages: list[Stage], samples_per_second: float | None) -> float | None:
+    """Of all training runs that have not finished, on the devices that they get; None where nobody knows the speed.
+
+    samples_per_second: what find_lr measured; None before that.
+    """
+    if trains_heads_alone(config):
+        return cached_seconds(stages, samples_per_second)
+    if samples_per_second is None:
+        return None
+    return device_seconds(stages, samples_per_second) * max(1, config["training"]["gpus"])
 
 
 def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
