@@ -7,6 +7,7 @@ import open_clip
 import pytest
 import timm
 import torch
+from documents import trial_of
 from exports import DATA, VAL
 from PIL import Image
 from safetensors.torch import save_file
@@ -77,11 +78,7 @@ def test_an_image_has_the_same_features_in_training_export_and_predict_as_in_its
     text_encoder(tmp_path / "text")
     fetch_text_encoder("tiny", str(tmp_path / "text"), "main", tmp_path / "fetched")
     complete = with_weights_settings(settings, tmp_path / "weights.safetensors")
-    trial = {"id": "t", "seed": 1, "image_encoder": complete, "image_size": SIZE, "text_encoder": "tiny",
-             "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": "right",
-                                       "from_checkpoint": False},
-             "hyperparameters": {"temperature": 0.07, "learnable_temperature": True, "freeze": "none",
-                                 "context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(image_encoder=complete, image_size=SIZE)
     model = build_model(trial, tmp_path / "fetched", tmp_path / "weights.safetensors").eval()
     prompts = {"a": ["a"], "b": ["disc"]}
     export_model(model, tmp_path / "model", image_encoder=complete, tokenizer_folder=tmp_path / "fetched",

@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from documents import ENCODER, trial_of
 from exports import DATA, VAL
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
@@ -16,7 +17,6 @@ from retclip.models.text_encoder import load_text_encoder, load_tokenizer, pooli
 TEXTS = ["optic disc", "a normal fundus with a few hard drusen and a pale optic disc", "drusen"]
 BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
 ROBERTA_TOKENS = {"cls": "<s>", "pad": "<pad>", "sep": "</s>", "unk": "<unk>", "mask": "<mask>"}
-HYPERPARAMETERS = {"temperature": 0.07, "learnable_temperature": True, "freeze": "none"}
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48}
 # model_type -> its special tokens, the kind of its vocabulary, and what its config has besides
 FAMILIES = {
@@ -81,8 +81,8 @@ def family(request, tmp_path_factory):
 
 def build(folder, tmp_path, **settings):
     fetch_text_encoder("mine", str(folder), "main", tmp_path / "fetched", settings.get("pooling"))
-    trial = {"seed": 1, "image_encoder": {"architecture": "timm/test_vit", "embed_dim": 16}, "image_size": 160,
-             "text_encoder": "mine", "text_encoder_settings": settings, "hyperparameters": HYPERPARAMETERS}  # fmt: skip
+    trial = trial_of(text_encoder="mine", text_encoder_settings={**ENCODER, **settings}, image_size=160,
+                     image_encoder={"architecture": "timm/test_vit", "embed_dim": 16})  # fmt: skip
     return build_model(trial, tmp_path / "fetched", None).eval()
 
 
@@ -129,9 +129,7 @@ def test_an_exported_model_gives_the_same_features(family, tmp_path):
 
     name, folder = family
     model = build(folder, tmp_path)
-    trial = {"id": "t", "seed": 1, "text_encoder": "mine",
-             "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": "right"},
-             "hyperparameters": {"context_length": 32, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(text_encoder="mine")
     settings = {"architecture": "timm/test_vit", "embed_dim": 16}
     export_model(model, tmp_path / "model", image_encoder=settings, tokenizer_folder=tmp_path / "fetched",
                  image_size=160, class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
