@@ -25,6 +25,7 @@ else:
 BUILD_FLAGS = (
     "--settings {params.settings:q} --manifest {input.manifest:q} --image-root {params.image_root:q}",
     "{params.tables} --threads {threads} --work-dir {params.work} --output-dir {params.folder}",
+    image_weights_flag(),
 )
 BUILD_RESOURCES = {
     # each of its threads decodes one photograph at a time
@@ -81,6 +82,7 @@ rule build_lmdb:
     input:
         manifest=MANIFEST,
         test_manifest=DATA.get("test_manifest", []),
+        image_weights=image_weights(),
         images=IMAGE_ROOT if "hub_dataset" in DATA else [],
     output:
         pictures="<results>/data/pictures.parquet",
@@ -110,6 +112,7 @@ if EXTERNAL_TESTS:
         input:
             manifest=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["manifest"],
             test_manifest=[],
+            image_weights=image_weights(),
         output:
             samples="<results>/external/{external}/samples_test.parquet",
             store="<results>/external/{external}/test.lmdb",

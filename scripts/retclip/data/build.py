@@ -68,6 +68,7 @@ class Settings(NamedTuple):
     seed: int
     threads: int
     only_test: bool = False
+    interpolation: str = "bicubic"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -86,7 +87,9 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     frame, problems = usable_rows(source, settings.max_bad_fraction, ledger)
     rows = ledger.received["rows"]
     wanted = _wanted(frame)
-    store = WorkingStore(work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted))
+    store = WorkingStore(
+        work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted), settings.interpolation
+    )
     try:
         images, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
