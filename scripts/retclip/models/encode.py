@@ -32,15 +32,20 @@ class OnBatches(torch.nn.Module):
 def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outputs:
     """The outputs of RetClip.forward for a batch of Split.batch. A frozen encoder runs without a graph, and not at all
     where the batch holds its cached features."""
-    if "eye_features" in batch:
-        left, right = batch["eye_features"].unbind()
-    else:
-        images = to_model_input(batch["images"], augment, model.preprocessing)
-        left, right = model.visual(images)[batch["eyes"]].unbind()
+    left, right = eyes_of(model, batch, augment).unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
     pooled = torch.cat([model.pooled_text(ids, mask) for ids, mask in batch["texts"]])
     return model.outputs(left, right, {view: pooled[rows] for view, rows in batch["text_rows"].items()})
+
+
+def eyes_of(model: "RetClip", batch: dict[str, Any], augment: bool) -> torch.Tensor:
+    """[2, B, embed_dim], the image encoder's features of the left and the right eyes of a batch, cached or not."""
+    if "eye_features" in batch:
+        cached: torch.Tensor = batch["eye_features"]
+        return cached
+    images = to_model_input(batch["images"], augment, model.preprocessing)
+    return model.encode_image(images)[batch["eyes"]]
 
 
 def has_batch_norm(model: torch.nn.Module) -> bool:
