@@ -28,9 +28,8 @@ import lmdb
 import numpy as np
 from PIL import Image, ImageFilter
 
-TESTS = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(TESTS.parent / "scripts"))
-sys.path.insert(0, str(TESTS))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import near_duplicates
 from running import ENVIRONMENT, REPOSITORY, build_flags
