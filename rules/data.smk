@@ -217,7 +217,9 @@ if FETCHED_ENCODERS:
             name=lambda wildcards: FETCHED_ENCODERS[wildcards.slug],
             source=lambda wildcards: fetched(wildcards)["source"],
             revision=lambda wildcards: fetched(wildcards).get("revision", "main"),
-            pooling=pooling_flag,
+            pooling=lambda wildcards: " ".join(
+                f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
+            ),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -239,7 +241,7 @@ if image_weights():
         """The initial weights of the image encoder, fitted to its architecture, and how they want their images."""
         input:
             # a file of the user's that changes is fetched again; one that is missing, the entry names
-            [MODEL["image_encoder"]["weights"]] if is_file(MODEL["image_encoder"]["weights"]) else [],
+            MODEL["image_encoder"]["weights"] if is_file(MODEL["image_encoder"]["weights"]) else [],
         output:
             weights=image_weights(),
             settings=[str(settings_path(Path(path))) for path in image_weights()],

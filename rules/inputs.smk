@@ -86,11 +86,6 @@ def fetched(wildcards):
     return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
 
 
-def pooling_flag(wildcards):
-    pooling = fetched(wildcards).get("pooling")
-    return f"--pooling {pooling}" if pooling else ""
-
-
 def cached_encoder(wildcards):
     """The text encoder of the model whose features cache_features makes."""
     return NETWORKS[wildcards.network][1]

@@ -217,6 +217,9 @@ def _check_source(data: dict[str, Any], key: str) -> None:
     if "hub_dataset" in data and not facts.knows("hub_dataset"):
         known = " or ".join(name for name, other in all_source_facts().items() if other.knows("hub_dataset"))
         raise ValueError(f"{key}.hub_dataset is for {short}.source: {known}; set it to null.")
+    for name in ("columns", "values"):
+        if data.get(name) and not facts.reads:
+            raise ValueError(f"{key}.{name} is for tables; {short}.source is {source}, which has no columns to name.")
     _check_pattern(data["patient_id"], f"{key}.patient_id")
     for ours, given in data.get("columns", {}).items():
         if isinstance(given, dict):

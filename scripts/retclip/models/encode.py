@@ -35,9 +35,8 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
     if "eye_features" in batch:
         left, right = batch["eye_features"].unbind()
     else:
-        left, right = model.visual(to_model_input(batch["images"], augment, model.preprocessing))[
-            batch["eyes"]
-        ].unbind()
+        images = to_model_input(batch["images"], augment, model.preprocessing)
+        left, right = model.visual(images)[batch["eyes"]].unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
     pooled = torch.cat([model.pooled_text(ids, mask) for ids, mask in batch["texts"]])
