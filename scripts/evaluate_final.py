@@ -12,7 +12,7 @@ from pathlib import Path
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
 from retclip.core.logs import log, run_entry
-from retclip.core.schemas import check
+from retclip.core.trial import Trial
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,12 +33,12 @@ def main(arguments: list[str] | None = None) -> None:
 
     from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained_model
 
-    trial = read_json(options.trial)
+    trial = Trial.read(options.trial)
     if options.model_dir:
         model, reader = trained_model(trial, options.model_dir, options.device)
     else:
         model, reader = initial_model(trial, options.encoder_dir, options.image_weights, options.device)
-    document, table = evaluate_on_test(
+    evaluation, table = evaluate_on_test(
         model,
         reader,
         options.data_dir,
@@ -46,11 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
         options.ordered_classes,
         options.code,
     )
-    check(document, "evaluation", "evaluation.json")
     weights_of = "" if options.model_dir else "initial weights of "
-    log(f"{weights_of}{trial['id']}: {document['counts']['samples']} test samples scored")
+    log(f"{weights_of}{trial.id}: {evaluation.counts.samples} test samples scored")
     write_parquet(options.output_predictions, table)
-    write_json(options.output_evaluation, document)
+    write_json(options.output_evaluation, evaluation.to_dict())
 
 
 if __name__ == "__main__":

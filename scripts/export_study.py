@@ -5,6 +5,7 @@ from pathlib import Path
 
 from retclip.core.io import read_json
 from retclip.core.logs import log, run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.export import export_study
 
 
@@ -17,7 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="the journal")
     options = parser.parse_args(arguments)
 
-    documents = [read_json(path) for path in options.metrics]
+    documents = [Metrics.read(path) for path in options.metrics]
     space = read_json(options.bracket)["space"]
     count = export_study(documents, space, options.metric, options.name, options.output)
     log(f"{count} trials in {options.output}")

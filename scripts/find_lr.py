@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> None:
     values = {**options.specification["values"], "learning_rate": options.start_lr, "warmup_steps": 0}
     image_encoder = with_weights_settings(options.specification["image_encoder"], options.image_weights)
     trial = plan({**options.specification, "image_encoder": image_encoder, "class_prompts": {}}, values, counts)
-    hyperparameters = trial["hyperparameters"]
+    hyperparameters = trial.hyperparameters
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
@@ -56,9 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         "train",
         fingerprint,
-        load_tokenizer(options.encoder_dir, trial["text_encoder_settings"]["truncation_side"]),
+        load_tokenizer(options.encoder_dir, trial.text_encoder_settings.truncation_side),
         hyperparameters["context_length"],
-        text_columns=trial["text_encoder_settings"]["texts"],
+        text_columns=trial.text_encoder_settings.texts,
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     model = build_model(trial, options.encoder_dir, options.image_weights)
@@ -76,7 +76,7 @@ def main(arguments: list[str] | None = None) -> None:
     note = "the steepest fall of the smoothed loss"
     if suggestion is None:
         suggestion = options.specification["values"]["learning_rate"]
-        note = "the curve broke off before 17 steps, so this is the default; lower lr_finder.end_lr"
+        note = "the loss did not fall by more than its noise, so this is the default; look at lr_finder and its curve"
     log(f"suggested learning rate {suggestion:.2e}: {note}")
     write_csv(options.output_curve, curve)
     write_json(

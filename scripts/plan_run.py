@@ -15,25 +15,27 @@ from retclip.core.gpus import visible
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry
 from retclip.core.table_counts import estimated_counts
-from retclip.search.budget import same_training
+from retclip.metrics.metrics_document import Metrics
+from retclip.search.budget import same_document
 from retclip.search.forecast import count_finished, device_seconds, forecast, refuse_meaningless
 from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
 
 def finished_training_runs(results_dir: Path) -> list[dict[str, Any]]:
-    """metrics.json of every finished training run; one that two stages share is there once."""
+    """metrics.json of every finished training, of earlier versions, too; one that two stages share is there once."""
     found = (read_json(path) for path in sorted(results_dir.glob("*/*/metrics.json")))
-    return list({same_training(metrics["trial"]): metrics for metrics in found}.values())
+    return list({same_document(metrics["trial"]): metrics for metrics in found}.values())
 
 
-def planned_and_finished(options: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """Stage -> metrics.json of those training runs of the plan that have one."""
+def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]]:
+    """Stage -> metrics.json of those training runs of the plan that have one, of the code that is here now."""
     folders = {
         stage: [options.results_dir / stage / name for name in ids] for stage, ids in options.training_runs.items()
     }
+    paths = {stage: [folder / "metrics.json" for folder in entries] for stage, entries in folders.items()}
     return {
-        stage: [read_json(path / "metrics.json") for path in paths if (path / "metrics.json").is_file()]
-        for stage, paths in folders.items()
+        stage: [Metrics.read(path) for path in entries if path.is_file() and read_json(path)["code"] == options.code]
+        for stage, entries in paths.items()
     }
 
 

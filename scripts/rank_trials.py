@@ -7,8 +7,9 @@ with several seeds, whose scores are averaged.
 import argparse
 from pathlib import Path
 
-from retclip.core.io import read_json, write_csv
+from retclip.core.io import write_csv
 from retclip.core.logs import run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.selection import Candidate, Run, leaderboard, rank
 
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _read_run(folder: Path) -> Run:
     import pandas as pd
 
-    return Run(read_json(folder / "metrics.json"), pd.read_parquet(folder / "val_predictions.parquet"))
+    return Run(Metrics.read(folder / "metrics.json"), pd.read_parquet(folder / "val_predictions.parquet"))
 
 
 if __name__ == "__main__":

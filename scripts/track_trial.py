@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from retclip.core.io import read_json, sha256_of, write_json
+from retclip.core.io import sha256_of, write_json
 from retclip.core.logs import run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.wandb_runs import Place, log_run
 
 
@@ -23,9 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    metrics = read_json(options.metrics)
+    metrics = Metrics.read(options.metrics)
     # the same training is the same run, so that logging it once more adds none
-    identity = sha256_of([options.group, options.name, metrics["trial_sha256"], metrics["code"]])[:16]
+    identity = sha256_of([options.group, options.name, metrics.trial_sha256, metrics.code])[:16]
     place = Place(options.mode, options.folder, options.project, options.group, options.name, identity)
     history = pd.read_csv(options.history) if options.history.stat().st_size > 1 else pd.DataFrame()
     files = [options.metrics, options.history, *options.files]

@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ from running import REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 sys.path.insert(0, str(REPOSITORY / "tests/bench"))
 
+from documents import metrics_of, trial_of
 from search_table import EPOCHS, SEEDS, SPACE, configurations, make_table
 
+from retclip.metrics.metrics_document import Metrics
 from retclip.search import layout
 from retclip.search.promotion import promoted
 from retclip.search.proposals import observations, propose
@@ -70,7 +73,7 @@ class Replay:
         """(epochs spent, quality of the best so far) after each training run that reached the end."""
         slots = layout.slots({**PHASE2, "strategy": strategy})
         seen = SEEDS[number % len(SEEDS)]
-        documents: dict[str, dict[str, Any]] = {}
+        documents: dict[str, Metrics] = {}
         spent, best = 0, (-1.0, 0.0)
         rungs = dict.fromkeys((slot.bracket, slot.rung) for slot in slots.values())
         reached = 0
@@ -94,10 +97,11 @@ class Replay:
             reached = stop
 
 
-def _metrics(values: dict[str, Any], epochs: int, score: float) -> dict[str, Any]:
-    """What our code reads of a metrics.json."""
-    trial = {"configured": values, "budget": {"total_steps": EPOCHS}}
-    return {"trial": trial, "status": "completed", "steps": epochs, "epochs": epochs, "val": {METRIC: score}}
+def _metrics(values: dict[str, Any], epochs: int, score: float) -> Metrics:
+    """A metrics.json with all that a search reads."""
+    trial = trial_of(configured=values)
+    trial = replace(trial, budget=replace(trial.budget, total_steps=EPOCHS))
+    return metrics_of(trial, {METRIC: score}, steps=epochs, epochs=epochs)
 
 
 def compare(replay: Replay, strategies: tuple[str, ...] = STRATEGIES, replays: range = REPLAYS) -> list[dict[str, Any]]:

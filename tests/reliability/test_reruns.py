@@ -4,7 +4,6 @@ Snakemake's dry run knows no contents: downstream of a job it plans all, and the
 that a matter of seconds. So each case names the rules, and how many training runs of Phase 1 and which finals.
 """
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ import pandas as pd
 import pytest
 from running import REPOSITORY, planned_jobs, snakemake
 
+from retclip.core.trial import Trial
 from retclip.training.checkpoint import state_key
 
 pytestmark = pytest.mark.slow
@@ -193,7 +193,7 @@ def test_the_metric_that_early_stopping_watches_trains_again(site, tmp_path):
 
     def states(config: list[str]) -> list[str]:
         snakemake(run, *config, "--", *targets, repository=site.repository)
-        return [state_key(json.loads(path.read_text()), {}, {}, "") for path in trials]
+        return [state_key(Trial.read(path), {}, {}, "") for path in trials]
 
     watched = site.overlay("training: {early_stopping_patience: 1}")
     before = states(watched)

@@ -101,7 +101,7 @@ def test_two_thousand_trials(small_run, small_config, tmp_path, capsys):
     counts = {"train": template["budget"]["train_samples"], "val": template["budget"]["val_samples"]}
     for name, point in points.items():
         specification = {**template, "id": name, "train_samples": None, "val_samples": None, "epochs": 1}
-        trial = plan(specification, {**template["configured"], **point}, counts)
+        trial = plan(specification, {**template["configured"], **point}, counts).to_dict()
         write_json(results / f"phase1/{name}/trial.json", trial)
         answer(answers / name, trial, baseline)
     plans = [f"results/small/phase1/{name}/trial.json" for name in points]

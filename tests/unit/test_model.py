@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 import torch
+from documents import ENCODER, trial_of, validation_of
 from PIL import Image
 from running import declared_defaults
 from torch.nn import functional
@@ -312,8 +313,9 @@ DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye
         "splits": {"val": SPLIT, "test": SPLIT,
                    "train": {"patients": 90, "eyes": {"left": 80, "right": 80}, "per_class": {"a": 7}}}}  # fmt: skip
 LEVEL = {"zero_shot_balanced_accuracy": 0.5}
-VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {"chance": LEVEL, "majority": LEVEL},
-       "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
+VAL = validation_of(**{**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6},
+                    levels={"chance": LEVEL, "majority": LEVEL},
+                    standard_error={"zero_shot_balanced_accuracy": 0.05})  # fmt: skip
 
 
 @pytest.mark.slow
@@ -329,13 +331,10 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, encoder, depth, tru
     visual, embed_dim = image_encoder.build_image_encoder(encoder, size)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
     texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
-    trial = {
-        "id": "t",
-        "seed": 1,
-        "text_encoder": "tiny",
-        "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": truncation_side},
-        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
-    }
+    trial = trial_of(
+        text_encoder_settings={**ENCODER, "truncation_side": truncation_side},
+        hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
+    )
     folder = tmp_path / "model"
     export_model(net, folder, image_encoder=encoder, tokenizer_folder=fetched, image_size=size,
                  class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
@@ -374,9 +373,7 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
 
     visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
-    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
-             "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": "right"},
-             "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"})
     train = {**DATA["splits"]["train"], "eyes": {"left": known, "right": known}}
     export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
                  class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, val=VAL,
@@ -403,9 +400,8 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
 def test_a_model_that_version_0_1_exported_is_read(fetched, tmp_path):
     visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
-    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
-             "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": "left"},
-             "hyperparameters": {"context_length": 8, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(text_encoder_settings={**ENCODER, "truncation_side": "left"},
+                     hyperparameters={"context_length": 8, "precision": "fp32"})  # fmt: skip
     export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
                  class_prompts={"a": ["disc"], "b": ["disc with drusen"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
     today = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
@@ -420,14 +416,12 @@ def test_a_model_that_version_0_1_exported_is_read(fetched, tmp_path):
 
 
 def start(fetched, weights, seed, from_checkpoint):
-    trial = {
-        "seed": seed,
-        "image_encoder": SIZES,
-        "image_size": 32,
-        "text_encoder": "tiny",
-        "text_encoder_settings": {"from_checkpoint": from_checkpoint},
-        "hyperparameters": {"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
-    }
+    trial = trial_of(
+        seed=seed,
+        image_encoder=SIZES,
+        text_encoder_settings={**ENCODER, "from_checkpoint": from_checkpoint},
+        hyperparameters={"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
+    )
     return build_model(trial, fetched, weights).state_dict()
 
 

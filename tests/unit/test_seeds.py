@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from documents import ENCODER, metrics_of
 from running import merged
 from scipy.stats import norm
 
@@ -17,7 +18,7 @@ PATIENTS = 60
 DEFAULTS = configured_defaults(merged())
 SPECIFICATION = {
     "phase": "confirm",
-    "text_encoder_settings": {"source": "x"},
+    "text_encoder_settings": ENCODER,
     "image_encoder": {},
     "image_size": 224,
     "selection_metric": METRIC,
@@ -35,8 +36,7 @@ def document(identifier, score, status="completed", encoder="pubmedbert", seed=1
     trial = budget.plan(specification, {**DEFAULTS, **values}, {"train": 5000, "val": PATIENTS})
     levels = {"chance": dict.fromkeys(METRICS, CHANCE) if score is not None else {}, "majority": {}}
     val = {"loss": None, **dict.fromkeys(METRICS, score), "levels": levels, "standard_error": {}}
-    return {"trial": trial, "status": status, "val": val, "epochs": 10, "device_seconds": 1.0,
-            "steps": trial["budget"]["total_steps"]}  # fmt: skip
+    return metrics_of(trial, val, status=status)
 
 
 def training(identifier, hits, seed=1, **values):

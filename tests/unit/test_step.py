@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from documents import BUDGET, trial_of
 from running import declared_defaults
 from transformers import BertConfig, BertModel
 
@@ -254,16 +255,10 @@ HYPERPARAMETERS = {
 
 
 def trainer_of(net, split, folder, metric="image_to_text_recall_at_10", epochs=1, patience=None):
-    budget = {"stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
+    budget = {**BUDGET, "stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
     prompts = {name: ["1"] for name in split.classes}
-    trial = {
-        "id": "t",
-        "seed": 1,
-        "hyperparameters": {**HYPERPARAMETERS, "epochs": epochs, "early_stopping_patience": patience},
-        "budget": budget,
-        "class_prompts": prompts,
-        "selection_metric": metric,
-    }
+    trial = trial_of(hyperparameters={**HYPERPARAMETERS, "epochs": epochs, "early_stopping_patience": patience},
+                     budget=budget, class_prompts=prompts, selection_metric=metric)  # fmt: skip
     return Trainer(trial, net, split, split, tokenize, CPU, "fp32", StateFolder(folder, "k"), 999)
 
 

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
 from retclip.core.qualitative_examples import read_examples, write_examples
+from retclip.metrics.metrics_document import Metrics
 from retclip.models.export import model_card
 from retclip.report.sections.provenance import overlay_text
 
@@ -311,16 +313,13 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
 def test_a_model_card_shows_a_script_as_text(small_run):
     """Its classes are the table's, its encoder's licence is the hub's, and Markdown lets HTML through."""
     folder = small_run / "results/small"
-    metrics = json.loads((folder / "final/pubmedbert-s2001/metrics.json").read_text())
+    metrics = Metrics.read(folder / "final/pubmedbert-s2001/metrics.json")
     fingerprint = json.loads((folder / "data/fingerprint.json").read_text().replace("Glaucoma", HOSTILE))
-    trial = {
-        **metrics["trial"],
-        "text_encoder_settings": {**metrics["trial"]["text_encoder_settings"], "source": HOSTILE},
-    }
-    image_encoder = {**trial["image_encoder"], "weights": "weights<b>.pt"}
+    trial = replace(metrics.trial, encoder=replace(metrics.trial.encoder, source=HOSTILE))
+    image_encoder = {**trial.image_encoder, "weights": "weights<b>.pt"}
     assert HOSTILE in fingerprint["classes"]
     card = model_card(
-        trial, image_encoder, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics["val"]
+        trial, image_encoder, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics.val
     )
     assert "<script" not in card
     assert "<b>" not in card

@@ -12,7 +12,10 @@ from running import entry, planned_jobs, snakemake
 
 from retclip.core import schemas
 from retclip.core.code_hash import code_hash
-from retclip.core.io import sha256_of
+from retclip.core.io import sha256_of, write_json
+from retclip.core.trial import Trial
+from retclip.metrics.evaluation_document import Evaluation
+from retclip.metrics.metrics_document import Metrics
 
 pytestmark = pytest.mark.slow
 AFTER_PHASE1 = {"rank_phase1", "select_phase1", "propose_bracket", "plan_phase2_trial", "train_phase2_trial",
@@ -58,6 +61,18 @@ def test_every_file_of_the_contract_is_there(results):
             same = ("trial_sha256", "device", "precision", "versions", "commit", "machine")
             assert [evaluation[key] for key in same] == [metrics[key] for key in same]
             assert evaluation["seed"] == metrics["trial"]["seed"]
+
+
+@pytest.mark.parametrize(("kind", "name"), [(Trial, "trial.json"), (Metrics, "metrics.json"),
+                                            (Evaluation, "evaluation.json")])  # fmt: skip
+def test_documents_are_dataclasses_that_give_the_file_again(results, kind, name):
+    """Byte for byte: whoever reads one and writes it changes nothing."""
+    paths = list(results.glob(f"*/*/{name}"))
+    assert len(paths) > 3
+    for path in paths:
+        write_json(path.with_suffix(".again"), kind.read(path).to_dict())
+        assert path.with_suffix(".again").read_bytes() == path.read_bytes(), path
+        path.with_suffix(".again").unlink()
 
 
 def test_nothing_is_written_beside_the_results(small_run):

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from retclip.core.prompts import TEMPLATES
+from retclip.core.trial import Trial
 from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
@@ -20,7 +21,8 @@ from retclip.evaluation.validation import (
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast, choose_device, choose_precision, prepare_device
-from retclip.metrics.evaluation_report import Probe, Retrieval, evaluation_document
+from retclip.metrics.evaluation_document import Evaluation, Probe
+from retclip.metrics.evaluation_report import Retrieval, evaluation_document
 from retclip.metrics.thresholds import choose_thresholds
 from retclip.models.export import load_exported
 from retclip.models.factory import build_model
@@ -44,15 +46,15 @@ LABEL_COLUMNS = {"left": "label_left", "right": "label_right", "patient": "label
 class Reader(NamedTuple):
     """What it takes to run a model: its trial, the tokenizer of its text encoder, the device and precision."""
 
-    trial: dict[str, Any]
+    trial: Trial
     tokenize: Any
     device: torch.device
     precision: str
 
     def split(self, data_dir: Path, name: str, fingerprint: dict[str, Any]) -> Split:
         """One split of a data folder, with the texts that the model's encoder reads."""
-        length = self.trial["hyperparameters"]["context_length"]
-        columns = self.trial["text_encoder_settings"]["texts"]
+        length = self.trial.hyperparameters["context_length"]
+        columns = self.trial.text_encoder_settings.texts
         return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns)
 
     def embed(self, model: "RetClip", split: Split) -> Features:
@@ -63,7 +65,7 @@ class Reader(NamedTuple):
         self, model: "RetClip", split: Split, features: Features, prompts: dict[str, list[str]]
     ) -> "pd.DataFrame":
         """The split's table of predictions, as metrics.evaluation_report reads it, without a probe's columns."""
-        length = self.trial["hyperparameters"]["context_length"]
+        length = self.trial.hyperparameters["context_length"]
         classes = split.classes
         one_sentence = {name: [TEMPLATES[0].format(label=name)] for name in classes}
         ensemble, single_template = (
@@ -75,32 +77,30 @@ class Reader(NamedTuple):
     def provenance(self, fingerprint: dict[str, Any], splits: Iterable[str], code: str) -> dict[str, Any]:
         """The origin in evaluation.json, under the names of metrics.json; splits: those that were read."""
         return {
-            "trial_sha256": self.trial["sha256"],
-            "seed": self.trial["seed"],
+            "trial_sha256": self.trial.sha256,
+            "seed": self.trial.seed,
             **ran_on(self.device, self.precision, code),
             "data": {name: fingerprint["splits"][name]["sha256"] for name in splits},
         }
 
 
-def trained_model(trial: dict[str, Any], model_dir: Path, device: str) -> tuple["RetClip", Reader]:
+def trained_model(trial: Trial, model_dir: Path, device: str) -> tuple["RetClip", Reader]:
     """An exported model and how it reads. device: auto, cpu or cuda."""
     reader = make_reader(trial, model_dir / "text", device)
     return load_exported(model_dir).to(reader.device), reader
 
 
-def initial_model(
-    trial: dict[str, Any], encoder_dir: Path, image_weights: Path | None, device: str
-) -> tuple["RetClip", Reader]:
+def initial_model(trial: Trial, encoder_dir: Path, image_weights: Path | None, device: str) -> tuple["RetClip", Reader]:
     """The model with which `trial` begins, and how it reads. encoder_dir: the text encoder's folder."""
     reader = make_reader(trial, encoder_dir, device)
     return build_model(trial, encoder_dir, image_weights).to(reader.device), reader
 
 
-def make_reader(trial: dict[str, Any], encoder_dir: Path, device: str) -> Reader:
+def make_reader(trial: Trial, encoder_dir: Path, device: str) -> Reader:
     """encoder_dir: the folder with the tokenizer; device: auto, cpu or cuda."""
     chosen = choose_device(device)
-    tokenize = load_tokenizer(encoder_dir, trial["text_encoder_settings"]["truncation_side"])
-    precision = choose_precision(trial["hyperparameters"]["precision"], chosen)
+    tokenize = load_tokenizer(encoder_dir, trial.text_encoder_settings.truncation_side)
+    precision = choose_precision(trial.hyperparameters["precision"], chosen)
     prepare_device(chosen, precision)
     return Reader(trial, tokenize, chosen, precision)
 
@@ -185,7 +185,8 @@ def linear_probe(
                 )
         columns |= {f"probe{part}_{k}": scores[:, k] for k in range(classes)}
     table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
-    return Probe(features, strength, len(y), PROBE_SEEDS), table
+    probe_used = Probe(features=features, strength=strength, train_units=len(y), seeds=PROBE_SEEDS)
+    return probe_used, table
 
 
 def evaluate_on_test(
@@ -195,7 +196,7 @@ def evaluate_on_test(
     fingerprint: dict[str, Any],
     ordered_classes: list[str] | None,
     code: str,
-) -> tuple[dict[str, Any], "pd.DataFrame"]:
+) -> tuple[Evaluation, "pd.DataFrame"]:
     """evaluation.json and predictions.parquet of a model on the test split of the data it was trained on.
 
     code: hash of the evaluation's code. The probe reads features of the image encoder, not of its heads, which are
@@ -203,7 +204,7 @@ def evaluate_on_test(
     """
     splits = {name: reader.split(data_dir, name, fingerprint) for name in ("train", "val", "test")}
     features = {name: reader.embed(model, split) for name, split in splits.items()}
-    prompts = reader.trial["class_prompts"]
+    prompts = reader.trial.class_prompts
     val, table = (reader.table(model, splits[name], features[name], prompts) for name in ("val", "test"))
     inputs = {name: encoder_features(model, split, reader) for name, split in splits.items()}
     probe, table = linear_probe(splits, inputs, table, "image_encoder")
@@ -214,10 +215,11 @@ def evaluate_on_test(
         retrieval_of(splits["test"], features["test"]),
         choose_thresholds(val, splits["test"].classes),
         fingerprint["texts_from_labels"],
+        reader.provenance(fingerprint, splits, code),
         probe,
         ordered_classes,
     )
-    return {**document, **reader.provenance(fingerprint, splits, code)}, table
+    return document, table
 
 
 def evaluate_external(
@@ -229,7 +231,7 @@ def evaluate_external(
     thresholds: dict[str, float],
     ordered_classes: list[str] | None,
     code: str,
-) -> tuple[dict[str, Any], "pd.DataFrame"]:
+) -> tuple[Evaluation, "pd.DataFrame"]:
     """evaluation.json and predictions of a model on an external data set, which may have other classes; without a
     probe, since nothing is trained on it. thresholds: class -> score, chosen on the model's own val split. code:
     hash of the evaluation's code."""
@@ -243,9 +245,10 @@ def evaluate_external(
         retrieval_of(split, features),
         thresholds,
         fingerprint["texts_from_labels"],
+        reader.provenance(fingerprint, ["test"], code),
         ordered_classes=ordered_classes,
     )
-    return {**document, **reader.provenance(fingerprint, ["test"], code)}, table
+    return document, table
 
 
 def retrieval_of(split: Split, features: Features) -> Retrieval:

@@ -6,17 +6,16 @@ perfectly calibrated model would get on the same confidences, and beside a root 
 of what chance adds (Kumar, Liang and Ma, Verified uncertainty calibration, NeurIPS 2019).
 """
 
-from typing import Any
-
 import numpy as np
 
 from retclip.metrics.estimates import INTERVAL, Documented, spread
+from retclip.metrics.evaluation_document import Calibration
 
 BINS = 15
 CALIBRATED_DRAWS = 1000
 
 
-def calibration(target: np.ndarray, score: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
+def calibration(target: np.ndarray, score: np.ndarray, scale: np.ndarray, weights: np.ndarray) -> Calibration:
     """`calibration` of evaluation.json, of one or more units.
 
     target: class indices [N]. score: similarities [N, C]. scale: of each unit's softmax [N]. weights: how often each
@@ -39,12 +38,12 @@ def calibration(target: np.ndarray, score: np.ndarray, scale: np.ndarray, weight
         bins.append({"low": float(edges[k]), "high": float(edges[k + 1]), "count": int(count[k]), **named})
     # count / N * |confidence - accuracy|, the counts cancel
     error = np.abs(member.T @ (confidence - right)).sum() / len(target)
-    return {
-        "expected_calibration_error": _only(float(error)),
-        "expected_if_calibrated": _if_calibrated(confidence, member),
-        "debiased_calibration_error": _debiased(confidence - right, member, weights),
-        "bins": bins,
-    }
+    return Calibration(
+        expected_calibration_error=_only(float(error)),
+        expected_if_calibrated=_if_calibrated(confidence, member),
+        debiased_calibration_error=_debiased(confidence - right, member, weights),
+        bins=tuple(bins),
+    )
 
 
 def _if_calibrated(confidence: np.ndarray, member: np.ndarray) -> Documented:

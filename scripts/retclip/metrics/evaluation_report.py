@@ -16,6 +16,8 @@ import numpy as np
 from retclip.core.logs import log
 from retclip.metrics.calibration import calibration
 from retclip.metrics.estimates import DRAWS, Documented, documented
+from retclip.metrics.evaluation_document import Confusion, Counts, Evaluation, Probe, Row
+from retclip.metrics.metrics_document import Levels
 from retclip.metrics.multi_label import multi_label_scores
 from retclip.metrics.registry import MULTI_LABEL, RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.scores import (
@@ -40,15 +42,6 @@ SUBGROUP_METRICS = [name for name, declared in ZERO_SHOT.items() if declared.sub
 SMALLEST_GROUP = 10
 
 
-class Probe(NamedTuple):
-    """How the linear probe was trained: see `probe` of the schema."""
-
-    features: str
-    strength: float
-    train_units: int
-    seeds: tuple[int, ...]
-
-
 class Retrieval(NamedTuple):
     """Of every sample: the rank of the best right answer [N] per direction, its patient [N] and its text."""
 
@@ -64,13 +57,15 @@ def evaluation_document(
     retrieval: Retrieval,
     thresholds: dict[str, float],
     texts_from_labels: bool,
+    provenance: dict[str, Any],
     probe: Probe | None = None,
     ordered_classes: list[str] | None = None,
-) -> dict[str, Any]:
-    """The content of evaluation.json.
+) -> Evaluation:
+    """The scores of a table of predictions, as evaluation.json has them.
 
     table: predictions of the split. frame: its samples, with age, sex, site and camera. thresholds: class -> score
-    from which on it is called present, chosen on val. ordered_classes: from the least to the most severe.
+    from which on it is called present, chosen on val. provenance: the fields of Evaluation from trial_sha256 on.
+    ordered_classes: from the least to the most severe.
     """
     scored = table[table["target"] >= 0].reset_index(drop=True)
     target = scored["target"].to_numpy(dtype=np.int64)
@@ -85,32 +80,33 @@ def evaluation_document(
     several = None if failed else multi_label_scores(table, classes)
     if several:
         chance[MULTI_LABEL] = SEVERAL_LABELS[MULTI_LABEL].chance
-    return {
-        "zero_shot": _with_intervals(target, scores, weights),
-        "zero_shot_single_template": _with_intervals(target, columns_of(scored, "template_", classes), weights),
-        "linear_probe": {} if probe is None else _probe_scores(scored, target, classes, probe, weights),
-        "probe": None if probe is None else {**probe._asdict(), "seeds": list(probe.seeds)},
-        "retrieval": {} if omitted else _retrieval_scores(retrieval),
-        "retrieval_omitted": omitted,
-        "levels": {
-            "chance": {**chance, **({} if omitted else chance_recalls(retrieval.texts))},
-            "majority": majority_levels(target, len(classes)) if len(target) else {},
-        },
-        "per_class": _per_class(target, scores, patients, classes, thresholds, weights),
-        "confusion": {"classes": classes, "matrix": _confusion(target, scores, len(classes))},
-        "calibration": calibration(target, scores, scored["logit_scale"].to_numpy(), weights) if len(target) else None,
-        "quadratic_kappa": _quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
-        "multi_label": several,
-        "subgroups": _subgroups(scored, frame, target, scores),
-        "texts_from_labels": texts_from_labels,
-        "counts": {
-            "samples": len(frame),
-            "patients": int(frame["patient_id"].nunique()),
-            "scored": several["units"] if several else len(target),
-            "scored_patients": several["patients"] if several else len(np.unique(patients)),
-        },
-        "failed": "the model's features are not finite: its training diverged" if failed else None,
-    }
+    return Evaluation(
+        zero_shot=_with_intervals(target, scores, weights),
+        zero_shot_single_template=_with_intervals(target, columns_of(scored, "template_", classes), weights),
+        linear_probe={} if probe is None else _probe_scores(scored, target, classes, probe, weights),
+        probe=probe,
+        retrieval={} if omitted else _retrieval_scores(retrieval),
+        retrieval_omitted=omitted,
+        levels=Levels(
+            chance={**chance, **({} if omitted else chance_recalls(retrieval.texts))},
+            majority=majority_levels(target, len(classes)) if len(target) else {},
+        ),
+        per_class=_per_class(target, scores, patients, classes, thresholds, weights),
+        confusion=Confusion(classes=tuple(classes), matrix=_confusion(target, scores, len(classes))),
+        calibration=calibration(target, scores, scored["logit_scale"].to_numpy(), weights) if len(target) else None,
+        quadratic_kappa=_quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
+        multi_label=several,
+        subgroups=_subgroups(scored, frame, target, scores),
+        texts_from_labels=texts_from_labels,
+        counts=Counts(
+            samples=len(frame),
+            patients=int(frame["patient_id"].nunique()),
+            scored=several.units if several else len(target),
+            scored_patients=several.patients if several else len(np.unique(patients)),
+        ),
+        failed="the model's features are not finite: its training diverged" if failed else None,
+        **provenance,
+    )
 
 
 def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
@@ -158,7 +154,7 @@ def _per_class(
     classes: list[str],
     thresholds: dict[str, float],
     weights: np.ndarray,
-) -> list[dict[str, Any]]:
+) -> tuple[Row, ...]:
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
     named = len(target) > 0
@@ -187,7 +183,7 @@ def _per_class(
         row |= _flat("sensitivity", _share(called, positive, weights, cut is not None))
         row |= _flat("specificity", _share(~called, ~positive, weights, cut is not None))
         rows.append(row)
-    return rows
+    return tuple(rows)
 
 
 def _auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Documented:
@@ -210,12 +206,13 @@ def _flat(name: str, found: Documented) -> Documented:
     return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
 
 
-def _confusion(target: np.ndarray, scores: np.ndarray, classes: int) -> list[list[int]]:
+def _confusion(target: np.ndarray, scores: np.ndarray, classes: int) -> tuple[tuple[int, ...], ...]:
     from sklearn.metrics import confusion_matrix
 
     if len(target) == 0:
-        return []
-    return confusion_matrix(target, scores.argmax(1), labels=range(classes)).tolist()
+        return ()
+    matrix = confusion_matrix(target, scores.argmax(1), labels=range(classes)).tolist()
+    return tuple(tuple(row) for row in matrix)
 
 
 def _quadratic_kappa(
@@ -250,7 +247,7 @@ def _quadratic_kappa(
 
 def _subgroups(
     scored: "pd.DataFrame", frame: "pd.DataFrame", target: np.ndarray, scores: np.ndarray
-) -> list[dict[str, Any]]:
+) -> tuple[Row, ...]:
     rows = []
     for variable, group, samples in groups_of(frame, SMALLEST_GROUP):
         here = scored["sample_id"].isin(samples).to_numpy()
@@ -266,4 +263,4 @@ def _subgroups(
                 "scores": _with_intervals(target[here], scores[here], weights, SUBGROUP_METRICS) if enough else None,
             }
         )
-    return rows
+    return tuple(rows)

@@ -10,6 +10,8 @@ from safetensors.torch import load_file, save_file
 from retclip.core.io import read_json, write_json
 from retclip.core.preprocessing import preprocessing_of
 from retclip.core.renamed import model_folder_in_new_words
+from retclip.core.trial import Trial
+from retclip.metrics.metrics_document import Validation
 from retclip.models.convert import has_upstream_layout, to_retclip
 from retclip.models.image_encoder import build_image_encoder
 from retclip.models.model_card import model_card
@@ -27,9 +29,9 @@ def export_model(
     tokenizer_folder: Path,
     image_size: int,
     class_prompts: dict[str, list[str]],
-    trial: dict[str, Any],
+    trial: Trial,
     data: dict[str, Any],
-    val: dict[str, Any],
+    val: Validation,
 ) -> None:
     """Fills the empty `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
     class_prompts.json, README.md, and retclip.pt in upstream's layout where the image encoder is open_clip's ViT.
@@ -65,10 +67,10 @@ def export_model(
             # two eyes at least: one alone has no negatives, and its head stays random
             "heads": [*(eye for eye, count in data["splits"]["train"]["eyes"].items() if count > 1), "patient"],
             "image_encoding": data["image_encoding"],
-            "context_length": trial["hyperparameters"]["context_length"],
-            "truncation_side": trial["text_encoder_settings"]["truncation_side"],
+            "context_length": trial.hyperparameters["context_length"],
+            "truncation_side": trial.text_encoder_settings.truncation_side,
             "text_pooling": model.pooling,
-            "precision": trial["hyperparameters"]["precision"],
+            "precision": trial.hyperparameters["precision"],
         },
     )
     write_json(folder / "class_prompts.json", class_prompts)

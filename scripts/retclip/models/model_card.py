@@ -5,6 +5,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from retclip.core.trial import Trial
+from retclip.metrics.metrics_document import Validation
 from retclip.metrics.registry import METRICS
 from retclip.models.image_encoder import known_config
 from retclip.models.retclip import RetClip
@@ -24,24 +26,24 @@ POOLING_CODE = {
 
 def model_card(
     model: RetClip,
-    trial: dict[str, Any],
+    trial: Trial,
     image_encoder: dict[str, Any],
     image_size: int,
     source: dict[str, Any],
     data: dict[str, Any],
-    val: dict[str, Any],
+    val: Validation,
 ) -> str:
     """README.md of an exported model; its code block runs as it stands, in the model's folder.
 
     source: source.json of the text encoder's folder. data, val: see export_model. Names are the user's and the hub's,
     and Markdown lets HTML through.
     """
-    hyperparameters = trial["hyperparameters"]
+    hyperparameters = trial.hyperparameters
     rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
     return Template(CARD).substitute(
-        name=trial["text_encoder"],
-        seed=trial["seed"],
-        encoder=escape(f"{trial['text_encoder']} ({trial['text_encoder_settings']['source']})", quote=False),
+        name=trial.text_encoder,
+        seed=trial.seed,
+        encoder=escape(f"{trial.text_encoder} ({trial.text_encoder_settings.source})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
         license=escape(str(source.get("license") or "not stated"), quote=False),
         weights=escape(
@@ -54,7 +56,7 @@ def model_card(
         text=_text_encoder_code(model),
         pooling=POOLING_CODE[model.pooling],
         text_head=_text_head_code((len(model.text_projection) + 1) // 2),
-        truncation_side=trial["text_encoder_settings"]["truncation_side"],
+        truncation_side=trial.text_encoder_settings.truncation_side,
         size=image_size,
         mean=model.preprocessing.mean,
         std=model.preprocessing.std,
@@ -62,17 +64,17 @@ def model_card(
     )
 
 
-def _score_rows(val: dict[str, Any]) -> str:
+def _score_rows(val: Validation) -> str:
     """A row per validation score that is known: its value, standard error, chance and majority level."""
 
     def shown(value: float | None) -> str:
         return "" if value is None else f"{value:.3f}"
 
-    levels = val["levels"]
+    levels = val.levels
     rows = [
-        [name.replace("_", " "), shown(val[name]), shown(val["standard_error"].get(name)),
-         shown(levels["chance"].get(name)), shown(levels["majority"].get(name))]
-        for name in METRICS if val[name] is not None
+        [name.replace("_", " "), shown(val.scores[name]), shown(val.standard_error.get(name)),
+         shown(levels.chance.get(name)), shown(levels.majority.get(name))]
+        for name in METRICS if val.scores[name] is not None
     ]  # fmt: skip
     return "\n".join(f"| {' | '.join(row)} |" for row in rows or [["none: the training did not end", "", "", "", ""]])
 

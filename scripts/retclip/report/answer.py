@@ -49,7 +49,7 @@ def verdict(run: RunFolder) -> Verdict:
 
 def failures(finals: list[FinalModel]) -> dict[str, str]:
     """Those of a model's trials that ended without a score: id -> status."""
-    return {final.id: final.metrics["status"] for final in finals if final.failed}
+    return {final.id: final.metrics.status for final in finals if final.failed}
 
 
 def answer(run: RunFolder) -> list[str]:
@@ -57,8 +57,8 @@ def answer(run: RunFolder) -> list[str]:
     metric = run.test_metric
     tuned, baselines = run.tuned(run.search_encoder), run.baselines()
     reached, baseline = score(tuned, metric), score(baselines, metric)
-    counts = run.finals[0].evaluation["counts"]
-    patients = counts["scored_patients"] or counts["patients"]
+    counts = run.finals[0].evaluation.counts
+    patients = counts.scored_patients or counts.patients
     kind = "zero-shot " if metric in ZERO_SHOT else ""
     first = (
         f"On {patients:,} test patients, the tuned configuration reaches a {kind}"
@@ -104,15 +104,15 @@ def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
 
 
 def _against(run: RunFolder) -> str:
-    levels = run.finals[0].evaluation["levels"]
-    largest = levels["majority"].get(run.test_metric)
+    levels = run.finals[0].evaluation.levels
+    largest = levels.majority.get(run.test_metric)
     always = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
-    return f"Guessing would give {wording.score(levels['chance'].get(run.test_metric))}{always}."
+    return f"Guessing would give {wording.score(levels.chance.get(run.test_metric))}{always}."
 
 
 def _cost(run: RunFolder) -> str:
     trials = [finished for stage in run.paid().values() for finished in stage]
-    seconds = sum(finished.metrics["device_seconds"] for finished in trials)
+    seconds = sum(finished.metrics.device_seconds for finished in trials)
     return (
         f"The search and the final models took {wording.count(len(trials), 'trial')} and "
         f"{wording.duration(seconds)} of device time."
@@ -122,7 +122,7 @@ def _cost(run: RunFolder) -> str:
 def _probe(run: RunFolder, tuned: list[FinalModel]) -> list[str]:
     """Why the linear probe is no consolation: it reads the images alone."""
     whole = [final for final in tuned if not final.failed]
-    values = [final.evaluation["linear_probe"].get(run.test_metric, {}).get("value") for final in whole]
+    values = [final.evaluation.linear_probe.get(run.test_metric, {}).get("value") for final in whole]
     known = [value for value in values if value is not None]
     if not known:
         return []

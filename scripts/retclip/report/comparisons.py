@@ -29,7 +29,7 @@ def judge(finals: list[FinalModel], metric: str) -> nulls.Judgement:
     tables = [final.predictions for final in finals if final.predictions is not None]
     if len(tables) < len(finals) or any(value_of(final, metric) is None for final in finals):
         return nulls.NOTHING
-    chance = finals[0].evaluation["levels"]["chance"].get(metric)
+    chance = finals[0].evaluation.levels.chance.get(metric)
     return nulls.judge(metric, [tables], [chance], _classes(finals[0], metric))[0]
 
 
@@ -45,9 +45,10 @@ def value_of(final: FinalModel, metric: str) -> float | None:
     if final.failed:
         return None
     if metric == MULTI_LABEL:
-        return (final.evaluation["multi_label"] or {}).get("macro_auroc", {}).get("value")
-    part = "zero_shot" if metric in ZERO_SHOT else "retrieval"
-    return final.evaluation[part].get(metric, {}).get("value")
+        several = final.evaluation.multi_label
+        return several.macro_auroc["value"] if several else None
+    part = final.evaluation.zero_shot if metric in ZERO_SHOT else final.evaluation.retrieval
+    return part[metric]["value"] if metric in part else None
 
 
 def _seeds(finals: list[FinalModel], metric: str) -> Seeds | None:
@@ -69,4 +70,4 @@ def _seeds(finals: list[FinalModel], metric: str) -> Seeds | None:
 
 def _classes(final: FinalModel, metric: str) -> list[str]:
     """The one metric that reads the labels' names has to know which class each score is of."""
-    return final.evaluation["confusion"]["classes"] if metric == MULTI_LABEL else []
+    return list(final.evaluation.confusion.classes) if metric == MULTI_LABEL else []

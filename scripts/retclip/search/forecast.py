@@ -5,6 +5,7 @@ import operator
 from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
 from retclip.search.jobs import epochs_of, epochs_of_rungs, section_of, specification
 from retclip.search.space import Values, grid, near_best
@@ -62,7 +63,7 @@ def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
 
 def count_finished(
     stages: list[Stage],
-    found: dict[str, list[dict[str, Any]]],
+    found: dict[str, list[Metrics]],
     config: Config,
     code: str,
     data: dict[str, str],
@@ -75,16 +76,16 @@ def count_finished(
     first = set(config["phase1"]["space"])
     defaults = configured_defaults(config)
 
-    def is_valid(stage: Stage, metrics: dict[str, Any]) -> bool:
-        trial, budget = metrics["trial"], metrics["trial"]["budget"]
+    def is_valid(stage: Stage, metrics: Metrics) -> bool:
+        trial, budget = metrics.trial, metrics.trial.budget
         searched = first if stage.name == "phase1" else first | set(config["phase2"]["space"])
         return (
-            metrics["code"] == code
-            and metrics["data"] == data
-            and config["model"]["image_encoder"].items() <= trial["image_encoder"].items()
-            and trial["image_size"] == config["data"]["image_size"]
-            and all(trial["configured"].get(name) == value for name, value in defaults.items() if name not in searched)
-            and (budget["train_samples"], budget["val_samples"], budget["total_steps"]) in stage.budgets
+            metrics.code == code
+            and metrics.data == data
+            and config["model"]["image_encoder"].items() <= trial.image_encoder.items()
+            and trial.image_size == config["data"]["image_size"]
+            and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
+            and (budget.train_samples, budget.val_samples, budget.total_steps) in stage.budgets
         )
 
     return [
@@ -107,14 +108,14 @@ def refuse_meaningless(metric: str, labels: int) -> None:
 def _stage(name: str, training_runs: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
     planned = specification(config, "planned", "planned", section_of(config, name), epochs_of(config, name))
     trials = [plan({**planned, "class_prompts": {}}, one, counts) for one in values]
-    steps = [trial["budget"]["total_steps"] for trial in trials]
-    shares = [trial["hyperparameters"]["warmup_steps"] / total for trial, total in zip(trials, steps, strict=True)]
-    shown = [planned_cost(trial) + EVALUATION_SHARE * trial["budget"]["val_samples"] * trial["budget"]["stop_epoch"]
+    steps = [trial.budget.total_steps for trial in trials]
+    shares = [trial.hyperparameters["warmup_steps"] / total for trial, total in zip(trials, steps, strict=True)]
+    shown = [planned_cost(trial) + EVALUATION_SHARE * trial.budget.val_samples * trial.budget.stop_epoch
              for trial in trials]  # fmt: skip
     cuts: dict[str, int] = {}
     for trial in trials:
-        for cut in trial["budget"]["cuts"]:
-            sentence = f"{cut['key']} {cut['configured']} becomes {cut['used']}: {cut['reason']}"
+        for cut in trial.budget.cuts:
+            sentence = f"{cut.key} {cut.configured} becomes {cut.used}: {cut.reason}"
             cuts[sentence] = cuts.get(sentence, 0) + 1
     different = len({same_training(trial) for trial in trials})
     share = _share_trained(config["phase2"]) if name == "phase2" else 1.0
@@ -129,8 +130,7 @@ def _stage(name: str, training_runs: int, values: list[Values], config: Config, 
         few_steps=sum(count < RANKABLE_STEPS for count in steps) if name in ("phase1", "phase2") else 0,
         configurations=len(trials),
         budgets=frozenset(
-            (trial["budget"]["train_samples"], trial["budget"]["val_samples"], trial["budget"]["total_steps"])
-            for trial in trials
+            (trial.budget.train_samples, trial.budget.val_samples, trial.budget.total_steps) for trial in trials
         ),
     )
 

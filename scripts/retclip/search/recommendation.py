@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from retclip.metrics.metrics_document import Metrics
+
 RULE = "the highest mean validation score over all planned seeds; a seed that failed counts as chance"
 
 
-def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+def recommend_encoder(finals: list[Metrics], metric: str) -> dict[str, Any]:
     """The content of recommendation.json; the test split has no say.
 
     finals: metrics.json of every planned final model of a text encoder, in any order. val_scores: encoder -> its
@@ -21,14 +23,14 @@ def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, An
     seeds: dict[str, dict[str, Any]] = {}
     scores: dict[str, list[float | None]] = {}
     for metrics in finals:
-        trial, score = metrics["trial"], metrics["val"][metric]
-        scores.setdefault(trial["text_encoder"], []).append(score)
-        counted = seeds.setdefault(trial["text_encoder"], {"planned": 0, "failed": {}})
+        trial, score = metrics.trial, metrics.val.scores[metric]
+        scores.setdefault(trial.text_encoder, []).append(score)
+        counted = seeds.setdefault(trial.text_encoder, {"planned": 0, "failed": {}})
         counted["planned"] += 1
         if score is None:
-            counted["failed"][trial["id"]] = metrics["status"]
+            counted["failed"][trial.id] = metrics.status
     decision: dict[str, Any] = {"encoder": None, "metric_name": metric, "rule": RULE}
-    if all(metrics["val"][metric] is None for metrics in finals):
+    if all(metrics.val.scores[metric] is None for metrics in finals):
         nothing: dict[str, None] = dict.fromkeys(scores)
         reason = "no training run ended with a score"
         return {**decision, "reason": reason, "chance": None, "val_scores": nothing, "seeds": seeds}
@@ -40,9 +42,9 @@ def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, An
     return {**decision, "encoder": best, "reason": reason, "chance": chance, "val_scores": means, "seeds": seeds}
 
 
-def _chance(finals: list[dict[str, Any]], metric: str) -> float:
+def _chance(finals: list[Metrics], metric: str) -> float:
     """What guessing scores on validation for runs with scores; 0.0 where none says."""
-    known = [metrics["val"]["levels"]["chance"].get(metric) for metrics in finals if metrics["val"][metric] is not None]
+    known = [metrics.val.levels.chance.get(metric) for metrics in finals if metrics.val.scores[metric] is not None]
     return next((level for level in known if level is not None), 0.0)
 
 

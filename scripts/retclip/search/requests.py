@@ -34,11 +34,14 @@ def runtime_minutes(samples_seen: int, gpus: int) -> int:
     return START_MINUTES + math.ceil(samples_seen / (SLOW_SAMPLES_PER_SECOND * max(1, gpus) * 60))
 
 
-def of_training(trial: dict[str, Any], gpus: int) -> dict[str, int]:
-    """mem_mb and runtime (minutes) of the training that trial.json describes."""
-    seen = trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
+def of_training(document: dict[str, Any], gpus: int) -> dict[str, int]:
+    """mem_mb and runtime (minutes) of the training that a trial.json describes.
+
+    document: as it stands in the file, since one of an earlier version may lie there until its job makes it again.
+    """
+    seen = document["budget"]["train_samples"] * document["budget"]["stop_epoch"]
     return {
-        "mem_mb": memory_mb(trial["hyperparameters"]["batch_size"], trial["image_size"], gpus),
+        "mem_mb": memory_mb(document["hyperparameters"]["batch_size"], document["image_size"], gpus),
         "runtime": runtime_minutes(seen, gpus),
     }
 

@@ -7,15 +7,16 @@ defaults are kept. Of three classes or fewer that cannot be told: then a leader 
 errors over patients. A configuration that failed in one of its seeds has no score.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.metrics import nulls
 from retclip.metrics.differences import Seeds, compare, mean_of
+from retclip.metrics.finished import Finished
+from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
@@ -40,7 +41,7 @@ RULE = (
 class Run(Finished):
     """One finished training run: its metrics.json and its val_predictions.parquet."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: "pd.DataFrame"
 
 
@@ -61,14 +62,13 @@ class Candidate:
 
     @property
     def configured(self) -> dict[str, Any]:
-        return self.runs[0].trial["configured"]
+        return self.runs[0].trial.configured
 
     @property
     def is_unfinished(self) -> bool:
         """It stopped on a rung below the last: its score is that of a schedule that has not ended."""
         return any(
-            run.metrics["status"] == "completed" and run.metrics["steps"] < run.trial["budget"]["total_steps"]
-            for run in self.runs
+            run.metrics.status == "completed" and run.metrics.steps < run.trial.budget.total_steps for run in self.runs
         )
 
     @property
@@ -119,13 +119,13 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
 
     rows = []
     for position, candidate in enumerate(ranked, start=1):
-        statuses = sorted({run.metrics["status"] for run in candidate.runs})
+        statuses = sorted({run.metrics.status for run in candidate.runs})
         rows.append(
             {
                 "rank": position,
                 "id": candidate.id,
                 "status": " ".join(statuses),
-                **{name: candidate.runs[0].trial[name] for name in ("kind", "bracket", "rung")},
+                **{name: getattr(candidate.runs[0].trial, name) for name in ("kind", "bracket", "rung")},
                 "may_be_chosen": candidate.may_be_chosen,
                 **candidate.configured,
                 "metric": candidate.score,
@@ -133,9 +133,9 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
                 "difference": candidate.difference,
                 "difference_se": candidate.difference_se,
                 "seeds": len(candidate.runs),
-                "steps": candidate.runs[0].trial["budget"]["total_steps"],
-                "epochs_trained": candidate.runs[0].metrics["epochs"],
-                "device_seconds": sum(run.metrics["device_seconds"] for run in candidate.runs),
+                "steps": candidate.runs[0].trial.budget.total_steps,
+                "epochs_trained": candidate.runs[0].metrics.epochs,
+                "device_seconds": sum(run.metrics.device_seconds for run in candidate.runs),
                 "planned_cost": candidate.cost,
                 "chance": _chance(candidate, metric),
                 "null_low": candidate.judgement.low,
@@ -206,8 +206,8 @@ def _merge_equals(candidates: list[Candidate]) -> None:
 def _identity(run: Run) -> str:
     """What ended early on a rung is, promoted, the same training: it takes no step more."""
     trial = run.trial
-    if run.metrics["status"] == "early_stopped":
-        trial = {**trial, "budget": {**trial["budget"], "stop_epoch": trial["hyperparameters"]["epochs"]}}
+    if run.metrics.status == "early_stopped":
+        trial = replace(trial, budget=replace(trial.budget, stop_epoch=trial.hyperparameters["epochs"]))
     return same_training(trial)
 
 
@@ -255,7 +255,7 @@ def _learned(leader: "pd.Series", looked_at: int, metric: str) -> tuple[bool, st
 
 def _chance(candidate: Candidate, metric: str) -> float | None:
     """What guessing scores, on average over its runs."""
-    return _mean([run.metrics["val"]["levels"]["chance"].get(metric) for run in candidate.runs])
+    return _mean([run.metrics.val.levels.chance.get(metric) for run in candidate.runs])
 
 
 def _values_in_order(candidate: Candidate) -> str:
@@ -263,15 +263,15 @@ def _values_in_order(candidate: Candidate) -> str:
 
 
 def _note(candidate: Candidate) -> str:
-    failed = [f"{run.trial['id']} {run.metrics['status']}" for run in candidate.runs if run.failed]
+    failed = [f"{run.trial.id} {run.metrics.status}" for run in candidate.runs if run.failed]
     if failed and len(candidate.runs) > 1:
         return f"{len(failed)} of {len(candidate.runs)} seeds failed: {', '.join(failed).replace('_', ' ')}"
     if candidate.same_as:
         return f"equal to {candidate.same_as} after the budget's adjustments"
     if candidate.is_unfinished:
-        return f"stopped on its rung after {candidate.runs[0].metrics['epochs']} epochs"
-    cuts = candidate.runs[0].trial["budget"]["cuts"]
-    return "; ".join(f"{cut['key']} adjusted to {cut['used']}" for cut in cuts)
+        return f"stopped on its rung after {candidate.runs[0].metrics.epochs} epochs"
+    cuts = candidate.runs[0].trial.budget.cuts
+    return "; ".join(f"{cut.key} adjusted to {cut.used}" for cut in cuts)
 
 
 def _mean(values: list[float | None]) -> float | None:

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from retclip.metrics.metrics_document import Validation
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -27,7 +29,7 @@ class Outcome:
     """A finished training run: the chosen weights are in the model; val and predictions belong to them."""
 
     progress: Progress
-    val: dict[str, Any]
+    val: Validation
     predictions: "pd.DataFrame"
     resumed_from_epoch: float | None
     attempts: int
