@@ -43,6 +43,15 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
     return model.outputs(left, right, {view: pooled[rows] for view, rows in batch["text_rows"].items()})
 
 
+def eyes_of(model: "RetClip", batch: dict[str, Any], augment: bool) -> torch.Tensor:
+    """[2, B, D], RetClip.image_features of the left and the right eyes of a batch, cached or not."""
+    if "eye_features" in batch:
+        cached: torch.Tensor = batch["eye_features"]
+        return cached
+    images = to_model_input(batch["images"], augment, model.preprocessing)
+    return model.image_features(images)[batch["eyes"]]
+
+
 def has_batch_norm(model: torch.nn.Module) -> bool:
     """Whether a micro-batch would be normalized by its own statistics: a BatchNorm that trains."""
     norms = (part for part in model.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm))

@@ -234,7 +234,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
             boards[stage] = provisional_board(searched[stage], metric)
     finals = [one for path in finished("final", "evaluation.json") if (one := _final_model(path, interim))]
     places = record["config"]["evaluation"].get("external_tests", {})
-    elsewhere: list[tuple[str, FinalModel, Any]] = [
+    external: list[tuple[str, FinalModel, Any]] = [
         (place, final, document(f"final/{final.id}/external/{place}.json"))
         for place in places
         for final in finals
@@ -261,7 +261,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         finals=finals,
         external=[
             External(place, final, Evaluation.from_dict(found, f"final/{final.id}/external/{place}.json"))
-            for place, final, found in elsewhere
+            for place, final, found in external
             if found is not None
         ],
         external_fingerprints={
