@@ -86,10 +86,8 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     ledger = Ledger()
     frame, problems = usable_rows(source, settings.max_bad_fraction, ledger)
     rows = ledger.received["rows"]
-    wanted = _wanted(frame)
-    store = WorkingStore(
-        work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted), settings.interpolation
-    )
+    wanted, stored = _wanted(frame), (settings.image_size, settings.image_encoding)
+    store = WorkingStore(work_dir / "pictures.lmdb", *stored, len(wanted), settings.interpolation)
     try:
         images, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
@@ -118,8 +116,8 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     finally:
         store.close()
     quarantined = [{"row": p["row"], "reason": sentence_of(p)} for p in sorted(problems, key=lambda p: p["row"])]
-    document = {**fingerprint, "quarantined": quarantined, "reconciliation": reconciliation}
-    write_json(output_dir / "fingerprint.json", document)
+    rest = {"quarantined": quarantined, "reconciliation": reconciliation}
+    write_json(output_dir / "fingerprint.json", fingerprint | rest)
 
 
 def _wanted(frame: "pd.DataFrame") -> list[Wanted]:
