@@ -135,8 +135,7 @@ class RunFolder:
         return {**self.searched, "final": self.finals}
 
     def paid(self) -> dict[str, list[FinishedTrial]]:
-        """Stage -> its trials, each once in the whole run: what stood still on a rung and went on, or what a
-        later stage asked for again, is counted where it ended."""
+        """Stage -> its trials, each once in the run: what a later rung or stage resumed is counted where it ended."""
         longest: dict[str, tuple[str, FinishedTrial]] = {}
         for stage, trials in self.trials().items():
             for finished in trials:
@@ -187,6 +186,17 @@ class RunFolder:
     def search_encoder(self) -> str:
         """The text encoder that the search tuned with; the baseline is trained with it, too."""
         return self.config["model"]["search_encoder"]
+
+    @property
+    def answer_encoder(self) -> str:
+        """The text encoder of the answer: the recommended one, or the search's where none could be recommended."""
+        return (self.recommendation or {}).get("encoder") or self.search_encoder
+
+    @property
+    def scored_patients(self) -> int:
+        """Test patients whose scores models are compared by; all of them where nobody has a label."""
+        counts = self.finals[0].evaluation.counts
+        return counts.scored_patients or counts.patients
 
     @property
     def encoders(self) -> list[str]:
