@@ -92,7 +92,7 @@ def collapsed(run: RunFolder) -> list[Collapsed]:
     found = []
     for k, row in enumerate(matrix):
         other = max((j for j in range(len(row)) if j != k), key=lambda j: row[j], default=k)
-        if row[other] > row[k] or (sum(row) and not any(line[k] for line in matrix)):
+        if row[other] > row[k] or (any(row) and not any(line[k] for line in matrix)):
             named = classes[other]
             found.append(Collapsed(classes[k], row[k] / sum(row), sum(row), named, row[other], precision.get(named)))
     return sorted(found, key=lambda one: one.taken - one.recall * one.samples, reverse=True)
