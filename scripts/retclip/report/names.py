@@ -38,7 +38,7 @@ def trial_names(run: RunFolder) -> dict[str, str]:
 def final_name(final: FinalModel) -> str:
     """What a final model is called; the seeds of one share a name."""
     named = {"tuned": f"tuned, {final.encoder}", "baseline": "baseline", "control": "negative control"}
-    return named.get(final.kind) or f"baseline with the tuned {label_of(final.trial.ablated or "")}"
+    return named.get(final.kind) or f"baseline with the tuned {label_of(final.trial.ablated or '')}"
 
 
 def _seed(run: RunFolder, final: FinalModel) -> str:
