@@ -1,11 +1,15 @@
 """The first screen of the report: one sentence with the answer, what has collapsed, and what to do next."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from documents import metrics_of, trial_of
 from small_runs import METRIC, failing, final, run_of
 
+from retclip.core.documents import build, plain
+from retclip.metrics.evaluation_document import Evaluation
 from retclip.report import first_screen
 from retclip.report.layout import read_sections
 from retclip.report.names import configuration_name, trial_names
@@ -31,8 +35,9 @@ def evaluated(run, matrix: np.ndarray, patients: int = 30):
             rows.append({"class": name, "count": int(matrix[k].sum()), "patients": patients,
                          "recall": matrix[k, k] / max(matrix[k].sum(), 1),
                          "precision": matrix[k, k] / column if column else None})  # fmt: skip
-        one.evaluation |= {"per_class": rows, "confusion": {"classes": CLASSES, "matrix": matrix.tolist()},
-                           "counts": {"scored": int(matrix.sum()), "scored_patients": 60, "patients": 60}}  # fmt: skip
+        counts = {"samples": 60, "patients": 60, "scored": int(matrix.sum()), "scored_patients": 60}
+        told = {"per_class": rows, "confusion": {"classes": CLASSES, "matrix": matrix.tolist()}, "counts": counts}
+        one.evaluation = build(Evaluation, {**plain(one.evaluation), **told})
     run.audit = {"splits": {}, "warnings": [], "quality": {"black": {"count": 0}}, "sides": {"swapped": None},
                  "duplicates": {"both_eyes": {"count": 0}, "near": {"across_splits": 0}}}  # fmt: skip
     run.decisions = {"best": {"id": "c0", "warnings": []}}
@@ -88,7 +93,7 @@ def test_the_answer_is_about_the_recommended_text_encoder():
     """It may be another than the one that was tuned with; score and gain are then those of its models."""
     run = a_run()
     other = final("tuned", 0.85)
-    other.trial["text_encoder"] = "biobert"
+    other.metrics = replace(other.metrics, trial=replace(other.trial, text_encoder="biobert"))
     run.finals.append(other)
     evaluated(run, SOUND)
     run.recommendation = {"encoder": "biobert", "seeds": {"biobert": {"planned": 1, "failed": {}}}, "val_scores": {}}
@@ -173,8 +178,8 @@ def test_a_trial_is_called_by_what_varies():
 
 def test_a_trial_is_called_by_what_varies_in_its_stage():
     def trial(identity: str, kind: str = "trial", candidate: str | None = None, **values) -> FinishedTrial:
-        told = {"kind": kind, "candidate": candidate, "seed": 7, "configured": values}
-        return FinishedTrial(identity, {"trial": told, "status": "completed"}, None, None)
+        told = trial_of(kind=kind, candidate=candidate, seed=7, configured=values)
+        return FinishedTrial(identity, metrics_of(told), None, None)
 
     run = a_run()
     run.finals = run.finals[:1]
