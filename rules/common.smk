@@ -24,9 +24,10 @@ sys.path.insert(0, str(SCRIPTS))
 from retclip.core import data_settings
 from retclip.core.code_hash import DECLARATIONS, code_hash
 from retclip.core.config import check_config, configured_defaults, external_test
-from retclip.core.io import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.io import canonical_json, file_sha256, folder_digest, is_file, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
+from retclip.core.preprocessing import settings_path
 from retclip.core.prompts import prompts_hash
 from retclip.core.renamed import in_new_words
 from retclip.core.source_facts import source_facts
@@ -81,7 +82,7 @@ SEARCH_ENCODER = MODEL["search_encoder"]
 # what each training run requests; the profiles `local` and `slurm` say how many there are
 GPUS = TRAINING["gpus"]
 PHASE1, PHASE2, CONFIRM = JOBS.phase1, JOBS.phase2, JOBS.confirm
-ENCODER_TRIALS, FINALS, TRAININGS = JOBS.encoders, JOBS.final, JOBS.trainings
+ENCODER_TRIALS, FINALS, TRAINING_RUNS = JOBS.encoders, JOBS.final, JOBS.training_runs
 
 RESULTS = f"results/{RUN}"
 REPORT = f"{RESULTS}/report/index.html"
@@ -116,9 +117,10 @@ def encoder_dir(encoder):
 
 
 def image_weights():
-    """The file of initial image weights as a list, empty where training starts from random weights."""
+    """The file of initial weights, at the run's image size, as a list, empty where training starts from random ones."""
+    fitted = {**MODEL["image_encoder"], "image_size": DATA["image_size"]}
     given = MODEL["image_encoder"].get("weights") is not None
-    return [f"resources/image_encoders/{sha256_of(MODEL['image_encoder'])[:12]}.safetensors"] if given else []
+    return [f"resources/image_encoders/{sha256_of(fitted)[:12]}.safetensors"] if given else []
 
 
 def image_weights_flag():

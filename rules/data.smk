@@ -150,7 +150,7 @@ if EXTERNAL_TESTS:
             launch("find_overlap", *OVERLAP_FLAGS)
 
 
-# What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
+# What it finds should be read before device hours are spent, so it goes first; but no training run waits for it as
 # ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
 rule audit_data:
     """Counts, leaks, copies, sides, shortcuts, and what each tokenizer makes of the reports; reads all splits."""
@@ -207,7 +207,7 @@ if FETCHED_ENCODERS:
         fetch_text_encoder,
 
     rule fetch_text_encoder:
-        """Brings a BERT and its tokenizer from the hub, or from a local folder, at one revision."""
+        """Brings a text encoder and its tokenizer from the hub, or from a local folder, at one revision."""
         output:
             directory("resources/text_encoders/{slug}"),
         wildcard_constraints:
@@ -217,6 +217,9 @@ if FETCHED_ENCODERS:
             name=lambda wildcards: FETCHED_ENCODERS[wildcards.slug],
             source=lambda wildcards: fetched(wildcards)["source"],
             revision=lambda wildcards: fetched(wildcards).get("revision", "main"),
+            pooling=lambda wildcards: " ".join(
+                f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
+            ),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -225,7 +228,7 @@ if FETCHED_ENCODERS:
             launch(
                 "fetch_text_encoder",
                 "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
-                "--output {output:q}",
+                "{params.pooling} --output {output:q}",
             )
 
 
@@ -235,13 +238,17 @@ if image_weights():
         fetch_vision_weights,
 
     rule fetch_vision_weights:
-        """The initial weights of the image encoder, as one safetensors file."""
+        """The initial weights of the image encoder, fitted to its architecture, and how they want their images."""
+        input:
+            # a file of the user's that changes is fetched again; one that is missing, the entry names
+            MODEL["image_encoder"]["weights"] if is_file(MODEL["image_encoder"]["weights"]) else [],
         output:
-            image_weights(),
+            weights=image_weights(),
+            settings=[str(settings_path(Path(path))) for path in image_weights()],
         params:
             **runs("fetch_vision_weights"),
-            architecture=MODEL["image_encoder"].get("architecture", "sizes"),
-            weights=MODEL["image_encoder"]["weights"],
+            settings=canonical_json(MODEL["image_encoder"]),
+            image_size=DATA["image_size"],
         log:
             "resources/logs/fetch_vision_weights.log",
         conda:
@@ -249,8 +256,8 @@ if image_weights():
         shell:
             launch(
                 "fetch_vision_weights",
-                "--architecture {params.architecture:q} --weights {params.weights:q}",
-                "--output {output}",
+                "--settings {params.settings:q} --image-size {params.image_size} --output {output.weights}",
+                shown=True,
             )
 
 

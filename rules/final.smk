@@ -27,6 +27,7 @@ rule plan_encoder_trial:
     """The tuned configuration with one of the text encoders, at a multiple of its learning rate."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best="<results>/best.json",
     output:
         "<results>/encoders/{trial}/trial.json",
@@ -34,6 +35,7 @@ rule plan_encoder_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("encoders"),
+        image_weights=image_weights_flag(),
         factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial].factor,
     log:
         "<results>/logs/plan_encoder_trial/{trial}.log",
@@ -103,6 +105,7 @@ rule plan_final:
         trial=FINAL_TRIALS,
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best=best_file,
     output:
         "<results>/final/{trial}/trial.json",
@@ -110,6 +113,7 @@ rule plan_final:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("final"),
+        image_weights=image_weights_flag(),
         best=candidate_taken,
     log:
         "<results>/logs/plan_final/{trial}.log",

@@ -78,6 +78,7 @@ rule plan_phase2_trial:
     """One slot of a rung, on all the data."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         candidates=phase2_source,
     output:
         "<results>/phase2/{trial}/trial.json",
@@ -85,6 +86,7 @@ rule plan_phase2_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("phase2"),
+        image_weights=image_weights_flag(),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
         "<results>/logs/plan_phase2_trial/{trial}.log",
@@ -200,6 +202,7 @@ rule plan_confirm_trial:
     """One of Phase 2's best once more, with a fresh seed."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best="<results>/phase2/best.json",
     output:
         "<results>/confirm/{trial}/trial.json",
@@ -207,6 +210,7 @@ rule plan_confirm_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("confirm"),
+        image_weights=image_weights_flag(),
         rank=lambda wildcards: CONFIRM[wildcards.trial].rank,
     log:
         "<results>/logs/plan_confirm_trial/{trial}.log",

@@ -6,11 +6,15 @@ then train heads and temperatures in seconds. Test is not read.
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
+from retclip.core.documents import build
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
+from retclip.core.trial import FeaturesSpecification
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,17 +38,19 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.factory import build_model
     from retclip.models.text_encoder import load_tokenizer
 
-    trial, fingerprint = options.specification, read_json(options.data_dir / "fingerprint.json")
-    hyperparameters, reading = trial["hyperparameters"], trial["text_encoder_settings"]
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    trial = build(FeaturesSpecification, options.specification)
+    trial = replace(trial, image_encoder=with_weights_settings(trial.image_encoder, options.image_weights))
+    hyperparameters, reading = trial.hyperparameters, trial.text_encoder_settings
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
-    tokenize = load_tokenizer(options.encoder_dir, reading["truncation_side"])
+    tokenize = load_tokenizer(options.encoder_dir, reading.truncation_side)
     model = build_model(trial, options.encoder_dir, options.image_weights).to(device).eval()
     length = hyperparameters["context_length"]
     features = {}
     for name in ("train", "val"):
-        split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading["texts"])
+        split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading.texts)
         if options.modality == "image":
             features[f"{name}.eyes"] = eye_features(model, split, device, precision)
         else:

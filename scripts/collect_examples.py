@@ -11,6 +11,7 @@ from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
 from retclip.core.logs import log, run_entry
 from retclip.core.qualitative_examples import write_examples
+from retclip.core.trial import Trial
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.evaluation.examples import collect_examples
     from retclip.evaluation.test_set import trained_model
 
-    trial = read_json(options.trial)
+    trial = Trial.read(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     model, reader = trained_model(trial, options.model_dir, options.device)
     split = reader.split(options.data_dir, "test", fingerprint)
@@ -44,7 +45,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.private,
     )
     write_examples(options.output, examples)
-    log(f"{trial['id']}: {len(examples.eye)} examples, {len(examples.embedding)} patients in the embedding")
+    log(f"{trial.id}: {len(examples.eye)} examples, {len(examples.embedding)} patients in the embedding")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,8 @@ from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
 from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
-from retclip.core.schemas import check
+from retclip.core.trial import Trial
+from retclip.metrics.evaluation_document import Evaluation
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -34,11 +35,11 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.evaluation.test_set import evaluate_external, trained_model
     from retclip.metrics.external import with_overlap
 
-    trial = read_json(options.trial)
+    trial = Trial.read(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
-    own = read_json(options.evaluation)["per_class"]
+    own = Evaluation.read(options.evaluation).per_class
     model, reader = trained_model(trial, options.model_dir, options.device)
-    document, table = evaluate_external(
+    evaluation, table = evaluate_external(
         model,
         reader,
         options.data_dir,
@@ -48,11 +49,10 @@ def main(arguments: list[str] | None = None) -> None:
         options.ordered_classes,
         options.code,
     )
-    document = with_overlap(document, table, read_json(options.overlap))
-    check(document, "evaluation", str(options.output_evaluation))
-    log(f"{trial['id']}: {document['counts']['samples']} samples of {options.data_dir.name} scored")
+    evaluation = with_overlap(evaluation, table, read_json(options.overlap))
+    log(f"{trial.id}: {evaluation.counts.samples} samples of {options.data_dir.name} scored")
     write_parquet(options.output_predictions, table)
-    write_json(options.output_evaluation, document)
+    write_json(options.output_evaluation, evaluation.to_dict())
 
 
 if __name__ == "__main__":

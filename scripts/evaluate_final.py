@@ -1,6 +1,6 @@
 """Scores a final model on the test split: zero-shot, retrieval and a linear probe, with intervals.
 
-Nothing is chosen here: the probe's regularisation and the classes' thresholds are chosen on val. With --encoder-dir in
+Nothing is chosen here: the probe's regularization and the classes' thresholds are chosen on val. With --encoder-dir in
 place of --model-dir, it scores the untouched initial weights, which a tuned model has to beat. Their
 heads are random, so that their zero-shot scores are near chance; their linear probe reads the image encoder's own
 features: what the same encoder gives with labels and without RET-CLIP.
@@ -12,7 +12,7 @@ from pathlib import Path
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
 from retclip.core.logs import log, run_entry
-from retclip.core.schemas import check
+from retclip.core.trial import Trial
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -33,25 +33,23 @@ def main(arguments: list[str] | None = None) -> None:
 
     from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained_model
 
-    trial = read_json(options.trial)
+    trial = Trial.read(options.trial)
     if options.model_dir:
         model, reader = trained_model(trial, options.model_dir, options.device)
     else:
         model, reader = initial_model(trial, options.encoder_dir, options.image_weights, options.device)
-    document, table = evaluate_on_test(
+    evaluation, table = evaluate_on_test(
         model,
         reader,
         options.data_dir,
         read_json(options.data_dir / "fingerprint.json"),
         options.ordered_classes,
         options.code,
-        before_heads=options.encoder_dir is not None,
     )
-    check(document, "evaluation", "evaluation.json")
     weights_of = "" if options.model_dir else "initial weights of "
-    log(f"{weights_of}{trial['id']}: {document['counts']['samples']} test samples scored")
+    log(f"{weights_of}{trial.id}: {evaluation.counts.samples} test samples scored")
     write_parquet(options.output_predictions, table)
-    write_json(options.output_evaluation, document)
+    write_json(options.output_evaluation, evaluation.to_dict())
 
 
 if __name__ == "__main__":

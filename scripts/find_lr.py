@@ -12,6 +12,7 @@ from pathlib import Path
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_csv, write_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -43,8 +44,9 @@ def main(arguments: list[str] | None = None) -> None:
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
     values = {**options.specification["values"], "learning_rate": options.start_lr, "warmup_steps": 0}
-    trial = plan({**options.specification, "class_prompts": {}}, values, counts)
-    hyperparameters = trial["hyperparameters"]
+    image_encoder = with_weights_settings(options.specification["image_encoder"], options.image_weights)
+    trial = plan({**options.specification, "image_encoder": image_encoder, "class_prompts": {}}, values, counts)
+    hyperparameters = trial.hyperparameters
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
@@ -54,9 +56,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         "train",
         fingerprint,
-        load_tokenizer(options.encoder_dir, trial["text_encoder_settings"]["truncation_side"]),
+        load_tokenizer(options.encoder_dir, trial.text_encoder_settings.truncation_side),
         hyperparameters["context_length"],
-        text_columns=trial["text_encoder_settings"]["texts"],
+        text_columns=trial.text_encoder_settings.texts,
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     model = build_model(trial, options.encoder_dir, options.image_weights)

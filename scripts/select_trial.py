@@ -1,6 +1,6 @@
 """Chooses the best of a ranked stage by the fixed rule and writes best.json with the reason.
 
-Validation scores alone decide. Where no trial beats chance by two standard errors, the defaults are chosen.
+Validation scores alone decide. Where the best of all trials may have learned nothing, the defaults are chosen.
 """
 
 import argparse

@@ -1,8 +1,8 @@
 """The blocks of config/schema that repeat what scripts/ declares, written by make reference.
 
 They are text and not filled in when a schema is read, for two reasons: core may not import the metrics, sources and
-strategies of upper floors, and the wording of a declaration is then no part of the code of a training, which it would
-run again.
+strategies of upper floors, and the wording of a declaration is then no part of the code of a training run, which it
+would run again.
 """
 
 import dataclasses

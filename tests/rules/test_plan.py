@@ -177,7 +177,7 @@ def test_the_plan_says_what_is_wrong_with_the_rows(own_data):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "trainings", "others"),
+    ("overlay", "training_runs", "others"),
     [
         ("{strategy: qmc}", 20, {"propose_bracket": 1}),
         ("{strategy: tpe}", 20, {"propose_bracket": 5}),
@@ -186,8 +186,8 @@ def test_the_plan_says_what_is_wrong_with_the_rows(own_data):
         ("{strategy: grid}", 90, {"propose_bracket": 1}),
     ],
 )
-def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, trainings, others):
+def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, training_runs, others):
     (tmp_path / "own.yaml").write_text(f"phase2: {overlay}\n")
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml", tmp_path / "own.yaml"))
-    assert found["train_phase2_trial"] == found["plan_phase2_trial"] == trainings
+    assert found["train_phase2_trial"] == found["plan_phase2_trial"] == training_runs
     assert {rule: found[rule] for rule in others} == others

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from documents import BUDGET, trial_of
 from transformers import BertConfig, BertModel
 
 from retclip.data.store import write_store
@@ -66,10 +67,9 @@ def net():
 
 
 def trainer_of(net, split, folder, precision="fp16", **values):
-    budget = {"stop_epoch": 1, "steps_per_epoch": STEPS, "total_steps": STEPS}
-    trial = {"id": "t", "seed": 1, "hyperparameters": {**HYPERPARAMETERS, **values},
-             "budget": budget, "class_prompts": {"x": ["1"]},
-             "selection_metric": "image_to_text_recall_at_10"}  # fmt: skip
+    budget = {**BUDGET, "stop_epoch": 1, "steps_per_epoch": STEPS, "total_steps": STEPS}
+    trial = trial_of(hyperparameters={**HYPERPARAMETERS, **values}, budget=budget, class_prompts={"x": ["1"]},
+                     selection_metric="image_to_text_recall_at_10")  # fmt: skip
     return Trainer(trial, net, split, split, tokenize, CPU, precision, StateFolder(folder, "k"), 999)
 
 

@@ -211,7 +211,7 @@ def _check_source(data: dict[str, Any], key: str) -> None:
             raise ValueError(f"{key}.source is {source}, so {short}.{keys[0]} must be given.")
         if len(given) != 1:
             raise ValueError(
-                f"{key}.source is {source}, so the pictures come from "
+                f"{key}.source is {source}, so the images come from "
                 f"{' or from '.join(f'{short}.{name}' for name in keys)}; give one, and set the other to null."
             )
     if "hub_dataset" in data and not facts.knows("hub_dataset"):

@@ -5,7 +5,7 @@ from typing import Any
 from retclip.core.config import Config, external_test
 from retclip.core.source_facts import source_facts
 
-# Whoever is in a data set that is only evaluated is a test patient, and a copy there harms no training.
+# Whoever is in a data set that is only evaluated is a test patient, and a copy there harms no training run.
 ONLY_TEST = {"test_fraction": 1, "val_fraction": 0, "near_duplicates": "ignore", "only_test": True}
 SHARED = ("image_size", "image_encoding", "max_bad_fraction", "follow_links")
 

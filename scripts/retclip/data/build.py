@@ -335,7 +335,7 @@ def _fingerprint(
 
 
 def _content_hash(part: "pd.DataFrame", images: dict[str, str], store: WorkingStore) -> str:
-    """Of what a training can see of a split: ids, labels, texts and pixels, in the order of the ids."""
+    """Of what a training run can see of a split: ids, labels, texts and pixels, in the order of the ids."""
     unseen = ("source_left", "source_right", *ORIGINS, *EXTRAS)
     digest = hashlib.sha256()
     seen = part.drop(columns=list(unseen))

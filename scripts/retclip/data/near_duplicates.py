@@ -26,7 +26,7 @@ SAME_SMALL = 0.88
 # What the coarser stages have to reach; on the safe side, since only the last stage decides.
 COARSE, MIDDLE = 0.65, 0.91
 COARSE_SIDE, MIDDLE_SIDE, FINE_SIDE = 20, 32, 96
-NEIGHBOURS = 4
+NEIGHBORS = 4
 COARSE_ZOOMS = (1.0, 1.1, 1.2, 1.3)
 MIDDLE_ZOOMS = (1.0, 1.06, 1.12, 1.18, 1.24, 1.3)
 FINE_STEPS = (-0.02, 0.0, 0.02)
@@ -139,7 +139,7 @@ def _scores(whole: Spectra, part: Spectra) -> np.ndarray:
 
 
 def _candidates(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Pairs (i < j) whose coarse signatures are alike: at most NEIGHBOURS per image."""
+    """Pairs (i < j) whose coarse signatures are alike: at most NEIGHBORS per image."""
     count = len(thumbnails)
     if count < 2:
         return []
@@ -157,7 +157,7 @@ def _candidates(thumbnails: Sequence[bytes]) -> list[tuple[int, int]]:
 
 
 def _candidates_across(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Pairs (i of ours, j of theirs) whose coarse signatures are alike: at most NEIGHBOURS per image of theirs."""
+    """Pairs (i of ours, j of theirs) whose coarse signatures are alike: at most NEIGHBORS per image of theirs."""
     if not len(ours) or not len(theirs):
         return []
     mine, others = (_signatures(thumbnails, len(ours) + len(theirs)) for thumbnails in (ours, theirs))
@@ -174,8 +174,8 @@ def _candidates_across(ours: Sequence[bytes], theirs: Sequence[bytes]) -> list[t
 
 
 def _nearest(alike: np.ndarray, others: int) -> list[tuple[int, int]]:
-    """(row, column) of the NEIGHBOURS highest values of each row that reach COARSE. others: how many columns count."""
-    kept = min(NEIGHBOURS, others)
+    """(row, column) of the NEIGHBORS highest values of each row that reach COARSE. others: how many columns count."""
+    kept = min(NEIGHBORS, others)
     nearest = np.argpartition(alike, -kept, axis=1)[:, -kept:]
     rows, places = np.nonzero(np.take_along_axis(alike, nearest, axis=1) >= COARSE)
     return list(zip(rows.tolist(), nearest[rows, places].tolist(), strict=True))

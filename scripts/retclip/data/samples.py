@@ -25,7 +25,7 @@ COLUMNS = (
     "source_left",
     "source_right",
 )
-# What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training.
+# What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training run.
 EXTRAS = ("age", "sex", "site", "camera")
 LINES = ("row_left", "row_right")
 # table: the file of the rows where a source has several. base: the sample that this one repeats an eye of.

@@ -26,7 +26,7 @@ from retclip.data.images import Fundus, read_fundus
 from retclip.data.sources.registry import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
-# Raised whenever the same file would give other pixels or quality: a repeated build then prepares all anew.
+# Raised whenever the same file would give other pixels or quality: a repeated build then prepares all again.
 PREPARATION = 2
 LOG_SECONDS = 10.0
 IMAGES_PER_TASK = 16
@@ -54,13 +54,13 @@ class WorkingStore:
     """The prepared images of all splits, by what they were made of."""
 
     def __init__(self, path: Path, size: int, encoding: str, most: int) -> None:
-        """most: images it has to have room for. A damaged file is made anew."""
+        """most: images it has to have room for. A damaged file is made again."""
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path, self.size, self.encoding = path, size, encoding
         if path.is_symlink():
             raise ValueError(f"{path}: is a symbolic link, and would be written through it; delete the link.")
         if path.is_file() and not is_whole(path):
-            log(f"{path.name} is damaged; preparing all images anew")
+            log(f"{path.name} is damaged; preparing all images again")
             path.unlink()
         capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
         try:
@@ -73,7 +73,10 @@ class WorkingStore:
             raise ValueError(f"{path}: cannot be opened ({error}); delete it and run again.") from None
 
     def put(self, entries: Iterable[tuple[str, bytes, str, Fundus]]) -> None:
-        """Adds (name, encoded pixels, digest, fundus), all or none, on disk when it returns."""
+        """Adds (name, encoded pixels, digest, fundus), all or none, on disk when it returns.
+
+        Raises ValueError where they cannot be written.
+        """
         try:
             with self._environment.begin(write=True) as transaction:
                 for name, content, digest, fundus in entries:
@@ -122,6 +125,7 @@ class WorkingStore:
                     transaction.delete(key, db=database)
 
     def close(self) -> None:
+        """Writes everything to disk; the store cannot be used afterwards."""
         self._environment.sync(True)
         self._environment.close()
 
@@ -164,7 +168,10 @@ def prepare(
 
 
 def open_image(root: Path, location: str) -> bytes:
-    """The bytes of the image file at a location: a path below the root, or a place in another file below it."""
+    """The bytes of the image file at a location: a path below the root, or a place in another file below it.
+
+    Raises ValueError where it cannot be read.
+    """
     if place := _in_container(location):
         scheme, container, rest = place
         return CONTAINERS[scheme](root / container, rest)

@@ -7,8 +7,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from retclip.core.trial import Trial
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast
+from retclip.metrics.metrics_document import Levels, Validation
 from retclip.metrics.registry import METRICS, ZERO_SHOT
 from retclip.metrics.scores import (
     chance_levels,
@@ -117,12 +119,12 @@ def _prompt_tokens(model: "RetClip", ids: torch.Tensor, mask: torch.Tensor) -> t
 
 
 def evaluate(
-    trial: dict[str, Any], model: "RetClip", split: Split, tokenize: Any, device: torch.device, precision: str
-) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
+    trial: Trial, model: "RetClip", split: Split, tokenize: Any, device: torch.device, precision: str
+) -> tuple[Validation, "pd.DataFrame"] | None:
     """Scores and predictions on a split; None where finite but huge weights give features that are not finite."""
     features = embed(model, split, device, precision)
-    context_length = trial["hyperparameters"]["context_length"]
-    texts = zero_shot_classifier(model, split.classes, trial["class_prompts"], tokenize, context_length, device)
+    context_length = trial.hyperparameters["context_length"]
+    texts = zero_shot_classifier(model, split.classes, trial.class_prompts, tokenize, context_length, device)
     known = (*features.image.values(), *features.text.values(), *texts.values())
     if not all(torch.isfinite(feature).all() for feature in known):
         return None
@@ -202,24 +204,23 @@ def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -
     return torch.cat(ranks).numpy()
 
 
-def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> dict[str, Any]:
+def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> Validation:
     """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels."""
     classes = len(split.classes)
     target, scores, _ = unpack(table)
     found = retrieval_scores(retrieval_ranks(features, split.texts["patient"]))
     labeled = len(target) > 0
-    return {
-        "loss": features.loss if np.isfinite(features.loss) else None,
-        **(zero_shot_scores(target, scores) if labeled else dict.fromkeys(ZERO_SHOT)),
-        **found,
-        "levels": {
-            "chance": {
-                **(chance_levels(target, classes) if labeled else {}),
-                **chance_recalls(split.texts["patient"]),
-            },
-            "majority": majority_levels(target, classes) if labeled else {},
-        },
-    }
+    zero_shot = zero_shot_scores(target, scores) if labeled else dict.fromkeys(ZERO_SHOT)
+    chance = chance_levels(target, classes) if labeled else {}
+    return Validation(
+        loss=features.loss if np.isfinite(features.loss) else None,
+        scores={**zero_shot, **found},
+        levels=Levels(
+            chance={**chance, **chance_recalls(split.texts["patient"])},
+            majority=majority_levels(target, classes) if labeled else {},
+        ),
+        standard_error={},
+    )
 
 
 def standard_errors(table: "pd.DataFrame") -> dict[str, float | None]:

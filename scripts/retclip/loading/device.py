@@ -82,7 +82,7 @@ def choose_precision(wanted: str, device: torch.device) -> str:
 
 
 def prepare_device(device: torch.device, precision: str) -> None:
-    """Allows TF32 on a GPU for the fp32 part of a training in half precision; in fp32, forbids it."""
+    """Allows TF32 on a GPU for the fp32 part of training in half precision; in fp32, forbids it."""
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision in HALVES
         torch.backends.cudnn.allow_tf32 = precision in HALVES

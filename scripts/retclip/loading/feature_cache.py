@@ -6,6 +6,7 @@ from typing import Any
 import torch
 
 from retclip.core.io import atomic, sha256_of
+from retclip.core.trial import ModelSpecification
 
 
 def serves(which: str, hyperparameters: dict[str, Any]) -> bool:
@@ -16,7 +17,7 @@ def serves(which: str, hyperparameters: dict[str, Any]) -> bool:
 
 
 def features_key(
-    which: str, trial: dict[str, Any], fingerprint: dict[str, Any], encoder: dict[str, Any], precision: str
+    which: str, trial: ModelSpecification, fingerprint: dict[str, Any], encoder: dict[str, Any], precision: str
 ) -> str:
     """Hex digest of everything that features of the encoder `which` (image or text) depend on.
 
@@ -25,18 +26,19 @@ def features_key(
     data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
     content: dict[str, Any] = {"encoder_kind": which, "data": data, "precision": precision}
     if which == "image":
-        content |= {"image_encoder": trial["image_encoder"], "image_size": trial["image_size"]}
+        content |= {"image_encoder": trial.image_encoder, "image_size": trial.image_size}
     else:
-        reading = [trial["text_encoder_settings"][name] for name in ("texts", "truncation_side", "from_checkpoint")]
-        weights = trial["image_encoder"].get("weights") if trial["text_encoder_settings"]["from_checkpoint"] else None
+        texts = trial.text_encoder_settings
+        reading = texts.reading
+        weights = trial.image_encoder.get("weights") if texts.from_checkpoint else None
         content |= {"encoder": encoder, "reading": reading, "weights": weights,
-                    "context_length": trial["hyperparameters"]["context_length"]}  # fmt: skip
+                    "context_length": trial.hyperparameters["context_length"]}  # fmt: skip
     return sha256_of(content)
 
 
 def frozen_features(
     paths: dict[str, Path | None],
-    trial: dict[str, Any],
+    trial: ModelSpecification,
     fingerprint: dict[str, Any],
     encoder: dict[str, Any],
     precision: str,
@@ -45,7 +47,7 @@ def frozen_features(
     fingerprint, encoder: see features_key. Raises ValueError where a file is of something else."""
     found: dict[str, torch.Tensor] = {}
     for which, path in paths.items():
-        if path and serves(which, trial["hyperparameters"]):
+        if path and serves(which, trial.hyperparameters):
             found |= read_features(path, features_key(which, trial, fingerprint, encoder, precision))
     return found
 

@@ -35,7 +35,8 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
     if "eye_features" in batch:
         left, right = batch["eye_features"].unbind()
     else:
-        left, right = model.visual(to_model_input(batch["images"], augment))[batch["eyes"]].unbind()
+        images = to_model_input(batch["images"], augment, model.preprocessing)
+        left, right = model.visual(images)[batch["eyes"]].unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
     pooled = torch.cat([model.pooled_text(ids, mask) for ids, mask in batch["texts"]])
@@ -55,7 +56,8 @@ def eye_features(model: "RetClip", split: Split, device: torch.device, precision
     for start in range(0, len(split.image_keys), BATCH_SIZE):
         rows = np.arange(start, min(start + BATCH_SIZE, len(split.image_keys)))
         with autocast(device, precision):
-            parts.append(model.visual(to_model_input(split.images_at(rows, device), augment=False)).float())
+            images = to_model_input(split.images_at(rows, device), False, model.preprocessing)
+            parts.append(model.visual(images).float())
     return torch.cat(parts).cpu()
 
 

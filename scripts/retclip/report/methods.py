@@ -33,9 +33,9 @@ def methods(run: RunFolder, config: Config) -> dict[str, Any]:
             for name, entry in config["model"]["text_encoders"].items()
             if name in run.encoders
         ),
-        "tuned": tuned_model.trial["hyperparameters"],
-        "others": _others(tuned_model.trial["hyperparameters"]),
-        "probe": tuned_model.evaluation["probe"],
+        "tuned": tuned_model.trial.hyperparameters,
+        "others": _others(tuned_model.trial.hyperparameters),
+        "probe": tuned_model.evaluation.probe,
         "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},
         "small_classes": small_classes(run),
     }

@@ -4,13 +4,14 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.io import atomic
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.proposals import observations, optuna_trials
 
 
-def export_study(documents: list[dict[str, Any]], space: dict[str, Any], metric: str, name: str, path: Path) -> int:
+def export_study(documents: list[Metrics], space: dict[str, Any], metric: str, name: str, path: Path) -> int:
     """Writes an Optuna journal to `path`; returns the number of its trials.
 
-    documents: metrics.json of every training. space: absolute, as in bracket.json.
+    documents: metrics.json of every training run. space: absolute, as in bracket.json.
     """
     import optuna
     from optuna.storages.journal import JournalFileBackend

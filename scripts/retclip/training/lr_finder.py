@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from retclip.core.trial import Trial
 from retclip.loading.dataset import Split, epoch_batches
 from retclip.loading.device import autocast, grad_scaler
 from retclip.models.encode import encode_batch
@@ -50,7 +51,7 @@ class _Batches:
 
 
 def range_test(
-    trial: dict[str, Any],
+    trial: Trial,
     model: "RetClip",
     train: Split,
     device: torch.device,
@@ -71,8 +72,8 @@ def range_test(
     import matplotlib.pyplot as plt
     from torch_lr_finder import LRFinder, TrainDataLoaderIter
 
-    torch.manual_seed(trial["seed"])
-    hyperparameters = trial["hyperparameters"]
+    torch.manual_seed(trial.seed)
+    hyperparameters = trial.hyperparameters
     losses: list[float] = []
 
     def criterion(outputs: dict[str, torch.Tensor], present: torch.Tensor) -> torch.Tensor:
@@ -86,7 +87,7 @@ def range_test(
     scaled = {"amp_backend": "torch", "amp_config": {"device_type": device.type, "enabled": False},
               "grad_scaler": grad_scaler(device, precision)}  # fmt: skip
     finder = LRFinder(wrapped, build_optimizer(model, hyperparameters), criterion, device=device, **scaled)
-    batches = _Batches(train, hyperparameters["batch_size"], trial["seed"], device)
+    batches = _Batches(train, hyperparameters["batch_size"], trial.seed, device)
     finder.range_test(
         TrainDataLoaderIter(batches),
         end_lr=end_lr,

@@ -15,7 +15,7 @@ TEXT = """
 def trials_table(run: RunFolder) -> Table:
     """Every trial that has finished: stage, id, what differs between them, score and cost."""
     entries = [(stage, finished) for stage, trials in run.trials().items() for finished in trials]
-    varied = [name for name in HYPERPARAMETERS if len({str(one.trial["configured"][name]) for _, one in entries}) > 1]
+    varied = [name for name in HYPERPARAMETERS if len({str(one.trial.configured[name]) for _, one in entries}) > 1]
     rows = []
     for stage, finished in entries:
         metrics, trial = finished.metrics, finished.trial
@@ -23,14 +23,14 @@ def trials_table(run: RunFolder) -> Table:
             [
                 finished.id,
                 wording.STAGE_NAMES[stage],
-                metrics["status"].replace("_", " "),
-                trial["text_encoder"],
-                str(trial["seed"]),
-                *(wording.setting(trial["configured"][name]) for name in varied),
-                wording.score(metrics["val"][run.metric]),
-                wording.score(metrics["val"]["loss"]),
-                str(metrics["epochs"]),
-                f"{metrics['device_seconds']:.0f}",
+                metrics.status.replace("_", " "),
+                trial.text_encoder,
+                str(trial.seed),
+                *(wording.setting(trial.configured[name]) for name in varied),
+                wording.score(metrics.val.scores[run.metric]),
+                wording.score(metrics.val.loss),
+                str(metrics.epochs),
+                f"{metrics.device_seconds:.0f}",
             ]
         )
     heads = ["trial", "stage", "status", "text encoder", "seed", *map(label_of, varied),
