@@ -139,7 +139,8 @@ def table_of(how: dict) -> tuple[bytes, dict]:
 
 def samples_of(frame) -> set[tuple]:
     return {
-        (row["patient_id"].removeprefix("0"), eye, row[f"label_{eye}"], "".join(row[f"text_{eye}"].split()), row["split"],
+        (row["patient_id"].removeprefix("0"), eye, row[f"label_{eye}"], "".join(row[f"text_{eye}"].split()),
+         row["split"],
          row["age"], os.path.basename(row[f"source_{eye}"]))
         for row in frame.to_dict("records")
         for eye in ("left", "right")
