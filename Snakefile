@@ -1,4 +1,4 @@
-# retclip-tune: images and reports in, the best RET-CLIP recipe and text encoder out.
+# retclip-tune: images and reports in, the tuned RET-CLIP configuration and the best text encoder out.
 # Read rules/ in the order of the includes: that is the order in which data flows.
 import gc
 
@@ -25,6 +25,7 @@ logger.addFilter(UnlockHint(UNLOCK))
 
 
 include: "rules/data.smk"
+include: "rules/features.smk"
 include: "rules/lr_finder.smk"
 include: "rules/phase1.smk"
 include: "rules/phase2.smk"
@@ -36,7 +37,7 @@ include: "rules/tracking.smk"
 onstart:
     print(
         f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, "
-        f"{len(ENCODER_TRIALS) + len(FINALS)} final trainings"
+        f"{len(ENCODER_TRIALS) + len(FINALS)} final training runs"
     )
     # a cluster's jobs find other GPUs than this machine's
     if workflow.local_exec and (without_gpu := cpu_warning(TRAINING, PYTHON)):
@@ -57,6 +58,6 @@ onerror:
 
 rule all:
     input:
-        # all that the report consists of: snakemake looks for missing files among those that are asked for alone
+        # all that the report consists of: snakemake looks for missing files among those that are requested alone
         rules.build_report.output,
         TRACKED,

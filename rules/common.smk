@@ -3,9 +3,9 @@
 # OUTPUTS: none. It holds what every stage shares: the checked config, the jobs of the run, paths, and launch().
 #
 # STEPS:
-#   1. Check the config and derive from it the trainings of all stages (scripts/retclip/search/jobs.py).
+#   1. Check the config and derive from it the training runs of all stages (scripts/retclip/search/jobs.py).
 #   2. Say where the text encoders, the weights, the features and the data lie.
-#   3. Say what a job asks a cluster for.
+#   3. Say what a job requests of a cluster.
 #   4. Make the shell command of a rule.
 import json
 import os
@@ -24,10 +24,12 @@ sys.path.insert(0, str(SCRIPTS))
 from retclip.core import data_settings
 from retclip.core.code_hash import DECLARATIONS, code_hash
 from retclip.core.config import check_config, configured_defaults, external_test
-from retclip.core.io import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.io import canonical_json, file_sha256, folder_digest, is_file, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
+from retclip.core.preprocessing import settings_path
 from retclip.core.prompts import prompts_hash
+from retclip.core.renamed import in_new_words
 from retclip.core.source_facts import source_facts
 from retclip.search import jobs, layout, requests
 from retclip.search.strategies import STRATEGIES
@@ -54,12 +56,16 @@ resolved = {
     "data": {**config["data"], "class_map": in_repository(config["data"]["class_map"])},
 }
 try:
-    CONFIG = check_config({**config, **resolved})
-    # of what the file says: a comment in it plans nothing anew
+    renamed, OLD_WORDS = in_new_words({**config, **resolved})
+    CONFIG = check_config(renamed)
+    # of what the file says: a comment in it plans nothing again
     PROMPTS_HASH = prompts_hash(PROMPTS)
     JOBS = jobs.jobs_of(CONFIG)
 except ValueError as error:
     stop(error)
+if workflow.is_main_process:  # jobs read the config again
+    for sentence in OLD_WORDS:
+        print(f"warning: {sentence}", file=sys.stderr)
 
 CONFIG["evaluation"]["prompts"] = config["evaluation"]["prompts"]
 if "class_map" in CONFIG["data"]:
@@ -73,10 +79,10 @@ METRIC = CONFIG["selection"]["metric"]
 STRATEGY = STRATEGIES[CONFIG["phase2"]["strategy"]]
 DEFAULTS = configured_defaults(CONFIG)
 SEARCH_ENCODER = MODEL["search_encoder"]
-# what each training asks for; the profiles `local` and `slurm` say how many there are
+# what each training run requests; the profiles `local` and `slurm` say how many there are
 GPUS = TRAINING["gpus"]
 PHASE1, PHASE2, CONFIRM = JOBS.phase1, JOBS.phase2, JOBS.confirm
-ENCODER_TRIALS, FINALS, TRAININGS = JOBS.encoders, JOBS.final, JOBS.trainings
+ENCODER_TRIALS, FINALS, TRAINING_RUNS = JOBS.encoders, JOBS.final, JOBS.training_runs
 
 RESULTS = f"results/{RUN}"
 REPORT = f"{RESULTS}/report/index.html"
@@ -99,7 +105,7 @@ wildcard_constraints:
 
 
 def hub_folder(kind, entry):
-    """What comes from elsewhere has one folder for each source and revision, shared by all runs."""
+    """What comes from the hub or another folder has one folder for each source and revision, shared by all runs."""
     return f"resources/{kind}/{hub_folder_name(entry['source'], entry.get('revision', 'main'))}"
 
 
@@ -110,31 +116,33 @@ def encoder_dir(encoder):
     return hub_folder("text_encoders", entry)
 
 
-def vision_weights():
-    """The file of initial vision weights as a list, empty where training starts from random weights."""
-    given = MODEL["vision"].get("weights") is not None
-    return [f"resources/vision/{sha256_of(MODEL['vision'])[:12]}.safetensors"] if given else []
+def image_weights():
+    """The file of initial weights, at the run's image size, as a list, empty where training starts from random ones."""
+    fitted = {**MODEL["image_encoder"], "image_size": DATA["image_size"]}
+    given = MODEL["image_encoder"].get("weights") is not None
+    return [f"resources/image_encoders/{sha256_of(fitted)[:12]}.safetensors"] if given else []
 
 
-def vision_flag():
-    return " ".join(f"--vision-weights {path}" for path in vision_weights())
+def image_weights_flag():
+    return " ".join(f"--image-weights {path}" for path in image_weights())
 
 
-# the features of frozen networks are computed once, and shared by all trials
+# the features of frozen networks are computed once, and shared by all trials and evaluations; of train and val in one
+# file, of test in another one, which evaluations alone read
 CACHED = jobs.cached_networks(CONFIG)
+FEATURES, TEST_FEATURES = f"{RESULTS}/features", f"{RESULTS}/features/test"
+EXTERNAL_FEATURES = f"{RESULTS}/external/{{external}}/features"
+FEATURES_READ = [
+    f"--{name}-features {{input.{name}_features}}" for name in ("image", "text") if name in CACHED
+]
 
 
-def vision_features():
-    return [f"{RESULTS}/features/vision.safetensors"] if "vision" in CACHED else []
+def image_features(*folders):
+    return [f"{folder}/image.safetensors" for folder in folders or [FEATURES] if "image" in CACHED]
 
 
-def text_features(encoder):
-    return [f"{RESULTS}/features/text-{encoder}.safetensors"] if "text" in CACHED else []
-
-
-def features_flags(encoder):
-    given = {"--vision-features": vision_features(), "--text-features": text_features(encoder)}
-    return " ".join(f"{flag} {shlex.quote(path)}" for flag, paths in given.items() for path in paths)
+def text_features(encoder, *folders):
+    return [f"{folder}/text-{encoder}.safetensors" for folder in folders or [FEATURES] if "text" in CACHED]
 
 
 # data sets that are only evaluated: name -> their settings, in the words of `data`
@@ -142,7 +150,7 @@ EXTERNAL_TESTS = {
     name: external_test(CONFIG, name) for name in CONFIG["evaluation"].get("external_tests", {})
 }
 
-# --- what a job asks the cluster for ------------------------------------------------------------------------
+# --- what a job requests of the cluster ------------------------------------------------------------------------
 
 
 def site_limit(name, kind, example):
@@ -150,7 +158,7 @@ def site_limit(name, kind, example):
     allow. None where the site names none. kind: the resource of Snakemake's that is written in the same ways.
     """
     given = Resources.from_mapping(workflow.resource_settings.default_resources or {})
-    # asked for what it does not have, get() gives a Resource all the same
+    # get() returns a Resource even for a name that it does not have
     if name not in given:
         return None
     job = {"input": [], "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
@@ -175,19 +183,19 @@ def planned(path):
     return read_json(path)
 
 
-def asked(resource, amount):
+def scale_with_attempt(resource, amount):
     """A resource that grows with each attempt up to the site's limit. amount(input) is that of the first."""
 
-    def ask(wildcards, input, attempt):
+    def scaled(wildcards, input, attempt):
         wanted = amount(input) * attempt
         return wanted if SITE[resource] is None else min(wanted, SITE[resource])
 
-    return ask
+    return scaled
 
 
 def requested(request, gpus=GPUS):
     """gpu, mem_mb and runtime of a job that trains or evaluates. request(input) -> {mem_mb, runtime}."""
-    amounts = {name: asked(name, lambda input, name=name: request(input)[name]) for name in SITE}
+    amounts = {name: scale_with_attempt(name, lambda input, name=name: request(input)[name]) for name in SITE}
     return {"gpu": gpus, **amounts}
 
 

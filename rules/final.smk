@@ -3,7 +3,7 @@
 #
 # OUTPUTS: encoders/{trial}/, encoders/{encoder}/leaderboard.csv and best.json, where learning rates are tried;
 # final/{trial}/ with model/ and evaluation.json; final/recommendation.json; final/{trial}/external/{external}.json;
-# final/{trial}/looks.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights.
+# final/{trial}/qualitative_examples.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights.
 #
 # STEPS:
 #   1. Try multiples of the tuned learning rate with each text encoder, where the config has some.
@@ -24,9 +24,10 @@ FINAL_TRIALS = "|".join(FINALS)
 
 
 rule plan_encoder_trial:
-    """The winner with one of the text encoders at a multiple of its learning rate."""
+    """The tuned configuration with one of the text encoders, at a multiple of its learning rate."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best="<results>/best.json",
     output:
         "<results>/encoders/{trial}/trial.json",
@@ -34,6 +35,7 @@ rule plan_encoder_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("encoders"),
+        image_weights=image_weights_flag(),
         factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial].factor,
     log:
         "<results>/logs/plan_encoder_trial/{trial}.log",
@@ -51,7 +53,7 @@ use rule train_phase1_trial as train_encoder_trial with:
     input:
         **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
         encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial].encoder),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/encoders/{trial}/metrics.json",
         history="<results>/encoders/{trial}/history.csv",
@@ -98,11 +100,12 @@ use rule select_phase1 as select_encoder with:
 
 
 rule plan_final:
-    """The winner with one of the text encoders, the default config, or that with one value swapped in."""
+    """The tuned configuration with one of the text encoders, the baseline, or the baseline with one tuned value."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best=best_file,
     output:
         "<results>/final/{trial}/trial.json",
@@ -110,6 +113,7 @@ rule plan_final:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("final"),
+        image_weights=image_weights_flag(),
         best=candidate_taken,
     log:
         "<results>/logs/plan_final/{trial}.log",
@@ -120,13 +124,13 @@ rule plan_final:
 
 
 rule train_final:
-    """A final training: the same script as every trial, and the trained model is exported."""
+    """Trains a final model: the same script as every trial, and the model is exported."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
         **training_inputs("final", lambda wildcards: FINALS[wildcards.trial].encoder),
         encoder=lambda wildcards: encoder_dir(FINALS[wildcards.trial].encoder),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         model=directory("<results>/final/{trial}/model"),
         metrics="<results>/final/{trial}/metrics.json",
@@ -147,7 +151,7 @@ rule train_final:
         launch("train_trial", *TRAINING_FLAGS, "--export", processes=GPUS)
 
 
-# the winner whose looks are shown, and the reference that it started from
+# the tuned model whose examples are shown, and the reference that it started from
 SHOWN, INITIAL = JOBS.shown, JOBS.initial
 ORDERED_CLASSES = " ".join(
     ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
@@ -155,21 +159,24 @@ ORDERED_CLASSES = " ".join(
     else []
 )
 EVALUATION_FLAGS = (
+    *FEATURES_READ,
     "--data-dir {params.data} --code {params.code} --device {params.device} {params.ordered}",
     "--output-evaluation {output.evaluation} --output-predictions {output.predictions}",
 )
 EXAMPLES_FLAGS = (
+    *FEATURES_READ,
     "--trial {input.trial} --model-dir {input.model} --predictions {input.predictions}",
     "--data-dir {params.data} --device {params.device} {params.private} --output {output}",
 )
 
 
 rule evaluate_final:
-    """Opens the test split: zero-shot, retrieval and a linear probe with intervals. Nothing is chosen here."""
+    """One test-set evaluation: zero-shot, retrieval and a linear probe with intervals. Nothing is chosen here."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
         **data_files("train", "val", "test"),
+        **read_features(lambda wildcards: FINALS[wildcards.trial].encoder, FEATURES, TEST_FEATURES),
         trial="<results>/final/{trial}/trial.json",
         model="<results>/final/{trial}/model",
     output:
@@ -191,18 +198,19 @@ rule evaluate_final:
 
 
 rule evaluate_initial:
-    """The same scores of the untouched initial weights, with a probe of the vision tower alone: what training adds."""
+    """The same scores of the untouched initial weights, with a probe of the image encoder alone: what training adds."""
     input:
         **data_files("train", "val", "test"),
+        **read_features(None, FEATURES, TEST_FEATURES),
         trial=f"<results>/final/{SHOWN}/trial.json",
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         evaluation=f"<results>/final/{INITIAL}/evaluation.json",
         predictions=f"<results>/final/{INITIAL}/predictions.parquet",
     params:
         **evaluation_params("evaluate_final"),
-        vision=vision_flag(),
+        image_weights=image_weights_flag(),
     log:
         "<results>/logs/evaluate_initial.log",
     benchmark:
@@ -215,14 +223,15 @@ rule evaluate_initial:
     shell:
         launch(
             "evaluate_final",
-            "--trial {input.trial} --encoder-dir {input.encoder:q} {params.vision}",
+            "--trial {input.trial} --encoder-dir {input.encoder:q} {params.image_weights}",
             *EVALUATION_FLAGS,
         )
 
 
-rule collect_looks:
-    """Examples of what the winner says of the test split, with occlusion maps, and a map of its features."""
+rule collect_examples:
+    """Examples of the tuned model's predictions on test, with occlusion maps, and an embedding of its features."""
     input:
+        **read_features(None, TEST_FEATURES),
         trial=f"<results>/final/{SHOWN}/trial.json",
         model=f"<results>/final/{SHOWN}/model",
         predictions=f"<results>/final/{SHOWN}/predictions.parquet",
@@ -230,23 +239,23 @@ rule collect_looks:
         store="<results>/data/test.lmdb",
         fingerprint="<results>/data/fingerprint.json",
     output:
-        f"<results>/final/{SHOWN}/looks.npz",
+        f"<results>/final/{SHOWN}/qualitative_examples.npz",
     params:
-        **runs("collect_looks"),
+        **runs("collect_examples"),
         data=lambda wildcards, input: Path(input.fingerprint).parent,
         device=TRAINING["device"],
         private="--private" if CONFIG["privacy"]["private"] else "",
     log:
-        "<results>/logs/collect_looks.log",
+        "<results>/logs/collect_examples.log",
     benchmark:
-        "<results>/benchmarks/collect_looks.tsv"
+        "<results>/benchmarks/collect_examples.tsv"
     threads: 1
     resources:
         **EVALUATION_RESOURCES,
     conda:
         "../envs/train.yaml"
     shell:
-        launch("collect_looks", *EXAMPLES_FLAGS)
+        launch("collect_examples", *EXAMPLES_FLAGS)
 
 
 EXTERNAL_EVALUATIONS = [
@@ -264,7 +273,7 @@ EXTERNAL_FLAGS = (
 if EXTERNAL_TESTS:
 
     rule evaluate_external:
-        """A winner on a data set from elsewhere; the thresholds are those chosen on its own val split."""
+        """A final model on an external data set; the thresholds are those chosen on its own val split."""
         wildcard_constraints:
             trial=FINAL_TRIALS,
         input:
@@ -274,6 +283,10 @@ if EXTERNAL_TESTS:
             data=multiext("<results>/external/{external}/", "samples_test.parquet", "test.lmdb"),
             fingerprint="<results>/external/{external}/fingerprint.json",
             overlap="<results>/external/{external}/overlap.json",
+            image_features=image_features(EXTERNAL_FEATURES),
+            text_features=lambda wildcards: text_features(
+                FINALS[wildcards.trial].encoder, EXTERNAL_FEATURES.format(external=wildcards.external)
+            ),
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",

@@ -39,7 +39,7 @@ def image_root(wildcards):
 
 
 def table_flags(wildcards, input):
-    """The further files of some sources. Not compared: a moved clone's class map builds nothing anew."""
+    """The further files of some sources. Not compared: a moved clone's class map builds nothing again."""
     data = data_set(wildcards)
     flags = [f"--test-manifest {shlex.quote(input.test_manifest)}"] if input.test_manifest else []
     if source_facts(data["source"]).knows("class_map"):
@@ -60,7 +60,7 @@ def images_digest(wildcards):
 
 
 def build_params(work):
-    """work: folder of what a killed build goes on from."""
+    """work: folder of what a killed build resumes from."""
     return {
         **runs("build_lmdb"),
         "images": images_digest,
@@ -82,20 +82,11 @@ def audited_encoders():
 
 
 def fetched(wildcards):
-    """What the config says of a text encoder from elsewhere."""
+    """What the config says of a text encoder that is fetched."""
     return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
 
 
-def cached_encoder(wildcards):
-    """The text encoder of the model whose features cache_features makes."""
-    return NETWORKS[wildcards.tower][1]
-
-
-def features_specification(wildcards):
-    return canonical_json(jobs.features_specification(CONFIG, cached_encoder(wildcards)))
-
-
-# --- trainings and their ranking -------------------------------------------------------------------------------
+# --- training runs and their ranking ---------------------------------------------------------------------------
 
 
 def of_encoder(value, encoder_of):
@@ -107,7 +98,7 @@ def of_encoder(value, encoder_of):
 
 
 def training_inputs(stage, encoder_of=None):
-    """The trial, the train and val splits, and the features of frozen networks (encoder_of: wildcards -> name,
+    """The trial, the train and val splits, and the features of frozen encoders (encoder_of: wildcards -> name,
     where it is not the search's).
 
     The audit is no input: it may change without retraining anything.
@@ -115,16 +106,14 @@ def training_inputs(stage, encoder_of=None):
     return {
         "trial": f"<results>/{stage}/{{trial}}/trial.json",
         **data_files("train", "val"),
-        "vision_features": vision_features(),
-        "text_features": of_encoder(text_features, encoder_of),
+        **read_features(encoder_of),
     }
 
 
 def training_params(encoder_of=None):
     return {
         **runs("train_trial"),
-        "vision": vision_flag(),
-        "features": of_encoder(features_flags, encoder_of),
+        "image_weights": image_weights_flag(),
         "folder": lambda wildcards, input: Path(input.trial).parent,
         "device": TRAINING["device"],
         # of no consequence for any result
@@ -134,7 +123,7 @@ def training_params(encoder_of=None):
 
 
 def candidate_flags(stage, candidates):
-    """What rank_trials reads. candidates: id -> ids of its trainings.
+    """What rank_trials reads. candidates: id -> ids of its training runs.
 
     In few words, since a command of more than 128 KiB cannot be started, and there may be thousands of trials.
     """
@@ -233,11 +222,11 @@ def sweep_setup(wildcards, input):
     epochs = jobs.epochs_of(CONFIG, "phase2")
     return canonical_json(
         {
-            "recipe": jobs.specification(CONFIG, "sweep", "phase2", phase2, epochs),
+            "specification": jobs.specification(CONFIG, "sweep", "phase2", phase2, epochs),
             "prompts": str(PROMPTS),
             "data_dir": str(Path(input.fingerprint).parent),
             "encoder_dir": str(input.encoder),
-            "vision_weights": str(input.vision) if input.get("vision") else None,
+            "image_weights": str(input.image_weights) if input.get("image_weights") else None,
             "state_dir": f"{RESULTS}/state",
             "folder": f"{RESULTS}/sweep",
             "code": code_hash("train_trial"),

@@ -3,7 +3,7 @@
 # OUTPUTS: find_lr/curve.csv, find_lr/suggestion.json: the range test, what it suggests, and the measured throughput.
 #
 # STEPS:
-#   1. Run the range test on the default config.
+#   1. Run the range test on the baseline configuration.
 LR_FINDER = CONFIG["lr_finder"]
 LR_FINDER_RESOURCES = requested(
     lambda input: {
@@ -13,20 +13,21 @@ LR_FINDER_RESOURCES = requested(
     min(1, GPUS),
 )
 LR_FINDER_FLAGS = (
-    "--recipe {params.specification:q} --data-dir {params.folder} --encoder-dir {input.encoder:q}",
-    "{params.vision} {params.features} {params.range} --device {params.device}",
+    "--specification {params.specification:q} --data-dir {params.folder} --encoder-dir {input.encoder:q}",
+    "{params.image_weights} {params.range} --device {params.device}",
+    *FEATURES_READ,
     "--output-curve {output.curve} --output-suggestion {output.suggestion}",
 )
 
 
 rule find_lr:
-    """torch-lr-finder's range test on the default config."""
+    """torch-lr-finder's range test on the baseline configuration."""
     input:
+        **read_features(),
         data=multiext("<results>/data/", "samples_train.parquet", "train.lmdb"),
         fingerprint="<results>/data/fingerprint.json",
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
-        features=vision_features() + text_features(SEARCH_ENCODER),
+        image_weights=image_weights(),
     output:
         curve="<results>/find_lr/curve.csv",
         suggestion="<results>/find_lr/suggestion.json",
@@ -34,8 +35,7 @@ rule find_lr:
         **runs("find_lr"),
         specification=canonical_json(jobs.specification(CONFIG, "find_lr", "find_lr", {})),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
-        vision=vision_flag(),
-        features=features_flags(SEARCH_ENCODER),
+        image_weights=image_weights_flag(),
         range="--start-lr {start_lr} --end-lr {end_lr} --num-iter {num_iter}".format(**LR_FINDER),
         device=TRAINING["device"],
     log:

@@ -5,7 +5,7 @@
 # phase1/best.json. The rules of later stages that train, rank and select are these once more.
 #
 # STEPS:
-#   1. Plan every point of the grid, and the default config, at Phase 1's budget.
+#   1. Plan every point of the grid, and the baseline, at Phase 1's budget.
 #   2. Train and validate each.
 #   3. Rank them, and select the best by the fixed rule.
 
@@ -20,17 +20,18 @@ TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.
 
 # Every plan is made of the trial specification, the data's counts and the class prompts.
 PLAN_FLAGS = (
-    "--recipe {params.specification:q}",
+    "--specification {params.specification:q}",
     "--fingerprint {input.fingerprint}",
-    "--prompts {params.prompts_file:q}",
+    "--prompts {params.prompts_file:q} {params.image_weights}",
     "--output {output}",
 )
 
-# Every training reads the same files and takes the same flags, whichever phase asks for it.
+# Every training run reads the same files and takes the same flags, whichever phase requests it.
 TRAINING_FLAGS = (
     "--trial {input.trial} --encoder-dir {input.encoder:q}",
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
-    "{params.vision} {params.features}",
+    "{params.image_weights}",
+    *FEATURES_READ,
     "--code {params.code} --device {params.device}",
     "--kept-weights-gb {params.kept_weights_gb} --gradient-checkpointing {params.gradient_checkpointing}",
     "--output-dir {params.folder}",
@@ -45,9 +46,10 @@ AUTO_GRID = CONFIG["phase1"]["space"].get("learning_rate") == "auto"
 
 
 rule plan_phase1_trial:
-    """One point of the grid, or the default config, at Phase 1's budget."""
+    """One point of the grid, or the baseline, at Phase 1's budget."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         # an explicit grid does not wait for the finder, and is not rerun by it
         suggestion="<results>/find_lr/suggestion.json" if AUTO_GRID else [],
     output:
@@ -56,6 +58,7 @@ rule plan_phase1_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("phase1"),
+        image_weights=image_weights_flag(),
         suggestion=lambda wildcards, input: f"--lr-finder {input.suggestion}" if AUTO_GRID else "",
     log:
         "<results>/logs/plan_phase1_trial/{trial}.log",
@@ -66,11 +69,11 @@ rule plan_phase1_trial:
 
 
 rule train_phase1_trial:
-    """One training; resumes from its state, and ends at once where that is already complete."""
+    """One training run; resumes from its state, and ends at once where that is already complete."""
     input:
         **training_inputs("phase1"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/phase1/{trial}/metrics.json",
         history="<results>/phase1/{trial}/history.csv",

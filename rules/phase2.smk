@@ -53,7 +53,7 @@ rule propose_bracket:
 
 
 rule promote_rung:
-    """The best of one rung, by validation: they go on from their saved state."""
+    """The best of one rung, by validation: they resume from their saved state."""
     input:
         lambda wildcards: metrics_of("phase2", slots_of(wildcards, before=1)),
     output:
@@ -78,6 +78,7 @@ rule plan_phase2_trial:
     """One slot of a rung, on all the data."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         candidates=phase2_source,
     output:
         "<results>/phase2/{trial}/trial.json",
@@ -85,6 +86,7 @@ rule plan_phase2_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("phase2"),
+        image_weights=image_weights_flag(),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
         "<results>/logs/plan_phase2_trial/{trial}.log",
@@ -102,7 +104,7 @@ use rule train_phase1_trial as train_phase2_trial with:
     input:
         **training_inputs("phase2"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/phase2/{trial}/metrics.json",
         history="<results>/phase2/{trial}/history.csv",
@@ -150,9 +152,10 @@ rule estimate_importances:
 
 
 rule export_study:
-    """Phase 2 as an Optuna journal, for optuna-dashboard; runs where it is asked for."""
+    """Phase 2 as an Optuna journal, for optuna-dashboard; runs only when requested."""
     input:
         metrics=metrics_of("phase2", PHASE2),
+        histories=expand(f"{RESULTS}/phase2/{{trial}}/history.csv", trial=PHASE2),
         bracket=f"{RESULTS}/phase2/bracket-0.json",
     output:
         f"{RESULTS}/phase2/optuna_journal.log",
@@ -200,6 +203,7 @@ rule plan_confirm_trial:
     """One of Phase 2's best once more, with a fresh seed."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best="<results>/phase2/best.json",
     output:
         "<results>/confirm/{trial}/trial.json",
@@ -207,6 +211,7 @@ rule plan_confirm_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("confirm"),
+        image_weights=image_weights_flag(),
         rank=lambda wildcards: CONFIRM[wildcards.trial].rank,
     log:
         "<results>/logs/plan_confirm_trial/{trial}.log",
@@ -220,7 +225,7 @@ use rule train_phase1_trial as train_confirm_trial with:
     input:
         **training_inputs("confirm"),
         encoder=encoder_dir(SEARCH_ENCODER),
-        vision=vision_weights(),
+        image_weights=image_weights(),
     output:
         metrics="<results>/confirm/{trial}/metrics.json",
         history="<results>/confirm/{trial}/history.csv",

@@ -1,6 +1,6 @@
 # REQUIRED INPUTS: every stage's JSON, CSV and parquet, as the rules before this leave them.
 #
-# OUTPUTS: run.json: the config and the trainings that follow from it; report/index.html with its figures, tables and
+# OUTPUTS: run.json: the config and the trials that follow from it; report/index.html with its figures, tables and
 # documents; on request a plan of the run, printed.
 #
 # STEPS:
@@ -20,7 +20,7 @@ RECORDED = {key: value for key, value in CONFIG.items() if key != "tracking"}
 
 
 rule record_run:
-    """The config and the trainings that follow from it, for whoever asks how far the run is."""
+    """The config and the trials that follow from it, for whoever asks how far the run is."""
     output:
         "<results>/run.json",
     params:
@@ -28,7 +28,7 @@ rule record_run:
         # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {3} or {dataset_index}
         config=lambda wildcards: canonical_json(RECORDED),
         # in the order of stages and slots, which a report follows; canonical JSON would sort it
-        trainings=json.dumps(JOBS.all_epochs_added()),
+        training_runs=json.dumps(JOBS.all_epochs_added()),
         facts=json.dumps(JOBS.facts_to_tell()),
         initial=INITIAL,
     log:
@@ -40,7 +40,7 @@ rule record_run:
     shell:
         launch(
             "record_run",
-            "--config {params.config:q} --trainings {params.trainings:q} --facts {params.facts:q}",
+            "--config {params.config:q} --training-runs {params.training_runs:q} --facts {params.facts:q}",
             "--initial {params.initial} --output {output}",
         )
 
@@ -56,7 +56,7 @@ FIGURES = {
 UNREAD = {
     "metric": "score",
     "test_metric": "score",
-    "encoder": MODEL["search_encoder"],
+    "encoder": "the recommended text encoder",
     "drawn": "patients" if CONFIG["final"]["seeds"] == 1 else "patients and seeds",
     "seed": "",
 }
@@ -75,7 +75,7 @@ REPORT_INPUTS = dict(
     bracket="<results>/phase2/bracket-0.json",
     searched=[
         f"<results>/{stage}/{trial}/{file}"
-        for stage, trials in TRAININGS.items()
+        for stage, trials in TRAINING_RUNS.items()
         if stage != "final"
         for trial in trials
         for file in ("metrics.json", "history.csv", "val_predictions.parquet")
@@ -93,7 +93,7 @@ REPORT_INPUTS = dict(
     importances="<results>/phase2/importances.csv",
     # as paths: with outputs of rules.* among thousands of inputs snakemake takes seconds
     initial=multiext(f"<results>/final/{INITIAL}/", "evaluation.json", "predictions.parquet"),
-    looks=f"<results>/final/{SHOWN}/looks.npz",
+    examples=f"<results>/final/{SHOWN}/qualitative_examples.npz",
     external=EXTERNAL_EVALUATIONS,
 )
 REPORT_DOCUMENTS = ("results.json", "summary.md", "methods.md", "checklist.md", "references.bib")
@@ -109,7 +109,7 @@ rule build_report:
         documents=expand("<results>/report/{name}", name=REPORT_DOCUMENTS),
         tables=directory("<results>/report/tables"),
         figures=list(map(figure, FIGURES)),
-        pictures=expand("<results>/report/figures/{name}.png", name=FIGURES),
+        images=expand("<results>/report/figures/{name}.png", name=FIGURES),
     params:
         **runs("build_report"),
         templates=templates_digest(),
@@ -136,9 +136,18 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         **runs("train_trial"),
-        config=canonical_json(CONFIG),
-        trainings=canonical_json(TRAININGS),
+        # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {image}
+        config=lambda wildcards: canonical_json(CONFIG),
+        training_runs=canonical_json(TRAINING_RUNS),
         folder=RESULTS,
+        images=IMAGE_ROOT,
+        class_maps=canonical_json(
+            {
+                name: in_repository(data["class_map"])
+                for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
+                if "class_map" in data
+            }
+        ),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:
@@ -146,7 +155,8 @@ rule plan_run:
     shell:
         launch(
             "plan_run",
-            "--config {params.config:q} --trainings {params.trainings:q}",
-            "--results-dir {params.folder} --code {params.code}",
+            "--config {params.config:q} --training-runs {params.training_runs:q}",
+            "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
+            "--class-maps {params.class_maps:q}",
             shown=True,
         )

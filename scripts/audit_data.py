@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.schemas import check
 from retclip.data.audit import audit
 
@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     check(document, "audit", "audit.json")
     for warning in document["warnings"]:
-        say(f"warning: {warning}")
+        log(f"warning: {warning}")
     write_json(options.output, document)
 
 

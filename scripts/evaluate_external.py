@@ -1,4 +1,4 @@
-"""Scores a final model on a data set from elsewhere: zero-shot and retrieval with intervals, as evaluate_final does.
+"""Scores a final model on an external data set: zero-shot and retrieval with intervals, as evaluate_final does.
 
 The data may have other classes; those that evaluation.prompts does not know are named by a template. Sensitivity and
 specificity are at the thresholds that were chosen on the model's own validation split. Where people of the data set are
@@ -10,20 +10,23 @@ from pathlib import Path
 
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
-from retclip.core.schemas import check
+from retclip.core.trial import Trial
+from retclip.metrics.evaluation_document import Evaluation
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--trial", type=Path, required=True, help="trial.json of the final training")
+    parser.add_argument("--trial", type=Path, required=True, help="trial.json of the final model")
     parser.add_argument("--model-dir", type=Path, required=True, help="the exported model")
     parser.add_argument("--evaluation", type=Path, required=True, help="evaluation.json of the same model")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
     parser.add_argument("--data-dir", type=Path, required=True, help="results/{run}/external/{name}")
     parser.add_argument("--overlap", type=Path, required=True, help="overlap.json of the same data set")
     parser.add_argument("--code", required=True, help="hash of this code, for the record")
+    parser.add_argument("--image-features", type=Path, nargs="*", default=[], help="of a frozen image encoder")
+    parser.add_argument("--text-features", type=Path, nargs="*", default=[], help="of a frozen text encoder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
     parser.add_argument("--output-evaluation", type=Path, required=True, help="{name}.json")
@@ -31,14 +34,15 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
-    from retclip.evaluation.test_set import evaluate_elsewhere, trained_model
+    from retclip.evaluation.test_set import evaluate_external, trained_model
     from retclip.metrics.external import with_overlap
 
-    trial = read_json(options.trial)
+    trial = Trial.read(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
-    own = read_json(options.evaluation)["per_class"]
+    own = Evaluation.read(options.evaluation).per_class
     model, reader = trained_model(trial, options.model_dir, options.device)
-    document, table = evaluate_elsewhere(
+    reader = reader.reading({"image": options.image_features, "text": options.text_features}, fingerprint)
+    evaluation, table = evaluate_external(
         model,
         reader,
         options.data_dir,
@@ -48,11 +52,10 @@ def main(arguments: list[str] | None = None) -> None:
         options.ordered_classes,
         options.code,
     )
-    document = with_overlap(document, table, read_json(options.overlap))
-    check(document, "evaluation", str(options.output_evaluation))
-    say(f"{trial['id']}: {document['counts']['samples']} samples from elsewhere scored")
+    evaluation = with_overlap(evaluation, table, read_json(options.overlap))
+    log(f"{trial.id}: {evaluation.counts.samples} samples of {options.data_dir.name} scored")
     write_parquet(options.output_predictions, table)
-    write_json(options.output_evaluation, document)
+    write_json(options.output_evaluation, evaluation.to_dict())
 
 
 if __name__ == "__main__":

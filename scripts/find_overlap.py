@@ -7,7 +7,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.io import write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.data.overlap import find_overlap
 
 
@@ -20,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     found = find_overlap(options.data_dir, options.external_dir, options.threads)
-    say(
+    log(
         f"of {found['patients']} patients, {found['image_patients']} have images of train or val, "
         f"{found['same_id']} an id"
     )

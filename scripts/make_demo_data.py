@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from retclip.core.io import whole_folder, write_csv
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.demo.patients import make_patient
 
 
@@ -43,9 +43,9 @@ def main(arguments: list[str] | None = None) -> None:
         for row in pool.map(make, range(options.patients), chunksize=25):
             rows.append(row)
             if len(rows) % 500 == 0:
-                say(f"{len(rows)} of {options.patients} patients drawn")
+                log(f"{len(rows)} of {options.patients} patients drawn")
     write_csv(options.output_manifest, pd.DataFrame(rows))
-    say(f"{options.patients} patients drawn: {options.output_manifest}")
+    log(f"{options.patients} patients drawn: {options.output_manifest}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -16,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.demo.text_encoders import make_encoder
 
     make_encoder(options.name, options.seed, options.output)
-    say(f"{options.name}: written to {options.output}")
+    log(f"{options.name}: written to {options.output}")
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""Promotes the best trainings of a rung: the next rung's slot k goes on with the k-th of them, from its saved state."""
+"""Promotes the best trials of a rung: the next rung's slot k resumes the k-th of them from its saved state."""
 
 import argparse
 from pathlib import Path
 
-from retclip.core.io import read_json, write_json
+from retclip.core.io import write_json
 from retclip.core.logs import run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.promotion import promoted
 
 
@@ -12,12 +13,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--metrics", type=Path, nargs="+", required=True, help="metrics.json of the rung, by slot")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
-    parser.add_argument("--slots", type=int, required=True, help="how many go on")
+    parser.add_argument("--slots", type=int, required=True, help="how many are promoted")
     parser.add_argument("--output", type=Path, required=True, help="JSON with `candidates`, best first")
     options = parser.parse_args(arguments)
 
-    best = promoted([read_json(path) for path in options.metrics], options.metric, options.slots)
-    write_json(options.output, {"candidates": [{"hyperparameters": values} for values in best]})
+    best = promoted([Metrics.read(path) for path in options.metrics], options.metric, options.slots)
+    write_json(options.output, {"candidates": [{"configured": values} for values in best]})
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from retclip.core.io import read_json, write_json
 from retclip.core.logs import run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.proposals import observations, propose
 from retclip.search.space import near_best
 
@@ -25,9 +26,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="bracket.json")
     options = parser.parse_args(arguments)
 
-    best = read_json(options.best)["hyperparameters"]
+    best = read_json(options.best)["configured"]
     space = near_best(options.space, best)
-    observed = observations([read_json(path) for path in options.observed], options.metric)
+    observed = observations([Metrics.read(path) for path in options.observed], options.metric)
     drawn = propose(space, best, options.slots, options.seed, options.strategy, observed)
     write_json(
         options.output,
@@ -36,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
             "seed": options.seed,
             "space": space,
             "observed": len(observed),
-            "candidates": [{"hyperparameters": values} for values in drawn],
+            "candidates": [{"configured": values} for values in drawn],
         },
     )
 

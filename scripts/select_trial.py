@@ -1,6 +1,6 @@
 """Chooses the best of a ranked stage by the fixed rule and writes best.json with the reason.
 
-Validation scores alone decide. Where no trial beats chance by two standard errors, the defaults are chosen.
+Validation scores alone decide. Where the best of all trials may have learned nothing, the defaults are chosen.
 """
 
 import argparse
@@ -8,7 +8,7 @@ import json
 from pathlib import Path
 
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry, say
+from retclip.core.logs import log, run_entry
 from retclip.search.selection import select
 
 
@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.bracket:
         tried = read_json(options.bracket)["space"]
     decision = {"stage": options.stage, **select(board, options.metric, options.defaults, tried)}
-    say(f"{options.stage}: {decision['id']}: {decision['reason']}")
+    log(f"{options.stage}: {decision['id']}: {decision['reason']}")
     write_json(options.output, decision)
 
 

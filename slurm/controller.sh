@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Snakemake as a small job of the cluster itself, for sites that end long login sessions:
 #   make submit CONFIG=my.yaml
-# Before its own time limit it has Slurm run it again, and goes on where it was. Sites that want a partition or
+# Before its own time limit it has Slurm run it again, and resumes where it was. Sites that want a partition or
 # an account get them from SBATCH_PARTITION and SBATCH_ACCOUNT, which sbatch reads.
 #SBATCH --job-name=retclip-tune
 #SBATCH --cpus-per-task=1
@@ -19,7 +19,7 @@ shift
 trap 'echo "the time limit is near: this controller runs again"; scontrol requeue "$SLURM_JOB_ID"' USR1
 
 # What an earlier life left behind: its lock, and jobs that a new snakemake knows nothing of. A cancelled training
-# saves its state first, and its successor goes on from there.
+# run saves its state first, and its successor resumes from there.
 snakemake --snakefile "$repository/Snakefile" --unlock "$@" 2>/dev/null || true
 bash "$repository/slurm/cancel_jobs.sh" .
 

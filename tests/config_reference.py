@@ -9,7 +9,7 @@ import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 
-from schema_blocks import schemas_made_anew
+from schema_blocks import regenerated_schemas
 
 from retclip.data.sources.registry import SOURCES
 from retclip.search.strategies import STRATEGIES, Strategy
@@ -19,7 +19,7 @@ README = CONFIG / "README.md"
 
 
 def reference() -> str:
-    """The whole of config/README.md, its tables made anew."""
+    """The whole of config/README.md, with its tables regenerated."""
     text = README.read_text(encoding="utf-8")
     for name, table in (("sources", source_table()), ("strategies", strategy_table()), ("keys", key_table())):
         begin, end = f"<!-- {name}: made by `make reference` -->", f"<!-- end of {name} -->"
@@ -33,7 +33,7 @@ def source_table() -> str:
     """Of the forms that say something of themselves; the others are described beside it."""
     rows = [f"| `{name}` | {form.about_table} | {form.about_images} |" for name, form in SOURCES.items()
             if form.about_table]  # fmt: skip
-    return "\n".join(["| source | manifest | pictures |", "|---|---|---|", *rows])
+    return "\n".join(["| source | manifest | images |", "|---|---|---|", *rows])
 
 
 def strategy_table() -> str:
@@ -99,6 +99,6 @@ def _allowed(entry: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    for path, text in schemas_made_anew():
+    for path, text in regenerated_schemas():
         path.write_text(text, encoding="utf-8")
     README.write_text(reference(), encoding="utf-8")

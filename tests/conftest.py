@@ -81,7 +81,7 @@ DEMO_VALUES = {
     "augment": False,
     "same_class_negatives": "keep",
     "context_length": 96,
-    "patience": None,
+    "early_stopping_patience": None,
     "precision": "auto",
 }
 
@@ -91,19 +91,19 @@ def plan_demo_trial(demo_data: Path):
     """Plans a trial on the demo's data: plan(folder, shuffled_texts=..., **hyperparameters) -> trial.json."""
 
     def plan(folder: Path, shuffled_texts: bool = False, train_samples: int | None = None, **values) -> Path:
-        recipe = {
+        specification = {
             "id": folder.name,
             "phase": "phase2",
             "text_encoder": "pubmedbert",
-            "encoder": {
+            "text_encoder_settings": {
                 "source": "demo",
                 "revision": None,
                 "texts": None,
-                "long_texts": "head",
+                "truncation_side": "right",
                 "from_checkpoint": False,
             },
             "seed": 1,
-            "vision": {"architecture": "timm/demo_conv", "embed_dim": 128},
+            "image_encoder": {"architecture": "timm/demo_conv", "embed_dim": 128},
             "image_size": 64,
             "selection_metric": "zero_shot_balanced_accuracy",
             "train_samples": train_samples,
@@ -113,7 +113,8 @@ def plan_demo_trial(demo_data: Path):
             "shuffled_texts": shuffled_texts,
         }
         folder.mkdir(exist_ok=True)
-        entry("plan_trial", "--recipe", json.dumps(recipe), "--fingerprint", demo_data / "data/fingerprint.json",
+        entry("plan_trial", "--specification", json.dumps(specification),
+              "--fingerprint", demo_data / "data/fingerprint.json",
               "--prompts", REPOSITORY / "config/prompts.yaml", "--output", folder / "trial.json")  # fmt: skip
         return folder / "trial.json"
 

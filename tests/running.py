@@ -1,4 +1,4 @@
-"""How tests run the real thing: entries as processes, snakemake on a small demo, manifests of real pictures."""
+"""How tests run the real thing: entries as processes, snakemake on a small demo, merged configs."""
 
 import fcntl
 import json

@@ -1,8 +1,8 @@
 """The blocks of config/schema that repeat what scripts/ declares, written by make reference.
 
 They are text and not filled in when a schema is read, for two reasons: core may not import the metrics, sources and
-strategies of upper floors, and the wording of a declaration is then no part of the code of a training, which it would
-run again.
+strategies of upper floors, and the wording of a declaration is then no part of the code of a training run, which it
+would run again.
 """
 
 import dataclasses
@@ -23,7 +23,7 @@ SCHEMAS = Path(__file__).resolve().parents[1] / "config/schema"
 BLOCK = re.compile(r"^( *)# made by `make reference`: (\S+)\n.*?^\1# end\n", re.MULTILINE | re.DOTALL)
 
 
-def schemas_made_anew() -> Iterator[tuple[Path, str]]:
+def regenerated_schemas() -> Iterator[tuple[Path, str]]:
     """Every schema file and its text with fresh blocks."""
     for path in sorted(SCHEMAS.glob("*.schema.yaml")):
         yield path, BLOCK.sub(_made, path.read_text(encoding="utf-8"))

@@ -18,17 +18,31 @@ from shapes import CONTEXT, IMAGE_SIZE, VIT_B_16, bert_base, model, samples, tok
 TRAIN, VAL, EPOCHS, BATCH = 12_989, 1_443, 10, 128
 RECOMPUTED, STEPS, ROUNDS = 16, 40, 3
 TRIAL = {
-    "id": "frozen", "phase": "phase2", "text_encoder": "bert_base", "seed": 1, "image_size": IMAGE_SIZE,
-    "encoder": {"source": "bench", "revision": None, "texts": None, "long_texts": "head", "from_checkpoint": False},
-    "vision": {**VIT_B_16, "weights": "vision.safetensors"}, "class_prompts": {"x": ["a", "a b"], "y": ["b"]},
-    "class_prompts_sha256": "", "selection_metric": "image_to_text_recall_at_10", "shuffled_texts": False, "sha256": "",
-}  # fmt: skip
+    "id": "frozen",
+    "phase": "phase2",
+    "text_encoder": "bert_base",
+    "seed": 1,
+    "image_size": IMAGE_SIZE,
+    "text_encoder_settings": {
+        "source": "bench",
+        "revision": None,
+        "texts": None,
+        "truncation_side": "right",
+        "from_checkpoint": False,
+    },
+    "image_encoder": {**VIT_B_16, "weights": "vision.safetensors"},
+    "class_prompts": {"x": ["a", "a b"], "y": ["b"]},
+    "class_prompts_sha256": "",
+    "selection_metric": "image_to_text_recall_at_10",
+    "shuffled_texts": False,
+    "sha256": "",
+}
 VALUES = {
     **declared_defaults(),
     "learning_rate": 1e-3, "batch_size": BATCH, "warmup_steps": 100, "weight_decay": 0.1, "temperature": 0.07,
     "learnable_temperature": True, "epochs": EPOCHS, "lr_scheduler": "cosine", "optimizer": "adamw",
     "max_grad_norm": 1.0, "freeze": "both", "augment": False, "same_class_negatives": "keep",
-    "context_length": CONTEXT, "patience": None, "precision": "bf16",
+    "context_length": CONTEXT, "early_stopping_patience": None, "precision": "bf16",
 }  # fmt: skip
 
 
@@ -64,15 +78,15 @@ def _whole_trial(folder: Path) -> Figure:
     trial = {**TRIAL, "hyperparameters": VALUES, "configured": VALUES, "budget": budget}
     (folder / "trial.json").write_text(json.dumps(trial))
     flags = []
-    for tower, width in (("vision", VIT_B_16["embed_dim"]), ("text", net.bert.config.hidden_size)):
-        kind = {"vision": "eyes", "text": "texts"}[tower]
-        features = {f"{name}.{kind}": torch.randn(len(frame) * (2 if tower == "vision" else 1), width)
+    for tower, width in (("image", VIT_B_16["embed_dim"]), ("text", net.bert.config.hidden_size)):
+        kind = {"image": "eyes", "text": "texts"}[tower]
+        features = {f"{name}.{kind}": torch.randn(len(frame) * (2 if tower == "image" else 1), width)
                     for name, frame in frames.items()}  # fmt: skip
         key = features_key(tower, trial, fingerprint, read_json(encoder / "source.json"), "bf16")
         write_features(folder / f"{tower}.safetensors", features, key)
         flags += [f"--{tower}-features", folder / f"{tower}.safetensors"]
     command = [sys.executable, REPOSITORY / "scripts/train_trial.py", "--trial", folder / "trial.json", "--data-dir",
-               data, "--encoder-dir", encoder, "--vision-weights", folder / "v.safetensors", "--state-dir",
+               data, "--encoder-dir", encoder, "--image-weights", folder / "v.safetensors", "--state-dir",
                folder / "state", "--code", "bench", "--device", "cpu", "--output-dir", folder / "out",
                *flags]  # fmt: skip
     before = cpu_seconds()

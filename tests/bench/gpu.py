@@ -31,6 +31,7 @@ import shapes
 import torch
 from torch.nn import functional
 
+from retclip.core.preprocessing import CLIP
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
 from retclip.loading.device import choose_device, prepare_device
@@ -54,9 +55,9 @@ def main() -> None:
     if not options.tiny and not torch.cuda.is_available():
         sys.exit("error: torch sees no GPU here; --tiny runs the same code on the CPU, to see that it runs.")
     device = choose_device("auto")
-    vision, layers = shapes.VIT_B_16, 12
+    image_encoder, layers = shapes.VIT_B_16, 12
     if options.tiny:
-        vision, layers = {**vision, "layers": 1, "width": 64, "patch_size": 32}, 1
+        image_encoder, layers = {**image_encoder, "layers": 1, "width": 64, "patch_size": 32}, 1
         options.batches, options.seconds = [8], 0.5
     prepare_device(device, "bf16")
     peak = _matmul_peak(device, 256 if options.tiny else MATMUL_SIDE)
@@ -69,7 +70,7 @@ def main() -> None:
             splits = _splits(Path(folder), max(options.batches), eyes, device)
             for batch in options.batches:
                 for step in ("upstream", "streamed", "held", "frozen"):
-                    row = _case(step, batch, eyes, splits, vision, layers, device, options.seconds, peak)
+                    row = _case(step, batch, eyes, splits, image_encoder, layers, device, options.seconds, peak)
                     rows.append(row)
                     shown = "out of memory" if row["samples_per_second"] is None else f"{row['samples_per_second']:.4g}"
                     share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}"
@@ -91,8 +92,8 @@ def _splits(folder: Path, batch: int, eyes: str, device: torch.device) -> dict[s
         shapes.write_split(folder / name, "train", frame, pictures if frozen is None else 1)
         fingerprint = shapes.write_fingerprint(folder / name, {"train": frame})
         made[name] = Split(folder / name, "train", fingerprint, shapes.tokenize, shapes.CONTEXT, frozen=frozen)
-    made["held"].hold(device)
-    made["frozen"].hold(device)
+    made["held"].cache_on_device(device)
+    made["frozen"].cache_on_device(device)
     return made
 
 
@@ -101,7 +102,7 @@ def _case(
     batch: int,
     eyes: str,
     splits: dict[str, Split],
-    vision: dict,
+    image_encoder: dict,
     layers: int,
     device: torch.device,
     seconds: float,
@@ -112,7 +113,7 @@ def _case(
            "share_of_peak": None}  # fmt: skip
     split = splits["streamed" if step == "upstream" else step]
     try:
-        net = shapes.model(vision, layers).to(device)
+        net = shapes.model(image_encoder, layers).to(device)
         if step == "frozen":
             net.freeze("both")
         net.train()
@@ -128,7 +129,7 @@ def _case(
     row["samples_per_second"] = statistics.median(speeds)
     row["spread"] = [min(speeds), max(speeds)]
     if step != "frozen":
-        row["share_of_peak"] = row["samples_per_second"] * _flops(vision, layers, eyes) / peak
+        row["share_of_peak"] = row["samples_per_second"] * _flops(image_encoder, layers, eyes) / peak
     return row
 
 
@@ -161,13 +162,13 @@ def _upstream_step(net, split: Split, device: torch.device) -> Callable[[np.ndar
     def step(indices: np.ndarray) -> None:
         # the loader is not what is measured here: its pictures are only normalised, on the host
         images = [to_model_input(torch.from_numpy(split.store.get_many([f"{name}/{side}" for name in names[indices]])),
-                                 augment=False).to(device) for side in sides]  # fmt: skip
+                                 False, CLIP).to(device) for side in sides]  # fmt: skip
         ids, mask = shapes.tokenize([split.texts["patient"][i] for i in indices], shapes.CONTEXT)
         ids, mask = (functional.pad(part, (0, UPSTREAM_CONTEXT - part.shape[1])).to(device) for part in (ids, mask))
         optimizer.zero_grad()
         with torch.autocast(device.type, dtype=half):
             left, right = (net.visual(image) for image in images)
-            tokens = dict.fromkeys(("patient", "left", "right"), net.class_token(ids, mask))
+            tokens = dict.fromkeys(("patient", "left", "right"), net.pooled_text(ids, mask))
             loss = tripartite_loss(net.outputs(left, right, tokens))["total"]
         scaler.scale(loss).backward()
         scaler.step(optimizer)
@@ -220,11 +221,12 @@ def _matmul_peak(device: torch.device, side: int) -> float:
     return best
 
 
-def _flops(vision: dict, layers: int, eyes: str) -> float:
+def _flops(image_encoder: dict, layers: int, eyes: str) -> float:
     """Of one sample's step: three forward passes of what must be encoded, without padding."""
-    places = (shapes.IMAGE_SIZE // vision["patch_size"]) ** 2 + 1
+    places = (shapes.IMAGE_SIZE // image_encoder["patch_size"]) ** 2 + 1
     picture = (
-        _tower(vision["layers"], vision["width"], places) + 2 * places * 3 * vision["patch_size"] ** 2 * vision["width"]
+        _tower(image_encoder["layers"], image_encoder["width"], places)
+        + 2 * places * 3 * image_encoder["patch_size"] ** 2 * image_encoder["width"]
     )
     text = _tower(layers, 768, shapes.MEAN_TOKENS)
     return 3 * ((2 if eyes == "both" else 1) * picture + text)

@@ -1,7 +1,7 @@
 """Trains every configuration of a grid, three seeds each: the table over which search strategies are replayed.
 
 The task is real and small: scikit-learn's handwritten digits stand for the eyes, two different ones a patient, each
-with a sentence. The model is our RetClip with all three heads, our loss, optimiser and schedule; the text tower is
+with a sentence. The model is our RetClip with all three heads, our loss, optimizer and schedule; the text encoder is
 frozen, so that its features are computed once. Learning rate, batch size, temperature, weight decay and warm-up, what
 the guide tunes, are the space. One process makes them all: torch is imported once.
 """
@@ -29,8 +29,8 @@ SPACE: dict[str, list[Any]] = {
 }
 SEEDS = (1, 2, 3)
 EPOCHS = 10
-TRAIN, VAL = 2048, 500  # patients of two digits, drawn from different pictures
-TRAIN_PICTURES = 1200
+TRAIN, VAL = 2048, 500  # patients of two digits, drawn from different images
+TRAIN_IMAGES = 1200
 SIDE = 16  # pixels; the digits have 8
 EMBED_DIM = 64
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
@@ -61,7 +61,7 @@ def make_table(path: Path) -> None:
         with path.open("a") as stream:
             stream.write(",".join(map(str, cells)) + "\n")
         if number % 50 == 0:
-            print(f"{number} of {len(wanted)} trainings", file=sys.stderr, flush=True)
+            print(f"{number} of {len(wanted)} training runs", file=sys.stderr, flush=True)
 
 
 class Task:
@@ -74,30 +74,31 @@ class Task:
         torch.set_num_threads(1)
         digits = load_digits()
         generator = np.random.default_rng(0)
-        train, val = np.split(generator.permutation(len(digits.target)), [TRAIN_PICTURES])
+        train, val = np.split(generator.permutation(len(digits.target)), [TRAIN_IMAGES])
         pairs = np.concatenate([generator.choice(train, (2, TRAIN)), generator.choice(val, (2, VAL))], axis=1)
         grey = torch.from_numpy(255 / 16 * digits.images).float()[:, None]
         large = torch.nn.functional.interpolate(grey, size=SIDE, mode="bilinear").round().to(torch.uint8)
-        pictures = large.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
-        self.pictures = pictures[torch.from_numpy(pairs)]  # [2, N, S, S, 3]
+        images = large.permute(0, 2, 3, 1).expand(-1, -1, -1, 3)
+        self.images = images[torch.from_numpy(pairs)]  # [2, N, S, S, 3]
         self.targets = torch.from_numpy(digits.target[pairs]).long()  # [2, N]
         self.sentences = self.targets * len(SENTENCES) + torch.from_numpy(pairs % len(SENTENCES))
         self.tokens = _text_features()
 
     def train(self, values: dict[str, Any], seed: int) -> list[float]:
-        """The validation score after every epoch; a training that broke scores chance from there on."""
+        """The validation score after every epoch; a training run that broke scores chance from there on."""
         import torch
 
+        from retclip.core.preprocessing import CLIP
         from retclip.loading.augmentation import to_model_input
         from retclip.loading.dataset import epoch_batches
-        from retclip.models.image_encoder import build_vision
+        from retclip.models.image_encoder import build_image_encoder
         from retclip.models.loss import tripartite_loss
         from retclip.models.retclip import RetClip
         from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
 
         settings = {**FIXED, **values}
         torch.manual_seed(seed)
-        visual, width = build_vision({"architecture": "timm/demo_conv", "embed_dim": EMBED_DIM}, SIDE)
+        visual, width = build_image_encoder({"architecture": "timm/demo_conv", "embed_dim": EMBED_DIM}, SIDE)
         model = RetClip(visual, frozen_texts(self.tokens), width)
         for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
             scale.data.fill_(-math.log(values["temperature"]))
@@ -108,7 +109,7 @@ class Task:
             model.train()
             for indices in epoch_batches(TRAIN, values["batch_size"], seed, epoch):
                 set_learning_rate(optimizer, learning_rate_at(step, total, settings))
-                images = to_model_input(self.pictures[:, indices].flatten(0, 1), augment=False)
+                images = to_model_input(self.images[:, indices].flatten(0, 1), False, CLIP)
                 left, right = self.sentences[:, indices].unsqueeze(-1)
                 # the patient's text is the left eye's sentence
                 outputs = model(*images.chunk(2), left, text_ids_left=left, text_ids_right=right)
@@ -126,11 +127,12 @@ class Task:
         """Zero-shot balanced accuracy over both eyes of the validation patients."""
         import torch
 
+        from retclip.core.preprocessing import CLIP
         from retclip.loading.augmentation import to_model_input
 
         model.eval()
         with torch.inference_mode():
-            images = to_model_input(self.pictures[:, TRAIN:].flatten(0, 1), augment=False)
+            images = to_model_input(self.images[:, TRAIN:].flatten(0, 1), False, CLIP)
             _, *eyes = model.encode_eyes(*images.chunk(2))
             hits = []
             for eye, unit in zip(eyes, ("left", "right"), strict=True):
@@ -150,27 +152,27 @@ def _text_features() -> Any:
 
     with tempfile.TemporaryDirectory() as name:
         make_encoder("bert_base", 1, Path(name))
-        bert, tokenize = load_text_encoder(Path(name)), load_tokenizer(Path(name), "head")
+        bert, tokenize = load_text_encoder(Path(name)), load_tokenizer(Path(name))
         ids, mask = tokenize([sentence.format(word) for word in WORDS for sentence in SENTENCES], 32)
         with torch.no_grad():
             tokens = bert.eval()(input_ids=ids, attention_mask=mask).last_hidden_state[:, 0]
-        # of a tower that saw no such sentence they are nearly one vector; the heads see what tells them apart
+        # of an encoder that saw no such sentence they are nearly one vector; the heads see what tells them apart
         return ((tokens - tokens.mean(0)) / tokens.std(0)).clone()
 
 
 def frozen_texts(tokens: Any) -> Any:
-    """A text tower whose texts are known: input ids [B, 1] are rows of `tokens`, and none is padding."""
+    """A text encoder whose texts are known: input ids [B, 1] are rows of `tokens`, and none is padding."""
     from types import SimpleNamespace
 
     from torch import nn
 
-    class Tower(nn.Module):
+    class KnownTexts(nn.Module):
         config = SimpleNamespace(hidden_size=tokens.shape[1], pad_token_id=-1)
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             return SimpleNamespace(last_hidden_state=tokens[input_ids])
 
-    return Tower()
+    return KnownTexts()
 
 
 if __name__ == "__main__":

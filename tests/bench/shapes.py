@@ -69,10 +69,12 @@ def bert_base(layers: int = 12, dropout: float = 0.1):
     return BertModel(config, add_pooling_layer=False)
 
 
-def model(vision: dict, layers: int = 12, dropout: float = 0.1):
+def model(image_encoder: dict, layers: int = 12, dropout: float = 0.1):
     """A RetClip of these towers."""
-    from retclip.models.image_encoder import build_vision
+    from retclip.models.image_encoder import build_image_encoder
     from retclip.models.retclip import RetClip
 
     torch.manual_seed(0)
-    return RetClip(build_vision(vision, IMAGE_SIZE)[0], bert_base(layers, dropout), vision["embed_dim"])
+    return RetClip(
+        build_image_encoder(image_encoder, IMAGE_SIZE)[0], bert_base(layers, dropout), image_encoder["embed_dim"]
+    )

@@ -100,7 +100,7 @@ def test_deeper_heads_are_read_off_the_keys(golden):
     assert sorted(to_retclip(from_retclip(state, 4))) == sorted(state)
 
 
-def test_a_stranger_is_told_what_is_missing_and_unexpected(golden):
+def test_missing_and_unexpected_keys_are_named(golden):
     state = dict(golden["state_dict"])
     del state["visual.ln_post.bias"]
     state["something.else"] = torch.zeros(1)

@@ -47,7 +47,7 @@ class Entries:
         return process
 
     def run(self, name: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> tuple[int, str]:
-        """Exit code (negative: the signal that ended it) and what it said."""
+        """Exit code (negative: the signal that ended it) and its log."""
         (folder / "output").write_text("")
         process = self.start(name, arguments, folder, fault)
         process.join(WAIT_SECONDS)
@@ -179,7 +179,7 @@ def assert_same(flags: list[str], folder: Path, undisturbed: Path) -> None:
 
 
 def without_outputs(rule: str, flags: list[str], folder: Path) -> None:
-    """What snakemake deletes before it starts a job; for a training, its state as well, so that it trains."""
+    """What snakemake deletes before it starts a job; for a training run, its state as well, so that it trains."""
     for flag, value in itertools.pairwise(flags):
         path = folder / value
         if flag.startswith("--output") and flag != "--output-dir":

@@ -58,11 +58,11 @@ def behead(path: Path) -> None:
 DAMAGES = [truncate, zero, empty, flip]
 
 
-def one_sentence(said: str) -> str:
+def one_sentence(log: str) -> str:
     """What an entry that failed ends with."""
-    last = said.strip().splitlines()[-1]
-    assert last.startswith("error: "), said
-    assert "Traceback" not in said, said
+    last = log.strip().splitlines()[-1]
+    assert last.startswith("error: "), log
+    assert "Traceback" not in log, log
     return last
 
 
@@ -72,8 +72,8 @@ def torn(jobs, small_run, entries, tmp_path_factory) -> Path:
     name, flags = jobs["train_final"]
     folder = copy_of(small_run, tmp_path_factory.mktemp("torn") / "run")
     without_outputs("train_final", flags, folder)
-    code, said = entries.run(name, [*flags, *ALWAYS], folder, (die_at_rename, (4, True)))
-    assert code == -signal.SIGKILL, said
+    code, log = entries.run(name, [*flags, *ALWAYS], folder, (die_at_rename, (4, True)))
+    assert code == -signal.SIGKILL, log
     assert len(list(folder.glob("results/small/state/*/checkpoint.pt"))) == 1
     return folder
 
@@ -82,14 +82,14 @@ def torn(jobs, small_run, entries, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("file", ["checkpoint.pt", "attempts.json"])
 def test_damaged_state(file, damage, torn, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_final"]
-    with injected(f"{damage.__name__}", f"a training's {file}"):
+    with injected(f"{damage.__name__}", f"a training run's {file}"):
         folder = copy_of(torn, tmp_path / "run")
         (path,) = folder.glob(f"results/small/state/*/{file}")
         damage(path)
-        code, said = entries.run(name, flags, folder)
-        assert code == 0, said
-        assert f"{file} " in said
-        assert "resuming" not in said or file == "attempts.json"
+        code, log = entries.run(name, flags, folder)
+        assert code == 0, log
+        assert f"{file} " in log
+        assert "resuming" not in log or file == "attempts.json"
         assert_same(flags, folder, small_run)
 
 
@@ -111,13 +111,13 @@ def of_another_version(path: Path) -> None:
 @pytest.mark.parametrize("change", [of_another_trial, of_another_version])
 def test_a_checkpoint_that_is_not_ours(change, torn, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_final"]
-    with injected("state " + change.__name__.replace("_", " "), "a training"):
+    with injected("state " + change.__name__.replace("_", " "), "a training run"):
         folder = copy_of(torn, tmp_path / "run")
         (path,) = folder.glob("results/small/state/*/checkpoint.pt")
         change(path)
-        code, said = entries.run(name, flags, folder)
-        assert code == 0, said
-        assert "doing without it" in said
+        code, log = entries.run(name, flags, folder)
+        assert code == 0, log
+        assert "doing without it" in log
         assert_same(flags, folder, small_run)
 
 
@@ -126,7 +126,7 @@ def test_a_checkpoint_that_is_not_ours(change, torn, jobs, small_run, entries, i
 def test_damaged_results_in_the_state(file, damage, jobs, small_run, entries, injected, tmp_path):
     """They are made again from the weights that were kept, or by training where those are damaged as well."""
     name, flags = jobs["train_phase1_trial"]
-    with injected(damage.__name__, f"a training's results, {file}"):
+    with injected(damage.__name__, f"a training run's results, {file}"):
         folder = copy_of(small_run, tmp_path / "run")
         shutil.rmtree(folder / "results/small/state")
         assert entries.run(name, flags, folder)[0] == 0
@@ -135,9 +135,9 @@ def test_damaged_results_in_the_state(file, damage, jobs, small_run, entries, in
         if damage is truncate:
             for path in folder.glob("results/small/state/*/weights-*.pt"):
                 damage(path)
-        code, said = entries.run(name, flags, folder)
-        assert code == 0, said
-        assert "already complete" not in said
+        code, log = entries.run(name, flags, folder)
+        assert code == 0, log
+        assert "already complete" not in log
         assert_same(flags, folder, small_run)
 
 
@@ -147,7 +147,7 @@ def test_lost_weights_of_the_best_epoch(jobs, small_run, entries, injected, tmp_
     folder = copy_of(small_run, tmp_path / "whole")
     trial = folder / flags[flags.index("--trial") + 1]
     plan = json.loads(trial.read_text())
-    plan["hyperparameters"].update(patience=2, epochs=4)
+    plan["hyperparameters"].update(early_stopping_patience=2, epochs=4)
     plan["budget"].update(stop_epoch=4, total_steps=4 * plan["budget"]["steps_per_epoch"])
     trial.write_text(json.dumps(plan))
     shutil.rmtree(folder / "results/small/state")
@@ -158,43 +158,43 @@ def test_lost_weights_of_the_best_epoch(jobs, small_run, entries, injected, tmp_
         with injected("lost or damaged", "weights of the best epoch"):
             run = copy_of(ready, tmp_path / damage.__name__)
             # attempts, a checkpoint a step, and the best weights after the first epoch
-            code, said = entries.run(name, [*flags, *ALWAYS], run, (die_at_rename, (2 * steps + 2, True)))
-            assert code == -signal.SIGKILL, said
+            code, log = entries.run(name, [*flags, *ALWAYS], run, (die_at_rename, (2 * steps + 2, True)))
+            assert code == -signal.SIGKILL, log
             (best,) = run.glob("results/small/state/*/best-*.pt")
             damage(best)
-            code, said = entries.run(name, flags, run)
-            assert code == 0, said
-            assert "starting from the beginning" in said
+            code, log = entries.run(name, flags, run)
+            assert code == 0, log
+            assert "starting from the beginning" in log
             assert_same(flags, run, folder)
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, behead])
 def test_damaged_store(damage, jobs, small_run, entries, injected, tmp_path):
-    """A training refuses it in one sentence, and a build mends it."""
+    """A training run refuses it in one sentence, and a build mends it."""
     name, flags = jobs["train_phase1_trial"]
     with injected(damage.__name__, "LMDB of a split"):
         folder = copy_of(small_run, tmp_path / "run")
         shutil.rmtree(folder / "results/small/state")
         damage(folder / "results/small/data/train.lmdb")
-        code, said = entries.run(name, flags, folder)
-        assert code == 1, said
-        assert "train.lmdb" in one_sentence(said)
+        code, log = entries.run(name, flags, folder)
+        assert code == 1, log
+        assert "train.lmdb" in one_sentence(log)
         build, build_flags = jobs["build_lmdb"]
         assert entries.run(build, build_flags, folder)[0] == 0
-        code, said = entries.run(name, flags, folder)
-        assert code == 0, said
+        code, log = entries.run(name, flags, folder)
+        assert code == 0, log
         assert_same(flags, folder, small_run)
 
 
 @pytest.mark.parametrize("damage", [truncate, empty, behead])
 def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["build_lmdb"]
-    with injected(damage.__name__, "LMDB that a build goes on from"):
+    with injected(damage.__name__, "LMDB that a build resumes from"):
         folder = copy_of(small_run, tmp_path / "run")
         damage(folder / "results/small/state/pictures.lmdb")
-        code, said = entries.run(name, flags, folder)
-        assert code == 0, said
-        assert "is damaged; preparing all images anew" in said
+        code, log = entries.run(name, flags, folder)
+        assert code == 0, log
+        assert "is damaged; preparing all images anew" in log
         assert_same(flags, folder, small_run)
 
 
@@ -202,12 +202,12 @@ def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_p
 def test_a_loss_that_is_no_number_is_a_result(value, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_phase1_trial"]
     for number in range(MOMENTS):
-        with injected(f"the loss is {value}", "a training"):
+        with injected(f"the loss is {value}", "a training run"):
             folder = copy_of(small_run, tmp_path / f"run-{number}")
             shutil.rmtree(folder / "results/small/state")
             step = random.Random(number).randint(1, 2)
-            code, said = entries.run(name, flags, folder, (break_loss, (step, value)))
-            assert code == 0, said
+            code, log = entries.run(name, flags, folder, (break_loss, (step, value)))
+            assert code == 0, log
             metrics = folder / flags[flags.index("--output-dir") + 1] / "metrics.json"
             broken = json.loads(metrics.read_text())
             assert broken["status"] == "diverged"
@@ -219,17 +219,17 @@ def test_a_loss_that_is_no_number_is_a_result(value, jobs, small_run, entries, i
 @pytest.mark.parametrize("of_gpu", [True, False], ids=["gpu", "cpu"])
 def test_out_of_memory_is_a_result(of_gpu, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_phase1_trial"]
-    with injected("the allocator has no memory", "a training"):
+    with injected("the allocator has no memory", "a training run"):
         folder = copy_of(small_run, tmp_path / "run")
         shutil.rmtree(folder / "results/small/state")
-        code, said = entries.run(name, flags, folder, (run_out_of_memory, (2, of_gpu)))
-        assert code == 0, said
+        code, log = entries.run(name, flags, folder, (run_out_of_memory, (2, of_gpu)))
+        assert code == 0, log
         metrics = json.loads((folder / flags[flags.index("--output-dir") + 1] / "metrics.json").read_text())
         assert metrics["status"] == "out_of_memory"
 
 
 def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
-    """One of the processes that read pictures is killed, as the kernel does where memory is short."""
+    """One of the processes that read images is killed, as the kernel does where memory is short."""
     name, flags = jobs["build_lmdb"]
     with injected("a worker is killed", "build_lmdb"):
         folder = copy_of(small_run, tmp_path / "run")
@@ -244,11 +244,11 @@ def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
         assert children
         os.kill(int(children[0]), signal.SIGKILL)
         process.join()
-        said = (folder / "output").read_text()
-        assert process.exitcode == 1, said
-        assert "a process that reads images was killed" in one_sentence(said)
-        code, said = entries.run(name, flags, folder)
-        assert code == 0, said
+        log = (folder / "output").read_text()
+        assert process.exitcode == 1, log
+        assert "a process that reads images was killed" in one_sentence(log)
+        code, log = entries.run(name, flags, folder)
+        assert code == 0, log
         assert_same(flags, folder, small_run)
 
 
@@ -299,15 +299,15 @@ def test_a_full_disk(rule, jobs, small_run, entries, injected, disk, tmp_path):
     for number in range(MOMENTS + 1):
         with injected("disk full", name):
             room = int(moments.random() * written * (number > 0))
-            code, said = on_full_disk(room)
+            code, log = on_full_disk(room)
             while code == 0 and room:  # all of it fitted, which says nothing of a full disk
                 shutil.rmtree(folder)
                 room //= 4
-                code, said = on_full_disk(room)
-            assert code, said
-            assert "No space left on device" in one_sentence(said) or "disk full" in said
-            code, said = entries.run(name, flags, folder)
-            assert code == 0, said
+                code, log = on_full_disk(room)
+            assert code, log
+            assert "No space left on device" in one_sentence(log) or "disk full" in log
+            code, log = entries.run(name, flags, folder)
+            assert code == 0, log
             assert_same(flags, folder, small_run)
             shutil.rmtree(folder)
 
@@ -320,12 +320,12 @@ def test_results_made_read_only(rule, jobs, small_run, entries, injected, disk, 
         without_outputs(rule, flags, folder)
         (folder / "output").symlink_to(tmp_path / "output")
         disk("-o", "remount,ro")
-        code, said = entries.run(name, flags, folder)
-        assert code == 1, said
-        assert "Read-only file system" in one_sentence(said)
+        code, log = entries.run(name, flags, folder)
+        assert code == 1, log
+        assert "Read-only file system" in one_sentence(log)
         disk("-o", "remount,rw,size=96m")
-        code, said = entries.run(name, flags, folder)
-        assert code == 0, said
+        code, log = entries.run(name, flags, folder)
+        assert code == 0, log
         assert_same(flags, folder, small_run)
 
 

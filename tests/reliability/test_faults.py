@@ -18,7 +18,7 @@ from retclip.core import slurm
 pytestmark = pytest.mark.slow
 RULES = ("make_demo_data", "make_demo_encoder", "build_lmdb", "audit_data", "find_lr", "plan_phase1_trial",
          "cache_features", "train_phase1_trial", "train_final", "rank_phase1", "select_phase1", "propose_bracket",
-         "evaluate_final", "evaluate_initial", "collect_looks", "recommend_encoder", "build_report")  # fmt: skip
+         "evaluate_final", "evaluate_initial", "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)
@@ -29,9 +29,9 @@ def test_killed_at_any_moment(rule, jobs, small_run, entries, injected, tmp_path
     folder = copy_of(small_run, tmp_path / "whole")
     without_outputs(rule, flags, folder)
     started = time.monotonic()
-    code, said = entries.run(name, flags, folder)
+    code, log = entries.run(name, flags, folder)
     seconds = time.monotonic() - started
-    assert code == 0, said
+    assert code == 0, log
     if rule == "cache_features":  # the small run freezes nothing
         small_run = folder
     assert made_by(flags, folder)
@@ -46,8 +46,8 @@ def test_killed_at_any_moment(rule, jobs, small_run, entries, injected, tmp_path
             moment /= 2
             assert moment > 1e-4, "no signal ends it"
         with injected("kill -9" if sent == signal.SIGKILL else "SIGTERM", name):
-            code, said = entries.run(name, flags, torn)
-            assert code == 0, said
+            code, log = entries.run(name, flags, torn)
+            assert code == 0, log
             assert_same(flags, torn, small_run)
         shutil.rmtree(torn)
 
@@ -60,7 +60,7 @@ def killed_at(moment, sent, name, flags, rule, folder, entries) -> bool:
     with suppress(ProcessLookupError):  # it may end just now
         os.killpg(process.pid, sent) if os.getpgid(process.pid) == process.pid else os.kill(process.pid, sent)
     process.join()
-    # a training that was warned saves its state and says so by its status
+    # a training run that was warned saves its state and says so by its status
     return process.exitcode == -sent or (sent == signal.SIGTERM and process.exitcode == slurm.STOPPED)
 
 
@@ -74,13 +74,13 @@ def test_killed_around_each_rename(rule, jobs, small_run, entries, injected, tmp
     for count, after in moments:
         torn = copy_of(small_run, tmp_path / f"torn-{count}-{after}")
         without_outputs(rule, flags, torn)
-        code, said = entries.run(name, flags, torn, (die_at_rename, (count, after)))
+        code, log = entries.run(name, flags, torn, (die_at_rename, (count, after)))
         if code == 0:
             continue  # it renames fewer files than that
         with injected("kill -9 at a rename", name):
-            assert code == -signal.SIGKILL, said
-            code, said = entries.run(name, flags, torn)
-            assert code == 0, said
+            assert code == -signal.SIGKILL, log
+            code, log = entries.run(name, flags, torn)
+            assert code == 0, log
             assert_same(flags, torn, small_run)
         shutil.rmtree(torn)
         done += 1

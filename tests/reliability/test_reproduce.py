@@ -51,7 +51,7 @@ def test_a_score_that_differs_is_named(small_run, tmp_path):
     (tmp_path / "phase1/baseline/metrics.json").unlink()
     path = tmp_path / "final/baseline-s2001/metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "train_loss": 0.0}))
-    path = tmp_path / "final/baseline-s2001/evaluation.json"  # the same scores, made elsewhere
+    path = tmp_path / "final/baseline-s2001/evaluation.json"  # the same scores, made on another machine
     path.write_text(json.dumps({**json.loads(path.read_text()), "commit": None, "machine": {"cores": 64}}))
     equal, different = compared_scores(results, tmp_path)
     assert equal == everything - 2

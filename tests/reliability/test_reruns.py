@@ -1,10 +1,9 @@
 """The rerun matrix: one real change after another to a finished run, and exactly which rules a dry run then plans.
 
-Snakemake's dry run knows no contents: downstream of a job it plans all, and the trainings' state makes most of
-that a matter of seconds. So each case names the rules, and how many trainings of Phase 1 and which finals.
+Snakemake's dry run knows no contents: downstream of a job it plans all, and the training runs' state makes most of
+that a matter of seconds. So each case names the rules, and how many training runs of Phase 1 and which finals.
 """
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ import pandas as pd
 import pytest
 from running import REPOSITORY, planned_jobs, snakemake
 
+from retclip.core.trial import Trial
 from retclip.training.checkpoint import state_key
 
 pytestmark = pytest.mark.slow
@@ -25,7 +25,7 @@ PHASE2 = {"propose_bracket", "plan_phase2_trial", "train_phase2_trial", "rank_ph
           "estimate_importances"}  # fmt: skip
 CONFIRM = {"plan_confirm_trial", "train_confirm_trial", "rank_confirm", "select_best"}
 FINAL = {"plan_final", "train_final", "evaluate_final", "recommend_encoder"}
-AFTER_PHASE1 = RANKING1 | PHASE2 | CONFIRM | FINAL | {"build_report", "collect_looks", "evaluate_initial"}
+AFTER_PHASE1 = RANKING1 | PHASE2 | CONFIRM | FINAL | {"build_report", "collect_examples", "evaluate_initial"}
 PHASE1 = {"plan_phase1_trial", "train_phase1_trial"}
 # a rule that this matrix does not know yet makes no case of it wrong; where nothing may run, nothing at all may
 KNOWN = AFTER_PHASE1 | PHASE1 | {"make_demo_data", "make_demo_encoder", "build_lmdb", "audit_data", "find_lr"}
@@ -96,7 +96,7 @@ NO_OVERLAY = "{}"
 class Case(NamedTuple):
     """overlay: of the config; edit: file of the repository and what becomes of its text; flags: of snakemake.
 
-    rules: exactly what is planned; phase1: trainings of Phase 1 among that; finals: as far as they are not all.
+    rules: exactly what is planned; phase1: training runs of Phase 1 among that; finals: as far as they are not all.
     """
 
     overlay: str = NO_OVERLAY
@@ -148,7 +148,7 @@ MATRIX = {
         edit=("scripts/train_trial.py", lambda text: text.replace("Trains one", "Teaches one", 1) + "\n# why\n")
     ),
     "a comment in the rules": Case(edit=("rules/common.smk", append("\n# why\n"))),
-    "a rule's docstring": Case(edit=("rules/phase1.smk", replace("One training;", "A single training;"))),
+    "a rule's docstring": Case(edit=("rules/phase1.smk", replace("One training run;", "A single training run;"))),
     "the schema's wording": Case(edit=("config/schema/trial.schema.yaml", replace("title: ", "title: So: "))),
     "the profile": Case(flags=("--profile", "local")),
     "threads and memory": Case(
@@ -164,7 +164,7 @@ MATRIX = {
         finals={"biobert-s2001"},
     ),
     "the strategy": Case("phase2: {strategy: qmc}", rules=AFTER_PHASE1 - RANKING1),
-    "what the page may show": Case("privacy: {private: true}", rules={"build_report", "collect_looks"}),
+    "what the page may show": Case("privacy: {private: true}", rules={"build_report", "collect_examples"}),
 }
 
 
@@ -183,8 +183,8 @@ def test_a_change_reruns_exactly(site, change):
         assert jobs["train_final"] == case.finals
 
 
-def test_the_metric_that_early_stopping_watches_trains_anew(site, tmp_path):
-    """The plan holds every training, and none of them finds weights of its own in the state."""
+def test_the_metric_that_early_stopping_watches_trains_again(site, tmp_path):
+    """The plan holds every training run, and none of them finds weights of its own in the state."""
     run = tmp_path / "run"
     shutil.copytree(site.run, run, symlinks=True)
     trials = sorted((run / "results/small/phase1").glob("*/trial.json"))
@@ -193,7 +193,7 @@ def test_the_metric_that_early_stopping_watches_trains_anew(site, tmp_path):
 
     def states(config: list[str]) -> list[str]:
         snakemake(run, *config, "--", *targets, repository=site.repository)
-        return [state_key(json.loads(path.read_text()), {}, {}, "") for path in trials]
+        return [state_key(Trial.read(path), {}, {}, "") for path in trials]
 
     watched = site.overlay("training: {early_stopping_patience: 1}")
     before = states(watched)
@@ -260,7 +260,7 @@ def test_a_deleted_state_loses_no_result(site):
         shutil.move(site.run.parent / "state", site.results / "state")
 
 
-def test_moved_and_cloned_anew(site):
+def test_moved_and_cloned_again(site):
     """Another place, and every file of the repository newer than all results, as after git clone."""
     for path in site.repository.rglob("*"):
         os.utime(path)
@@ -275,7 +275,7 @@ def test_moved_and_cloned_anew(site):
 
 @pytest.fixture
 def own_data(site, tmp_path) -> Site:
-    """The same run, with the drawn photographs as a table and pictures of the user's: every result is declared to be
+    """The same run, with the drawn photographs as a table and images of the user's: every result is declared to be
     made of them (snakemake --touch), so that a change of them can be planned."""
     run = tmp_path / "run"
     shutil.copytree(site.run, run, symlinks=True)
@@ -288,9 +288,9 @@ def own_data(site, tmp_path) -> Site:
     return own
 
 
-def test_a_picture_replaced_or_a_row_added_builds_anew(own_data):
-    table, pictures = own_data.run / "data/manifest.csv", own_data.run / "data/images"
-    first, second = sorted(pictures.iterdir())[:2]
+def test_an_image_replaced_or_a_row_added_builds_again(own_data):
+    table, images = own_data.run / "data/manifest.csv", own_data.run / "data/images"
+    first, second = sorted(images.iterdir())[:2]
     before = second.read_bytes()
     second.write_bytes(first.read_bytes())
     expected = {"build_lmdb"} | AFTER_DATA
@@ -307,9 +307,9 @@ def test_after_an_upgrade_the_plan_says_what_it_costs_and_results_can_be_kept(si
     shutil.copytree(site.run, run, symlinks=True)
     site.edit("scripts/retclip/training/trainer.py", append("\nSPEED = 2\n"))
     flags = ("--quiet", "all", "--nolock")
-    said = snakemake(run, "plan_run", *flags, *site.config, repository=site.repository).stdout
-    match = re.search(r"upgrade: (\d+) of (\d+) finished trainings are of other .* ([0-9.e-]+) device-hours", said)
-    assert match, said
+    log = snakemake(run, "plan_run", *flags, *site.config, repository=site.repository).stdout
+    match = re.search(r"upgrade: (\d+) of (\d+) finished training runs are of other .* ([0-9.e-]+) device-hours", log)
+    assert match, log
     assert match[1] == match[2]
     assert float(match[3]) > 0
     snakemake(run, *site.config, "--touch", repository=site.repository)

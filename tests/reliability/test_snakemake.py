@@ -18,7 +18,7 @@ BOARD = "results/small/phase1/leaderboard.csv"
 
 
 def without_phase1(small_run: Path, target: Path) -> Path:
-    """The small run up to its data: three trainings and their ranking are left."""
+    """The small run up to its data: three training runs and their ranking are left."""
     shutil.copytree(small_run, target, symlinks=True)
     for name in ("phase1", "state"):
         shutil.rmtree(target / "results/small" / name)
@@ -41,7 +41,7 @@ def assert_phase1_is_the_same(folder: Path, small_run: Path) -> None:
 
 
 def test_killed_with_its_children_left_behind(small_run, small_config, injected, tmp_path):
-    """They go on, and meet the jobs of the next snakemake: neither disturbs the other."""
+    """They keep running, and meet the jobs of the next snakemake: neither disturbs the other."""
     moments = random.Random(3)
     for number in range(MOMENTS):
         with injected("kill -9", "snakemake"):
@@ -75,7 +75,7 @@ def test_two_at_once(small_run, small_config, injected, tmp_path):
 
 
 def test_a_clock_that_was_set_back(small_run, small_config, injected, tmp_path):
-    """All that is there comes from the future: snakemake says so, and goes on once all files are dated anew."""
+    """All that is there comes from the future: snakemake says so, and resumes once all files are dated again."""
     with injected("clock set back a day", "snakemake"):
         folder = tmp_path / "run"
         shutil.copytree(small_run, folder, symlinks=True)

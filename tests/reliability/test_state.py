@@ -1,4 +1,4 @@
-"""What the state of a finished training gives again without a step: other prompts, another metric, a model."""
+"""What the state of a finished training run gives again without a step: other prompts, another metric, a model."""
 
 import json
 import os
@@ -30,8 +30,8 @@ def plan_again(jobs, entries, run, tmp_path, prompts: dict[str, list[str]]) -> N
     name, flags = jobs["plan_phase1_trial"]
     (tmp_path / "prompts.yaml").write_text(yaml.safe_dump(prompts))
     flags = [*flags, "--prompts", str(tmp_path / "prompts.yaml")]
-    code, said = entries.run(name, flags, run)
-    assert code == 0, said
+    code, log = entries.run(name, flags, run)
+    assert code == 0, log
     _, training = jobs["train_phase1_trial"]
     assert of(flags, "--output") == of(training, "--trial")
 
@@ -44,31 +44,31 @@ def test_new_class_prompts_score_kept_weights(jobs, entries, run, tmp_path):
     name, flags = jobs["train_phase1_trial"]
     results = run / of(flags, "--output-dir")
     before = content(results / "metrics.json")
-    code, said = entries.run(name, flags, run)
-    assert code == 0, said
-    assert "these weights are trained already" in said
-    assert "steps on" not in said
+    code, log = entries.run(name, flags, run)
+    assert code == 0, log
+    assert "these weights are trained already" in log
+    assert "steps on" not in log
     again = {file: content(results / file) for file in RESULTS}
     assert again["metrics.json"]["val"] != before["val"]
     shutil.rmtree(run / "results/small/state")
-    code, said = entries.run(name, flags, run)
-    assert "steps on" in said
+    code, log = entries.run(name, flags, run)
+    assert "steps on" in log
     assert again == {file: content(results / file) for file in RESULTS}
 
 
 def test_dropped_weights_are_trained_again(jobs, entries, run, tmp_path):
-    """training.kept_weights_gb bounds the disk; what it drops costs a training, and no result."""
+    """training.kept_weights_gb bounds the disk; what it drops costs a training run, and no result."""
     name, flags = jobs["train_phase1_trial"]
-    shutil.rmtree(run / "results/small/phase2")  # its trainings have no say in this
-    code, said = entries.run(name, [*flags, "--kept-weights-gb", "0"], run)
-    assert code == 0, said
-    assert "lowest scores first" in said
+    shutil.rmtree(run / "results/small/phase2")  # its training runs have no say in this
+    code, log = entries.run(name, [*flags, "--kept-weights-gb", "0"], run)
+    assert code == 0, log
+    assert "lowest scores first" in log
     assert not list(run.glob("results/small/state/*/weights-*.pt"))
     prompts = yaml.safe_load((REPOSITORY / "config/prompts.yaml").read_text())
     plan_again(jobs, entries, run, tmp_path, {label: sentences[:1] for label, sentences in prompts.items()})
-    code, said = entries.run(name, flags, run)
-    assert code == 0, said
-    assert "steps on" in said
+    code, log = entries.run(name, flags, run)
+    assert code == 0, log
+    assert "steps on" in log
 
 
 def test_the_lowest_scores_lose_their_weights_first(jobs, entries, run):
@@ -80,8 +80,8 @@ def test_the_lowest_scores_lose_their_weights_first(jobs, entries, run):
         sizes[path] = path.stat().st_size
     bound = sum(sizes.values()) - 1
     name, flags = jobs["train_phase1_trial"]
-    code, said = entries.run(name, [*flags, "--kept-weights-gb", str(bound / 1e9)], run)
-    assert code == 0, said
+    code, log = entries.run(name, [*flags, "--kept-weights-gb", str(bound / 1e9)], run)
+    assert code == 0, log
     (lost,) = set(scores) - set(state.glob("*/weights-*.pt"))
     assert scores[lost] == min(scores.values())
 
@@ -91,27 +91,27 @@ def test_a_new_metric_publishes_the_same_training(jobs, entries, run):
     name, flags = jobs["train_phase1_trial"]
     path = run / of(flags, "--trial")
     path.write_text(json.dumps({**json.loads(path.read_text()), "selection_metric": "zero_shot_macro_f1"}))
-    code, said = entries.run(name, flags, run)
-    assert code == 0, said
-    assert "already complete" in said
+    code, log = entries.run(name, flags, run)
+    assert code == 0, log
+    assert "already complete" in log
     metrics = json.loads((run / of(flags, "--output-dir") / "metrics.json").read_text())
     assert metrics["trial"]["selection_metric"] == "zero_shot_macro_f1"
     assert metrics["trial_sha256"] == metrics["trial"]["sha256"]
 
 
-def test_a_new_metric_that_early_stopping_watches_trains_anew(jobs, entries, run):
+def test_a_new_metric_that_early_stopping_watches_trains_again(jobs, entries, run):
     """Another epoch may be the best one, and its weights are not kept."""
     name, flags = jobs["train_phase1_trial"]
     path = run / of(flags, "--trial")
     trial = json.loads(path.read_text())
-    trial["hyperparameters"]["patience"] = 1
+    trial["hyperparameters"]["early_stopping_patience"] = 1
     for metric in ("zero_shot_balanced_accuracy", "zero_shot_macro_f1"):
         path.write_text(json.dumps({**trial, "selection_metric": metric}))
-        code, said = entries.run(name, flags, run)
-        assert code == 0, said
-        assert "already complete" not in said
-        assert "these weights are trained already" not in said
-        assert "steps on" in said
+        code, log = entries.run(name, flags, run)
+        assert code == 0, log
+        assert "already complete" not in log
+        assert "these weights are trained already" not in log
+        assert "steps on" in log
 
 
 def test_a_model_is_exported_from_kept_weights(jobs, entries, run):
@@ -122,16 +122,16 @@ def test_a_model_is_exported_from_kept_weights(jobs, entries, run):
     shutil.rmtree(model)
     for path in run.glob("results/small/state/*/epoch-*/model"):
         shutil.rmtree(path)
-    code, said = entries.run(name, flags, run)
-    assert code == 0, said
-    assert "steps on" not in said
+    code, log = entries.run(name, flags, run)
+    assert code == 0, log
+    assert "steps on" not in log
     after = {path.relative_to(model): path.read_bytes() for path in model.rglob("*") if path.is_file()}
     assert after == {path: content for path, content in before.items() if path.name != ".snakemake_timestamp"}
     assert of(flags, "--trial").split("/")[-2] not in after[Path("README.md")].decode(), "the training may have others"
 
 
 WRITERS = ["make_demo_data", "make_demo_encoder", "build_lmdb", "plan_phase1_trial", "train_phase1_trial",
-           "train_final", "evaluate_final", "collect_looks", "rank_phase1", "build_report"]  # fmt: skip
+           "train_final", "evaluate_final", "collect_examples", "rank_phase1", "build_report"]  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", WRITERS)
@@ -143,8 +143,8 @@ def test_a_file_is_as_open_as_the_umask_says(rule, jobs, entries, run):
     for path in [path for top in results for path in (top, *top.rglob("*"))]:
         if not path.is_symlink():
             path.chmod(0o700 if path.is_dir() else 0o600)
-    code, said = entries.run(name, flags, run, (os.umask, (0o077,)))
-    assert code == 0, said
+    code, log = entries.run(name, flags, run, (os.umask, (0o077,)))
+    assert code == 0, log
     assert made_by(flags, run)
     for path in [path for top in results for path in top.rglob("*")]:
         if not path.is_symlink():

@@ -8,7 +8,7 @@ DEMO = REPOSITORY / "config/demo.yaml"
 
 @pytest.fixture
 def overlay(tmp_path):
-    """A config with an external test set of one picture."""
+    """A config with an external data set of one image."""
     (tmp_path / "images").mkdir()
     (tmp_path / "images/a.jpg").write_bytes(b"")
     (tmp_path / "table.csv").write_text("patient_id,image,eye,label\nP1,a.jpg,left,Glaucoma\n")
@@ -20,7 +20,7 @@ def overlay(tmp_path):
     return path
 
 
-def test_every_winner_is_evaluated_on_it_and_nobody_else(tmp_path, overlay):
+def test_every_final_model_is_evaluated_on_it_and_nothing_else(tmp_path, overlay):
     jobs = planned_jobs(tmp_path, "--configfile", DEMO, overlay)
     assert jobs["build_external_lmdb"] == {"clinic"}
     assert jobs["find_overlap"] == {"clinic"}

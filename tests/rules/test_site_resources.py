@@ -1,4 +1,4 @@
-"""What a site says of its resources, in every form that Snakemake takes, asked of the real Snakemake."""
+"""What a site says of its resources, in every form that Snakemake takes, as the real Snakemake answers."""
 
 import re
 
@@ -7,7 +7,7 @@ import yaml
 from running import REPOSITORY, snakemake
 
 # of build_lmdb, which asks for 4000 MB and 240 minutes
-ASKED = (4000, 240)
+REQUESTED = (4000, 240)
 
 
 def found(tmp_path, *arguments: object, rule: str = "build_lmdb") -> tuple[int, int]:
@@ -22,12 +22,12 @@ def found(tmp_path, *arguments: object, rule: str = "build_lmdb") -> tuple[int, 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], ASKED),
-        (["--default-resources"], ASKED),
-        (["--default-resources", "slurm_partition=gpu"], ASKED),
-        (["--default-resources", "slurm_partition='gpu'", "mem_mb=1000", "runtime=10"], ASKED),
-        (["--default-resources", "mem_mb=1000"], ASKED),
-        (["--default-resources", "mem=1GB", "runtime=1h"], ASKED),
+        ([], REQUESTED),
+        (["--default-resources"], REQUESTED),
+        (["--default-resources", "slurm_partition=gpu"], REQUESTED),
+        (["--default-resources", "slurm_partition='gpu'", "mem_mb=1000", "runtime=10"], REQUESTED),
+        (["--default-resources", "mem_mb=1000"], REQUESTED),
+        (["--default-resources", "mem=1GB", "runtime=1h"], REQUESTED),
         (["--default-resources", "max_mem_mb=3000"], (3000, 240)),
         (["--default-resources", "max_runtime=100"], (4000, 100)),
         (["--default-resources", "max_mem_mb='3000'", "max_runtime='100'"], (3000, 100)),
@@ -36,7 +36,7 @@ def found(tmp_path, *arguments: object, rule: str = "build_lmdb") -> tuple[int, 
         (["--default-resources", "max_mem_mb=attempt * 3000"], (3000, 240)),
         (["--resources", "mem_mb=3000"], (3000, 240)),
         (["--set-resources", "build_lmdb:mem_mb=9000", "build_lmdb:runtime=7"], (9000, 7)),
-        (["--set-resources", "train_final:mem_mb=9000"], ASKED),
+        (["--set-resources", "train_final:mem_mb=9000"], REQUESTED),
         (["--set-resources", "build_lmdb:mem_mb=9000", "--default-resources", "mem_mb=1000"], (9000, 240)),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -48,12 +48,12 @@ def test_resources_of_a_site(tmp_path, arguments, expected):
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ({"default-resources": {"slurm_partition": "'cpu'"}}, ASKED),
-        ({"default-resources": {"mem_mb": 1000, "runtime": "1h"}}, ASKED),
+        ({"default-resources": {"slurm_partition": "'cpu'"}}, REQUESTED),
+        ({"default-resources": {"mem_mb": 1000, "runtime": "1h"}}, REQUESTED),
         ({"default-resources": {"max_mem_mb": "3G", "max_runtime": "100"}}, (3000, 100)),
         ({"default-resources": ["slurm_partition=cpu", "max_mem_mb=3000"]}, (3000, 240)),
-        ({"executor": "slurm", "jobs": 10}, ASKED),
-        ({"executor": "slurm", "jobs": 10, "default-resources": {"slurm_account": "'mine'"}}, ASKED),
+        ({"executor": "slurm", "jobs": 10}, REQUESTED),
+        ({"executor": "slurm", "jobs": 10, "default-resources": {"slurm_account": "'mine'"}}, REQUESTED),
     ],
     ids=str,
 )
@@ -65,11 +65,11 @@ def test_profile_of_a_site(tmp_path, content, expected):
 
 @pytest.mark.parametrize("name", ["slurm", "local"])
 def test_profile_of_ours(tmp_path, name):
-    assert found(tmp_path, "--profile", REPOSITORY / name) == ASKED
+    assert found(tmp_path, "--profile", REPOSITORY / name) == REQUESTED
 
 
 def test_a_dry_run_with_defaults_plans_every_training(tmp_path):
-    """Trainings ask for what their plan says, which is not there yet."""
+    """Training runs ask for what their plan says, which is not there yet."""
     done = snakemake(tmp_path, "--dry-run", "--configfile", REPOSITORY / "config/demo.yaml",
                      "--default-resources", "slurm_partition=gpu")  # fmt: skip
     assert "train_final" in done.stdout

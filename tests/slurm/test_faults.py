@@ -1,4 +1,4 @@
-"""What goes wrong on clusters, done to a real Slurm; every training must end with an undisturbed one's numbers."""
+"""What goes wrong on clusters, done to a real Slurm; every training run must end with an undisturbed one's numbers."""
 
 import json
 import shutil
@@ -21,12 +21,12 @@ training: {gpus: 1}
 phase1: {epochs: 60, space: {learning_rate: [1.0e-3], batch_size: [32], warmup_steps: [2]}}
 """
 BASELINE = "results/small/phase1/baseline/metrics.json"
-TRAININGS = ("--until", "train_phase1_trial")
+TRAINING_RUNS = ("--until", "train_phase1_trial")
 
 
 @pytest.fixture(scope="module")
 def prepared(lab, tmp_path_factory, small_config):
-    """A working directory with data and plans, and the flags of its config: only the trainings are left."""
+    """A working directory with data and plans, and the flags of its config: only the training runs are left."""
     work = tmp_path_factory.mktemp("prepared")
     (work / "long.yaml").write_text(LONG)
     flags = [*small_config, str(work / "long.yaml")]
@@ -37,7 +37,7 @@ def prepared(lab, tmp_path_factory, small_config):
 
 @pytest.fixture(scope="module")
 def locally(prepared, tmp_path_factory):
-    """metrics.json of both trainings, which no one disturbed and no cluster ran."""
+    """metrics.json of both training runs, which no one disturbed and no cluster ran."""
     work, flags = _copy(prepared, tmp_path_factory.mktemp("undisturbed"))
     snakemake(work, *flags, "--until", "train_phase1_trial")
     return _metrics(work)
@@ -50,7 +50,7 @@ def undisturbed(locally):
 
 @pytest.fixture(scope="module")
 def epoch_seconds(locally):
-    """Of two trainings at a time, on this machine."""
+    """Of two training runs at a time, on this machine."""
     return locally["baseline"]["device_seconds"] / locally["baseline"]["epochs"]
 
 
@@ -66,13 +66,13 @@ def run(prepared, tmp_path, lab):
 
 
 class Run:
-    """One working directory, and `snakemake --profile slurm` on its trainings of Phase 1."""
+    """One working directory, and `snakemake --profile slurm` on its training runs of Phase 1."""
 
     def __init__(self, work: Path, flags: list[str]) -> None:
         self.work, self.flags = work, flags
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, *arguments: str, profile: str = "slurm", target: tuple[str, ...] = TRAININGS) -> None:
+    def start(self, *arguments: str, profile: str = "slurm", target: tuple[str, ...] = TRAINING_RUNS) -> None:
         command = [sys.executable, "-m", "snakemake", "--profile", profile, "--directory", str(self.work)]
         command += ["--slurm-init-seconds-before-status-checks", "3", *target, *arguments, *self.flags]
         self.output = (self.work / "snakemake.txt").open("a")
@@ -81,7 +81,7 @@ class Run:
         )
 
     def training(self) -> None:
-        """Returns when both trainings are in their epochs."""
+        """Returns when both training runs are in their epochs."""
         _until(lambda: self.epochs() >= 2, 90)
 
     def epochs(self) -> int:
@@ -132,7 +132,7 @@ def _same(found: dict[str, dict], undisturbed: dict[str, dict]) -> None:
 
 
 def test_a_running_trial_is_cancelled(run, lab, undisturbed):
-    """Its state was saved when TERM came; the retry goes on from there."""
+    """Its state was saved when TERM came; the retry resumes from there."""
     run.start()
     run.training()
     victim = lab.queue("RUNNING")[0]
@@ -148,7 +148,7 @@ def test_a_running_trial_is_cancelled(run, lab, undisturbed):
     assert 0 < resumed[0]["lost_seconds"] < 60
 
 
-def test_told_to_stop_while_it_starts_up(run, lab, undisturbed):
+def test_a_stop_request_while_it_starts_up(run, lab, undisturbed):
     run.start("--retries", "0")
     _until(lambda: len(list(run.work.glob("results/small/state/*/lock"))) == 2, 60)
     for job in lab.queue("RUNNING"):
@@ -172,7 +172,7 @@ def test_a_pending_trial_is_cancelled_and_the_node_was_drained(run, lab, undistu
 
 @pytest.mark.parametrize(("warning", "seconds"), [("--signal=TERM@15", 50), ("--no-kill", 95)])
 def test_a_time_limit_in_mid_epoch(run, lab, prepared, epoch_seconds, tmp_path, warning, seconds):
-    """Warned, the same job runs again and goes on, as often as needed; without warning, a retry goes on.
+    """Warned, the same job runs again and resumes, as often as needed; without warning, a retry resumes.
 
     A minute is Slurm's shortest limit; it ends a job up to half a minute late, and warns most of a minute early.
     A warning in the very last second, after the training is complete, costs a retry, too, which finds the results.
@@ -207,7 +207,7 @@ def test_the_controller_is_restarted(run, lab, undisturbed):
 
 
 def test_snakemake_is_killed_and_started_again(run, lab, undisturbed):
-    """The jobs that it left behind go on; the new run waits for them and trains nothing twice."""
+    """The jobs that it left behind keep running; the new run waits for them and trains nothing twice."""
     run.start()
     run.training()
     run.process.send_signal(signal.SIGKILL)
@@ -259,7 +259,7 @@ def test_a_request_that_no_node_can_meet(run, lab):
 
 
 def test_snakemake_as_a_job_that_runs_again_before_its_time_limit(run, lab, undisturbed):
-    """make submit: the controller's second life cancels what the first one left, and goes on from saved state."""
+    """make submit: the controller's second life cancels what the first one left, and resumes from saved state."""
     (run.work / "results/slurm_logs").mkdir(parents=True)
     environment = {**ENVIRONMENT, "PATH": f"{Path(sys.executable).parent}:{ENVIRONMENT['PATH']}"}
     command = ["sbatch", "--parsable", "--partition=cpu", "--time=1", "--signal=B:USR1@15",

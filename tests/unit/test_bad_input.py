@@ -254,7 +254,7 @@ def no_train(folder: Path) -> None:
 
 def wrong_split(folder: Path) -> None:
     table = pd.read_csv(folder / "table.csv", dtype=str)
-    table["split"] = "training"
+    table["split"] = "fold 1"
     table.to_csv(folder / "table.csv", index=False)
 
 
@@ -408,6 +408,8 @@ def test_a_bad_config_is_one_sentence(folder, name):
 
 def test_there_are_forty_of_them():
     assert len(BAD_ROWS) + len(FINE) + len(BAD_TABLES) + len(BAD_CONFIGS) >= 40
+    # and sixty in test_bad_tables: 120 that are refused, in all
+    assert len(BAD_ROWS) + len(BAD_TABLES) + len(BAD_CONFIGS) >= 60
 
 
 # --- tables that people have: ../shared/cases, each built or refused as wanted ----------------------------------
@@ -423,9 +425,9 @@ def all_used(rows: int, images: int, texts: int, labels: int) -> dict[str, tuple
 
 # A sentence where the case must be refused; else the reconciliation table, where each count is what the files hold.
 OUTCOMES = {
-    "01/published": r"lacks the column patient_id; it has ID, Patient Age",
-    "01/renamed": r"odir_classes\.yaml: 8 keywords of the table are in no class",
     # five cells of keywords name no disease: the class map ignores them
+    "01/published": {**all_used(92, 184, 0, 184), "labels": (184, 179, 0, 5)},
+    "01/renamed": {**all_used(92, 184, 0, 184), "labels": (184, 179, 0, 5)},
     "01/fixed": {**all_used(92, 184, 0, 184), "labels": (184, 179, 0, 5)},
     "02/published": r"lacks the column one of image, image_left, image_right; it has image_id",
     "02/renamed": r"no row can be used\. Line 2: the eye is a number; it must be left, right or unknown",
@@ -474,7 +476,7 @@ def outcome(case: str, folder: Path, capsys) -> tuple[str, str]:
     flags = {key: data[key] for key in ("source", "manifest", "image_size", "image_encoding", "test_fraction",
              "val_fraction", "max_bad_fraction", "near_duplicates", "patient_id", "eye_images")}  # fmt: skip
     flags["image_root"] = data.get("image_root", data["manifest"])
-    flags |= {key: data[key] for key in ("test_manifest",) if key in data}
+    flags |= {key: data[key] for key in ("test_manifest", "columns", "values") if key in data}
     if data["source"] == "odir":
         flags |= {"class_map": data["class_map"], "image_pattern": "{patient_id}_{eye}.jpg"}
     code, said = build(folder, capsys, **flags)
@@ -623,16 +625,62 @@ def test_patients_in_two_unicode_forms_are_one(folder, capsys):
 
 
 def test_labels_and_ids_that_differ_in_form(folder, capsys):
-    """Blanks around joined labels make no class of their own; ids that differ by case or zeros are asked about."""
+    """Blanks around joined labels make no class of their own; ids that differ by case or zeros are refused."""
     path = folder / "table.csv"
     text = path.read_text().replace("P7,7.png,left,b", "p8,7.png,left,a | b|nan")
+    text = text.replace("P8,8.png", "P88,8.png")
     path.write_text(text.replace("P5,5.png,left,b", "P005,5.png,left,nan|-"))
-    add(folder, "P5,4.png,left,a,Report.")
     frame, counts, said = built(folder, capsys)
     assert frame.loc["p8", "label_left"] == "a|b"
-    assert counts["labels"] == (GOOD, GOOD, 0, 0)
+    assert counts["labels"] == (GOOD - 1, GOOD - 1, 0, 0)
     assert "2 cells of label are a word for nothing" in said
-    assert "4 patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?" in said
+    add(folder, "P5,4.png,left,a,Report.")
+    add(folder, "P8,4.png,left,a,Report.")
+    code, said = build(folder, capsys)
+    assert code == 1
+    assert "4 patient ids differ in letter case, blanks, width or zeros alone (the first in lines" in said
+    assert "are they one patient's?" in said
+
+
+def test_every_published_keyword_has_its_official_class(tmp_path, capsys):
+    """ODIR-5K's own columns of 0 and 1 say which: each row of its table agrees with them."""
+    if not CASES.is_dir():
+        pytest.skip(f"{CASES} is not here; RETCLIP_CASES may name another folder")
+    error, said = outcome("01/published", tmp_path, capsys)
+    assert error == ""
+    assert "classes than their columns" not in said
+    assert "nothing uses" not in said
+    frame = pd.read_parquet(tmp_path / "out/samples.parquet")
+    assert set(frame["age"]) - {""}
+    table = pd.read_csv(CASES / "data/01/as_published.csv", dtype=str)
+    found = frame.set_index("patient_id")
+    short = {"Diabetes": "Diabetic Retinopathy", "Age related Macular Degeneration": "Age-related Macular Degeneration",
+             "Hypertension": "Hypertensive Retinopathy", "Pathological Myopia": "Myopia",
+             "Other diseases/abnormalities": "Other"}  # fmt: skip
+    for row in table.rename(columns=str.strip).to_dict("records"):
+        said_classes = {
+            short.get(name, name) for name, cell in row.items() if cell == "1" and not name.startswith("Patient")
+        }
+        labels = set("|".join(found.loc[row["ID"], ["label_left", "label_right"]]).split("|")) - {""}
+        assert labels - {"Normal"} == said_classes - {"Normal"}, row
+    # another class in a column is named
+    text = (CASES / "data/01/as_published.csv").read_bytes().decode("utf-8-sig")
+    other = text.replace("normal fundus,normal fundus,1,0,", "normal fundus,normal fundus,0,1,", 1)
+    (tmp_path / "table.csv").write_text(other)
+    code, said = build(tmp_path, capsys, source="odir", manifest=tmp_path / "table.csv",
+                       image_root=CASES / "data/01/images", image_pattern="{patient_id}_{eye}.jpg",
+                       class_map=REPOSITORY / "config/odir_classes.yaml")  # fmt: skip
+    assert code == 0
+    assert "1 rows have keywords of other classes than their columns of 0 and 1 say (the first in line" in said
+    # one row an eye, as it is found elsewhere: the same patient twice
+    lines = text.splitlines()
+    (tmp_path / "table.csv").write_text("\n".join([f"{lines[0]},filename", *(
+        f"{line},{line.split(',')[column]}" for line in lines[1:] for column in (3, 4))]) + "\n")  # fmt: skip
+    code, said = build(tmp_path, capsys, source="odir", manifest=tmp_path / "table.csv",
+                       image_root=CASES / "data/01/images", image_pattern="{patient_id}_{eye}.jpg",
+                       class_map=REPOSITORY / "config/odir_classes.yaml", max_bad_fraction=0)  # fmt: skip
+    assert code == 0, said
+    assert "rows: 184 in = 92 used + 92 merged + 0 quarantined" in said
 
 
 SECRETS = "Jane Doe 1960-01-31"

@@ -9,6 +9,7 @@ from running import merged
 from retclip.core import schemas
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults, drop_nulls
 from retclip.core.prompts import class_prompts
+from retclip.core.renamed import in_new_words
 
 
 def changed(path: str, value: object) -> dict:
@@ -40,7 +41,7 @@ def test_null_deletes_a_key_at_every_depth():
         ("data.image_encoding", "png", r"data\.image_encoding is 'png'; it must be one of raw, jpeg"),
         ("data.image_encoding", False, r"data\.image_encoding is False"),
         ("model.search_encoder", "bert", r"model\.search_encoder is 'bert'.*pubmedbert"),
-        ("model.vision", {"layers": 2, "width": 64}, r"model\.vision needs an architecture.*patch_size"),
+        ("model.image_encoder", {"layers": 2, "width": 64}, r"model\.image_encoder needs an architecture.*patch_size"),
         ("lr_finder.start_lr", 1.0, r"lr_finder\.start_lr must be below"),
         ("phase2.trials", 1, r"confirm\.top_k is larger than phase2\.trials"),
         ("phase2.space.weight_decay", {"low": 0.3, "high": 0.1}, r"phase2\.space\.weight_decay: low must be below"),
@@ -78,7 +79,40 @@ def test_a_missing_column_is_found_in_the_header(tmp_path):
         check_config(config)
 
 
-@pytest.mark.parametrize("overlay", ["demo", "test_mode", "wide"])
+def test_old_keys_are_read_for_one_version_with_a_warning_that_names_the_new_ones():
+    config = merged("demo")
+    config["model"].update(vision={"architecture": None, "layers": 2, "width": 64, "head_width": 32, "patch_size": 16},
+                           long_texts="tail", freeze="vision")  # fmt: skip
+    config["phase2"]["space"]["freeze"] = ["none", "vision", "both"]
+    fresh, told = in_new_words(config)
+    clean = check_config(fresh)
+    assert clean["model"]["image_encoder"] == {
+        "layers": 2,
+        "width": 64,
+        "head_width": 32,
+        "patch_size": 16,
+        "embed_dim": 128,
+    }
+    assert clean["model"]["truncation_side"] == "left"
+    assert clean["model"]["freeze"] == "image"
+    assert clean["phase2"]["space"]["freeze"] == ["none", "image", "both"]
+    assert [line.removeprefix("config: ").split(";")[0] for line in told] == [
+        "model.vision is now called model.image_encoder",
+        "model.long_texts is now called model.truncation_side",
+        "tail of model.truncation_side is now called left",
+        "vision of model.freeze is now called image",
+        "vision of phase2.space.freeze is now called image",
+    ]
+    assert "vision" in config["model"], "what was given is left as it is"
+
+
+@pytest.mark.parametrize("wrong", [{}, {"model": None}, {"model": 3}, {"model": {"vision": 3, "freeze": [1, {}]}},
+                                   {"phase1": {"space": []}}])  # fmt: skip
+def test_old_keys_of_a_malformed_config_are_left_to_the_schema(wrong):
+    in_new_words(wrong)
+
+
+@pytest.mark.parametrize("overlay", ["demo", "laptop", "test_mode", "wide"])
 def test_shipped_overlays_fit_the_schema(overlay):
     schemas.check(drop_nulls(merged(overlay)), "config", overlay)
 
@@ -115,10 +149,10 @@ def test_the_reference_is_fresh():
 
 
 def test_the_blocks_of_the_schemas_are_fresh():
-    from schema_blocks import BLOCKS, schemas_made_anew
+    from schema_blocks import BLOCKS, regenerated_schemas
 
-    texts = [text for _, text in schemas_made_anew()]
-    assert all(path.read_text() == text for path, text in schemas_made_anew()), "run make reference"
+    texts = [text for _, text in regenerated_schemas()]
+    assert all(path.read_text() == text for path, text in regenerated_schemas()), "run make reference"
     for name in BLOCKS:
         assert sum(f": {name}\n" in text for text in texts) == 1, name
 

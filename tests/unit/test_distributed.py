@@ -1,14 +1,14 @@
-"""A tower with batch normalisation on several GPUs: it computes what it computed before."""
+"""An encoder with batch normalization on several GPUs: it computes what it computed before."""
 
 import pytest
 import torch
 
 from retclip.models.encode import has_batch_norm
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.training import distributed
 
 GPU = torch.device("cuda", 1)
-TOWERS = ("test_efficientnet", "efficientnet_b0", "regnety_002", "resnetv2_50", "densenet121", "resnet10t",
+ENCODERS = ("test_efficientnet", "efficientnet_b0", "regnety_002", "resnetv2_50", "densenet121", "resnet10t",
           "mobilenetv2_050", "demo_conv")  # fmt: skip
 
 
@@ -26,17 +26,17 @@ def two_processes(monkeypatch):
     return given
 
 
-@pytest.mark.parametrize("name", TOWERS)
-def test_shared_batch_normalisation_leaves_a_tower_what_it_was(name, two_processes):
+@pytest.mark.parametrize("name", ENCODERS)
+def test_shared_batch_normalization_leaves_an_encoder_what_it_was(name, two_processes):
     torch.manual_seed(0)
-    tower, _ = build_vision({"architecture": f"timm/{name}", "embed_dim": 16}, 64)
+    encoder, _ = build_image_encoder({"architecture": f"timm/{name}", "embed_dim": 16}, 64)
     with torch.no_grad():
-        tower(torch.randn(8, 3, 64, 64))  # statistics of their own, not 0 and 1
+        encoder(torch.randn(8, 3, 64, 64))  # statistics of their own, not 0 and 1
     images = torch.randn(2, 3, 64, 64)
-    before = tower.eval()(images)
-    names, training = list(tower.state_dict()), {module.training for module in tower.modules()}
-    tower.train()
-    shared = distributed.parallel(tower, 8, GPU)
+    before = encoder.eval()(images)
+    names, training = list(encoder.state_dict()), {module.training for module in encoder.modules()}
+    encoder.train()
+    shared = distributed.parallel(encoder, 8, GPU)
     assert any(isinstance(module, torch.nn.SyncBatchNorm) for module in shared.modules())
     assert training == {False}
     assert list(shared.state_dict()) == names
@@ -44,11 +44,11 @@ def test_shared_batch_normalisation_leaves_a_tower_what_it_was(name, two_process
     assert two_processes == [[GPU]]
 
 
-def test_a_frozen_tower_shares_no_statistics(two_processes):
+def test_a_frozen_encoder_shares_no_statistics(two_processes):
     """Its statistics are fixed: several processes may train beside it, on the CPU, too."""
-    tower, _ = build_vision({"architecture": "timm/test_efficientnet", "embed_dim": 16}, 64)
-    with pytest.raises(ValueError, match="batch normalisation, whose statistics"):
-        distributed.parallel(tower, 8, torch.device("cpu"))
-    tower.eval()
-    assert not has_batch_norm(tower)
-    assert distributed.parallel(tower, 8, torch.device("cpu")) is tower
+    encoder, _ = build_image_encoder({"architecture": "timm/test_efficientnet", "embed_dim": 16}, 64)
+    with pytest.raises(ValueError, match="batch normalization, whose statistics"):
+        distributed.parallel(encoder, 8, torch.device("cpu"))
+    encoder.eval()
+    assert not has_batch_norm(encoder)
+    assert distributed.parallel(encoder, 8, torch.device("cpu")) is encoder

@@ -1,53 +1,70 @@
 """What a training is for is recorded, and read nowhere off its name: text encoders may be called almost anything."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from documents import ENCODER, evaluation_of, metrics_of
 from running import merged
 
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
 from retclip.metrics.registry import METRICS
 from retclip.report import formatting as wording
 from retclip.report import stability
-from retclip.report.run_folder import Training, read_run
+from retclip.report.run_folder import FinishedTrial, read_run
 from retclip.report.sections import curves
 from retclip.search import budget, selection
 from retclip.training.checkpoint import state_key
 
 METRIC = "zero_shot_balanced_accuracy"
+SCORE = {"value": 0.8, "low": None, "high": None, "standard_error": None}
 ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")
 DEFAULTS = configured_defaults(merged())
-RECIPE = {"phase": "final", "encoder": {"source": "x", "texts": None, "long_texts": "head", "from_checkpoint": False},
-          "vision": {}, "image_size": 224, "selection_metric": METRIC, "train_samples": None, "val_samples": None,
-          "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
+SPECIFICATION = {
+    "phase": "final",
+    "text_encoder_settings": ENCODER,
+    "image_encoder": {},
+    "image_size": 224,
+    "selection_metric": METRIC,
+    "train_samples": None,
+    "val_samples": None,
+    "epochs": None,
+    "class_prompts": {},
+    "shuffled_texts": False,
+}
 
 
 def facts(kind, **known):
-    """What is recorded of a training."""
+    """What is recorded of a training run."""
     return {"kind": kind, **dict.fromkeys(("bracket", "rung", "slot", "candidate", "ablated")), **known}
 
 
 def planned(identifier, encoder="s", seed=1, **known):
-    recipe = {**RECIPE, "id": identifier, "text_encoder": encoder, "seed": seed, **known}
-    return budget.plan(recipe, DEFAULTS, {"train": 5000, "val": 60})
+    specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed, **known}
+    return budget.plan(specification, DEFAULTS, {"train": 5000, "val": 60})
 
 
 def document(identifier, encoder="s", seed=1, score=0.8, **known):
-    """metrics.json of a finished training."""
+    """metrics.json of a finished training run."""
     trial = planned(identifier, encoder, seed, **known)
-    val = {**dict.fromkeys(METRICS, score), "levels": {"chance": dict.fromkeys(METRICS, 0.5)}, "standard_error": {}}
-    return {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0,
-            "steps": trial["budget"]["total_steps"]}  # fmt: skip
+    levels = {"chance": dict.fromkeys(METRICS, 0.5), "majority": {}}
+    return metrics_of(trial, {**dict.fromkeys(METRICS, score), "levels": levels})
 
 
 def test_facts_stand_in_the_trial_and_change_neither_its_weights_nor_what_it_is_equal_to():
     plain, told = planned("t"), planned("t", **facts("tuned"))
     rung = planned("t", **facts("trial", bracket=1, rung=2, slot=3))
-    assert (plain["kind"], told["kind"]) == ("trial", "tuned")
-    assert [rung[name] for name in ("bracket", "rung", "slot", "candidate", "ablated")] == [1, 2, 3, None, None]
+    assert (plain.kind, told.kind) == ("trial", "tuned")
+    assert [getattr(rung, name) for name in ("bracket", "rung", "slot", "candidate", "ablated")] == [
+        1,
+        2,
+        3,
+        None,
+        None,
+    ]
     assert len({state_key(trial, {}, {}, "code") for trial in (plain, told, rung)}) == 1
     assert len({budget.same_training(trial) for trial in (plain, told, rung)}) == 1
 
@@ -70,7 +87,7 @@ def test_other_names_of_text_encoders_are_taken():
 
 
 def finals() -> dict[str, dict]:
-    """id -> (text encoder, facts) of the final trainings of a run with such encoders."""
+    """id -> (text encoder, facts) of the final training runs of a run with such encoders."""
     tuned = {f"{encoder}-s{seed}": (encoder, facts("tuned")) for encoder in ENCODERS for seed in (2001, 2002)}
     return {
         **tuned,
@@ -82,25 +99,25 @@ def finals() -> dict[str, dict]:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that goes on, whose final trainings have finished; as its stages write it."""
+    """A run that goes on, whose final training runs have finished; as its stages write it."""
     known = finals()
     predictions = pd.DataFrame({"patient_id": ["p"], "target": [0], "score_0": [1.0]})
     for name, (encoder, told) in known.items():
         place = tmp_path / "final" / name
         place.mkdir(parents=True)
-        (place / "metrics.json").write_text(json.dumps(document(name, encoder, int(name[-4:]), **told)))
-        (place / "evaluation.json").write_text(json.dumps({"zero_shot": {METRIC: {"value": 0.8}}, "multi_label": None}))
+        (place / "metrics.json").write_text(json.dumps(document(name, encoder, int(name[-4:]), **told).to_dict()))
+        (place / "evaluation.json").write_text(json.dumps(evaluation_of(zero_shot={METRIC: SCORE}).to_dict()))
         (place / "history.csv").write_text("epoch\n1\n")
         predictions.to_parquet(place / "predictions.parquet")
     (tmp_path / "final/initial-s2001").mkdir()
-    (tmp_path / "final/initial-s2001/evaluation.json").write_text('{"is": "initial"}')
+    (tmp_path / "final/initial-s2001/evaluation.json").write_text(json.dumps(evaluation_of(seed=7).to_dict()))
     config = merged()
     config["model"] |= {"text_encoders": {name: {"source": "x"} for name in ENCODERS}, "search_encoder": "s"}
-    trainings = {stage: {} for stage in ("phase1", "phase2", "confirm")}
-    trainings |= {"encoders": {f"{name}-x0": 1 for name in ENCODERS}, "final": dict.fromkeys(known, 1)}
+    training_runs = {stage: {} for stage in ("phase1", "phase2", "confirm")}
+    training_runs |= {"encoders": {f"{name}-x0": 1 for name in ENCODERS}, "final": dict.fromkeys(known, 1)}
     record = {
         "config": config,
-        "trainings": trainings,
+        "training_runs": training_runs,
         "facts": {
             "encoders": {f"{name}-x0": {**facts("trial"), "text_encoder": name} for name in ENCODERS},
             "final": {name: {**told, "text_encoder": encoder} for name, (encoder, told) in known.items()},
@@ -114,17 +131,17 @@ def folder(tmp_path):
 def test_the_report_takes_no_text_encoder_for_the_baseline_the_control_or_an_ablation(folder):
     run = read_run(folder, interim=True)
     assert sorted(run.encoders) == sorted(ENCODERS)
-    assert all([final.trial["seed"] for final in run.winners(name)] == [2001, 2002] for name in ENCODERS)
+    assert all([final.trial.seed for final in run.tuned(name)] == [2001, 2002] for name in ENCODERS)
     assert [final.id for final in run.baselines()] == ["baseline-s2001"]
     assert [final.id for final in run.controls()] == ["control-s2001"]
     assert {name: final.id for name, final in run.ablations().items()} == {
         "lr_scheduler": "ablation_lr_scheduler-s2001"
     }
-    assert run.opened == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
-    assert "8 of the tuned configuration" in wording.openings(run.opened)
-    assert run.initial == {"is": "initial"}
+    assert run.evaluated_on_test == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
+    assert "8 of the tuned configuration" in wording.test_set_evaluations(run.evaluated_on_test)
+    assert run.initial == evaluation_of(seed=7)
     names = {curves.final_name(final) for final in run.finals if final.kind != "ablation"}
-    assert names == {*(f"winner, {name}" for name in ENCODERS), "default config", "shuffled texts"}
+    assert names == {*(f"tuned, {name}" for name in ENCODERS), "baseline", "negative control"}
 
 
 def test_an_interim_report_leaves_out_what_an_earlier_version_trained(folder):
@@ -142,10 +159,9 @@ def test_an_interim_report_leaves_out_what_an_earlier_version_trained(folder):
 
 
 def candidate(name, score, status="completed", share=1.0, **known):
-    """One training that named so many of 60 patients rightly, after a share of its steps."""
+    """One training run that named so many of 60 patients rightly, after a share of its steps."""
     found = document(name, score=score, **known)
-    found["status"] = status
-    found["steps"] = int(found["steps"] * share)
+    found = replace(found, status=status, steps=int(found.steps * share))
     target = np.arange(60) % 2
     hit = np.where(np.arange(60) < 60 * score, target, 1 - target)
     table = pd.DataFrame({"patient_id": np.arange(60).astype(str), "target": target, "score_0": 1.0 - hit,
@@ -171,15 +187,15 @@ def test_a_leaderboard_records_what_may_be_chosen():
     assert selection.select(told, METRIC, DEFAULTS, {})["id"] == "b0r1s00"
 
 
-def searched(stage, *trainings):
+def searched(stage, *training_runs):
     """As much of a run as candidates and the random reference need."""
-    run = SimpleNamespace(metric=METRIC, searched={stage: list(trainings)}, decisions={stage: {}})
+    run = SimpleNamespace(metric=METRIC, searched={stage: list(training_runs)}, decisions={stage: {}})
     run.config = {"phase2": {"strategy": "tpe"}}
     return run
 
 
 def training(name, score=0.8, **known):
-    return Training(name, document(name, score=score, **known), None, None)
+    return FinishedTrial(name, document(name, score=score, **known), None, None)
 
 
 def test_a_finalists_trainings_are_those_that_say_so():

@@ -5,6 +5,7 @@ import itertools
 import threading
 from functools import cache, partial
 
+import documents
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,20 +17,20 @@ from retclip.core.io import file_sha256, read_json, write_json
 from retclip.data.images import load_fundus
 from retclip.data.store import write_store
 from retclip.demo.text_encoders import make_encoder
-from retclip.evaluation.examples import collect_looks
+from retclip.evaluation.examples import collect_examples
 from retclip.evaluation.predict import Case, Predictor
 from retclip.evaluation.test_set import evaluate_on_test, initial_model, trained_model
 from retclip.loading.dataset import Split
 from retclip.loading.device import choose_device, choose_precision, is_out_of_memory
 from retclip.loading.feature_cache import serves
 from retclip.metrics.registry import METRICS
-from retclip.models.encode import eye_features, text_tokens
+from retclip.models.encode import eye_features, pooled_texts
 from retclip.models.export import export_model, load_exported
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
 from retclip.training.checkpoint import StateFolder
 from retclip.training.lr_finder import range_test
-from retclip.training.rescoring import keep_weights, restore_weights, score_again
+from retclip.training.rescoring import keep_weights, rescore, restore_weights
 from retclip.training.trainer import Trainer
 
 # Several threads add in an order of their own, and a score of a few eyes tells ranks that differ by a rounding.
@@ -41,7 +42,7 @@ CLASSES = ["normal", "drusen"]
 PROMPTS = {"normal": ["a normal fundus", "no sign of disease"], "drusen": ["drusen at the macula"]}
 EYES = ["both", "left", "both", "right", "both", "unknown", "left", "both"]
 COUNTS = {"train": 32, "val": 10, "test": 10}
-TOWERS = {
+ENCODERS = {
     "vit": {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "embed_dim": 16},
     "demo": {"architecture": "timm/demo_conv", "embed_dim": 16},
     "batch norm": {"architecture": "timm/test_efficientnet", "embed_dim": 16},
@@ -49,7 +50,7 @@ TOWERS = {
 VALUES = {"learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
           "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
           "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
-          "context_length": LENGTH, "patience": None, "precision": "fp32"}  # fmt: skip
+          "context_length": LENGTH, "early_stopping_patience": None, "precision": "fp32"}  # fmt: skip
 CLOSE = partial(pytest.approx, rel=1e-3, abs=1e-5)
 
 
@@ -70,13 +71,13 @@ def folder(tmp_path_factory):
         frame["text"] = [" ".join(generator.choice(words, 2 + i % 16)) for i in range(count)]
         frame["text_left"] = frame["text_right"] = frame["text"]
         frame.to_parquet(folder / "data" / f"samples_{name}.parquet")
-        pictures = [
+        images = [
             (f"{sample}/{side}", generator.bytes(SIZE * SIZE * 3))
             for sample, eyes in zip(frame["sample_id"], frame["eyes"], strict=True)
             for side in {"both": ("left", "right"), "right": ("right",)}.get(eyes, ("left",))
         ]
         store = folder / "data" / f"{name}.lmdb"
-        write_store(store, pictures, len(pictures), SIZE, "raw")
+        write_store(store, images, len(images), SIZE, "raw")
         splits[name] = {"lmdb_bytes": store.stat().st_size, "sha256": file_sha256(store), "patients": count,
                         "per_class": dict.fromkeys(CLASSES, count // 2),
                         "eyes": dict.fromkeys(("left", "right"), count)}  # fmt: skip
@@ -88,12 +89,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def trial_of(tower="vit", **values):
-    return {"id": "t", "seed": 1, "sha256": "0" * 64, "text_encoder": "tiny", "vision": TOWERS[tower],
-            "image_size": SIZE, "class_prompts": PROMPTS, "selection_metric": "zero_shot_balanced_accuracy",
-            "encoder": {"source": "x", "revision": "y", "texts": None, "long_texts": "head", "from_checkpoint": False},
-            "hyperparameters": {**VALUES, **values},
-            "budget": {"stop_epoch": 1, "steps_per_epoch": 2, "total_steps": 2}}  # fmt: skip
+def trial_of(encoder="vit", **values):
+    return documents.trial_of(image_encoder=ENCODERS[encoder], image_size=SIZE, class_prompts=PROMPTS,
+                              hyperparameters={**VALUES, **values})  # fmt: skip
 
 
 def split_of(folder, name, frozen=None, samples=None):
@@ -102,26 +100,26 @@ def split_of(folder, name, frozen=None, samples=None):
 
 
 def features_of(folder, trial, device):
-    """What cache_features makes for the towers that the trial freezes, on the CPU as its file is."""
+    """The features that cache_features computes for the encoders that the trial freezes, on the CPU as its file is."""
     model = build_model(trial, folder / "encoder", None).to(device).eval()
     found = {}
     for name in ("train", "val"):
         split = split_of(folder, name)
-        if serves("vision", trial["hyperparameters"]):
+        if serves("image", trial.hyperparameters):
             found[f"{name}.eyes"] = eye_features(model, split, device, "fp32")
-        if serves("text", trial["hyperparameters"]):
+        if serves("text", trial.hyperparameters):
             tokenize = load_tokenizer(folder / "encoder")
-            found[f"{name}.texts"] = text_tokens(model, split, tokenize, LENGTH, device, "fp32")
+            found[f"{name}.texts"] = pooled_texts(model, split, tokenize, LENGTH, device, "fp32")
     return found
 
 
-def trainer_of(folder, trial, device, state, frozen=None, less=False, wrap=lambda tower: tower):
+def trainer_of(folder, trial, device, state, frozen=None, less=False, wrap=lambda encoder: encoder):
     model = build_model(trial, folder / "encoder", None)
     model.visual = wrap(model.visual)
     if less:
-        model.keep_less()
-    budget = trial["budget"]
-    train = split_of(folder, "train", frozen, budget["steps_per_epoch"] * trial["hyperparameters"]["batch_size"])
+        model.enable_gradient_checkpointing()
+    budget = trial.budget
+    train = split_of(folder, "train", frozen, budget.steps_per_epoch * trial.hyperparameters["batch_size"])
     return Trainer(trial, model, train, split_of(folder, "val", frozen), load_tokenizer(folder / "encoder"),
                    device, "fp32", StateFolder(state, "k"), 999)  # fmt: skip
 
@@ -138,18 +136,18 @@ def test_a_device_carries_its_index(monkeypatch):
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
-def test_what_a_gpu_holds_is_not_pinned_however_the_gpu_is_named(folder, device):
+def test_what_is_cached_on_a_gpu_is_not_pinned_however_the_gpu_is_named(folder, device):
     features = {"train.eyes": torch.randn(56, 4), "train.texts": torch.randn(32, 4)}
     with fake_cuda():
         device = torch.device(device)
         for frozen in (None, features):
             split = split_of(folder, "train", frozen)
-            split.hold(device)
+            split.cache_on_device(device)
             batch = split.batch(np.arange(4), device)
             placed = {name: value.device.type for name, value in batch.items() if isinstance(value, torch.Tensor)}
             assert placed.pop("present") == "cpu"
             assert set(placed.values()) == {"cuda"}
-        # what is held there comes back to the CPU where someone asks for it there
+        # what is cached there comes back to the CPU where it is requested there
         assert split_of(folder, "train", features).batch(np.arange(4), CPU)["eye_features"].device.type == "cpu"
         assert split.batch(np.arange(4), CPU)["eye_features"].device.type == "cpu"
 
@@ -168,31 +166,31 @@ def test_a_gpu_that_only_emulates_bf16_is_not_given_it(capability, chosen, capsy
 
 
 class Small(torch.nn.Module):
-    """A device that holds the activations of so many pictures and no more."""
+    """A device that holds the activations of so many images and no more."""
 
-    def __init__(self, tower, most):
+    def __init__(self, encoder, most):
         super().__init__()
-        self.tower, self.most = tower, most
+        self.encoder, self.most = encoder, most
 
     def forward(self, images):
         if torch.is_grad_enabled() and len(images) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return self.tower(images)
+        return self.encoder(images)
 
 
-def test_a_batch_that_was_read_ahead_is_split_as_memory_allows_by_then(folder, tmp_path, capsys):
+def test_a_prefetched_batch_is_split_as_memory_allows_by_then(folder, tmp_path, capsys):
     """The first step of two finds that memory holds half a batch; the second was read before that was known."""
     trial = trial_of(batch_size=16)
     wanted = trainer_of(folder, trial, CPU, tmp_path / "cpu").run()
     with fake_cuda() as device:
-        trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=lambda tower: Small(tower, 16))
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=lambda encoder: Small(encoder, 16))
         outcome = trainer.run()
     assert trainer.micro_batch == 8
-    assert capsys.readouterr().err.count("going on in micro-batches") == 1
+    assert capsys.readouterr().err.count("continuing in micro-batches") == 1
     assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in wanted.progress.history[0].items()}
 
 
-def test_memory_that_is_short_while_reading_ahead_is_asked_for_again_after_the_step(folder, tmp_path, monkeypatch):
+def test_memory_that_is_short_while_prefetching_is_requested_again_after_the_step(folder, tmp_path, monkeypatch):
     trial = trial_of(batch_size=16)
     wanted = trainer_of(folder, trial, CPU, tmp_path / "cpu").run()
     with fake_cuda() as device:
@@ -228,18 +226,18 @@ def test_a_step_never_waits_for_the_gpu(folder, tmp_path, micro):
 
 WAYS = [
     (freeze, cached, *rest)
-    for freeze, cached in [("none", False), *itertools.product(("vision", "text", "both"), (False, True))]
+    for freeze, cached in [("none", False), *itertools.product(("image", "text", "both"), (False, True))]
     for rest in itertools.product((BATCH, 4), (False, True), ("keep", "mask"), (True, False))
 ]
 
 
-@pytest.mark.parametrize(("freeze", "cached", "micro", "less", "negatives", "held"), WAYS)
+@pytest.mark.parametrize(("freeze", "cached", "micro", "less", "negatives", "on_device"), WAYS)
 def test_a_training_on_a_gpu_is_one_on_the_cpu(
-    folder, on_the_cpu, by_the_gpu, tmp_path, freeze, cached, micro, less, negatives, held
+    folder, on_the_cpu, by_the_gpu, tmp_path, freeze, cached, micro, less, negatives, on_device
 ):
     trial = trial_of(freeze=freeze, same_class_negatives=negatives)
     frozen = by_the_gpu(freeze) if cached else None
-    with fake_cuda(free_bytes=1 << 30 if held else 0) as device:
+    with fake_cuda(free_bytes=1 << 30 if on_device else 0) as device:
         trainer = trainer_of(folder, trial, device, tmp_path, frozen, less)
         trainer.micro_batch = micro
         outcome = trainer.run()
@@ -275,14 +273,14 @@ def on_the_cpu(folder, tmp_path_factory):
     return outcome
 
 
-@pytest.mark.parametrize("tower", TOWERS)
-def test_a_training_goes_on_on_a_gpu_and_is_scored_again_with_other_prompts(folder, tmp_path, tower):
-    """Its state is read to the CPU and taken up by what lies on the GPU; every tower, augmented and with dropout."""
-    trial = trial_of(tower, augment=True, patience=3)
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_training_resumes_on_a_gpu_and_is_scored_again_with_other_prompts(folder, tmp_path, encoder):
+    """Its state is read to the CPU and taken up by what lies on the GPU; every encoder, augmented and with dropout."""
+    trial = trial_of(encoder, augment=True, early_stopping_patience=3)
     whole = trainer_of(folder, trial, CPU, tmp_path / "cpu", wrap=_no_draws).run()
     with fake_cuda() as device:
         trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
-        trainer.told_to_stop = True
+        trainer.stop_requested = True
         with pytest.raises(SystemExit):
             trainer.run()
         trainer = trainer_of(folder, trial, device, tmp_path / "gpu", wrap=_no_draws)
@@ -291,12 +289,12 @@ def test_a_training_goes_on_on_a_gpu_and_is_scored_again_with_other_prompts(fold
         assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in whole.progress.history[0].items()}
         keep_weights(trainer.model, tmp_path / "k" / "weights.pt")
         scored = tmp_path / "scored"
-        write_json(scored / "metrics.json", {"status": "completed", "best_epoch": 1, "val": {}})
+        write_json(scored / "metrics.json", documents.metrics_of(trial).to_dict())
         pd.DataFrame(outcome.progress.history).to_csv(scored / "history.csv", index=False)
         model = _no_draws(build_model(trial, folder / "encoder", None))
         assert restore_weights(model, tmp_path / "k" / "weights.pt")
-        again, _, _ = score_again(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
-    assert again["val"]["loss"] == CLOSE(outcome.val["loss"])
+        again, _, _ = rescore(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
+    assert again.val.loss == CLOSE(outcome.val.loss)
 
 
 def _no_draws(module):
@@ -323,13 +321,13 @@ def test_a_learning_rate_is_found_on_a_gpu_as_on_the_cpu(folder, freeze):
     assert curves[1][1] == pytest.approx(curves[0][1])
 
 
-def evaluated(model, reader, folder, tower):
+def evaluated(model, reader, folder):
     fingerprint = read_json(folder / "data" / "fingerprint.json")
-    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code", tower)
+    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code")
     split = reader.split(folder / "data", "test", fingerprint)
     counts = fingerprint["splits"]["train"]["per_class"]
-    looks = collect_looks(model, reader, split, reader.embed(model, split), table, counts, private=False)
-    return document, table, looks
+    examples = collect_examples(model, reader, split, reader.embed(model, split), table, counts, private=False)
+    return document, table, examples
 
 
 @pytest.fixture(scope="module")
@@ -344,21 +342,21 @@ def photographs(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("tower", TOWERS)
-def test_a_model_is_exported_evaluated_probed_and_asked_on_a_gpu_as_on_the_cpu(folder, photographs, tmp_path, tower):
-    """The demo's tower, a ViT, and batch normalisation; the initial weights with the tower's own features, too."""
-    trial, found = trial_of(tower), []
+@pytest.mark.parametrize("encoder", ENCODERS)
+def test_a_model_is_exported_evaluated_probed_and_used_on_a_gpu_as_on_the_cpu(folder, photographs, tmp_path, encoder):
+    """The demo's encoder, a ViT, and batch normalization; the initial weights with the encoder's own features, too."""
+    trial, found = trial_of(encoder), []
     for name in ("cpu", "gpu"):
         with fake_cuda() if name == "gpu" else contextlib.nullcontext(CPU) as device:
             model = build_model(trial, folder / "encoder", None).to(device)
             fingerprint = {**read_json(folder / "data" / "fingerprint.json"), "texts_from_labels": False}
-            val = {**dict.fromkeys(METRICS), "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
-            export_model(model, tmp_path / name, vision=TOWERS[tower], tokenizer_folder=folder / "encoder",
+            val = documents.validation_of(**dict.fromkeys(METRICS))
+            export_model(model, tmp_path / name, image_encoder=ENCODERS[encoder], tokenizer_folder=folder / "encoder",
                          image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=fingerprint, val=val)  # fmt: skip
             model, reader = trained_model(trial, tmp_path / name, "auto" if name == "gpu" else "cpu")
             assert reader.device == device
-            trained = evaluated(model, reader, folder, tower=False)
-            untouched = evaluated(*initial_model(trial, folder / "encoder", None, device.type), folder, tower=True)
+            trained = evaluated(model, reader, folder)
+            untouched = evaluated(*initial_model(trial, folder / "encoder", None, device.type), folder)
             predictor = Predictor(tmp_path / name, device, "fp32")
             both = {side: photographs / f"{side}.png" for side in ("left", "right")}
             cases = [Case("both", both, dict.fromkeys(both, "both")),

@@ -1,4 +1,4 @@
-"""The real hub client against a small hub of our own on the loopback: no address outside this machine is asked."""
+"""The real hub client against a small hub of our own on the loopback: no address outside this machine is contacted."""
 
 import hashlib
 import json
@@ -44,7 +44,7 @@ def model_files() -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def hub():
     files = model_files()
-    asked: list[str] = []
+    requested: list[str] = []
     faults: list[str] = []  # the next answers for weights go wrong so
 
     class Hub(BaseHTTPRequestHandler):
@@ -55,7 +55,7 @@ def hub():
             self.answer(body=True)
 
         def answer(self, body: bool) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             path = self.path.split("?")[0]
             name = path.removeprefix(f"/{MODEL}/resolve/{COMMIT}/")
             if path.startswith(f"/api/models/{MODEL}") and not path.endswith("missing"):
@@ -113,7 +113,7 @@ def hub():
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked, faults
+    yield f"http://127.0.0.1:{server.server_port}", requested, faults
     server.shutdown()
 
 
@@ -128,7 +128,7 @@ def fetch(address: str, cache, revision: str, output) -> subprocess.CompletedPro
 
 @pytest.mark.slow
 def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
-    address, asked, _ = hub
+    address, requested, _ = hub
     done = fetch(address, tmp_path, "main", tmp_path / "encoder")
     assert done.returncode == 0, done.stderr
     source = read_json(tmp_path / "encoder/source.json")
@@ -136,7 +136,7 @@ def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
     assert source["license"] == "mit"
     assert (tmp_path / "encoder/model.safetensors").is_file()
     assert (tmp_path / "encoder/tokenizer.json").is_file()
-    assert not any("evil.py" in path for path in asked)
+    assert not any("evil.py" in path for path in requested)
 
 
 def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
@@ -150,14 +150,14 @@ def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["broken line", "busy", "other bytes"])
 def test_a_faulty_hub(hub, tmp_path, fault):
-    """The client tries again by itself, or the next run goes on; wrong bytes are never kept."""
+    """The client tries again by itself, or the next run resumes; wrong bytes are never kept."""
     address, _, faults = hub
     faults[:] = [fault]
     first = fetch(address, tmp_path, "main", tmp_path / "encoder")
     if fault == "other bytes":
         assert first.returncode == 1
-        said = f"error: model.text_encoders.tiny: {WEIGHTS} of {MODEL} is not what the hub says"
-        assert first.stderr.splitlines()[-1].startswith(said)
+        sentence = f"error: model.text_encoders.tiny: {WEIGHTS} of {MODEL} is not what the hub says"
+        assert first.stderr.splitlines()[-1].startswith(sentence)
     if first.returncode:
         assert "Traceback" not in first.stderr
         assert not (tmp_path / "encoder/source.json").exists()
@@ -167,8 +167,8 @@ def test_a_faulty_hub(hub, tmp_path, fault):
 
 
 @pytest.mark.parametrize("kind", ["above", "absolute"])
-def test_a_hub_that_lists_paths_elsewhere_is_refused(hub, tmp_path, monkeypatch, kind):
-    """What lies there is another file than the listing says, and such files are deleted to be fetched anew."""
+def test_a_hub_that_lists_paths_outside_is_refused(hub, tmp_path, monkeypatch, kind):
+    """What lies there is another file than the listing says, and such files are deleted to be fetched again."""
     address, _, _ = hub
     victim = tmp_path / "victim"
     victim.write_text("precious")
@@ -184,7 +184,7 @@ def test_a_hub_that_lists_paths_elsewhere_is_refused(hub, tmp_path, monkeypatch,
 
 @pytest.mark.slow
 def test_a_dataset_that_names_files_of_the_user_is_refused(tmp_path):
-    """A table may name a picture by its path; one from the hub must not name what lies on this machine."""
+    """A table may name an image by its path; one from the hub must not name what lies on this machine."""
     import datasets
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -4,12 +4,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from documents import BUDGET, trial_of
 from transformers import BertConfig, BertModel
 
 from retclip.data.store import write_store
 from retclip.loading.dataset import Split
 from retclip.loading.device import grad_scaler
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 from retclip.training.checkpoint import StateFolder
 from retclip.training.trainer import Trainer
@@ -17,9 +18,20 @@ from retclip.training.trainer import Trainer
 CPU = torch.device("cpu")
 SAMPLES, BATCH, STEPS, SIZE, WORDS, LENGTH = 32, 8, 4, 32, 40, 12
 VIT = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "embed_dim": 16}
-HYPERPARAMETERS = {"learning_rate": 1e-3, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "epochs": 1,
-                   "lr_scheduler": "constant", "optimizer": "adamw", "max_grad_norm": 1.0, "augment": False,
-                   "same_class_negatives": "keep", "patience": None, "context_length": LENGTH}  # fmt: skip
+HYPERPARAMETERS = {
+    "learning_rate": 1e-3,
+    "batch_size": BATCH,
+    "warmup_steps": 0,
+    "weight_decay": 0.1,
+    "epochs": 1,
+    "lr_scheduler": "constant",
+    "optimizer": "adamw",
+    "max_grad_norm": 1.0,
+    "augment": False,
+    "same_class_negatives": "keep",
+    "early_stopping_patience": None,
+    "context_length": LENGTH,
+}
 
 
 def tokenize(texts, context_length):
@@ -38,9 +50,9 @@ def split(tmp_path_factory):
         frame[name] = [" ".join(map(str, generator.integers(1, WORDS, LENGTH))) for _ in range(SAMPLES)]
     frame[["label", "label_left", "label_right"]] = "x"
     frame.to_parquet(folder / "samples_train.parquet")
-    pictures = [(f"{name}/{eye}", generator.bytes(SIZE * SIZE * 3)) for name in frame["sample_id"]
+    images = [(f"{name}/{eye}", generator.bytes(SIZE * SIZE * 3)) for name in frame["sample_id"]
                 for eye in ("left", "right")]  # fmt: skip
-    write_store(folder / "train.lmdb", pictures, len(pictures), SIZE, "raw")
+    write_store(folder / "train.lmdb", images, len(images), SIZE, "raw")
     fingerprint = {"classes": ["x"], "label_level": "eye", "text_level": "eye",
                    "splits": {"train": {"lmdb_bytes": (folder / "train.lmdb").stat().st_size}}}  # fmt: skip
     return Split(folder, "train", fingerprint, tokenize, LENGTH)
@@ -51,14 +63,13 @@ def net():
     torch.manual_seed(0)
     config = BertConfig(vocab_size=WORDS, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
                         intermediate_size=32, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)  # fmt: skip
-    return RetClip(build_vision(VIT, SIZE)[0], BertModel(config, add_pooling_layer=False), VIT["embed_dim"])
+    return RetClip(build_image_encoder(VIT, SIZE)[0], BertModel(config, add_pooling_layer=False), VIT["embed_dim"])
 
 
 def trainer_of(net, split, folder, precision="fp16", **values):
-    budget = {"stop_epoch": 1, "steps_per_epoch": STEPS, "total_steps": STEPS}
-    trial = {"id": "t", "seed": 1, "hyperparameters": {**HYPERPARAMETERS, **values},
-             "budget": budget, "class_prompts": {"x": ["1"]},
-             "selection_metric": "image_to_text_recall_at_10"}  # fmt: skip
+    budget = {**BUDGET, "stop_epoch": 1, "steps_per_epoch": STEPS, "total_steps": STEPS}
+    trial = trial_of(hyperparameters={**HYPERPARAMETERS, **values}, budget=budget, class_prompts={"x": ["1"]},
+                     selection_metric="image_to_text_recall_at_10")  # fmt: skip
     return Trainer(trial, net, split, split, tokenize, CPU, precision, StateFolder(folder, "k"), 999)
 
 
@@ -108,7 +119,7 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_next_ones_are_scale
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
 
 
-def test_a_training_in_fp16_goes_on_bit_for_bit_with_its_scale(net, split, tmp_path):
+def test_a_training_in_fp16_resumes_bit_for_bit_with_its_scale(net, split, tmp_path):
     """The scale halves in the first step: a second process that began at the old one would leave out a step, too."""
     start = {name: value.clone() for name, value in net.state_dict().items()}
     found = []
@@ -117,7 +128,7 @@ def test_a_training_in_fp16_goes_on_bit_for_bit_with_its_scale(net, split, tmp_p
         trainer = trainer_of(net, split, tmp_path / name)
         trainer.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**24, growth_interval=2)
         if stopped:
-            trainer.told_to_stop = True
+            trainer.stop_requested = True
             with pytest.raises(SystemExit):
                 trainer.run()
             net.load_state_dict(start)
@@ -131,11 +142,11 @@ def test_a_training_in_fp16_goes_on_bit_for_bit_with_its_scale(net, split, tmp_p
         assert torch.equal(found[1][0][name], value), name
 
 
-def test_a_training_begun_in_another_precision_goes_on_in_this_one(net, split, tmp_path):
+def test_a_training_begun_in_another_precision_resumes_in_this_one(net, split, tmp_path):
     """A queue may give a preempted training another kind of GPU."""
     for before, after in (("fp32", "fp16"), ("fp16", "fp32")):
         trainer = trainer_of(net, split, tmp_path / before, before)
-        trainer.told_to_stop = True
+        trainer.stop_requested = True
         with pytest.raises(SystemExit):
             trainer.run()
         outcome = trainer_of(net, split, tmp_path / before, after).run()

@@ -99,8 +99,21 @@ DEMO = merged("demo")
 DEMO["data"]["class_map"] = "config/odir_classes.yaml"
 
 # the keys whose text is one of a few words, whose number has an upper end of 1 or below, and whose 1 may be 1.5
-CHOICES = {"eye_images", "near_duplicates", "image_encoding", "freeze", "long_texts", "precision", "metric", "wandb",
-           "same_class_negatives", "lr_scheduler", "optimizer", "strategy", "status"}  # fmt: skip
+CHOICES = {
+    "eye_images",
+    "near_duplicates",
+    "image_encoding",
+    "freeze",
+    "truncation_side",
+    "precision",
+    "metric",
+    "wandb",
+    "same_class_negatives",
+    "lr_scheduler",
+    "optimizer",
+    "strategy",
+    "status",
+}
 BOUNDED = {"test_fraction", "val_fraction", "max_bad_fraction"}
 SIZES = {"kept_weights_gb"}
 
@@ -188,21 +201,39 @@ def test_a_misspelt_key_is_named(path, name):
 
 
 def a_trial() -> dict:
-    recipe = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {"architecture": "timm/x"},
-              "encoder": {"source": "x", "revision": None, "texts": None, "long_texts": "head",
-                          "from_checkpoint": False},
-              "image_size": 64, "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None,
-              "epochs": None, "class_prompts": {"a": ["a"], "b": ["b"]}, "shuffled_texts": False}  # fmt: skip
+    specification = {
+        "id": "t",
+        "phase": "phase1",
+        "text_encoder": "x",
+        "seed": 1,
+        "image_encoder": {"architecture": "timm/x"},
+        "text_encoder_settings": {
+            "source": "x",
+            "revision": None,
+            "texts": None,
+            "truncation_side": "right",
+            "from_checkpoint": False,
+        },
+        "image_size": 64,
+        "selection_metric": "zero_shot_accuracy",
+        "train_samples": None,
+        "val_samples": None,
+        "epochs": None,
+        "class_prompts": {"a": ["a"], "b": ["b"]},
+        "shuffled_texts": False,
+    }
     values = {**declared_defaults(),
               "learning_rate": 1e-3, "batch_size": 8, "warmup_steps": 2, "weight_decay": 0.1, "temperature": 0.1,
               "learnable_temperature": True, "epochs": 2, "lr_scheduler": "cosine", "optimizer": "adamw",
               "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
-              "context_length": 77, "patience": None, "precision": "auto"}  # fmt: skip
-    return budget.plan(recipe, values, {"train": 50, "val": 10, "test": 10})
+              "context_length": 77, "early_stopping_patience": None, "precision": "auto"}  # fmt: skip
+    return budget.plan(specification, values, {"train": 50, "val": 10, "test": 10}).to_dict()
 
 
 TRIAL = a_trial()
-PLACES_OF_TRIAL = [path for path in places(TRIAL) if path[0] not in ("vision", "class_prompts", "encoder")]
+PLACES_OF_TRIAL = [
+    path for path in places(TRIAL) if path[0] not in ("image_encoder", "class_prompts", "text_encoder_settings")
+]
 
 
 def test_wrong_values_of_a_trial_are_named():
@@ -232,7 +263,7 @@ METRICS = {
     "machine": {},
     "code": "0",
     "data": {"train": "0", "val": "0"},
-    "val": {"loss": 1.0, "zero_shot_accuracy": 0.5, "levels": {}, "standard_error": {}},
+    "val": {"loss": 1.0, "zero_shot_accuracy": 0.5, "levels": {"chance": {}, "majority": {}}, "standard_error": {}},
 }
 
 

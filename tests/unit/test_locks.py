@@ -72,7 +72,7 @@ def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 
 @pytest.mark.slow
-def test_a_build_goes_on_where_there_is_no_flock(environment, tmp_path):
+def test_a_build_works_where_there_is_no_flock(environment, tmp_path):
     """Once more while the first one is at work: the second waits for it."""
 
     def command(name: str, *arguments: object) -> list[str]:
@@ -165,7 +165,7 @@ def test_a_lock_of_another_machine_is_free_when_its_heart_stops(environment, tmp
 
 @pytest.mark.parametrize("environment", ["ENOSYS"], indirect=True)
 def test_whoever_lost_its_lock_stops(environment, tmp_path):
-    """It stood still until another machine took its lock over: it must not go on writing."""
+    """It stood still until another machine took its lock over: it must not keep writing."""
     quick = HOLD.replace("from retclip.core.locks import held",
                          "from retclip.core import locks\nlocks.BEAT_SECONDS = 0.1\nheld = locks.held")  # fmt: skip
     process = start(quick, environment, tmp_path / "lock", 60)
@@ -194,7 +194,7 @@ def test_a_lock_that_is_tried_is_had_or_not(environment, tmp_path):
     again.release()
 
 
-def test_a_lock_that_is_deleted_while_it_is_taken_is_taken_anew(tmp_path, monkeypatch):
+def test_a_lock_that_is_deleted_while_it_is_taken_is_taken_again(tmp_path, monkeypatch):
     """Whoever comes next makes another file: two would hold one lock."""
     path, flock, deleted = tmp_path / "lock", fcntl.flock, []
 

@@ -162,7 +162,7 @@ def test_what_else_venv_may_be(make, tmp_path):
     assert make(repository, "env", VENV="$HOME/x").stdout.splitlines()[-1] == f"{repository}/$HOME/x/bin"
 
 
-def test_an_outdated_environment_of_ours_is_made_anew_and_what_is_not_ours_in_it_stays(make, tmp_path):
+def test_an_outdated_environment_of_ours_is_remade_and_what_is_not_ours_in_it_stays(make, tmp_path):
     repository, venv = clone(tmp_path / "clone"), tmp_path / "old venv"
     (venv / "bin").mkdir(parents=True)
     (venv / "bin/old").write_text("old")

@@ -1,5 +1,6 @@
 """The model and its loss against slow, obvious oracles; freezing; export; formats in the wild."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,22 +8,24 @@ import sys
 import numpy as np
 import pytest
 import torch
+from documents import ENCODER, trial_of
+from exports import DATA, VAL
 from PIL import Image
 from running import declared_defaults
 from torch.nn import functional
 
 from retclip.core.io import write_json
+from retclip.core.preprocessing import CLIP
 from retclip.data.images import load_fundus
 from retclip.evaluation.predict import Predictor
 from retclip.loading import augmentation as augment
-from retclip.metrics.registry import METRICS
-from retclip.models import image_encoder as vision
-from retclip.models import loss
+from retclip.models import image_encoder, loss
 from retclip.models import retclip as model
 from retclip.models.convert import from_retclip, to_retclip
 from retclip.models.export import export_model, load_exported
 from retclip.models.factory import build_model
-from retclip.models.pretrained import fetch_text_encoder, fetch_vision_weights
+from retclip.models.image_weights import fetch_image_weights
+from retclip.models.pretrained import fetch_text_encoder
 from retclip.models.text_encoder import load_text_encoder, load_tokenizer
 from retclip.training import optimizer as optim
 
@@ -55,7 +58,7 @@ def fetched(bert_folder, tmp_path_factory):
 
 def build(fetched, sizes=SIZES):
     torch.manual_seed(0)
-    visual, embed_dim = vision.build_vision(sizes, 32)
+    visual, embed_dim = image_encoder.build_image_encoder(sizes, 32)
     return model.RetClip(visual, load_text_encoder(fetched), embed_dim).eval()
 
 
@@ -95,21 +98,21 @@ def test_padding_changes_nothing(fetched):
     assert torch.allclose(plain["text_features"], longer["text_features"], atol=1e-5)
 
 
-@pytest.mark.parametrize("unit", ["patient", "left", "right"])
-def test_texts_without_a_mask_are_read_as_each_alone(fetched, unit):
+@pytest.mark.parametrize("view", ["patient", "left", "right"])
+def test_texts_without_a_mask_are_read_as_each_alone(fetched, view):
     """Against the slow way: one text after the other, cut to its own length, so that there is no padding at all."""
     net = build(fetched)
     left, right, ids = batch()
     lengths = [8, 3, 5, 2]
     for row, length in enumerate(lengths):
         ids[row, length:] = 0
-    name = "text_features" if unit == "patient" else f"text_features_{unit}"
+    name = "text_features" if view == "patient" else f"text_features_{view}"
     with torch.no_grad():
-        alone = [net.encode_text(ids[[row], :length], None, unit)[0] for row, length in enumerate(lengths)]
-        assert torch.allclose(net.encode_text(ids, None, unit), torch.stack(alone), atol=1e-6)
+        alone = [net.encode_text(ids[[row], :length], None, view)[0] for row, length in enumerate(lengths)]
+        assert torch.allclose(net.encode_text(ids, None, view), torch.stack(alone), atol=1e-6)
         assert torch.allclose(net(left, right, ids)[name], torch.stack(alone), atol=1e-6)
         own = net(left, right, ids, text_ids_left=ids.flip(0), text_ids_right=ids.flip(0))[name]
-    assert torch.allclose(own, torch.stack(alone if unit == "patient" else alone[::-1]), atol=1e-6)
+    assert torch.allclose(own, torch.stack(alone if view == "patient" else alone[::-1]), atol=1e-6)
 
 
 def test_padding_is_what_the_tokenizer_calls_so(bert_folder, tmp_path):
@@ -137,11 +140,11 @@ def test_an_eye_reads_its_own_text(fetched):
     assert torch.equal(own["text_features_right"], shared["text_features_right"])
 
 
-@pytest.mark.parametrize(("towers", "frozen"), [("none", ()), ("vision", ("visual",)), ("text", ("bert",)),
+@pytest.mark.parametrize(("encoders", "frozen"), [("none", ()), ("image", ("visual",)), ("text", ("bert",)),
                                                 ("both", ("visual", "bert"))])  # fmt: skip
-def test_frozen_towers_stay_as_they_are(fetched, towers, frozen):
+def test_frozen_encoders_stay_as_they_are(fetched, encoders, frozen):
     net = build(fetched)
-    net.freeze(towers)
+    net.freeze(encoders)
     net.train()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=1.0)
@@ -218,23 +221,23 @@ def test_chance_is_three_log_batch():
     assert loss.tripartite_loss(given)["total"].item() == pytest.approx(3 * np.log(16), rel=1e-5)
 
 
-# --- pictures, schedules, text -------------------------------------------------------------------------------
+# --- images, schedules, text ---------------------------------------------------------------------------------
 
 
-def test_model_input_is_normalised_as_clip_does():
-    pictures = torch.full((2, 8, 8, 3), 255, dtype=torch.uint8)
-    found = augment.to_model_input(pictures, augment=False)
-    wanted = (1 - torch.tensor(augment.MEAN)) / torch.tensor(augment.STD)
+def test_model_input_is_normalized_as_clip_does():
+    images = torch.full((2, 8, 8, 3), 255, dtype=torch.uint8)
+    found = augment.to_model_input(images, False, CLIP)
+    wanted = (1 - torch.tensor(CLIP.mean)) / torch.tensor(CLIP.std)
     assert found.shape == (2, 3, 8, 8)
     assert torch.allclose(found[0, :, 4, 4], wanted, atol=1e-5)
 
 
 def test_augmentation_never_mirrors():
-    """A picture with its left half bright stays brighter on the left, whatever is drawn."""
-    pictures = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
-    pictures[:, :, :16] = 200
+    """An image with its left half bright stays brighter on the left, whatever is drawn."""
+    images = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
+    images[:, :, :16] = 200
     torch.manual_seed(0)
-    found = augment.to_model_input(pictures, augment=True)
+    found = augment.to_model_input(images, True, CLIP)
     assert not torch.equal(found[0], found[1])
     assert (found[..., :10].mean((1, 2, 3)) > found[..., -10:].mean((1, 2, 3))).all()
 
@@ -294,7 +297,7 @@ def test_old_torch_weights_are_taken_without_running_them(bert_folder, tmp_path)
     )
 
 
-def test_an_incomplete_folder_is_said(tmp_path):
+def test_an_incomplete_folder_is_named(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"has no config\.json"):
         fetch_text_encoder("x", str(tmp_path / "empty"), "main", tmp_path / "out")
@@ -305,42 +308,30 @@ def test_an_incomplete_folder_is_said(tmp_path):
         fetch_text_encoder("x", str(tmp_path / "gone"), "main", tmp_path / "out")
 
 
-SPLIT = {"patients": 10, "per_class": {"a": 1}}
-DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye", "classes": ["a"], "sha256": "0" * 64,
-        "splits": {"val": SPLIT, "test": SPLIT,
-                   "train": {"patients": 90, "eyes": {"left": 80, "right": 80}, "per_class": {"a": 7}}}}  # fmt: skip
-LEVEL = {"zero_shot_balanced_accuracy": 0.5}
-VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {"chance": LEVEL, "majority": LEVEL},
-       "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("tower", "depth", "long_texts"),
-    [(SIZES, 2, "head"), (SIZES, 1, "tail"), (SIZES, 3, "head"), ({"architecture": "ViT-S-32-alt"}, 2, "head"),
-     ({"architecture": "timm/test_vit"}, 2, "head")],
+    ("encoder", "depth", "truncation_side"),
+    [(SIZES, 2, "right"), (SIZES, 1, "left"), (SIZES, 3, "right"), ({"architecture": "ViT-S-32-alt"}, 2, "right"),
+     ({"architecture": "timm/test_vit"}, 2, "right")],
 )  # fmt: skip
-def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_texts):
+def test_the_model_card_runs_as_it_stands(fetched, tmp_path, encoder, depth, truncation_side):
     """The card's own code, in a process that knows nothing of this project, gives the model's features."""
-    size = 224 if tower.get("architecture") == "ViT-S-32-alt" else 32
+    size = 224 if encoder.get("architecture") == "ViT-S-32-alt" else 32
     torch.manual_seed(0)
-    visual, embed_dim = vision.build_vision(tower, size)
+    visual, embed_dim = image_encoder.build_image_encoder(encoder, size)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
     texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
-    trial = {
-        "id": "t",
-        "seed": 1,
-        "text_encoder": "tiny",
-        "encoder": {"source": "x", "revision": "y", "long_texts": long_texts},
-        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
-    }
+    trial = trial_of(
+        text_encoder_settings={**ENCODER, "truncation_side": truncation_side},
+        hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
+    )
     folder = tmp_path / "model"
-    export_model(net, folder, vision=tower, tokenizer_folder=fetched, image_size=size,
+    export_model(net, folder, image_encoder=encoder, tokenizer_folder=fetched, image_size=size,
                  class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
     left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        mean, std = torch.tensor(augment.MEAN).view(3, 1, 1), torch.tensor(augment.STD).view(3, 1, 1)
-        ids, mask = load_tokenizer(fetched, long_texts)(texts, 8)
+        mean, std = torch.tensor(CLIP.mean).view(3, 1, 1), torch.tensor(CLIP.std).view(3, 1, 1)
+        ids, mask = load_tokenizer(fetched, truncation_side)(texts, 8)
         wanted = [net.encode_eyes((left - mean) / std, (right - mean) / std)[0], net.encode_text(ids, mask, "patient")]
         again = load_exported(folder).encode_eyes((left - mean) / std, (right - mean) / std)[0]
     assert torch.allclose(again, wanted[0], atol=1e-6)
@@ -362,7 +353,7 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, tower, depth, long_
         assert torch.allclose(found, known, atol=1e-5)
     for wanted, taken in (("auto", "bf16"), ("fp32", "fp32")):  # a CPU's own choice would be fp32
         assert Predictor(folder, torch.device("cpu"), wanted).precision == taken
-    assert (folder / "retclip.pt").is_file() == (not tower.get("architecture", "").startswith("timm/"))
+    assert (folder / "retclip.pt").is_file() == (not encoder.get("architecture", "").startswith("timm/"))
 
 
 @pytest.mark.parametrize("known", [0, 50])
@@ -370,13 +361,11 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
     """Without a known eye in train, the left and the right head stay random: a name with _left must not open them."""
     from retclip.data.cases import cases_of_paths
 
-    visual, embed_dim = vision.build_vision(SIZES, 32)
+    visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
-    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
-             "encoder": {"source": "x", "revision": "y", "long_texts": "head"},
-             "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"})
     train = {**DATA["splits"]["train"], "eyes": {"left": known, "right": known}}
-    export_model(net, tmp_path / "model", vision=SIZES, tokenizer_folder=fetched, image_size=32,
+    export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
                  class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, val=VAL,
                  data={**DATA, "splits": {**DATA["splits"], "train": train}})  # fmt: skip
     (tmp_path / "photographs").mkdir()
@@ -389,24 +378,40 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
     assert found["eye"].tolist() == (["left", "right", "patient"] if known else ["left", "right"])
     assert found["head"].tolist() == (["left", "right", "patient"] if known else ["patient", "patient"])
     left, right = (torch.from_numpy(load_fundus(cases[0].images[eye], 32))[None] for eye in ("left", "right"))
-    units = {"left": 1, "right": 2, "patient": 0}
+    views = {"left": 1, "right": 2, "patient": 0}
     for row in found.to_dict("records"):
         own = {"left": (left, left), "right": (right, right), "patient": (left, right)}[row["eye"]]
         with torch.no_grad():
-            feature = net.encode_eyes(*(augment.to_model_input(eye, augment=False) for eye in own))[units[row["head"]]]
+            feature = net.encode_eyes(*(augment.to_model_input(eye, False, CLIP) for eye in own))[views[row["head"]]]
         wanted = (feature @ predictor.texts[row["head"]].T)[0]
         assert [row["score_a"], row["score_b"]] == pytest.approx(wanted.tolist(), abs=1e-5)
 
 
+def test_a_model_that_version_0_1_exported_is_read(fetched, tmp_path):
+    visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
+    net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
+    trial = trial_of(text_encoder_settings={**ENCODER, "truncation_side": "left"},
+                     hyperparameters={"context_length": 8, "precision": "fp32"})  # fmt: skip
+    export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
+                 class_prompts={"a": ["disc"], "b": ["disc with drusen"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
+    today = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
+    for name, renamed in (("model", ("image_encoder", "vision")), ("preprocessing", ("truncation_side", "long_texts"))):
+        path = tmp_path / f"model/{name}.json"
+        write_json(path, json.loads(path.read_text().replace(*renamed).replace('"left",', '"tail",')))
+    old = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
+    assert old.reading["truncation_side"] == "left"
+    for name, features in today.texts.items():
+        assert torch.equal(old.texts[name], features)
+    assert all(torch.equal(old.model.state_dict()[name], value) for name, value in net.state_dict().items())
+
+
 def start(fetched, weights, seed, from_checkpoint):
-    trial = {
-        "seed": seed,
-        "vision": SIZES,
-        "image_size": 32,
-        "text_encoder": "tiny",
-        "encoder": {"from_checkpoint": from_checkpoint},
-        "hyperparameters": {"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
-    }
+    trial = trial_of(
+        seed=seed,
+        image_encoder=SIZES,
+        text_encoder_settings={**ENCODER, "from_checkpoint": from_checkpoint},
+        hyperparameters={"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
+    )
     return build_model(trial, fetched, weights).state_dict()
 
 
@@ -417,7 +422,7 @@ def test_a_training_starts_from_a_whole_checkpoint(fetched, tmp_path):
             parameter.add_(0.01)
     torch.save({"state_dict": {f"module.{name}": value for name, value in net.state_dict().items()}},
                tmp_path / "retclip.pt")  # fmt: skip
-    fetch_vision_weights("sizes", str(tmp_path / "retclip.pt"), tmp_path / "whole.safetensors")
+    fetch_image_weights({**SIZES, "weights": str(tmp_path / "retclip.pt")}, 32, tmp_path / "whole.safetensors")
     known = net.state_dict()
     for from_checkpoint, expected in ((False, ("visual.", "global_", "left_", "right_")), (True, ("",))):
         found = start(fetched, tmp_path / "whole.safetensors", 5, from_checkpoint)
@@ -427,22 +432,24 @@ def test_a_training_starts_from_a_whole_checkpoint(fetched, tmp_path):
         assert from_checkpoint or not torch.equal(found["text_projection.0.weight"], known["text_projection.0.weight"])
 
 
-def test_a_checkpoint_of_another_text_encoder_is_said(fetched, tmp_path):
+def test_a_checkpoint_of_another_text_encoder_is_named(fetched, tmp_path):
     net = build(fetched)
     state = net.state_dict()
     state["bert.embeddings.word_embeddings.weight"] = torch.zeros(7, 64)
     torch.save(state, tmp_path / "other.pt")
-    fetch_vision_weights("sizes", str(tmp_path / "other.pt"), tmp_path / "other.safetensors")
+    fetch_image_weights({**SIZES, "weights": str(tmp_path / "other.pt")}, 32, tmp_path / "other.safetensors")
     start(fetched, tmp_path / "other.safetensors", 0, False)
     with pytest.raises(
         ValueError, match=r"word_embeddings\.weight is \(7, 64\), the model's is \(12, 64\); tiny must be"
     ):
         start(fetched, tmp_path / "other.safetensors", 0, True)
-    only_tower = {name: value for name, value in state.items() if name.startswith("visual.")}
-    torch.save(only_tower, tmp_path / "tower.pt")
-    fetch_vision_weights("sizes", str(tmp_path / "tower.pt"), tmp_path / "tower.safetensors")
-    with pytest.raises(ValueError, match=r"from_checkpoint is set, but model\.vision\.weights is no whole RET-CLIP"):
-        start(fetched, tmp_path / "tower.safetensors", 0, True)
+    only_visual = {name: value for name, value in state.items() if name.startswith("visual.")}
+    torch.save(only_visual, tmp_path / "visual.pt")
+    fetch_image_weights({**SIZES, "weights": str(tmp_path / "visual.pt")}, 32, tmp_path / "visual.safetensors")
+    with pytest.raises(
+        ValueError, match=r"from_checkpoint is set, but model\.image_encoder\.weights is no whole RET-CLIP"
+    ):
+        start(fetched, tmp_path / "visual.safetensors", 0, True)
 
 
 def test_masked_negatives_are_left_out():
@@ -459,5 +466,5 @@ def test_masked_negatives_are_left_out():
     assert torch.allclose(loss.masked_loss(images, texts, torch.tensor(7.0), codes), total, atol=1e-6)
     outputs = {name: value for image, text, scale in loss.PARTS.values()
                for name, value in ((image, images), (text, texts), (scale, torch.tensor(7.0)))}  # fmt: skip
-    nobody = {unit: torch.full((6,), -1) for unit in loss.PARTS}
+    nobody = {view: torch.full((6,), -1) for view in loss.PARTS}
     assert torch.allclose(loss.tripartite_loss(outputs, labels=nobody)["total"], loss.tripartite_loss(outputs)["total"])

@@ -117,7 +117,7 @@ def reproduce(tmp_path: Path, config: dict, output: Path) -> subprocess.Complete
     theirs, work = tmp_path / "theirs", tmp_path / "work"
     theirs.mkdir(exist_ok=True)
     work.mkdir(exist_ok=True)
-    (theirs / "run.json").write_text(json.dumps({"config": config, "trainings": {}}))
+    (theirs / "run.json").write_text(json.dumps({"config": config, "training_runs": {}}))
     command = [sys.executable, REPOSITORY / "scripts/reproduce_run.py", "--run-folder", theirs, "--output-dir", output]
     environment = {
         **ENVIRONMENT,
@@ -183,10 +183,10 @@ def test_a_reproduction_leaves_a_folder_of_the_user_alone(tmp_path, name):
 
 
 @pytest.mark.slow
-def test_a_reproduction_reads_what_was_fetched_and_writes_elsewhere(tmp_path):
+def test_a_reproduction_reads_what_was_fetched_and_writes_beside_it(tmp_path):
     """A fetch of its own that fails, or fetches something else, must not touch what others share."""
     shared, again = tmp_path / "resources", tmp_path / "again/resources"
-    names = ["text_encoders/demo--pubmedbert", "text_encoders/demo--bert_base", "vision"]
+    names = ["text_encoders/demo--pubmedbert", "text_encoders/demo--bert_base", "image_encoders"]
     for name in names:
         (shared / name).mkdir(parents=True)
         (shared / name / "file").write_text("shared")
@@ -202,7 +202,7 @@ def test_a_reproduction_reads_what_was_fetched_and_writes_elsewhere(tmp_path):
 @pytest.mark.parametrize("run", ["../../../victim", "..", "a/b", ".x", "a\nb", "x" * 300])
 def test_a_sweep_names_no_path(tmp_path, run):
     """The id of a run comes from W&B, or from whoever set the variable."""
-    setup = {"folder": str(tmp_path / "sweep"), "recipe": {"values": {}}}
+    setup = {"folder": str(tmp_path / "sweep"), "specification": {"values": {}}}
     (tmp_path / "setup.json").write_text(json.dumps(setup))
     command = [sys.executable, REPOSITORY / "scripts/wandb_trial.py", "--setup", tmp_path / "setup.json"]
     done = subprocess.run(command, env={**ENVIRONMENT, "WANDB_RUN_ID": run}, capture_output=True, text=True)

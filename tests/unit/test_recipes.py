@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import ENCODER, metrics_of
 from PIL import Image
 from running import ENVIRONMENT, REPOSITORY, merged, planned_jobs, snakemake
 
@@ -76,6 +77,7 @@ def copy(tmp_path) -> Copy:
 
 CHECKED = """
 import sys; sys.path.insert(0, "tests")
+from documents import ENCODER, metrics_of
 from running import merged
 from retclip.core.config import check_config, configured_defaults
 config = merged("demo")
@@ -110,7 +112,7 @@ def test_a_text_encoder_is_one_line_of_config(copy, tmp_path, bert):
 
 def test_an_image_encoder_is_one_line_of_config(copy, tmp_path, bert):
     mine = copy.folder / "my.yaml"
-    mine.write_text("model: {vision: {architecture: timm/resnet10t, embed_dim: 32}}\n")
+    mine.write_text("model: {image_encoder: {architecture: timm/resnet10t, embed_dim: 32}}\n")
     assert copy.touched() == {"my.yaml"}
     jobs = planned_jobs(tmp_path, "--configfile", copy.folder / "config/demo.yaml", mine, repository=copy.folder)
     assert len(jobs["train_phase1_trial"]) == 17
@@ -122,19 +124,21 @@ def test_an_image_encoder_is_one_line_of_config(copy, tmp_path, bert):
 MODEL = """
 import math, torch, yaml
 from pathlib import Path
+from documents import ENCODER, metrics_of
 from running import merge
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
 if len(sys.argv) > 2:
     merge(config, yaml.safe_load(Path(sys.argv[2]).read_text()))
 clean = check_config(config)
-trial = {"seed": 1, "vision": clean["model"]["vision"], "image_size": 64, "hyperparameters": configured_defaults(clean)}
+trial = {"seed": 1, "image_encoder": clean["model"]["image_encoder"], "image_size": 64,
+         "hyperparameters": configured_defaults(clean)}
 model = build_model(trial, Path(sys.argv[1]), None).eval()
 ids, mask = load_tokenizer(sys.argv[1])(["optic disc", "disc"], 16)
 with torch.no_grad():
     found = model(torch.randn(2, 3, 64, 64), torch.randn(2, 3, 64, 64), ids, mask)
 for name in ("image_features", "text_features"):
-    assert found[name].shape == (2, clean["model"]["vision"]["embed_dim"])
+    assert found[name].shape == (2, clean["model"]["image_encoder"]["embed_dim"])
     assert all(math.isclose(length, 1, abs_tol=1e-4) for length in found[name].norm(dim=1).tolist())
 """
 
@@ -143,23 +147,25 @@ SOURCE = '''"""Photographs with a grade each: file, patient, grade."""
 from collections.abc import Iterator
 from pathlib import Path
 
+from retclip.data.declared import note_of_table, read_declared
+from retclip.data.labels import joined_label
 from retclip.data.reconciliation import Ledger
-from retclip.data.samples import Problems, Row, joined_label
+from retclip.data.samples import Problems, Row
 from retclip.data.source import Source, SourceForm
-from retclip.data.tables import LINE, filled, need, note_of_table, read_table, rows_of
+from retclip.data.tables import LINE, filled, need, rows_of
 
 COLUMNS = ("file", "patient", "grade")
 
 
 def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
-    table = read_table(table_path)
+    table = read_declared(table_path, source, COLUMNS, ledger)
     for column in COLUMNS:
         need(table_path, table, column)
     ledger.receive(rows=len(table), images=filled(table, ["file"]), labels=filled(table, ["grade"]))
     note_of_table(ledger, source.name_of(table_path), table, list(COLUMNS), ["grade"])
     for cells in rows_of(table):
-        pictures, values = {"unknown": cells["file"]}, {"label": joined_label(cells["grade"])}
-        yield Row(int(cells[LINE]), cells["patient"], cells["file"], pictures, values)
+        images, values = {"unknown": cells["file"]}, {"label": joined_label(cells["grade"])}
+        yield Row(int(cells[LINE]), cells["patient"], cells["file"], images, values)
 
 
 SOURCES = {
@@ -193,11 +199,12 @@ def test_a_source_is_one_module(copy, tmp_path):
         )
     mine = tmp_path / "my.yaml"
     data = f"source: graded, manifest: {table}, image_root: {tmp_path}, demo_patients: null"
-    elsewhere = f"{{source: graded, manifest: {table}, image_root: {tmp_path}}}"
-    mine.write_text(f"run: graded\ndata: {{{data}}}\nevaluation: {{external_tests: {{other: {elsewhere}}}}}\n")
+    external = f"{{source: graded, manifest: {table}, image_root: {tmp_path}}}"
+    mine.write_text(f"run: graded\ndata: {{{data}}}\nevaluation: {{external_tests: {{other: {external}}}}}\n")
     used = f"""
 import yaml
 from pathlib import Path
+from documents import ENCODER, metrics_of
 from running import merge
 from retclip.core.table_counts import estimated_counts
 merge(config, yaml.safe_load(Path({str(mine)!r}).read_text()))
@@ -221,7 +228,7 @@ except ValueError as error:
 
 HYPERPARAMETER = """
     "momentum": Hyperparameter(
-        at="defaults.momentum", about="of the optimiser sgd", kind="number", least=0, config_most=1, default=0.9,
+        at="defaults.momentum", about="of the optimizer sgd", kind="number", least=0, config_most=1, default=0.9,
     ),
 """
 
@@ -235,7 +242,7 @@ def test_a_hyperparameter_is_two_edits(copy):
     copy.make_reference()
     assert copy.run("-c", ids) == before, "no trial of Phase 1 is renamed"
     assert (
-        "| `defaults.momentum` | `0.9` | number ≥ 0, ≤ 1 | of the optimiser sgd |"
+        "| `defaults.momentum` | `0.9` | number ≥ 0, ≤ 1 | of the optimizer sgd |"
         in (copy.folder / "config/README.md").read_text()
     )
     used = """
@@ -254,15 +261,16 @@ points = [point["momentum"] for point in space.grid(config["phase1"]["space"]).v
 assert sorted(set(points)) == [0.1, 0.2]
 found = proposals.propose(space.near_best(config["phase2"]["space"], defaults), defaults, 2, 0, "random")
 assert sorted(values["momentum"] for values in found) == [0.25, 0.5]
-recipe = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {}, "encoder": {"source": "x",
-          "revision": None, "texts": None, "long_texts": "head", "from_checkpoint": False}, "image_size": 64,
+specification = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "image_encoder": {},
+          "text_encoder_settings": {"source": "x", "revision": None, "texts": None, "truncation_side": "right",
+          "from_checkpoint": False}, "image_size": 64,
           "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None, "epochs": None,
           "class_prompts": {}, "shuffled_texts": False}
-trial = budget.plan(recipe, found[0], {"train": 50, "val": 10, "test": 10})
-check(trial, "trial", "trial.json")
-optimizer = build_optimizer(torch.nn.Linear(2, 2), trial["hyperparameters"])
+trial = budget.plan(specification, found[0], {"train": 50, "val": 10, "test": 10})
+check(trial.to_dict(), "trial", "trial.json")
+optimizer = build_optimizer(torch.nn.Linear(2, 2), trial.hyperparameters)
 assert optimizer.param_groups[0]["momentum"] == found[0]["momentum"]
-assert f"momentum {found[0]['momentum']}" in _others(trial["hyperparameters"])
+assert f"momentum {found[0]['momentum']}" in _others(trial.hyperparameters)
 config["defaults"]["momentum"] = 1.5
 try:
     check_config(config)
@@ -295,7 +303,7 @@ def test_a_metric_is_one_edit(copy):
     copy.make_reference()
     used = """
 import numpy as np
-sys.path.insert(0, "tests/unit")
+sys.path[:0] = ["tests/unit", "tests"]
 from test_predictions import CLASSES, SCALES, Samples, documented, random_features
 from retclip.evaluation.test_set import prediction_table
 from retclip.evaluation.validation import Features, predictions, standard_errors, validation_scores
@@ -311,13 +319,13 @@ table = predictions(split, features, texts)
 val = validation_scores(split, features, table)
 target, scores, _ = unpack(table)
 expected = np.mean([right in np.argsort(row)[-2:] for right, row in zip(target, scores)])
-assert abs(val[name] - expected) < 1e-9
-assert val["levels"]["chance"][name] == 2 / 3
-assert val["levels"]["majority"][name] == majority_levels(target, 3)[name]
+assert abs(val.scores[name] - expected) < 1e-9
+assert val.levels.chance[name] == 2 / 3
+assert val.levels.majority[name] == majority_levels(target, 3)[name]
 error = standard_errors(table)[name]
 assert 0 < error < 0.3
-found = documented(split, features, prediction_table(split, features, texts, texts, SCALES))["zero_shot"][name]
-assert found["low"] < found["value"] == val[name] < found["high"]
+found = documented(split, features, prediction_table(split, features, texts, texts, SCALES)).zero_shot[name]
+assert found["low"] < found["value"] == val.scores[name] < found["high"]
 assert abs(found["standard_error"] - error) < 1e-9
 """
     copy.run("-c", CHECKED + used)
@@ -346,7 +354,7 @@ assert len({values["weight_decay"] for values in drawn}) == 3
     copy.run("-c", CHECKED + used)
 
 
-SECTION = '''"""How fast trainings go, by their batch size."""
+SECTION = '''"""How fast training runs go, by their batch size."""
 
 from retclip.report.drawing import BLUE, subplots
 from retclip.report.run_folder import RunFolder
@@ -361,13 +369,13 @@ TEXT = """
 def draw_speed(run: RunFolder):
     figure, axes = subplots(height=3.0)
     for one in run.searched["phase1"]:
-        axes.scatter(one.trial["hyperparameters"]["batch_size"], one.metrics["samples_per_second"], color=BLUE)
+        axes.scatter(one.trial.hyperparameters["batch_size"], one.metrics.samples_per_second, color=BLUE)
     axes.set(xlabel="batch size", ylabel="samples per second")
     return figure
 
 
 def _words(run: RunFolder):
-    return {"most": max(one.metrics["samples_per_second"] for one in run.searched["phase1"])}
+    return {"most": max(one.metrics.samples_per_second for one in run.searched["phase1"])}
 
 
 SECTION = Section(
@@ -386,17 +394,24 @@ CAPTION = """batch-speed:
 def begun_run(folder: Path) -> Path:
     """A run of which one trial of Phase 1 has finished, as its stages write it."""
     config = merged("demo")
-    recipe = {"id": "baseline", "phase": "phase1", "text_encoder": "pubmedbert", "seed": 1, "vision": {},
-              "encoder": {"source": "demo", "texts": None, "long_texts": "head", "from_checkpoint": False},
-              "image_size": 64, "selection_metric": config["selection"]["metric"], "train_samples": None,
-              "val_samples": None, "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
-    trial = budget.plan(recipe | facts("baseline"), configured_defaults(config), {"train": 640, "val": 60})
+    specification = {
+        "id": "baseline",
+        "phase": "phase1",
+        "text_encoder": "pubmedbert",
+        "seed": 1,
+        "image_encoder": {},
+        "text_encoder_settings": ENCODER,
+        "image_size": 64,
+        "selection_metric": config["selection"]["metric"],
+        "train_samples": None,
+        "val_samples": None,
+        "epochs": None,
+        "class_prompts": {},
+        "shuffled_texts": False,
+    }
+    trial = budget.plan(specification | facts("baseline"), configured_defaults(config), {"train": 640, "val": 60})
     val = {**dict.fromkeys(METRICS, 0.8), "loss": 1.0, "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
-    trained = {"trial": trial, "status": "completed", "val": val, "epochs": 2, "steps": trial["budget"]["total_steps"],
-               "train_samples": 640, "samples_per_second": 123.4, "utilization": None, "peak_memory_bytes": None,
-               "device_seconds": 1.0, "wall_seconds": 1.0, "lost_seconds": 0.0, "attempts": 1, "resumed_from": None,
-               "device": "cpu", "gpus": [], "precision": "fp32", "code": "c", "commit": None, "machine": {},
-               "versions": {}}  # fmt: skip
+    trained = metrics_of(trial, val, epochs=2, samples_per_second=123.4).to_dict()
     planned = {
         "phase1": {"baseline": 2, "p1-0": 2},
         "phase2": {"b0r0s00": 2},
@@ -404,7 +419,7 @@ def begun_run(folder: Path) -> Path:
         "final": {"pubmedbert-s1": 2},
     }
     told = {"confirm": {}, "encoders": {}, "final": {"pubmedbert-s1": {**facts("tuned"), "text_encoder": "pubmedbert"}}}
-    record = {"config": config, "trainings": planned, "facts": told, "initial": "initial-s1"}
+    record = {"config": config, "training_runs": planned, "facts": told, "initial": "initial-s1"}
     (folder / "phase1/baseline").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "phase1/baseline/metrics.json").write_text(json.dumps(trained))

@@ -10,16 +10,18 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from documents import ORIGIN, evaluation_of, metrics_of, trial_of
 from running import REPOSITORY, merged
+from scipy import stats
+from small_runs import METRIC, failing, final, run_of
 
 from retclip.core import code_hash
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
-from retclip.report import answer, checklist, comparisons, methods, privacy, stability
+from retclip.report import answer, checklist, comparisons, limitations, methods, privacy, stability
 from retclip.report import formatting as wording
-from retclip.report import limitations as cautions
 from retclip.report.layout import read_captions, read_sections
-from retclip.report.run_folder import Final, RunFolder
+from retclip.report.run_folder import FinalModel
 from retclip.report.sections import provenance
 
 
@@ -54,30 +56,6 @@ def test_a_score_is_said_in_three_decimals(value, said):
     assert wording.score(value) == said
 
 
-METRIC = "zero_shot_balanced_accuracy"
-
-
-def final(kind: str, right: float, seed: int = 1) -> Final:
-    """One of two classes for 60 patients, the first `right` of whom are named rightly."""
-    target = np.arange(60) % 2
-    hit = np.arange(60) < 60 * right
-    named = np.where(hit, target, 1 - target)
-    table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(60)], "target": target,
-                          "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
-    evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {},
-                  "multi_label": None}  # fmt: skip
-    trial = {"kind": kind, "text_encoder": "pubmedbert", "seed": seed}
-    metrics = {"trial": trial, "status": "completed"}
-    return Final(kind, metrics, None, None, evaluation=evaluation, predictions=table)
-
-
-def run_of(*finals: Final) -> RunFolder:
-    """As much of a run as the sentences about its control need."""
-    known = {"config": merged(), "finals": list(finals), "searched": {}, "decisions": {}}
-    known["config"]["selection"]["metric"] = METRIC
-    return RunFolder(**{field.name: known.get(field.name) for field in dataclasses.fields(RunFolder)})
-
-
 @pytest.mark.parametrize(
     ("right", "level", "warned"), [(0.1, "not above chance", False), (0.5, "not above chance", False),
                                    (0.8, ", above chance", True)],
@@ -86,87 +64,73 @@ def test_a_control_below_chance_is_no_leak(right, level, warned):
     run = run_of(final("tuned", 0.95), final("control", right))
     (said,) = answer._control(run)
     assert level in said
-    assert "the winner is better, so the texts taught it" in said
-    assert any("look for a leak" in warning for warning in cautions.warnings(run)) == warned
+    assert "the tuned configuration is better, so the texts taught it" in said
+    assert any("look for a leak" in warning for warning in limitations.warnings(run)) == warned
     assert answer.verdict(run).learned
 
 
 @pytest.mark.parametrize(("device", "gpus", "warned"), [("auto", 1, True), ("auto", 0, False), ("cpu", 0, False)])
 def test_a_cpu_in_place_of_a_gpu_is_a_limitation(device, gpus, warned):
-    on_cpu, on_gpu = final("winner", 0.95), final("baseline", 0.5)
-    on_cpu.metrics["gpus"], on_gpu.metrics["gpus"] = [], ["GPU-1"]
+    on_cpu, on_gpu = final("tuned", 0.95), final("baseline", 0.5)
+    for one, used in ((on_cpu, ()), (on_gpu, ("GPU-1",))):
+        one.metrics = dataclasses.replace(one.metrics, gpus=used)
     run = run_of(on_cpu, on_gpu)
     run.config["training"].update(device=device, gpus=gpus)
-    said = [line for line in cautions.warnings(run) if "1 of 2 trainings ran on the CPU" in line]
+    said = [line for line in limitations.warnings(run) if "1 of 2 trials ran on the CPU" in line]
     assert len(said) == warned
 
 
-def test_a_winner_below_chance_has_learned_nothing():
+def test_a_tuned_configuration_below_chance_has_learned_nothing():
     assert answer.verdict(run_of(final("tuned", 0.1))).reason == (
-        "the winner's interval on test lies below chance (0.500)"
+        "the tuned configuration's interval on test lies below chance (0.500)"
     )
     assert "reaches down to chance" in answer.verdict(run_of(final("tuned", 0.5))).reason
 
 
-def slow_draws(first: list[Final], second: list[Final], paired: bool) -> np.ndarray:
-    """The difference of mean balanced accuracies over patients and seeds, one draw at a time."""
-    generator = np.random.default_rng(11)
-
-    def mean(finals: list[Final], seeds: np.ndarray, patients: np.ndarray) -> float:
-        scores = []
-        for position in seeds:
-            table = finals[position].predictions.iloc[patients]
-            right = (table["score_1"] > table["score_0"]) == (table["target"] == 1)
-            scores.append(right.groupby(table["target"]).mean().mean())
-        return float(np.mean(scores))
-
-    found = []
-    for _ in range(600):
-        patients = generator.integers(60, size=60)
-        seeds = generator.integers(len(first), size=len(first))
-        others = seeds if paired else generator.integers(len(second), size=len(second))
-        found.append(mean(first, seeds, patients) - mean(second, others, patients))
-    return np.array(found)
-
-
 @pytest.mark.parametrize("seeds", [(1, 2, 3), (4, 5, 6), (1, 2)])
 def test_intervals_of_several_seeds_hold_their_spread(seeds):
-    """Trainings of equal seeds are drawn together, others on their own."""
-    winners = [final("tuned", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
+    """The seeds' part is the variance between seeds, not (n - 1) / n of it, with a t distribution of few degrees."""
+    tuned = [final("tuned", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
     defaults = [final("baseline", right, seed) for right, seed in zip((0.3, 0.5, 0.6), seeds, strict=False)]
-    gap = comparisons.difference(winners, defaults, METRIC)
-    slow = slow_draws(winners, defaults, paired=seeds == (1, 2, 3))
-    assert gap.standard_error == pytest.approx(slow.std(), rel=0.1)
-    # three seeds have few means, between which the ends of an interval jump
-    assert [gap.low, gap.high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.06)
-    assert gap == comparisons.difference(winners, defaults, METRIC)
-    patients_alone = np.mean([scores.draws_of(METRIC, one.predictions) for one in winners], axis=0)
-    assert comparisons.score(winners, METRIC).standard_error > 1.2 * patients_alone.std()
+    gap = comparisons.difference(tuned, defaults, METRIC)
+    groups = [[one.evaluation.zero_shot[METRIC]["value"] for one in finals] for finals in (tuned, defaults)]
+    freedom = len(seeds) + 1
+    between = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups) / freedom
+    seeds_alone = np.sqrt(between * (1 / 3 + 1 / len(seeds)))
+    assert gap.standard_error > seeds_alone
+    assert gap.high - gap.value > stats.t.ppf(0.975, freedom) * seeds_alone
+    patients = np.mean([scores.draws_of(METRIC, one.predictions) for one in tuned], axis=0)
+    assert gap.high - gap.value < stats.t.ppf(0.975, freedom) * np.hypot(seeds_alone, 2 * patients.std())
+    assert gap == comparisons.difference(tuned, defaults, METRIC)
+    assert comparisons.score(tuned, METRIC).standard_error > 1.2 * patients.std()
+    assert gap.between_models == (len(seeds) == 2)
+    assert gap.is_significant == (gap.excludes_zero and len(seeds) == 3)
 
 
 def test_one_seed_is_drawn_over_patients_alone():
-    winner, default = final("tuned", 0.9), final("baseline", 0.4)
-    draws = scores.draws_of(METRIC, winner.predictions) - scores.draws_of(METRIC, default.predictions)
-    gap = comparisons.difference([winner], [default], METRIC)
+    tuned_model, default = final("tuned", 0.9), final("baseline", 0.4)
+    draws = scores.draws_of(METRIC, tuned_model.predictions) - scores.draws_of(METRIC, default.predictions)
+    gap = comparisons.difference([tuned_model], [default], METRIC)
     assert [gap.low, gap.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]))
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
     run = run_of(*(final(kind, right, seed) for kind, right in (("tuned", 0.95), ("baseline", 0.4))
                    for seed in range(seeds)))  # fmt: skip
     run.decisions["best"] = {"id": "c0"}
-    gap = comparisons.difference(run.winners("pubmedbert"), run.baselines(), METRIC)
+    gap = comparisons.difference(run.tuned("pubmedbert"), run.baselines(), METRIC)
     said = answer._gain(run, gap)
-    assert "a real difference" in said
-    assert ("between these two trainings; one seed each says nothing of other seeds" in said) == (seeds == 1)
-    assert ("patients and seeds" in said) == (seeds == 2)
+    assert "): statistically significant at 5 %" in said
+    assert ("for these two trials; one seed each says nothing of other seeds" in said) == (seeds == 1)
+    assert ("patients and seeds" in said) == (seeds > 1)
+    assert ("between these models; 2 seeds each are too few" in said) == (seeds == 2)
 
 
-def test_what_shows_one_training_of_several_names_its_seed():
+def test_what_shows_one_trial_of_several_names_its_seed():
     several = run_of(*(final(kind, 0.9, seed) for seed in (7, 8) for kind in ("tuned", "baseline")))
     named = {name for name, caption in read_captions().items() if "{seed}" in caption}
-    assert named == {"per_class", "calibration", "confusion_winner", "confusion_baseline", "embedding"}
+    assert named == {"per_class", "calibration", "confusion_tuned", "confusion_baseline", "embedding"}
     assert several.shown_seed == " (seed 7, the first of 2)"
     assert run_of(final("tuned", 0.9)).shown_seed == ""
 
@@ -175,21 +139,21 @@ def test_few_cases_are_patients_not_eyes():
     """Nine patients with two eyes each are few; the page and methods.md name their class."""
     rows = [{"class": "Healthy", "count": 40, "patients": 25}, {"class": "Drusen", "count": 18, "patients": 9}]
     run = run_of(final("tuned", 0.9))
-    run.finals[0].evaluation["per_class"] = rows
-    assert cautions.small_classes(run) == ["Drusen (9)"]
-    said = " ".join(cautions._few_cases(run))
+    run.finals[0].evaluation = dataclasses.replace(run.finals[0].evaluation, per_class=rows)
+    assert limitations.small_classes(run) == ["Drusen (9)"]
+    said = " ".join(limitations._few_cases(run))
     assert "fewer than 10 test patients" in said
     assert "Drusen (9). A bootstrap sample that holds nobody of a class leaves it out of the mean" in said
     rows[1]["patients"] = 10
-    assert cautions._few_cases(run) == ["Every class has at least 10 test patients."]
+    assert limitations._few_cases(run) == ["Every class has at least 10 test patients."]
 
 
-def test_what_was_opened_on_test_is_named():
+def test_what_was_evaluated_on_test_is_named():
     run = run_of(final("tuned", 0.9, 1), final("tuned", 0.9, 2), final("baseline", 0.4), final("control", 0.5))
-    run.initial = {}
-    assert run.opened == {"tuned": 2, "baseline": 1, "control": 1, "initial": 1}
-    said = wording.openings(run.opened)
-    assert said.startswith("The test split was opened for 5 models: 2 of the tuned configuration")
+    run.initial = evaluation_of()
+    assert run.evaluated_on_test == {"tuned": 2, "baseline": 1, "control": 1, "initial": 1}
+    said = wording.test_set_evaluations(run.evaluated_on_test)
+    assert said.startswith("Test-set evaluations: 5 models: 2 of the tuned configuration")
     assert "1 of the untouched initial weights" in said
     assert "cannot be seen" in said
 
@@ -202,11 +166,11 @@ def test_what_was_opened_on_test_is_named():
          "weights of google-bert/bert-base-uncased, revision 0123abc [@devlin2019bert]"),
         ({"source": "dmis-lab/biobert-base-cased-v1.1"}, "[@lee2020biobert]"),
         ({"source": "microsoft/BiomedNLP-PubMedBERT-base-uncased-abstract-fulltext"}, "[@gu2021pubmedbert]"),
-        ({"source": "own/bert", "from_checkpoint": True}, "weights of the image tower's checkpoint"),
+        ({"source": "own/bert", "from_checkpoint": True}, "weights of the image encoder's checkpoint"),
     ],
 )  # fmt: skip
-def test_the_methods_say_where_a_text_tower_is_from(source, said):
-    assert said in methods._text_tower("mine", source)
+def test_the_methods_say_where_a_text_encoder_is_from(source, said):
+    assert said in methods._text_encoder("mine", source)
 
 
 def test_the_methods_name_every_hyperparameter():
@@ -216,9 +180,9 @@ def test_the_methods_name_every_hyperparameter():
 
 
 def test_the_methods_credit_clip_only_where_its_weights_were_taken():
-    assert methods._vision_weights(None) == "random initial weights"
-    assert "radford2021clip" in methods._vision_weights("openai")
-    assert "radford2021clip" not in methods._vision_weights("laion2b_s34b_b88k")
+    assert methods._image_weights(None) == "random initial weights"
+    assert "radford2021clip" in methods._image_weights("openai")
+    assert "radford2021clip" not in methods._image_weights("laion2b_s34b_b88k")
 
 
 def test_split_fractions_are_said_where_the_tool_may_have_split():
@@ -228,18 +192,22 @@ def test_split_fractions_are_said_where_the_tool_may_have_split():
     assert methods._how_split({**data, "source": "demo"}).startswith("20.0% into test and 10.0% of the rest")
 
 
-def test_classes_that_no_training_has_seen_are_named():
-    evaluation = {"per_class": [{"class": "Drusen"}, {"class": "Glaucoma"}], "retrieval_omitted": None, "overlap": None}
+def test_classes_that_no_trial_has_seen_are_named():
+    clinic = SimpleNamespace(
+        name="clinic", evaluation=evaluation_of(per_class=[{"class": "Drusen"}, {"class": "Glaucoma"}])
+    )
     run = SimpleNamespace(
         fingerprint={"classes": ["Glaucoma", "Healthy"]},
         test_metric="zero_shot_balanced_accuracy",
-        external=[SimpleNamespace(place=place, evaluation=evaluation) for place in ("clinic", "clinic")],
+        external=[clinic, clinic],
     )
-    said = cautions.elsewhere(run)
-    assert sum("1 class of 2 no training has seen, named by prompts alone: Drusen." in line for line in said) == 1
+    said = limitations.external_limitations(run)
+    assert sum("1 class of 2 no trial has seen, named by prompts alone: Drusen." in line for line in said) == 1
     assert sum("scores among 2 classes do not compare" in line for line in said) == 1
-    evaluation["per_class"] = [{"class": "Healthy"}, {"class": "Glaucoma"}]
-    assert [line for line in cautions.elsewhere(run) if "clinic" in line] == [cautions.elsewhere(run)[1]]
+    clinic.evaluation = evaluation_of(per_class=[{"class": "Healthy"}, {"class": "Glaucoma"}])
+    assert [line for line in limitations.external_limitations(run) if "clinic" in line] == [
+        limitations.external_limitations(run)[1]
+    ]
 
 
 NO_OVERLAP = {"patients": 40, "samples": 40, "images": 80, "same_id": 0, "ids_confirmed": False, "image_copies": 0,
@@ -268,14 +236,14 @@ SCORE = {"value": 0.61, "low": 0.5, "high": 0.7, "standard_error": 0.05}
          "Too few patients are left to score without these 40", "othing was trained"),
     ],
 )  # fmt: skip
-def test_what_the_page_says_of_data_from_elsewhere_follows_from_what_was_found(found, said, not_said):
-    evaluation = {"per_class": [], "retrieval_omitted": None, "overlap": found}
+def test_what_the_page_says_of_external_data_follows_from_what_was_found(found, said, not_said):
+    evaluation = evaluation_of(overlap=found)
     run = SimpleNamespace(
         fingerprint={"classes": []},
         test_metric="zero_shot_balanced_accuracy",
-        external=[SimpleNamespace(place="clinic", winner=SimpleNamespace(id="pubmedbert-s1"), evaluation=evaluation)],
+        external=[SimpleNamespace(name="clinic", model=SimpleNamespace(id="pubmedbert-s1"), evaluation=evaluation)],
     )
-    text = " ".join(cautions.elsewhere(run))
+    text = " ".join(limitations.external_limitations(run))
     assert said in text
     assert not_said not in text
 
@@ -284,7 +252,7 @@ def test_no_path_of_a_private_run_is_told():
     config = merged()
     place = "/secret/place"
     config["data"] |= {"manifest": place, "test_manifest": place, "image_root": place, "class_map": f"{place}/map.yaml"}
-    config["model"]["vision"]["weights"] = f"{place}/tower.pt"
+    config["model"]["image_encoder"]["weights"] = f"{place}/tower.pt"
     config["model"]["text_encoders"]["biobert"]["source"] = place
     config["evaluation"] |= {
         "prompts": f"{place}/prompts.yaml",
@@ -294,8 +262,8 @@ def test_no_path_of_a_private_run_is_told():
     assert "secret" not in str(told)
     assert told["model"]["text_encoders"]["pubmedbert"] == config["model"]["text_encoders"]["pubmedbert"]
     assert told["evaluation"]["external_tests"]["clinic"]["source"] == "odir"
-    config["model"]["vision"]["weights"] = "openai"
-    assert privacy.without_paths(config)["model"]["vision"]["weights"] == "openai"
+    config["model"]["image_encoder"]["weights"] = "openai"
+    assert privacy.without_paths(config)["model"]["image_encoder"]["weights"] == "openai"
 
 
 def laid_over(base: dict, overlay: dict) -> dict:
@@ -342,10 +310,10 @@ def test_the_checklist_has_every_item_and_real_sections():
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_the_checklist_claims_no_looks_that_were_not_made(private):
+def test_the_checklist_claims_no_examples_that_were_not_made(private):
     run = run_of(final("tuned", 0.9))
     run.config["privacy"]["private"], run.config["final"]["seeds"] = private, 1
-    run.finals[0].evaluation["subgroups"] = []
+    run.finals[0].evaluation = dataclasses.replace(run.finals[0].evaluation, subgroups=())
     answers = {entry.where: entry for entry in checklist.checklist(run)}
     assert answers["CLAIM 31"].answer == "none was made"
     assert answers["CLAIM 31"].anchor is None
@@ -372,7 +340,7 @@ def test_a_section_reruns_the_report():
     assert "retclip/report/examples.py" in names
 
 
-def several_labels(kind: str, share: float) -> Final:
+def several_labels(kind: str, share: float) -> FinalModel:
     """Two of three classes for each of 60 patients; the scores of the first `share` of them are right."""
     classes, labels = list("abc"), ["a|b", "b|c", "a|c"] * 20
     member = np.array([[name in label for name in classes] for label in labels], dtype=float)
@@ -383,50 +351,43 @@ def several_labels(kind: str, share: float) -> Final:
         table[f"score_{k}"] = table[f"template_{k}"] = np.where(np.arange(60) < 60 * share, member[:, k], noise[:, k])
     ranks = {name: np.ones(60, int) for name in ("image_to_text", "text_to_image")}
     retrieval = evaluation.Retrieval(ranks, table["patient_id"].to_numpy(), table["sample_id"].tolist())
-    document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, texts_from_labels=False)
-    trial = {"kind": kind, "text_encoder": "pubmedbert", "seed": 1}
-    return Final(kind, {"trial": trial, "status": "completed"}, None, None, document, table)
+    document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, False, ORIGIN)
+    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert"), gpus=None)
+    return FinalModel(kind, metrics, None, None, document, table)
 
 
 @pytest.mark.parametrize(("share", "learned"), [(0.9, True), (0.0, False)])
 def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share, learned):
-    winner, default = several_labels("tuned", share), several_labels("baseline", 0.1)
-    run = run_of(winner, default)
+    tuned_model, default = several_labels("tuned", share), several_labels("baseline", 0.1)
+    run = run_of(tuned_model, default)
     run.decisions = {"best": {"id": "s01"}}
-    for other in ("_recipe", "_encoder", "_cost"):
+    for other in ("_configuration", "_encoder", "_cost"):
         monkeypatch.setattr(answer, other, lambda run: "")
     said = " ".join(answer.answer(run))
-    found = winner.evaluation["multi_label"]["macro_auroc"]
+    found = tuned_model.evaluation.multi_label.macro_auroc
     assert (
-        f"On 60 test patients whom no choice has seen, the tuned recipe reaches a macro AUROC over all labels of "
-        f"{found['value']:.3f} (95 % interval {found['low']:.3f} to {found['high']:.3f}); the default config"
+        f"On 60 test patients, the tuned configuration reaches a macro AUROC over all labels of "
+        f"{found['value']:.3f} (95 % CI {found['low']:.3f} to {found['high']:.3f}); the baseline"
     ) in said
     assert "Guessing would give 0.500." in said
     assert ("Nothing was learned" not in said) == learned
     assert "accuracy" not in said
-    assert cautions._few_cases(run) == ["Every class has at least 40 test patients."]
-    gap = comparisons.difference([winner], [default], run.test_metric)
-    assert gap.value == pytest.approx(found["value"] - default.evaluation["multi_label"]["macro_auroc"]["value"])
-    assert gap.is_real or not learned
-
-
-def failing(final: Final, status: str = "diverged") -> Final:
-    """The same training, had it failed; its weights still give scores on test."""
-    final.metrics["status"] = status
-    final.id = f"{final.encoder}-s{final.trial['seed']}"
-    return final
+    assert limitations._few_cases(run) == ["Every class has at least 40 test patients."]
+    gap = comparisons.difference([tuned_model], [default], run.test_metric)
+    assert gap.value == pytest.approx(found["value"] - default.evaluation.multi_label.macro_auroc["value"])
+    assert gap.excludes_zero or not learned
 
 
 def test_a_failed_seed_has_no_score_on_test_and_is_named():
     """What an out-of-memory training's half-trained weights score is nobody's result."""
     run = run_of(*(final("tuned", 0.9, seed) for seed in (1, 2)), failing(final("tuned", 0.9, 3), "out_of_memory"),
                  *(final("baseline", 0.6, seed) for seed in (1, 2, 3)))  # fmt: skip
-    winners = run.winners("pubmedbert")
-    assert comparisons.score(winners, METRIC).value is None
-    assert comparisons.difference(winners, run.baselines(), METRIC).value is None
+    tuned = run.tuned("pubmedbert")
+    assert comparisons.score(tuned, METRIC).value is None
+    assert comparisons.difference(tuned, run.baselines(), METRIC).value is None
     why = "1 of 3 seeds failed: pubmedbert-s3 out of memory"
-    assert answer.verdict(run) == (False, f"the winner has no score on test ({why})")
-    (said,) = cautions.warnings(run)
+    assert answer.verdict(run) == (False, f"the tuned configuration has no score on test ({why})")
+    (said,) = limitations.warnings(run)
     assert said.startswith(f"Final models of the tuned configuration with pubmedbert: {why}.")
 
 
@@ -445,7 +406,7 @@ def test_the_recommended_encoder_names_its_failed_seeds():
         final("tuned", 0.9, 1), failing(final("tuned", 0.9, 2)), final("tuned", 0.6, 1), final("tuned", 0.6, 2)
     )
     for one in run.finals[2:]:
-        one.trial["text_encoder"] = "biobert"
+        one.metrics = dataclasses.replace(one.metrics, trial=dataclasses.replace(one.trial, text_encoder="biobert"))
     counted = {"planned": 2, "failed": {"pubmedbert-s2": "diverged"}}
     run.recommendation = {"encoder": "pubmedbert", "seeds": {"pubmedbert": counted}}
     said = answer._encoder(run)
@@ -461,7 +422,7 @@ def test_shares_of_wins_hold_the_spread_of_seeds(tmp_path):
             folder = tmp_path / f"{name}s{seed}"
             folder.mkdir()
             final("tuned", right).predictions.to_parquet(folder / "val_predictions.parquet")
-            trial = {"candidate": name, "seed": seed}
+            trial = trial_of(candidate=name, seed=seed)
             members.append(SimpleNamespace(id=folder.name, trial=trial, folder=folder))
     run = SimpleNamespace(metric=METRIC, searched={"confirm": members}, decisions={}, interim=False)
     run.boards = {"confirm": pd.DataFrame({"id": ["c0", "c1"], "metric": [0.75, 0.745], "may_be_chosen": True})}

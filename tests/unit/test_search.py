@@ -1,10 +1,12 @@
 """Grids, proposals, budgets and the choice: pure functions of the search floor."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from documents import BUDGET, ENCODER, metrics_of, trial_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import declared_defaults
@@ -34,7 +36,7 @@ DEFAULTS = {
     "augment": True,
     "same_class_negatives": "keep",
     "context_length": 77,
-    "patience": 3,
+    "early_stopping_patience": 3,
     "precision": "auto",
 }
 GUIDE_GRID = {
@@ -51,14 +53,14 @@ GUIDE_SPACE = {
 }
 
 
-def recipe(**changes):
+def specification(**changes):
     fields = {
         "id": "p1-00000000",
         "phase": "phase1",
         "text_encoder": "pubmedbert",
-        "encoder": {"source": "x", "revision": None},
+        "text_encoder_settings": ENCODER,
         "seed": 1,
-        "vision": {"architecture": "ViT-B-16"},
+        "image_encoder": {"architecture": "ViT-B-16"},
         "image_size": 224,
         "selection_metric": "zero_shot_balanced_accuracy",
         "train_samples": None,
@@ -116,41 +118,41 @@ def test_ranges_are_drawn_inside_their_bounds():
 
 def test_a_short_run_warms_up_for_the_same_share_of_its_steps():
     counts = {"train": 12_989, "val": 1000}
-    full = budget.plan(recipe(), DEFAULTS, counts)
-    assert full["budget"]["total_steps"] == 1020  # 102 steps an epoch
-    assert full["hyperparameters"]["warmup_steps"] == 500
-    short = budget.plan(recipe(train_samples=2000, epochs=2), DEFAULTS, counts)
-    assert short["budget"]["total_steps"] == 32
-    assert short["hyperparameters"]["warmup_steps"] == round(500 * 32 / 1020)
-    assert short["configured"]["warmup_steps"] == 500
+    full = budget.plan(specification(), DEFAULTS, counts)
+    assert full.budget.total_steps == 1020  # 102 steps an epoch
+    assert full.hyperparameters["warmup_steps"] == 500
+    short = budget.plan(specification(train_samples=2000, epochs=2), DEFAULTS, counts)
+    assert short.budget.total_steps == 32
+    assert short.hyperparameters["warmup_steps"] == round(500 * 32 / 1020)
+    assert short.configured["warmup_steps"] == 500
 
 
 def test_test_mode_takes_2_to_4_steps():
     counts = {"train": 12_989, "val": 1000}
     steps = [
-        budget.plan(recipe(train_samples=100, val_samples=50, epochs=2), {**DEFAULTS, "batch_size": size}, counts)[
-            "budget"
-        ]["total_steps"]
+        budget.plan(
+            specification(train_samples=100, val_samples=50, epochs=2), {**DEFAULTS, "batch_size": size}, counts
+        ).budget.total_steps
         for size in (64, 128)
     ]
     assert steps == [4, 2]
 
 
-def test_cuts_are_made_in_the_open():
+def test_adjustments_are_recorded():
     trial = budget.plan(
-        recipe(train_samples=100, epochs=2), {**DEFAULTS, "batch_size": 128}, {"train": 50_000, "val": 9}
+        specification(train_samples=100, epochs=2), {**DEFAULTS, "batch_size": 128}, {"train": 50_000, "val": 9}
     )
-    assert trial["hyperparameters"]["batch_size"] == 100
-    assert [cut["key"] for cut in trial["budget"]["cuts"]] == ["batch_size"]
-    long = budget.plan(recipe(), {**DEFAULTS, "warmup_steps": 1000}, {"train": 11_700, "val": 9})
-    assert long["budget"]["total_steps"] == 920
-    assert long["hyperparameters"]["warmup_steps"] == 736  # the guide's 1000 in 920 steps, cut to 80 %
-    assert long["budget"]["cuts"][0]["configured"] == 1000
+    assert trial.hyperparameters["batch_size"] == 100
+    assert [cut.key for cut in trial.budget.cuts] == ["batch_size"]
+    long = budget.plan(specification(), {**DEFAULTS, "warmup_steps": 1000}, {"train": 11_700, "val": 9})
+    assert long.budget.total_steps == 920
+    assert long.hyperparameters["warmup_steps"] == 736  # the 1000 of the guide in 920 steps, adjusted to 80 %
+    assert long.budget.cuts[0].configured == 1000
 
 
 def test_nothing_to_contrast_is_refused():
     with pytest.raises(ValueError, match="1 training samples"):
-        budget.plan(recipe(), DEFAULTS, {"train": 1, "val": 1})
+        budget.plan(specification(), DEFAULTS, {"train": 1, "val": 1})
 
 
 def run(identifier, score, error=0.01, patients=200, cost=1000, offset=0, **values):
@@ -167,7 +169,7 @@ def run(identifier, score, error=0.01, patients=200, cost=1000, offset=0, **valu
         }
     )
     trial = budget.plan(
-        recipe(id=identifier, train_samples=cost), {**DEFAULTS, **values}, {"train": 10_000, "val": patients}
+        specification(id=identifier, train_samples=cost), {**DEFAULTS, **values}, {"train": 10_000, "val": patients}
     )
     balanced = float(np.mean([right[target == c].mean() for c in (0, 1)]))
     val = {
@@ -176,9 +178,7 @@ def run(identifier, score, error=0.01, patients=200, cost=1000, offset=0, **valu
         "standard_error": dict.fromkeys(METRICS, error),
         "levels": {"chance": dict.fromkeys(ZERO_SHOT, 0.5), "majority": {}},
     }
-    metrics = {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0,
-               "steps": trial["budget"]["total_steps"]}  # fmt: skip
-    return selection.Candidate(identifier, [selection.Run(metrics, table)])
+    return selection.Candidate(identifier, [selection.Run(metrics_of(trial, val), table)])
 
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -193,8 +193,8 @@ def test_the_best_score_wins_when_it_is_clearly_better():
     board, best = decide(run("a", 0.7), run("b", 0.9, learning_rate=2e-5))
     assert best["id"] == "b"
     assert list(board["id"]) == ["b", "a"]
-    assert best["hyperparameters"]["learning_rate"] == 2e-5
-    assert best["hyperparameters"]["epochs"] == 10
+    assert best["configured"]["learning_rate"] == 2e-5
+    assert best["configured"]["epochs"] == 10
 
 
 def test_a_tie_goes_to_the_lower_planned_cost_and_then_to_the_better_score():
@@ -208,19 +208,13 @@ def test_a_tie_goes_to_the_lower_planned_cost_and_then_to_the_better_score():
 def test_where_nothing_beats_chance_the_defaults_are_kept():
     _, best = decide(run("a", 0.51, learning_rate=3e-5), run("b", 0.5))
     assert best["id"] == "defaults"
-    assert best["hyperparameters"] == DEFAULTS
+    assert best["configured"] == DEFAULTS
     assert "undecided" in best["reason"]
 
 
 def test_a_diverged_trial_ranks_last_and_all_diverged_means_the_defaults():
     broken = run("x", 0.9, learning_rate=1.0)
-    metrics = broken.runs[0].metrics
-    metrics["status"] = "diverged"
-    metrics["val"] = {
-        **dict.fromkeys(METRICS),
-        "standard_error": {},
-        "levels": {"chance": {}, "majority": {}},
-    }
+    broken.runs[0].metrics = metrics_of(broken.runs[0].trial, status="diverged")
     board, best = decide(broken, run("a", 0.8))
     assert list(board["id"]) == ["a", "x"]
     assert best["id"] == "a"
@@ -230,7 +224,7 @@ def test_a_diverged_trial_ranks_last_and_all_diverged_means_the_defaults():
 
 def test_configs_that_became_equal_are_merged():
     board, best = decide(run("first", 0.9, batch_size=2000), run("second", 0.9, batch_size=4000))
-    assert board["note"].iloc[1] == "equal to first after the budget's cuts"
+    assert board["note"].iloc[1] == "equal to first after the budget's adjustments"
     assert best["runners_up"] == []
 
 
@@ -247,8 +241,8 @@ def test_a_best_value_on_the_border_is_said():
 def test_trials_of_a_few_steps_cannot_rank():
     board, _ = decide(run("a", 0.9), run("b", 0.6))
     short = selection.select(board.assign(steps=[2, 4]), METRIC, DEFAULTS, {})
-    assert short["warnings"][0].startswith("the trials took only 2 to 4 optimiser steps")
-    assert not any("optimiser steps" in line for line in selection.select(board, METRIC, DEFAULTS, {})["warnings"])
+    assert short["warnings"][0].startswith("the trials took only 2 to 4 optimizer steps")
+    assert not any("optimizer steps" in line for line in selection.select(board, METRIC, DEFAULTS, {})["warnings"])
 
 
 def test_several_seeds_are_averaged():
@@ -267,10 +261,8 @@ def test_every_hyperparameter_stands_in_the_leaderboard():
 def test_the_encoder_is_recommended_by_the_mean_over_seeds():
     finals = []
     for encoder, score in [("a", 0.7), ("a", 0.9), ("b", 0.85), ("b", 0.79)]:
-        metrics = run(encoder, 0.8).runs[0].metrics
-        metrics["trial"]["text_encoder"] = encoder
-        metrics["val"] = {METRIC: score}
-        finals.append(metrics)
+        trial = replace(run(encoder, 0.8).runs[0].trial, text_encoder=encoder)
+        finals.append(metrics_of(trial, {METRIC: score}))
     decision = recommend_encoder(finals, METRIC)
     assert decision["encoder"] == "b"
     assert decision["val_scores"]["a"] == pytest.approx(0.8)
@@ -413,8 +405,8 @@ def test_optuna_is_told_the_worst_score_of_what_diverged_and_the_curve_of_what_w
 
 
 def metrics(values, epochs, total, score, status="completed"):
-    trial = {"configured": values, "budget": {"total_steps": total * 10}}
-    return {"trial": trial, "status": status, "epochs": epochs, "steps": epochs * 10, "val": {"score": score}}
+    trial = trial_of(configured=values, budget={**BUDGET, "total_steps": total * 10})
+    return metrics_of(trial, {"score": score}, status=status, epochs=epochs, steps=epochs * 10)
 
 
 def test_rungs_of_one_training_are_one_observation():

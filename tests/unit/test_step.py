@@ -4,15 +4,17 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from documents import BUDGET, trial_of
 from running import declared_defaults
 from transformers import BertConfig, BertModel
 
+from retclip.core.preprocessing import CLIP
 from retclip.data.store import write_store
 from retclip.loading.augmentation import to_model_input
-from retclip.loading.dataset import Split, read_ahead
+from retclip.loading.dataset import Split, prefetch
 from retclip.loading.feature_cache import serves
-from retclip.models import image_encoder as vision
-from retclip.models.encode import encode_batch, eye_features, has_batch_norm, text_tokens
+from retclip.models import image_encoder
+from retclip.models.encode import encode_batch, eye_features, has_batch_norm, pooled_texts
 from retclip.models.loss import tripartite_loss
 from retclip.models.retclip import RetClip
 from retclip.training.checkpoint import StateFolder
@@ -44,11 +46,11 @@ def data_dir(tmp_path_factory):
     frame["text_left"], frame["text_right"] = texts[1:] + texts[:1], texts
     frame[["label", "label_left", "label_right"]] = "x"
     frame.to_parquet(folder / "samples_train.parquet")
-    pictures = []
+    images = []
     for sample, eyes in zip(frame["sample_id"], EYES, strict=True):
         for side in {"both": ("left", "right"), "right": ("right",)}.get(eyes, ("left",)):
-            pictures.append((f"{sample}/{side}", generator.bytes(SIZE * SIZE * 3)))
-    write_store(folder / "train.lmdb", pictures, len(pictures), SIZE, "raw")
+            images.append((f"{sample}/{side}", generator.bytes(SIZE * SIZE * 3)))
+    write_store(folder / "train.lmdb", images, len(images), SIZE, "raw")
     return folder
 
 
@@ -59,7 +61,7 @@ def split(data_dir, request):
                    "text_level": request.param}  # fmt: skip
     made = Split(data_dir, "train", fingerprint, tokenize, LONGEST)
     made.fingerprint = fingerprint
-    made.read = {unit: unit if request.param == "eye" else "patient" for unit in made.texts}
+    made.read = {view: view if request.param == "eye" else "patient" for view in made.texts}
     return made
 
 
@@ -69,7 +71,7 @@ def net():
     sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
     dropout = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
     bert = BertModel(BertConfig(vocab_size=WORDS, **sizes, **dropout), add_pooling_layer=False)
-    return RetClip(vision.build_vision(VIT, SIZE)[0], bert, VIT["embed_dim"])
+    return RetClip(image_encoder.build_image_encoder(VIT, SIZE)[0], bert, VIT["embed_dim"])
 
 
 def plain_outputs(net, split, indices):
@@ -77,9 +79,10 @@ def plain_outputs(net, split, indices):
     sides = [("left", "right") if eyes == "both" else ("right",) * 2 if eyes == "right" else ("left",) * 2
              for eyes in np.array(EYES)[indices]]  # fmt: skip
     names = split.frame["sample_id"].to_numpy()[indices]
-    images = [torch.stack([to_model_input(torch.from_numpy(split.store.get(f"{name}/{side[eye]}"))[None], False)[0]
+    stored = split.store.get
+    images = [torch.stack([to_model_input(torch.from_numpy(stored(f"{name}/{side[eye]}"))[None], False, CLIP)[0]
                            for name, side in zip(names, sides, strict=True)]) for eye in (0, 1)]  # fmt: skip
-    ids = {unit: tokenize([split.texts[split.read[unit]][i] for i in indices], LONGEST) for unit in split.texts}
+    ids = {view: tokenize([split.texts[split.read[view]][i] for i in indices], LONGEST) for view in split.texts}
     return net(*images, *ids["patient"], text_ids_left=ids["left"][0], attention_mask_left=ids["left"][1],
                text_ids_right=ids["right"][0], attention_mask_right=ids["right"][1])  # fmt: skip
 
@@ -91,7 +94,7 @@ def gradients(net):
 def test_a_batch_is_what_one_sample_after_the_other_is(split, net):
     indices = np.random.default_rng(1).permutation(len(split))[:24]
     batch = split.batch(indices, CPU)
-    assert len(batch["pictures"]) == sum(1 + (EYES[i] == "both") for i in indices)
+    assert len(batch["images"]) == sum(1 + (EYES[i] == "both") for i in indices)
     present = torch.from_numpy(split.present[indices])
     assert torch.equal(batch["present"], present)
     loss = tripartite_loss(encode_batch(net, batch, augment=False), *present.unbind(1))
@@ -106,7 +109,7 @@ def test_a_batch_is_what_one_sample_after_the_other_is(split, net):
         torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-6, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_features_keep_fp32_where_towers_compute_in_bf16(split, net):
+def test_features_keep_fp32_where_encoders_compute_in_bf16(split, net):
     """Logits are up to 100 times the cosines of features, and bf16 has eight bits."""
     exact = encode_batch(net, split.batch(np.arange(8), CPU), augment=False)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -118,13 +121,13 @@ def test_features_keep_fp32_where_towers_compute_in_bf16(split, net):
     torch.testing.assert_close(lengths, torch.ones_like(lengths), atol=1e-6, rtol=0)
 
 
-def test_pictures_are_moved_by_fp32_coordinates_where_towers_compute_in_bf16():
-    pictures = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
+def test_images_are_moved_by_fp32_coordinates_where_encoders_compute_in_bf16():
+    images = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
     torch.manual_seed(1)
-    exact = to_model_input(pictures, augment=True)
+    exact = to_model_input(images, True, CLIP)
     torch.manual_seed(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(to_model_input(pictures, augment=True), exact, rtol=0, atol=0)
+        torch.testing.assert_close(to_model_input(images, True, CLIP), exact, rtol=0, atol=0)
 
 
 def test_short_texts_are_not_padded_to_the_longest(split):
@@ -203,48 +206,59 @@ def test_what_is_not_kept_is_computed_again_with_the_same_gradients(split, net):
         kept.append(sum(saved))
         loss.backward()
         found.append(gradients(net))
-        net.keep_less()
+        net.enable_gradient_checkpointing()
     assert kept[1] < 0.5 * kept[0]
     assert found[0].keys() == found[1].keys()
     for name, value in found[0].items():
         torch.testing.assert_close(found[1][name], value, msg=lambda m, n=name: f"{n}: {m}")
 
 
-def test_what_is_read_ahead_comes_in_order_and_one_at_a_time():
+def test_what_is_prefetched_comes_in_order_and_one_at_a_time():
     made, used = [], []
-    for result in read_ahead(lambda item: made.append(item) or item * 10, iter(range(6))):
+    for result in prefetch(lambda item: made.append(item) or item * 10, iter(range(6))):
         used.append(result)
         assert len(made) <= len(used) + 1
     assert used == [0, 10, 20, 30, 40, 50]
-    assert list(read_ahead(str, [])) == []
+    assert list(prefetch(str, [])) == []
     with pytest.raises(ZeroDivisionError):
-        list(read_ahead(lambda item: 1 // item, [1, 0, 1]))
+        list(prefetch(lambda item: 1 // item, [1, 0, 1]))
 
 
 class Small(torch.nn.Module):
-    """A device that holds the activations of so many pictures and no more."""
+    """A device that holds the activations of so many images and no more."""
 
-    def __init__(self, tower, most):
+    def __init__(self, encoder, most):
         super().__init__()
-        self.tower, self.most = tower, most
+        self.encoder, self.most = encoder, most
 
     def forward(self, images):
         if torch.is_grad_enabled() and len(images) > self.most:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return self.tower(images)
+        return self.encoder(images)
 
 
-HYPERPARAMETERS = {**declared_defaults(),
-                   "learning_rate": 1e-3, "batch_size": 32, "warmup_steps": 0, "weight_decay": 0.1, "epochs": 1,
-                   "lr_scheduler": "constant", "optimizer": "adamw", "max_grad_norm": 1.0, "augment": False,
-                   "same_class_negatives": "keep", "patience": None, "context_length": LONGEST}  # fmt: skip
+HYPERPARAMETERS = {
+    **declared_defaults(),
+    "learning_rate": 1e-3,
+    "batch_size": 32,
+    "warmup_steps": 0,
+    "weight_decay": 0.1,
+    "epochs": 1,
+    "lr_scheduler": "constant",
+    "optimizer": "adamw",
+    "max_grad_norm": 1.0,
+    "augment": False,
+    "same_class_negatives": "keep",
+    "early_stopping_patience": None,
+    "context_length": LONGEST,
+}
 
 
 def trainer_of(net, split, folder, metric="image_to_text_recall_at_10", epochs=1, patience=None):
-    budget = {"stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
+    budget = {**BUDGET, "stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
     prompts = {name: ["1"] for name in split.classes}
-    trial = {"id": "t", "seed": 1, "hyperparameters": {**HYPERPARAMETERS, "epochs": epochs, "patience": patience},
-             "budget": budget, "class_prompts": prompts, "selection_metric": metric}  # fmt: skip
+    trial = trial_of(hyperparameters={**HYPERPARAMETERS, "epochs": epochs, "early_stopping_patience": patience},
+                     budget=budget, class_prompts=prompts, selection_metric=metric)  # fmt: skip
     return Trainer(trial, net, split, split, tokenize, CPU, "fp32", StateFolder(folder, "k"), 999)
 
 
@@ -262,16 +276,16 @@ def test_a_batch_that_memory_does_not_hold_is_trained_in_parts(split, net, tmp_p
 
 def test_scores_do_not_depend_on_micro_batches(split, net, tmp_path):
     start = {name: value.clone() for name, value in net.state_dict().items()}
-    tower, losses = net.visual, []
+    encoder, losses = net.visual, []
     for most in (64, 16):
-        net.visual = tower
+        net.visual = encoder
         net.load_state_dict(start)
-        net.visual = Small(tower, most)
+        net.visual = Small(encoder, most)
         losses.append(trainer_of(net, split, tmp_path / str(most)).run().progress.history[0]["val_loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
-def test_a_score_of_nought_after_nought_is_no_improvement(split, net, data_dir, tmp_path):
+def test_a_score_of_zero_after_zero_is_no_improvement(split, net, data_dir, tmp_path):
     """Two classes with the same prompts tie, the first is named, and no eye is of it: 0.0 in every epoch."""
     fingerprint = {**split.fingerprint, "classes": ["w", "x"]}
     always_wrong = Split(data_dir, "train", fingerprint, tokenize, LONGEST)
@@ -289,7 +303,7 @@ GIB = 2**30
 def test_no_memory_on_a_gpu_that_others_fill_is_no_result(
     split, net, tmp_path, monkeypatch, capsys, free, total, own, crowded
 ):
-    """GiB, in place of the GPU's word for them. Batch normalisation, so that nothing is tried in parts."""
+    """GiB, in place of the GPU's word for them. Batch normalization, so that nothing is tried in parts."""
 
     class OnGpu(Small):
         def forward(self, images):
@@ -308,32 +322,32 @@ def test_no_memory_on_a_gpu_that_others_fill_is_no_result(
     assert not trainer.folder.out_of_memory.exists()
 
 
-def test_batch_normalisation_is_never_trained_in_parts(split, net, tmp_path, capsys):
+def test_batch_normalization_is_never_trained_in_parts(split, net, tmp_path, capsys):
     net.visual = Small(torch.nn.Sequential(net.visual, torch.nn.BatchNorm1d(VIT["embed_dim"])), 16)
     assert has_batch_norm(net)
     assert trainer_of(net, split, tmp_path).run().progress.status == "out_of_memory"
-    assert "batch normalisation cannot be trained in parts" in capsys.readouterr().err
-    net.freeze("vision")
+    assert "batch normalization cannot be trained in parts" in capsys.readouterr().err
+    net.freeze("image")
     assert not has_batch_norm(net.train())
 
 
 @pytest.mark.parametrize(
     ("freeze", "augment", "served"),
     [
-        ("both", False, {"vision", "text"}),
+        ("both", False, {"image", "text"}),
         ("both", True, {"text"}),
-        ("vision", False, {"vision"}),
+        ("image", False, {"image"}),
         ("none", False, set()),
     ],
 )
 def test_only_what_a_trial_freezes_is_read_from_features(freeze, augment, served):
     values = {"freeze": freeze, "augment": augment}
-    assert {tower for tower in ("vision", "text") if serves(tower, values)} == served
+    assert {encoder for encoder in ("image", "text") if serves(encoder, values)} == served
 
 
-def test_frozen_features_stand_for_their_towers_in_a_subset_with_shuffled_texts(split, net, data_dir):
+def test_frozen_features_stand_for_their_encoders_in_a_subset_with_shuffled_texts(split, net, data_dir):
     frozen = {"train.eyes": eye_features(net, split, CPU, "fp32"),
-              "train.texts": text_tokens(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
+              "train.texts": pooled_texts(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
     made = [Split(data_dir, "train", split.fingerprint, tokenize, LONGEST, samples=20, seed=4, shuffle_texts=True,
                   frozen=given) for given in ({}, frozen)]  # fmt: skip
     indices = np.random.default_rng(5).permutation(len(made[0]))

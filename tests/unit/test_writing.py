@@ -98,9 +98,9 @@ def test_what_a_process_is_writing_stays(tmp_path):
 
 
 def test_what_another_machine_left_is_removed_after_a_day(tmp_path):
-    elsewhere = "0" * 8 + "-1-1"
-    (tmp_path / f".a.json.{elsewhere}-{'0' * 16}.partial.json").write_text("")
-    (tmp_path / f".b.json.{elsewhere}-{'0' * 16}.partial.json").write_text("")
+    other_machine = "0" * 8 + "-1-1"
+    (tmp_path / f".a.json.{other_machine}-{'0' * 16}.partial.json").write_text("")
+    (tmp_path / f".b.json.{other_machine}-{'0' * 16}.partial.json").write_text("")
     old = time.time() - 2 * 86400
     os.utime(next(tmp_path.glob(".b.*")), (old, old))
     ends = DIE.format(end="")
@@ -221,11 +221,28 @@ def test_a_working_store_that_is_a_link_is_not_followed(tmp_path):
 @pytest.mark.parametrize("digest", ["../../x/", "x\n", "", "0" * 63, "0" * 64 + "\n"])
 def test_a_trial_names_no_path(digest):
     """Its results lie in a folder that is called by it."""
-    recipe = {"id": "a", "phase": "phase1", "text_encoder": "x", "seed": 1, "vision": {}, "image_size": 64,
-              "encoder": {"source": "demo", "revision": None, "texts": None, "long_texts": "head",
-                          "from_checkpoint": False}, "selection_metric": "zero_shot_accuracy", "train_samples": None,
-              "val_samples": None, "epochs": None, "shuffled_texts": False, "class_prompts": {"a": ["b"]}}  # fmt: skip
-    trial = plan(recipe, DEMO_VALUES, {"train": 640, "val": 100})
+    specification = {
+        "id": "a",
+        "phase": "phase1",
+        "text_encoder": "x",
+        "seed": 1,
+        "image_encoder": {},
+        "image_size": 64,
+        "text_encoder_settings": {
+            "source": "demo",
+            "revision": None,
+            "texts": None,
+            "truncation_side": "right",
+            "from_checkpoint": False,
+        },
+        "selection_metric": "zero_shot_accuracy",
+        "train_samples": None,
+        "val_samples": None,
+        "epochs": None,
+        "shuffled_texts": False,
+        "class_prompts": {"a": ["b"]},
+    }
+    trial = plan(specification, DEMO_VALUES, {"train": 640, "val": 100}).to_dict()
     schemas.check(trial, "trial", "trial.json")
     with pytest.raises(ValueError, match=r"trial\.json: class_prompts_sha256"):
         schemas.check({**trial, "class_prompts_sha256": digest}, "trial", "trial.json")

@@ -2,7 +2,7 @@
 
     python make_srahim_manifest.py FOLDER OUT.csv
 
-FOLDER holds labels.csv (path, label, patient_id, eye, ...) and images/. The pictures stay where they are.
+FOLDER holds labels.csv (path, label, patient_id, eye, ...) and images/. The images stay where they are.
 """
 
 import sys

@@ -10,7 +10,7 @@ import pytest
 from running import build_flags, entry, planned_jobs, snakemake
 
 from retclip.core import schemas
-from retclip.core.qualitative_examples import read_looks
+from retclip.core.qualitative_examples import read_examples
 
 pytestmark = pytest.mark.slow
 METRIC = "zero_shot_balanced_accuracy"
@@ -27,47 +27,47 @@ def test_the_initial_weights_stand_beside_the_tuned(final):
     low, high = (found["zero_shot"][METRIC][key] for key in ("low", "high"))
     assert low <= found["levels"]["chance"][METRIC] + 0.05
     assert high < 0.4
-    assert found["probe"]["features"] == "tower"
+    assert found["probe"]["features"] == "image_encoder"
     assert len(found["linear_probe"][METRIC]["seeds"]) == 5
     tuned = json.loads((final / "pubmedbert-s2001/evaluation.json").read_text())
     assert tuned["counts"] == found["counts"]
-    assert tuned["probe"]["features"] == "image"
+    assert tuned["probe"]["features"] == "image_encoder"
     tables = [pd.read_parquet(final / name / "predictions.parquet") for name in ("initial-s2001", "pubmedbert-s2001")]
     assert tables[0]["sample_id"].equals(tables[1]["sample_id"])
 
 
-def test_looks_are_what_the_predictions_say(final):
-    looks = read_looks(final / "pubmedbert-s2001/looks.npz")
+def test_examples_are_what_the_predictions_say(final):
+    examples = read_examples(final / "pubmedbert-s2001/qualitative_examples.npz")
     table = pd.read_parquet(final / "pubmedbert-s2001/predictions.parquet")
-    count = len(looks.eye)
-    assert looks.picture.shape == (count, 1, 64, 64, 3)
-    assert looks.picture.max(axis=(1, 2, 3, 4)).min() > 50
-    scores = table[[f"score_{k}" for k in range(len(looks.classes))]].to_numpy()
+    count = len(examples.eye)
+    assert examples.image.shape == (count, 1, 64, 64, 3)
+    assert examples.image.max(axis=(1, 2, 3, 4)).min() > 50
+    scores = table[[f"score_{k}" for k in range(len(examples.classes))]].to_numpy()
     for i in range(count):
-        row = (table["target"] == looks.target[i]) & (table["eye"] == looks.eye[i])
-        assert np.isclose(scores[row, looks.prediction[i]], looks.score[i], atol=1e-5).any()
-        assert 1 / len(looks.classes) <= looks.probability[i] <= 1
-        assert (np.diff(looks.prompt_score[i]) <= 0).all()
-    right = looks.target == looks.prediction
-    for k in set(looks.target):
-        here = looks.target == k
+        row = (table["target"] == examples.target[i]) & (table["eye"] == examples.eye[i])
+        assert np.isclose(scores[row, examples.prediction[i]], examples.score[i], atol=1e-5).any()
+        assert 1 / len(examples.classes) <= examples.probability[i] <= 1
+        assert (np.diff(examples.prompt_score[i]) <= 0).all()
+    right = examples.target == examples.prediction
+    for k in set(examples.target):
+        here = examples.target == k
         assert 1 <= here.sum() <= 4
         assert (right & here).sum() <= 2
-    mapped = np.isfinite(looks.occlusion).all(axis=(1, 2, 3))
+    mapped = np.isfinite(examples.occlusion).all(axis=(1, 2, 3))
     assert mapped.sum() == min(count, 12)
     patients = pd.read_parquet(final.parent / "data/samples_test.parquet")["patient_id"].nunique()
-    assert looks.embedding.shape == (patients, 2)
-    assert (looks.embedding_label >= 0).all()
+    assert examples.embedding.shape == (patients, 2)
+    assert (examples.embedding_label >= 0).all()
 
 
-def test_private_looks_have_no_pictures(final, tmp_path):
+def test_private_examples_have_no_images(final, tmp_path):
     folder = final / "pubmedbert-s2001"
-    entry("collect_looks", "--trial", folder / "trial.json", "--model-dir", folder / "model", "--predictions",
+    entry("collect_examples", "--trial", folder / "trial.json", "--model-dir", folder / "model", "--predictions",
           folder / "predictions.parquet", "--data-dir", final.parent / "data", "--private", "--output",
-          tmp_path / "looks.npz")  # fmt: skip
-    looks = read_looks(tmp_path / "looks.npz")
-    assert len(looks.picture) == len(looks.eye) == 0
-    assert len(looks.embedding) > 0
+          tmp_path / "qualitative_examples.npz")  # fmt: skip
+    examples = read_examples(tmp_path / "qualitative_examples.npz")
+    assert len(examples.image) == len(examples.eye) == 0
+    assert len(examples.embedding) > 0
 
 
 def test_an_external_test_added_later_trains_nothing(small_run, small_config, tmp_path):
@@ -103,11 +103,11 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
     own = pd.read_parquet(finals / "pubmedbert-s2001/predictions.parquet").set_index(["sample_id", "eye"])
     assert np.allclose(elsewhere.loc[own.index, "score_0"], own["score_0"], atol=1e-5)
     report = finals.parent / "report"
-    table = pd.read_csv(report / "tables/external.csv").set_index("winner")
+    table = pd.read_csv(report / "tables/external.csv").set_index("model")
     assert set(table.index) == {"pubmedbert-s2001", "bert_base-s2001"}
     assert set(table["patients"]) == {130}
-    for winner, row in table.iterrows():
-        score = json.loads((finals / f"{winner}/external/clinic.json").read_text())["zero_shot"][METRIC]
+    for model, row in table.iterrows():
+        score = json.loads((finals / f"{model}/external/clinic.json").read_text())["zero_shot"][METRIC]
         said = f"{score['value']:.3f} ({score['low']:.3f} to {score['high']:.3f})"
         assert row["balanced accuracy"] == said
         assert row["balanced accuracy by chance"] == 0.1
@@ -117,9 +117,9 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
             assert "othing was trained or chosen on these data" not in page
             assert f"Not external for {seen['patients']} of 130 patients: train or val has images of theirs" in page
     assert [
-        (one["place"], one["winner"], one["zero_shot"][METRIC]["value"])
+        (one["data_set"], one["model"], one["zero_shot"][METRIC]["value"])
         for one in json.loads((report / "results.json").read_text())["external"]
-        if one["winner"] == "pubmedbert-s2001"
+        if one["model"] == "pubmedbert-s2001"
     ] == [("clinic", "pubmedbert-s2001", found["zero_shot"][METRIC]["value"])]
     assert "[clinic](index.html#external)" in (report / "checklist.md").read_text()
     assert 'id="external"' in (report / "index.html").read_text()
@@ -247,7 +247,7 @@ def test_single_pictures_and_a_class_list(final, tmp_path):
 def test_predict_says_what_is_missing(final, tmp_path):
     model = final / "pubmedbert-s2001/model"
     for arguments, said in (
-        ((), "name pictures, or a --table"),
+        ((), "name images, or a --table"),
         ((tmp_path / "gone.jpg",), "no such file or folder"),
         (("--model-dir", tmp_path, tmp_path), "is no exported model"),
     ):

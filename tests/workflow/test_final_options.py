@@ -36,7 +36,7 @@ def _read(path):
 
 def test_each_encoder_takes_its_own_best_rate(results):
     """By validation, among the multiples of the winner's; the final training has it."""
-    winner = _read(results / "best.json")["hyperparameters"]
+    winner = _read(results / "best.json")["configured"]
     for encoder in ("pubmedbert", "bert_base"):
         tried = [_read(results / f"encoders/{encoder}-x{position}/metrics.json") for position in (0, 1)]
         rates = [metrics["trial"]["configured"]["learning_rate"] for metrics in tried]
@@ -45,11 +45,11 @@ def test_each_encoder_takes_its_own_best_rate(results):
         if best["id"] != "defaults":
             assert best["metric"] == max(metrics["val"][METRIC] for metrics in tried)
         final = _read(results / f"final/{encoder}-s2001/trial.json")
-        assert final["configured"] == best["hyperparameters"]
+        assert final["configured"] == best["configured"]
 
 
 def test_an_ablation_has_one_of_the_winners_values(results):
-    winner = _read(results / "best.json")["hyperparameters"]
+    winner = _read(results / "best.json")["configured"]
     default = _read(results / "final/baseline-s2001/trial.json")["configured"]
     for name in TUNED:
         values = _read(results / f"final/ablation_{name}-s2001/trial.json")["configured"]

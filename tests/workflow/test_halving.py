@@ -41,7 +41,7 @@ def test_a_promoted_training_goes_on(finished):
                 assert metrics["resumed_from"] == (rung if rung else None)
     proposals = [json.loads((phase2 / f"bracket-{bracket}.json").read_text()) for bracket in range(2)]
     assert proposals[1]["observed"] == 3
-    drawn = [json.dumps(entry["hyperparameters"]) for bracket in proposals for entry in bracket["candidates"]]
+    drawn = [json.dumps(entry["configured"]) for bracket in proposals for entry in bracket["candidates"]]
     assert len(set(drawn)) == 6
     board = pd.read_csv(phase2 / "leaderboard.csv")
     assert board["id"].head(2).str.contains("r2s").all()
@@ -71,7 +71,9 @@ def test_the_next_rung_goes_on_from_the_latest_weights_not_from_the_best(demo_da
     found = {}
     for name, stops in (("rungs", (3, 5)), ("whole", (5,))):
         for stop in stops:
-            trial = plan_demo_trial(tmp_path / name, epochs=5, patience=4, train_samples=200, learning_rate=0.03)
+            trial = plan_demo_trial(
+                tmp_path / name, epochs=5, early_stopping_patience=4, train_samples=200, learning_rate=0.03
+            )
             content = json.loads(trial.read_text())
             content["budget"]["stop_epoch"] = stop
             trial.write_text(json.dumps(content))

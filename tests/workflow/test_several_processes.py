@@ -72,7 +72,7 @@ def test_a_trial_on_two_processes(demo_data, plan_demo_trial, tmp_path):
     values = {"epochs": 2, "train_samples": 200, "batch_size": 32}
     trial = plan_demo_trial(tmp_path / "trial", **values)
     content = json.loads(trial.read_text())
-    trial.write_text(json.dumps({**content, "vision": LAYER_NORM}))
+    trial.write_text(json.dumps({**content, "image_encoder": LAYER_NORM}))
     entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "one"))
     alone = json.loads((trial.parent / "metrics.json").read_text())
     command = [*TORCHRUN, str(REPOSITORY / "scripts/train_trial.py")]
@@ -91,7 +91,7 @@ def test_a_trial_on_two_processes(demo_data, plan_demo_trial, tmp_path):
 @pytest.mark.slow
 def test_what_two_processes_cannot_share(demo_data, plan_demo_trial, tmp_path):
     command = [*TORCHRUN, str(REPOSITORY / "scripts/train_trial.py")]
-    for values, words in (({"batch_size": 31}, "cannot be shared evenly by 2 GPUs"), ({}, "batch normalisation")):
+    for values, words in (({"batch_size": 31}, "cannot be shared evenly by 2 GPUs"), ({}, "batch normalization")):
         trial = plan_demo_trial(tmp_path / words.split()[0], epochs=1, train_samples=64, **values)
         arguments = map(str, training_arguments(demo_data, trial, tmp_path / "state"))
         done = subprocess.run([*command, *arguments], env=ENVIRONMENT, capture_output=True, text=True)

@@ -12,13 +12,16 @@ from running import entry, planned_jobs, snakemake
 
 from retclip.core import schemas
 from retclip.core.code_hash import code_hash
-from retclip.core.io import sha256_of
+from retclip.core.io import sha256_of, write_json
+from retclip.core.trial import Trial
+from retclip.metrics.evaluation_document import Evaluation
+from retclip.metrics.metrics_document import Metrics
 
 pytestmark = pytest.mark.slow
 AFTER_PHASE1 = {"rank_phase1", "select_phase1", "propose_bracket", "plan_phase2_trial", "train_phase2_trial",
                 "rank_phase2", "select_phase2", "estimate_importances", "plan_confirm_trial", "train_confirm_trial",
                 "rank_confirm", "select_best", "plan_final", "train_final", "evaluate_final", "evaluate_initial",
-                "collect_looks", "recommend_encoder", "record_run", "build_report"}  # fmt: skip
+                "collect_examples", "recommend_encoder", "record_run", "build_report"}  # fmt: skip
 
 
 @pytest.fixture
@@ -36,7 +39,8 @@ def test_every_file_of_the_contract_is_there(results):
                  "find_lr/curve.csv", "find_lr/suggestion.json", "phase1/leaderboard.csv", "phase1/best.json",
                  "phase1/baseline/metrics.json", "phase2/b0r0s00/trial.json", "phase2/leaderboard.csv", "best.json",
                  "final/pubmedbert-s2001/model/README.md", "final/baseline-s2001/evaluation.json",
-                 "final/recommendation.json", "final/initial-s2001/evaluation.json", "final/pubmedbert-s2001/looks.npz",
+                 "final/recommendation.json", "final/initial-s2001/evaluation.json",
+                 "final/pubmedbert-s2001/qualitative_examples.npz",
                  "run.json", "report/index.html", "report/results.json",
                  "report/figures/answer.png", "report/tables/trials.csv", "report/methods.md"):  # fmt: skip
         assert (results / name).is_file(), name
@@ -59,6 +63,18 @@ def test_every_file_of_the_contract_is_there(results):
             assert evaluation["seed"] == metrics["trial"]["seed"]
 
 
+@pytest.mark.parametrize(("kind", "name"), [(Trial, "trial.json"), (Metrics, "metrics.json"),
+                                            (Evaluation, "evaluation.json")])  # fmt: skip
+def test_documents_are_dataclasses_that_give_the_file_again(results, kind, name):
+    """Byte for byte: whoever reads one and writes it changes nothing."""
+    paths = list(results.glob(f"*/*/{name}"))
+    assert len(paths) > 3
+    for path in paths:
+        write_json(path.with_suffix(".again"), kind.read(path).to_dict())
+        assert path.with_suffix(".again").read_bytes() == path.read_bytes(), path
+        path.with_suffix(".again").unlink()
+
+
 def test_nothing_is_written_beside_the_results(small_run):
     assert {path.name for path in small_run.iterdir()} <= {"results", "resources", ".snakemake", ".cache"}
 
@@ -68,10 +84,10 @@ def test_a_second_run_is_idle(small_run, small_config):
 
 
 def test_another_figure_style_reruns_the_report_alone(small_run, small_config, tmp_path):
-    """Settings of the report are no part of a training. A private one has no pictures, so that looks are made anew."""
+    """Settings of the report are no part of a training run. A private one has no images: examples are remade."""
     (tmp_path / "private.yaml").write_text("privacy: {private: true}\n")
     assert set(planned_jobs(small_run, *small_config, tmp_path / "private.yaml")) == {
-        "record_run", "build_report", "collect_looks",
+        "record_run", "build_report", "collect_examples",
     }  # fmt: skip
 
 
@@ -85,7 +101,7 @@ def test_changing_a_value_of_the_grid_reruns_its_trials_and_what_follows(small_r
 
 
 def test_an_audit_that_runs_again_hides_no_other_change(small_run, small_config, tmp_path):
-    """Snakemake looks at no trigger downstream of a job that runs: the audit must stand aside of the trainings."""
+    """Snakemake looks at no trigger downstream of a job that runs: the audit must stand aside of the training runs."""
     overlay = tmp_path / "own.yaml"
     overlay.write_text("model: {text_encoders: {bert_base: null}}\nphase2: {strategy: qmc}\n")
     jobs = planned_jobs(small_run, *small_config, overlay)
@@ -154,7 +170,9 @@ def test_the_report_holds_no_patient_where_it_is_private(small_run, results, tmp
     assert len(patients) > 3 * len(samples)
     # what jobs print is the same whether a run is private or not
     logs = [path for place in (results / "logs", small_run / ".snakemake/log") for path in place.rglob("*.log")]
-    assert {"build_lmdb.log", "audit_data.log", "collect_looks.log", "build_report.log"} <= {path.name for path in logs}
+    assert {"build_lmdb.log", "audit_data.log", "collect_examples.log", "build_report.log"} <= {
+        path.name for path in logs
+    }
     for path in logs:
         assert not [name for name in patients if name in path.read_text(errors="replace")], path
     files = [path for path in (tmp_path / "report").rglob("*") if path.is_file()]

@@ -1,4 +1,4 @@
-"""Real trainings on the demo's data: they learn, survive kill -9, and are never done twice."""
+"""Real training runs on the demo's data: they learn, survive kill -9, and are never done twice."""
 
 import json
 import signal
@@ -51,7 +51,7 @@ def test_the_demo_is_learned_and_shuffled_texts_are_not(demo_data, plan_demo_tri
     assert gap > 2 * error
     # with the pairing lost, balanced accuracy is that of a guess among ten classes
     assert abs(found["shuffled"]["value"] - 0.1) < 0.08
-    # only zero-shot and retrieval tell: the image tower has learned all the same
+    # only zero-shot and retrieval tell: the image encoder has learned all the same
     shuffled = json.loads((trials["shuffled"].parent / "evaluation.json").read_text())
     assert shuffled["linear_probe"]["zero_shot_balanced_accuracy"]["low"] > 0.5
     for name, recall in shuffled["retrieval"].items():
@@ -85,14 +85,14 @@ def test_killed_in_mid_epoch_it_ends_as_if_it_had_not_been(demo_data, plan_demo_
     pd.testing.assert_frame_equal(one, two, check_exact=True)
 
 
-def test_told_to_stop_it_saves_and_goes_on_later(demo_data, plan_demo_trial, tmp_path):
+def test_a_stop_request_saves_and_the_next_start_resumes(demo_data, plan_demo_trial, tmp_path):
     """SIGTERM, as Slurm sends before a time limit: no step is lost, though no regular checkpoint was due."""
     trial = plan_demo_trial(tmp_path / "trial", epochs=2, train_samples=400)
     command = [sys.executable, str(REPOSITORY / "scripts/train_trial.py"), "--save-seconds", "9999"]
     command += map(str, training_arguments(demo_data, trial, tmp_path / "state"))
     process = in_second_epoch(command)
     process.send_signal(signal.SIGTERM)
-    assert "told to stop in epoch 2" in process.stderr.read()
+    assert "stop requested in epoch 2" in process.stderr.read()
     assert process.wait() == 128 + signal.SIGTERM
     entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "state"))
     stopped = metrics(trial)
@@ -128,7 +128,9 @@ def test_a_diverged_training_is_a_result(demo_data, plan_demo_trial, tmp_path):
 
 
 def test_early_stopping_keeps_the_best_epoch(demo_data, plan_demo_trial, tmp_path):
-    trial = plan_demo_trial(tmp_path / "trial", epochs=6, patience=1, learning_rate=1e-6, train_samples=128)
+    trial = plan_demo_trial(
+        tmp_path / "trial", epochs=6, early_stopping_patience=1, learning_rate=1e-6, train_samples=128
+    )
     entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "state"))
     found, history = metrics(trial), pd.read_csv(trial.parent / "history.csv")
     scores = history["zero_shot_balanced_accuracy"]

@@ -69,7 +69,7 @@ def test_a_failed_job_names_the_command(locked):
     """The error handler prints this run's own arguments."""
     folder, config = locked
     shutil.rmtree(folder / ".snakemake/locks")
-    # the pictures are empty files: the build stops
+    # the images are empty files: the build stops
     done = snakemake(folder, *config, "--", "results/mine/data/fingerprint.json", check=False)
     assert done.returncode
     assert "A job failed" in done.stdout + done.stderr

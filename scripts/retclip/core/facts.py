@@ -1,15 +1,15 @@
-"""What a training is for and how one may end: words that files record, so that nothing is read off a name.
+"""What a training run is for and how one may end: words that files record, so that nothing is read off a name.
 
 They stand in trial.json (and with it in metrics.json), run.json and leaderboard.csv, and are no part of what
-determines weights: trainings of different stages may share their state.
+determines weights: training runs of different stages may share their state.
 """
 
 from typing import Any
 
-# trial: a search tries it. tuned: what the study chose. baseline: the default config. control: the tuned configuration
-# on reports shuffled between patients. ablation: the default config with one value of the tuned configuration.
+# trial: a search tries it. tuned: what the study chose. baseline: the config's defaults. control: the tuned
+# configuration on reports shuffled between patients. ablation: the baseline with one value of the tuned configuration.
 KINDS = ("trial", "baseline", "tuned", "control", "ablation")
-# Statuses of metrics.json that leave a training without a score; both are results.
+# Statuses of metrics.json that leave a training run without a score; both are results.
 FAILED = ("diverged", "out_of_memory")
 
 

@@ -1,4 +1,4 @@
-"""A job's own GPUs, for as long as it lives: every job of a machine, of any run and any user, leases before it looks.
+"""A job's own GPUs, for as long as it lives: every job of a machine, of any run and user, leases before it computes.
 
 Two locks for each GPU, both freed by the kernel however their processes end: one held by whoever chose it, and one by
 whoever computes on it. They are the same process but under torchrun, whose parent chooses: its processes keep a GPU
@@ -16,7 +16,7 @@ from pathlib import Path
 from retclip.core import slurm
 from retclip.core.gpus import VISIBLE, Gpu, counts_differ, memory_mib, visible
 from retclip.core.locks import Lock, try_hold
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 # The same for all users and sessions of a machine, as $TMPDIR and $XDG_RUNTIME_DIR are not. Anyone may lock there, as
 # in /tmp itself; nothing is ever written into these files or read from them.
@@ -24,7 +24,7 @@ FOLDER = Path("/tmp/retclip-gpus")
 OPEN = 0o1777
 # Tells the processes of torchrun whose lease is theirs: the number of the process that holds it.
 HOLDER = "RETCLIP_GPUS_LEASED_BY"
-# Seconds between two looks for a free GPU; drawn anew each time, so that no two jobs stay in step.
+# Seconds between two tries for a free GPU; drawn each time, so that no two jobs stay in step.
 WAIT_SECONDS = (0.5, 1.5)
 # A GPU with more of its memory in use is another one's who knows nothing of leases (a notebook, say).
 CROWDED = 0.1
@@ -35,7 +35,7 @@ _uses: list[Lock] = []
 
 def lease(device: str, count: int = 1) -> None:
     """Takes `count` GPUs for the rest of this process's life and hides all others from CUDA; waits until so many are
-    free, and holds none while it waits. Call it before anything asks torch for a GPU.
+    free, and holds none while it waits. Call it before torch is made to use a GPU.
 
     Nothing happens for the device `cpu`, where this machine has no GPU that may be used, where the process has its
     lease already, and where Slurm gave this job just as many. Raises ValueError where there are too few.
@@ -85,17 +85,17 @@ def _wait_for(gpus: list[Gpu], count: int) -> list[Gpu]:
     waits = False
     while not (chosen := _take(order, count)):
         if not waits:
-            say(f"other jobs have {'this GPU' if len(gpus) == 1 else f'these {len(gpus)} GPUs'}: {_waiting(count)}")
+            log(f"other jobs have {'this GPU' if len(gpus) == 1 else f'these {len(gpus)} GPUs'}: {_waiting(count)}")
         waits = True
         time.sleep(random.uniform(*WAIT_SECONDS))
     if any(gpu.word.isdecimal() for gpu in chosen) and counts_differ():
-        say("CUDA counts unlike GPUs by speed, and this lease by slot: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs")
+        log("CUDA counts unlike GPUs by speed, and this lease by slot: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs")
     for gpu in chosen:
-        say(f"leased GPU {gpu.number}, {gpu.model or 'of unknown model'} ({gpu.uuid})")
+        log(f"leased GPU {gpu.number}, {gpu.model or 'of unknown model'} ({gpu.uuid})")
         # those that were crowded when we came; our predecessor's memory was its own
         if gpu in crowded and not waits:
             used, total = crowded[gpu]
-            say(f"beware: other processes hold {used / 1024:.1f} of its {total / 1024:.1f} GiB and know of no lease")
+            log(f"beware: other processes hold {used / 1024:.1f} of its {total / 1024:.1f} GiB and know of no lease")
     return chosen
 
 

@@ -16,17 +16,17 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Snapshot(NamedTuple):
-    """Where it lies, the commit that the revision stands for, and the licence that its card names."""
+    """Where it lies, the commit that the revision stands for, and the license that its card names."""
 
     folder: Path
     commit: str
-    licence: str | None
+    license: str | None
 
 
 def fetch_snapshot(
     key: str, kind: str, source: str, revision: str, patterns: list[str], superseded: dict[str, str] | None = None
 ) -> Snapshot:
-    """Downloads the files that fit `patterns`; a broken download goes on where it stopped.
+    """Downloads the files that fit `patterns`; a broken download resumes where it stopped.
 
     superseded: file -> the file in whose presence it is left out.
 
@@ -62,7 +62,7 @@ def fetch_snapshot(
                 broken.unlink(missing_ok=True)
             raise ValueError(
                 f"{key}: {entry.rfilename} of {source} is not what the hub says it is (SHA-256); it was deleted, "
-                "run again to fetch it anew."
+                "run again to fetch it."
             )
     card = info.card_data
     return Snapshot(folder, str(info.sha), getattr(card, "license", None) if card else None)
@@ -83,7 +83,7 @@ def _hashed(text: str) -> str:
 
 
 class ListingError(Exception):
-    """A hub whose answer would lead the client, or us, to files elsewhere."""
+    """A hub whose answer would lead the client, or us, to files outside of the repository."""
 
 
 def _refuse_others(what: str, commit: str, names: set[str]) -> None:
@@ -95,7 +95,7 @@ def _refuse_others(what: str, commit: str, names: set[str]) -> None:
 
 
 def is_hub_id(source: str) -> bool:
-    """owner/name; whatever starts otherwise, or is deeper or flatter, is meant as a folder."""
+    """owner/name; whatever starts otherwise, or is of another depth, is meant as a folder."""
     return not source.startswith((".", "/", "~")) and source.count("/") == 1
 
 

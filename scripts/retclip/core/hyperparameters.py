@@ -18,9 +18,9 @@ class Hyperparameter:
     """One hyperparameter.
 
     at: its key in the config, section and name. about: what it is, for the key table. choices: of a choice, else
-    empty. above, least: bounds that no training can leave; config_least, config_most: narrower ones of what a config
-    may say, since a search may multiply a value (times_best). default: the baseline's value where the config says
-    nothing; None: it is off. searched: may a space hold it? label: its name for people; by default its name in words.
+    empty. above, least: bounds that no training run can leave; config_least, config_most: narrower ones of what a
+    config may say, since a search may multiply a value (times_best). default: the baseline's value where the config
+    says nothing; None: it is off. searched: may a space hold it? label: its name for people; by default, its name.
     log: figures show it on a logarithmic axis. unit: of the configured value, behind the label of an axis.
     guide_gain: what the RET-CLIP tuning guide expects of tuning it, "" where it says nothing of one that it tunes.
     """
@@ -73,11 +73,11 @@ HYPERPARAMETERS = {
         guide_gain="2 to 5 %",
     ),
     "batch_size": Hyperparameter(
-        at="defaults.batch_size", about="samples (patients) per optimiser step", kind="integer", least=2,
+        at="defaults.batch_size", about="samples (patients) per optimizer step", kind="integer", least=2,
         unit="samples", guide_gain="1 to 3 %",
     ),
     "warmup_steps": Hyperparameter(
-        at="defaults.warmup_steps", about="optimiser steps of a full run over which the learning rate rises",
+        at="defaults.warmup_steps", about="optimizer steps of a full run over which the learning rate rises",
         kind="integer", least=0, label="warm-up steps", unit="of a full run", guide_gain="1 to 2 %",
     ),
     "weight_decay": Hyperparameter(
@@ -100,18 +100,18 @@ HYPERPARAMETERS = {
         choices=("cosine", "linear", "constant"), label="schedule",
     ),
     "optimizer": Hyperparameter(
-        at="defaults.optimizer", about="optimiser", kind="choice", choices=("adamw", "adam", "sgd"),
+        at="defaults.optimizer", about="optimizer", kind="choice", choices=("adamw", "adam", "sgd"),
     ),
     "max_grad_norm": Hyperparameter(
         at="training.max_grad_norm", about="gradients are clipped to this norm", kind="number", above=0,
         searched=False,
     ),
     "freeze": Hyperparameter(
-        at="model.freeze", about="towers that keep their initial weights", kind="choice",
-        choices=("none", "vision", "text", "both"),
+        at="model.freeze", about="encoders that keep their initial weights", kind="choice",
+        choices=("none", "image", "text", "both"),
     ),
     "augment": Hyperparameter(
-        at="training.augment", about="small random crops, turns and colour changes", kind="boolean", searched=False,
+        at="training.augment", about="small random rotations, crops and color jitter", kind="boolean", searched=False,
     ),
     "same_class_negatives": Hyperparameter(
         at="training.same_class_negatives",
@@ -122,9 +122,9 @@ HYPERPARAMETERS = {
         at="model.context_length", about="tokens of a report that are read", kind="integer", least=8, config_most=512,
         searched=False, unit="tokens",
     ),
-    "patience": Hyperparameter(
+    "early_stopping_patience": Hyperparameter(
         at="training.early_stopping_patience",
-        about="epochs without a better selection.metric before a training stops; null trains to the end",
+        about="epochs without a better selection.metric before a training run stops; null trains to the end",
         kind="integer", least=1, default=None, searched=False, unit="epochs",
     ),
     "precision": Hyperparameter(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # A write that failed with less than this free has found the disk full, whatever its library calls that.
 FULL_BYTES = 1 << 20
-# What is being written, by which process; version 0.1 did not say.
+# What is being written, by which process; version 0.1 did not name it.
 LEFTOVER = re.compile(
     r"\..+?\.(?:(?P<process>[0-9a-f]{8}-[0-9]+-[0-9]*)-[0-9a-f]{16}\.)?partial(?:\.[^.]+)?", re.DOTALL
 )
@@ -154,9 +154,9 @@ def file_sha256(path: str | Path) -> str:
 
 
 def folder_digest(root: str | Path) -> str:
-    """Hex digest over (relative path, size, mtime) of every file below `root`: changes when a picture does.
+    """Hex digest over (relative path, size, mtime) of every file below `root`: changes when an image does.
 
-    Reading 16,000 pictures would take minutes; looking at their directory entries takes a tenth of a second.
+    Reading 16,000 images would take minutes; reading their directory entries takes a tenth of a second.
     """
     digest = hashlib.sha256()
     for folder, folders, names in os.walk(root):

@@ -20,7 +20,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
-from retclip.core.logs import DISK_ERRORS, cannot_be_written, say
+from retclip.core.logs import DISK_ERRORS, cannot_be_written, log
 
 NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 BEAT_SECONDS = 30.0  # between two touches of a lease
@@ -38,13 +38,13 @@ class Lock(NamedTuple):
 
 @contextmanager
 def held(path: str | Path, waiting: str) -> Iterator[None]:
-    """Holds a lock file alone, on all machines of its file system; says `waiting` where another has it.
+    """Holds a lock file alone, on all machines of its file system; logs `waiting` where another has it.
 
     Raises ValueError where the disk is full or read-only, or there is something else than a plain file.
     """
     lock, wait = try_hold(path), 0.01
     if lock is None:
-        say(waiting)
+        log(waiting)
     while lock is None:
         time.sleep(wait)
         lock, wait = try_hold(path), min(2 * wait, LONGEST_WAIT_SECONDS)
@@ -71,10 +71,10 @@ def try_hold(path: str | Path) -> Lock | None:
             return None
         if error.errno not in NO_FLOCK:
             raise
-        _say_once(error.strerror)
+        _log_once(error.strerror)
         return _lease(path)
     os.close(descriptor)
-    return try_hold(path)  # it was deleted between our opening and our locking: whoever comes now makes another one
+    return try_hold(path)  # it was deleted after we opened and before we locked it: whoever comes now makes another one
 
 
 def this_process() -> str:
@@ -131,8 +131,8 @@ def _is_at(path: Path, descriptor: int) -> bool:
 
 
 @cache
-def _say_once(reason: str) -> None:
-    say(f"this file system has no file locks ({reason}); lock files of our own keep writers apart, on all its machines")
+def _log_once(reason: str) -> None:
+    log(f"this file system has no file locks ({reason}); lock files of our own keep writers apart, on all its machines")
 
 
 def _lease(path: Path) -> Lock | None:
@@ -198,7 +198,7 @@ def _beat(path: Path, number: int, given_back: threading.Event) -> None:
     while not given_back.wait(BEAT_SECONDS):
         with suppress(OSError):  # a file server that is away for a moment
             if _newest(path)[0] != number and not given_back.is_set():
-                say(f"{path}: this lock was taken over or deleted while this process stood still; ending it")
+                log(f"{path}: this lock was taken over or deleted while this process stood still; ending it")
                 os._exit(1)
             os.utime(path.with_name(f"{path.name}.{number}"))
 

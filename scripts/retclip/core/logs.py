@@ -19,7 +19,7 @@ def seconds_since_start() -> float:
     return time.monotonic() - _started
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Prints one progress line to stderr, led by the seconds since the process started."""
     print(f"[{seconds_since_start():7.1f} s] {text}", file=sys.stderr, flush=True)
 
@@ -33,7 +33,7 @@ def nice_to_know(what: str, read: Callable[[], Value], otherwise: Value) -> Valu
     try:
         return read()
     except Exception as error:
-        say(f"{what} is not known ({type(error).__name__}: {' '.join(str(error).split())})")
+        log(f"{what} is not known ({type(error).__name__}: {' '.join(str(error).split())})")
         return otherwise
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.io import sha256_of
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 TEMPLATES = ("A fundus photograph showing {label}.", "Findings are consistent with {label}.")
 
@@ -18,7 +18,7 @@ def class_prompts(path: str | Path, classes: list[str]) -> dict[str, list[str]]:
     prompts = {}
     for label in classes:
         if label not in known:
-            say(f"{path} has no prompts for the class {label!r}: using a template")
+            log(f"{path} has no prompts for the class {label!r}: using a template")
             prompts[label] = [template.format(label=label) for template in TEMPLATES]
             continue
         sentences = known[label]

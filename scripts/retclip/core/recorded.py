@@ -5,12 +5,13 @@ from typing import Any
 
 from retclip.core.config import check_form
 from retclip.core.io import read_json
+from retclip.core.renamed import in_new_words
 
 # Keys that name files or folders of the user's; relative ones are relative to where the run was started.
 PATHS = (("data", "manifest"), ("data", "image_root"), ("data", "test_manifest"), ("data", "class_map"),
-         ("evaluation", "prompts"), ("model", "vision", "weights"))  # fmt: skip
+         ("evaluation", "prompts"), ("model", "image_encoder", "weights"))  # fmt: skip
 SCORES = {"metrics.json": ("status", "train_loss", "val", "best_epoch", "epochs", "steps"), "evaluation.json": ()}
-# What else evaluation.json says: of where it was made, which may be elsewhere now.
+# What else evaluation.json holds: where it was made, which may be another machine now.
 MADE_WITH = {"trial_sha256", "device", "gpus", "precision", "versions", "code", "commit", "machine"}
 
 
@@ -20,6 +21,7 @@ def recorded_config(path: Path, base: dict[str, Any]) -> dict[str, Any]:
     config = content.get("config") if isinstance(content, dict) else None
     if not isinstance(config, dict):
         raise ValueError(f"{path}: holds no config of a run; give the folder results/RUN of a finished run.")
+    config, _ = in_new_words(config)
     check_form({"tracking": base["tracking"], **config}, str(path))
     return config
 
@@ -36,11 +38,11 @@ def refuse_others_folder(folder: Path, run: str, config: dict[str, Any]) -> None
 
 
 def link_resources(shared: Path, own: Path) -> None:
-    """Shows in `own` each encoder, weights file and data set that was fetched to `shared`: what is fetched anew takes
+    """Shows in `own` each encoder, weights file and data set that was fetched to `shared`: what is fetched again takes
     the place of a link, and leaves what is shared alone."""
     if own.is_symlink():
         own.unlink()
-    for kind in ("text_encoders", "vision", "datasets"):
+    for kind in ("text_encoders", "image_encoders", "datasets"):
         for entry in sorted((shared / kind).glob("[!.]*")):
             link = own / kind / entry.name
             if not (link.exists() or link.is_symlink()):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import Any
 
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 # The exit status of a process that SIGTERM ended, by the shell's convention.
 STOPPED = 128 + signal.SIGTERM
@@ -15,7 +15,7 @@ STOPPED = 128 + signal.SIGTERM
 # The state in which an early warning finds a job. A cancelled or timed out one is snakemake's to retry, and one
 # that was preempted is Slurm's to requeue.
 WARNED = "RUNNING"
-# A job that was told to stop while it still started up may have a time limit that no start-up fits in: after so
+# A job that got a stop request while it still started up may have a time limit that no start-up fits in: after so
 # many restarts it fails, and snakemake's retry asks for more time.
 RESTARTS_WITHOUT_WORK = 3
 
@@ -42,7 +42,7 @@ def stop_at_once() -> None:
     """From here on SIGTERM ends this process, which has nothing to save yet, and Slurm runs the job again."""
 
     def leave(number: int, frame: Any) -> None:
-        say("told to stop before the first step")
+        log("stop request before the first step")
         requeue(RESTARTS_WITHOUT_WORK)
         sys.exit(STOPPED)
 
@@ -64,7 +64,7 @@ def requeue(restarts: float = float("inf")) -> bool:
         return False
     if _scontrol("requeue", here["job_id"]) is None:
         return False
-    say("Slurm runs this job again")
+    log("Slurm runs this job again")
     return True
 
 

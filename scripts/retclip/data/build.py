@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.data.image_quality import ImageQuality
+from retclip.data.labels import label_level_of
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
-from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_nothing_left, refuse_useless
+from retclip.data.refusals import refuse_leaks, refuse_many, refuse_nothing_left, refuse_useless
 from retclip.data.samples import (
     COLUMNS,
     EXTRAS,
@@ -26,9 +27,10 @@ from retclip.data.samples import (
     text_columns,
 )
 from retclip.data.source import Source
-from retclip.data.sources.registry import read_source, sentence_of
+from retclip.data.sources.registry import sentence_of
 from retclip.data.splits import assign_splits, cut_val_from_train
 from retclip.data.store import write_store
+from retclip.data.usable import usable_rows
 from retclip.data.working_store import Wanted, WorkingStore, prepare
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Settings(NamedTuple):
     seed: int
     threads: int
     only_test: bool = False
+    interpolation: str = "bicubic"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -81,14 +84,12 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     all labels are one class, or where nothing is said of any image.
     """
     ledger = Ledger()
-    frame, problems = read_source(source, ledger)
+    frame, problems = usable_rows(source, settings.max_bad_fraction, ledger)
     rows = ledger.received["rows"]
-    refuse_many(problems, rows, settings.max_bad_fraction)
-    whole, frame = frame, of_present_eyes(frame)
-    ledger.book_difference("quarantined", "of an eye that has no image", whole, frame)
-    refuse_never_scored(frame, source.table, settings.max_bad_fraction)
     wanted = _wanted(frame)
-    store = WorkingStore(work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted))
+    store = WorkingStore(
+        work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted), settings.interpolation
+    )
     try:
         images, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
@@ -107,7 +108,7 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         say_counts(reconciliation)
         frame, from_labels = fill_texts(patient_labels(frame), settings.report_section)
         named = frame["split"].ne("").any()
-        frame["split"] = _splits(frame, groups, source, settings)
+        frame["split"] = splits_of(frame, groups, source, settings)
         _write(frame, images, groups, store, output_dir, settings)
         fingerprint = _fingerprint(frame, images, store, output_dir, source, settings, from_labels)
         if not settings.only_test:
@@ -207,11 +208,15 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
         if not own & seen:
             kept.append(index)
         seen |= own
-    say(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
+    log(f"{len(frame) - len(kept)} samples dropped as near-duplicates")
     return frame.loc[sorted(kept)].reset_index(drop=True)
 
 
-def _splits(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
+def splits_of(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
+    """train, val or test of every sample: the data's own, else drawn. groups: image key -> its near-duplicates'.
+
+    Raises ValueError where the data name splits for some samples only.
+    """
     if settings.only_test:
         return frame["split"].map(lambda _: "test")
     if frame["split"].eq("").all():
@@ -267,7 +272,7 @@ def _write(
         path = output_dir / f"{split}.lmdb"
         write_store(path, zip(keys, contents, strict=True), len(keys), settings.image_size, settings.image_encoding)
         write_parquet(output_dir / f"samples_{split}.parquet", part)
-        say(f"{split}: {len(part)} samples, {len(keys)} images")
+        log(f"{split}: {len(part)} samples, {len(keys)} images")
     write_parquet(output_dir / "samples.parquet", table)
     write_parquet(output_dir / "pictures.parquet", _image_table(table, images, groups, store))
 
@@ -303,8 +308,7 @@ def _fingerprint(
     settings: Settings,
     texts_from_labels: bool,
 ) -> dict[str, Any]:
-    by_eye = frame[["label_left", "label_right"]].ne("").to_numpy().any()
-    label_level = "eye" if by_eye else "patient" if frame["label"].ne("").any() else "none"
+    label_level = label_level_of(frame)
     columns = [f"label_{unit}" if unit != "patient" else "label" for unit in UNITS[label_level]]
     single = {label for column in columns for label in frame[column] if label and "|" not in label}
     different = frame["text_left"].ne(frame["text"]) | frame["text_right"].ne(frame["text"])
@@ -337,7 +341,7 @@ def _fingerprint(
 
 
 def _content_hash(part: "pd.DataFrame", images: dict[str, str], store: WorkingStore) -> str:
-    """Of what a training can see of a split: ids, labels, texts and pixels, in the order of the ids."""
+    """Of what a training run can see of a split: ids, labels, texts and pixels, in the order of the ids."""
     unseen = ("source_left", "source_right", *ORIGINS, *EXTRAS)
     digest = hashlib.sha256()
     seen = part.drop(columns=list(unseen))

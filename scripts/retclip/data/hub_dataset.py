@@ -8,7 +8,7 @@ from typing import Any
 
 from retclip.core.hub import fetch_snapshot, first_line, is_hub_id
 from retclip.core.io import whole_folder, write_json
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 IMAGES_PER_LINE = 2000
 SPLIT = re.compile(r"\w[\w.-]{0,99}")
@@ -51,8 +51,8 @@ def fetch_dataset(source: str, revision: str, image_column: str, folder: Path) -
                 image = entry["bytes"] or _own_file(origin, entry["path"])
                 (made / split / f"{index}.{_ending(image)}").write_bytes(image)
                 if (index + 1) % IMAGES_PER_LINE == 0:
-                    say(f"{split}: {index + 1} of {len(table)} images")
-            say(f"{split}: {len(table)} images")
+                    log(f"{split}: {index + 1} of {len(table)} images")
+            log(f"{split}: {len(table)} images")
         write_json(made / "source.json", content)
     return content
 

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,9 +90,9 @@ def say_counts(document: Mapping[str, Any]) -> None:
     """One line for each of WHAT, then what is to be known of whole tables."""
     for what, entry in document["counts"].items():
         parts = " + ".join(f"{entry[fate]:,} {fate}" for fate in ("used", *FATES))
-        say(f"{what}: {entry['in']:,} in = {parts}")
+        log(f"{what}: {entry['in']:,} in = {parts}")
     for note in document["notes"]:
-        say(f"warning: {note}")
+        log(f"warning: {note}")
 
 
 def row_name(table: str, line: int | str) -> str:

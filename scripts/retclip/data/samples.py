@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.csv_tables import CONTROLS, is_missing
+from retclip.core.csv_tables import form_of
 from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 
@@ -25,7 +25,7 @@ COLUMNS = (
     "source_left",
     "source_right",
 )
-# What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training.
+# What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training run.
 EXTRAS = ("age", "sex", "site", "camera")
 LINES = ("row_left", "row_right")
 # table: the file of the rows where a source has several. base: the sample that this one repeats an eye of.
@@ -273,23 +273,18 @@ def _name(row: Row) -> str:
     if not row.patient_id:
         raise ValueError("patient_id is empty")
     if row.values.get("split", "") not in ("", *SPLITS):
-        raise ValueError("split is none of ours; it must be train, val or test")
+        raise ValueError("split is none of ours; it must be train, val or test, or what data.values.split maps to them")
     name = row.sample_id or (f"{row.patient_id}@{row.visit}" if row.visit else row.patient_id)
     if "\0" in name or len(name) > LONGEST_ID:
         raise ValueError(f"sample_id has a null character or more than {LONGEST_ID} letters")
     return name
 
 
-def joined_label(cell: str) -> str:
-    """Several labels joined by |, without blanks around them or words for nothing; each is one line."""
-    parts = [part.strip() for part in CONTROLS.sub(" ", cell).split("|")]
-    return "|".join(part for part in parts if len(parts) == 1 or not is_missing(part))
-
-
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:
     """Whether a value says that the row is of another visit than the sample."""
     known = sample.get(column, "")
-    return bool(value and known and value != known and (_what(column) or column == "age"))
+    same = form_of(value) == form_of(known) if column in LABELS or column == "age" else value == known
+    return bool(value and known and not same and (_what(column) or column == "age"))
 
 
 def _columns_of(eyes: set[str], columns: Iterable[str]) -> set[str]:

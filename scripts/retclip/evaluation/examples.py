@@ -1,4 +1,4 @@
-"""Examples of a model's answers with their nearest prompts, occlusion maps of a few, and a map of the features."""
+"""Qualitative examples: predictions with their nearest prompts, occlusion maps of a few, and a map of the features."""
 
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from retclip.core.qualitative_examples import LARGEST_PICTURE, TOP_PROMPTS, ModelLooks
+from retclip.core.qualitative_examples import LARGEST_IMAGE, TOP_PROMPTS, QualitativeExamples
 from retclip.data.images import DARK
 from retclip.evaluation.test_set import Reader, as_arrays, scales_of
 from retclip.evaluation.validation import Features
@@ -28,14 +28,14 @@ SIDES = ("left", "right")
 
 
 class Prompts(NamedTuple):
-    """Every prompt of every class: its sentence, its class's index, and its feature [D] by unit."""
+    """Every prompt of every class: its sentence, its class's index, and its feature [D] by view."""
 
     sentences: list[str]
     classes: np.ndarray
     features: dict[str, torch.Tensor]
 
 
-def collect_looks(
+def collect_examples(
     model: "RetClip",
     reader: Reader,
     split: Split,
@@ -43,24 +43,23 @@ def collect_looks(
     table: "pd.DataFrame",
     train_counts: dict[str, int],
     private: bool,
-) -> ModelLooks:
-    """What looks.npz holds. table: predictions.parquet of the split. train_counts: units of each class in train.
-
-    private: no pictures.
+) -> QualitativeExamples:
+    """The content of qualitative_examples.npz. table: predictions.parquet of the split. train_counts: views of each
+    class in train. private: no images.
     """
     chosen = table.iloc[[] if private else choose_examples(table, len(split.classes))]
-    views = 1 if "patient" not in split.targets else 2
-    size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["pictures"].shape[1]
-    small = min(size, LARGEST_PICTURE)
+    images_each = 1 if "patient" not in split.targets else 2
+    size = 0 if len(chosen) == 0 else split.batch(np.zeros(1, int), torch.device("cpu"))["images"].shape[1]
+    small = min(size, LARGEST_IMAGE)
     prompts = encode_prompts(model, reader, split.classes)
     scales = scales_of(model)
     row_of = {name: row for row, name in enumerate(split.frame["sample_id"])}
     count = len(chosen)
-    looks = ModelLooks(
+    found = QualitativeExamples(
         classes=np.array(split.classes, dtype=str),
         eye=chosen["eye"].to_numpy(dtype=str),
-        picture=np.zeros((count, views, small, small, 3), np.uint8),
-        present=np.zeros((count, views), bool),
+        image=np.zeros((count, images_each, small, small, 3), np.uint8),
+        present=np.zeros((count, images_each), bool),
         target=chosen["target"].to_numpy(np.int64),
         prediction=np.zeros(count, np.int64),
         score=np.zeros(count, np.float32),
@@ -68,32 +67,32 @@ def collect_looks(
         prompt=np.full((count, TOP_PROMPTS), "", dtype=f"<U{max(map(len, prompts.sentences), default=1)}"),
         prompt_class=np.full((count, TOP_PROMPTS), -1, np.int64),
         prompt_score=np.full((count, TOP_PROMPTS), np.nan, np.float32),
-        occlusion=np.full((count, views, PATCHES, PATCHES), np.nan, np.float32),
+        occlusion=np.full((count, images_each, PATCHES, PATCHES), np.nan, np.float32),
         **embedding_of(split, features, train_counts),
     )
     mapped = set(np.linspace(0, count - 1, min(count, MAPS)).round().astype(int))
     for i, example in enumerate(chosen.to_dict("records")):
-        unit, row = example["eye"], row_of[example["sample_id"]]
+        view, row = example["eye"], row_of[example["sample_id"]]
         scores = np.array([example[f"score_{k}"] for k in range(len(split.classes))])
-        looks.prediction[i] = guess = int(scores.argmax())
-        looks.score[i] = scores[guess]
-        looks.probability[i] = np.exp(scales[unit] * (scores - scores[guess])).sum() ** -1
-        similarity = (prompts.features[unit] @ features.image[unit][row]).numpy()
-        for place, k in enumerate(np.argsort(-similarity, kind="stable")[:TOP_PROMPTS]):
-            looks.prompt[i, place] = prompts.sentences[k]
-            looks.prompt_class[i, place], looks.prompt_score[i, place] = prompts.classes[k], similarity[k]
-        pictures, present = _views(split, row, unit)
-        looks.present[i] = present
-        for view in np.flatnonzero(present):
-            looks.picture[i, view] = shrink(pictures[view], small)
+        found.prediction[i] = guess = int(scores.argmax())
+        found.score[i] = scores[guess]
+        found.probability[i] = np.exp(scales[view] * (scores - scores[guess])).sum() ** -1
+        similarity = (prompts.features[view] @ features.image[view][row]).numpy()
+        for rank, k in enumerate(np.argsort(-similarity, kind="stable")[:TOP_PROMPTS]):
+            found.prompt[i, rank] = prompts.sentences[k]
+            found.prompt_class[i, rank], found.prompt_score[i, rank] = prompts.classes[k], similarity[k]
+        images, present = _images_of(split, row, view)
+        found.present[i] = present
+        for position in np.flatnonzero(present):
+            found.image[i, position] = shrink(images[position], small)
         if i in mapped:
-            direction = class_direction(prompts, guess, unit)
-            looks.occlusion[i] = occlusion_maps(model, reader, pictures, present, unit, direction)
-    return looks
+            direction = class_direction(prompts, guess, view)
+            found.occlusion[i] = occlusion_maps(model, reader, images, present, view, direction)
+    return found
 
 
 def choose_examples(table: "pd.DataFrame", classes: int, seed: int = 0) -> list[int]:
-    """Places in a table of predictions: per class up to EXAMPLES that are right, then as many that are wrong."""
+    """Rows of a table of predictions: per class up to EXAMPLES that are right, then as many that are wrong."""
     generator = np.random.default_rng(seed)
     target = table["target"].to_numpy()
     scores = table[[f"score_{k}" for k in range(classes)]].to_numpy(dtype=float)
@@ -111,58 +110,58 @@ def choose_examples(table: "pd.DataFrame", classes: int, seed: int = 0) -> list[
 @torch.inference_mode()
 def encode_prompts(model: "RetClip", reader: Reader, classes: list[str]) -> Prompts:
     """The prompts of the model's trial, each by itself."""
-    words = {label: reader.trial["class_prompts"][label] for label in classes}
+    words = {label: reader.trial.class_prompts[label] for label in classes}
     sentences = [sentence for label in classes for sentence in words[label]]
     owner = np.array([k for k, label in enumerate(classes) for _ in words[label]], dtype=np.int64)
     if not sentences:
         return Prompts([], owner, {})
-    ids, mask = reader.tokenize(sentences, reader.trial["hyperparameters"]["context_length"])
-    tokens = model.class_token(ids.to(reader.device), mask.to(reader.device))
-    units = {unit: model.text_feature(tokens, unit).float().cpu() for unit in (*SIDES, "patient")}
-    return Prompts(sentences, owner, units)
+    ids, mask = reader.tokenize(sentences, reader.trial.hyperparameters["context_length"])
+    tokens = model.pooled_text(ids.to(reader.device), mask.to(reader.device))
+    views = {view: model.text_feature(tokens, view).float().cpu() for view in (*SIDES, "patient")}
+    return Prompts(sentences, owner, views)
 
 
-def class_direction(prompts: Prompts, k: int, unit: str) -> torch.Tensor:
-    """Feature [D] of a class: the mean of its prompts', normalised again, as zero-shot takes it."""
-    return functional.normalize(prompts.features[unit][torch.from_numpy(prompts.classes == k)].sum(0), dim=0)
+def class_direction(prompts: Prompts, k: int, view: str) -> torch.Tensor:
+    """Feature [D] of a class: the mean of its prompts', normalized again, as zero-shot takes it."""
+    return functional.normalize(prompts.features[view][torch.from_numpy(prompts.classes == k)].sum(0), dim=0)
 
 
 @torch.inference_mode()
 def occlusion_maps(
     model: "RetClip",
     reader: Reader,
-    pictures: np.ndarray,
+    images: np.ndarray,
     present: np.ndarray,
-    unit: str,
+    view: str,
     direction: torch.Tensor,
 ) -> np.ndarray:
     """By how much the similarity to `direction` [D] falls with each patch covered, float32 [V, G, G].
 
-    pictures: uint8 [V, S, S, 3]; an absent eye (present bool [V]) shows the other one, as everywhere, is covered
-    with it, and has no map (NaN). Source: Zeiler and Fergus, Visualizing and understanding convolutional networks,
+    images: uint8 [V, S, S, 3]; an absent eye (present bool [V]) shows the other one, is covered with it, and
+    has no map (NaN). Source: Zeiler and Fergus, Visualizing and understanding convolutional networks,
     ECCV 2014.
     """
-    size = pictures.shape[1]
+    size = images.shape[1]
     edges = np.linspace(0, size, PATCHES + 1).round().astype(int)
-    lit = pictures.max(-1) > DARK
-    colours = [picture[seen].mean(0).round() if seen.any() else 0 for picture, seen in zip(pictures, lit, strict=True)]
-    maps = np.full((len(pictures), PATCHES, PATCHES), np.nan, np.float32)
-    for view in np.flatnonzero(present):
-        covered = np.repeat(pictures[None], PATCHES**2 + 1, axis=0)  # the last one stays whole
-        both = [view] if present.all() else range(len(pictures))
-        for place in range(PATCHES**2):
-            y, x = divmod(place, PATCHES)
+    lit = images.max(-1) > DARK
+    colors = [image[seen].mean(0).round() if seen.any() else 0 for image, seen in zip(images, lit, strict=True)]
+    maps = np.full((len(images), PATCHES, PATCHES), np.nan, np.float32)
+    for position in np.flatnonzero(present):
+        covered = np.repeat(images[None], PATCHES**2 + 1, axis=0)  # the last one stays whole
+        both = [position] if present.all() else range(len(images))
+        for patch in range(PATCHES**2):
+            y, x = divmod(patch, PATCHES)
             for other in both:
                 # the dark surround stays as it is: a bright corner would be a sign of its own
                 square = np.s_[edges[y] : edges[y + 1], edges[x] : edges[x + 1]]
-                covered[place, other][square][lit[other][square]] = colours[other]
-        scores = (_features(model, reader, covered, unit) @ direction).numpy()
-        maps[view] = (scores[-1] - scores[:-1]).reshape(PATCHES, PATCHES)
+                covered[patch, other][square][lit[other][square]] = colors[other]
+        scores = (_features(model, reader, covered, view) @ direction).numpy()
+        maps[position] = (scores[-1] - scores[:-1]).reshape(PATCHES, PATCHES)
     return maps
 
 
 def embedding_of(split: Split, features: Features, train_counts: dict[str, int]) -> dict[str, np.ndarray]:
-    """The parts of ModelLooks that begin with `embedding`."""
+    """The parts of QualitativeExamples that begin with `embedding`."""
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
 
@@ -185,35 +184,35 @@ def embedding_of(split: Split, features: Features, train_counts: dict[str, int])
     }
 
 
-def shrink(picture: np.ndarray, size: int) -> np.ndarray:
+def shrink(image: np.ndarray, size: int) -> np.ndarray:
     """uint8 [S, S, 3] -> [size, size, 3]."""
     from PIL import Image
 
-    return np.asarray(Image.fromarray(picture).resize((size, size), Image.Resampling.LANCZOS))
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS))
 
 
-def _views(split: Split, row: int, unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """The pictures [V, S, S, 3] that a unit is judged by, and which of them are its own."""
+def _images_of(split: Split, row: int, view: str) -> tuple[np.ndarray, np.ndarray]:
+    """The images [V, S, S, 3] that a view is judged by, and which of them are its own."""
     batch = split.batch(np.array([row]), torch.device("cpu"))
-    both = batch["pictures"][batch["eyes"][:, 0]].numpy()
-    if unit == "patient":
+    both = batch["images"][batch["eyes"][:, 0]].numpy()
+    if view == "patient":
         own = split.present[row]
-        # a picture of unknown side is kept as the left one
+        # an image of unknown side is kept as the left one
         return both, own if own.any() else np.array([True, False])
-    return both[[SIDES.index(unit)]], np.array([True])
+    return both[[SIDES.index(view)]], np.array([True])
 
 
-def _features(model: "RetClip", reader: Reader, pictures: np.ndarray, unit: str) -> torch.Tensor:
-    """L2-normalised features [B, D] of uint8 pictures [B, V, S, S, 3]."""
-    images = [
-        to_model_input(torch.from_numpy(pictures[:, view]).to(reader.device), augment=False)
-        for view in range(pictures.shape[1])
+def _features(model: "RetClip", reader: Reader, images: np.ndarray, view: str) -> torch.Tensor:
+    """L2-normalized features [B, D] of uint8 images [B, V, S, S, 3]."""
+    inputs = [
+        to_model_input(torch.from_numpy(images[:, position]).to(reader.device), False, model.preprocessing)
+        for position in range(images.shape[1])
     ]
     with autocast(reader.device, reader.precision):
-        if unit == "patient":
-            return model.encode_eyes(*images)[0].float().cpu()
-        head = model.left_feature_mapping if unit == "left" else model.right_feature_mapping
-        return functional.normalize(head(model.encode_image(images[0])), dim=1).float().cpu()
+        if view == "patient":
+            return model.encode_eyes(*inputs)[0].float().cpu()
+        head = model.left_feature_mapping if view == "left" else model.right_feature_mapping
+        return functional.normalize(head(model.encode_image(inputs[0])), dim=1).float().cpu()
 
 
 def _rarest(label: str, classes: list[str], counts: dict[str, int]) -> int:

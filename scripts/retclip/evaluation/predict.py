@@ -11,12 +11,13 @@ import numpy as np
 import torch
 
 from retclip.core.io import read_json
-from retclip.core.logs import say
+from retclip.core.logs import log
 from retclip.core.prompts import TEMPLATES, class_prompts
+from retclip.core.renamed import model_folder_in_new_words
 from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
-from retclip.evaluation.validation import class_features
+from retclip.evaluation.validation import zero_shot_classifier
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.device import autocast, choose_precision, prepare_device
 from retclip.models.export import load_exported
@@ -25,13 +26,13 @@ from retclip.models.text_encoder import load_tokenizer
 if TYPE_CHECKING:
     import pandas as pd
 
-UNITS = ("left", "right", "patient")
-SAY_SECONDS = 10.0
+VIEWS = ("left", "right", "patient")
+LOG_SECONDS = 10.0
 
 
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     """Class -> prompts. path: YAML (class name: descriptions), or a text file with one class name a line, whose
-    prompts are the exported model's where it has them, and templates otherwise."""
+    prompts are the exported model's where it has them, else templates. Raises ValueError where there is none."""
     import yaml
 
     if path.suffix.lower() in (".yaml", ".yml"):
@@ -43,7 +44,7 @@ def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     known = read_json(folder / "class_prompts.json")
     for name in names:
         if name not in known:
-            say(f"the model has no prompts for the class {name!r}: using a template")
+            log(f"the model has no prompts for the class {name!r}: using a template")
     return {name: known.get(name) or [template.format(label=name) for template in TEMPLATES] for name in names}
 
 
@@ -53,7 +54,7 @@ class Predictor:
     def __init__(self, folder: Path, device: torch.device, precision: str, classes: Path | None = None) -> None:
         """precision: fp32, bf16, or auto: that of the model's training. classes: see read_classes; None takes the
         model's own. Raises ValueError where the folder is no model."""
-        self.reading = read_json(folder / "preprocessing.json")
+        self.reading = model_folder_in_new_words(read_json(folder / "preprocessing.json"))
         prompts = read_json(folder / "class_prompts.json") if classes is None else read_classes(classes, folder)
         if not prompts:
             raise ValueError(f"{folder}: the model was trained without classes; name some with --classes.")
@@ -62,13 +63,13 @@ class Predictor:
         self.precision = choose_precision(self.reading["precision"] if precision == "auto" else precision, device)
         prepare_device(device, self.precision)
         # heads that no known eye has trained are random; exports of version 0.1 do not say
-        self.heads = self.reading.get("heads", UNITS)
+        self.heads = self.reading.get("heads", VIEWS)
         self.classes = list(prompts)
-        tokenize = load_tokenizer(folder / "text", self.reading["long_texts"])
+        tokenize = load_tokenizer(folder / "text", self.reading["truncation_side"])
         length = self.reading["context_length"]
-        self.texts = class_features(self.model, self.classes, prompts, tokenize, length, device)
+        self.texts = zero_shot_classifier(self.model, self.classes, prompts, tokenize, length, device)
         scales = (self.model.logit_scale_left, self.model.logit_scale_right, self.model.logit_scale)
-        self.scales = dict(zip(UNITS, (float(scale.detach().exp()) for scale in scales), strict=True))
+        self.scales = dict(zip(VIEWS, (float(scale.detach().exp()) for scale in scales), strict=True))
 
     def predict(self, cases: list[Case], batch_size: int, threads: int) -> "pd.DataFrame":
         """One row per eye and one per patient: name, eye, head, class, probability, problem, score_{class}.
@@ -80,20 +81,20 @@ class Predictor:
         import pandas as pd
 
         if any(self._untrained(case.images) for case in cases):
-            say("warning: this model was trained without known eyes: the patient's head sees each image as both eyes")
+            log("warning: this model was trained without known eyes: the patient's head sees each image as both eyes")
             cases = [alone for case in cases for alone in (_apart(case) if self._untrained(case.images) else [case])]
         _warn_of_unknown_eyes(cases)
         rows: list[dict[str, Any]] = []
-        started = said = time.monotonic()
+        started = logged = time.monotonic()
         done = 0
         with ThreadPoolExecutor(threads) as pool:
             for batch in _pieces(cases, batch_size):
                 rows += self._rows(list(batch), list(pool.map(self._read, batch)))
                 done += len(batch)
-                if time.monotonic() - said > SAY_SECONDS:
-                    said = time.monotonic()
-                    left = (said - started) / done * (len(cases) - done)
-                    say(f"{done} of {len(cases)} cases, {left:.0f} s to go")
+                if time.monotonic() - logged > LOG_SECONDS:
+                    logged = time.monotonic()
+                    left = (logged - started) / done * (len(cases) - done)
+                    log(f"{done} of {len(cases)} cases, {left:.0f} s to go")
         columns = [
             "name",
             "eye",
@@ -106,7 +107,7 @@ class Predictor:
         return pd.DataFrame(rows, columns=columns)
 
     def _untrained(self, eyes: Iterable[str]) -> bool:
-        """Whether one of these eyes has a head that no training has reached."""
+        """Whether one of these eyes has a head that no training run has reached."""
         return any(eye in SIDES and eye not in self.heads for eye in eyes)
 
     def _read(self, case: Case) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -117,11 +118,11 @@ class Predictor:
             return found, dict.fromkeys(case.images or [""], case.problem)
         for eye, path in case.images.items():
             try:
-                pixels = load_fundus(path, self.reading["image_size"])
+                pixels = load_fundus(path, self.reading["image_size"], self.model.preprocessing.interpolation)
             except ValueError as error:
-                problems[eye] = f"{eye} picture: {error}" if eye in SIDES else str(error)
+                problems[eye] = f"{eye} image: {error}" if eye in SIDES else str(error)
                 continue
-            # a store of JPEG pictures has lost a little of each
+            # training saw what JPEG had left of each image
             jpeg = self.reading["image_encoding"] == "jpeg"
             found[eye] = decode(encode(pixels, "jpeg")) if jpeg else pixels
         return found, problems
@@ -131,29 +132,29 @@ class Predictor:
         self, cases: list[Case], read: list[tuple[dict[str, np.ndarray], dict[str, str]]]
     ) -> Iterable[dict[str, Any]]:
         pairs = []
-        for pictures, _ in read:
-            if pictures:
+        for images, _ in read:
+            if images:
                 # a missing eye shows the other one
-                one = next(iter(pictures.values()))
-                pairs.append((pictures.get("left", one), pictures.get("right", one)))
+                one = next(iter(images.values()))
+                pairs.append((images.get("left", one), images.get("right", one)))
         features: dict[str, np.ndarray] = {}
         if pairs:
-            stacked = torch.from_numpy(np.stack([picture for side in zip(*pairs, strict=True) for picture in side]))
-            left, right = to_model_input(stacked.to(self.device), augment=False).chunk(2)
+            stacked = torch.from_numpy(np.stack([image for side in zip(*pairs, strict=True) for image in side]))
+            left, right = to_model_input(stacked.to(self.device), False, self.model.preprocessing).chunk(2)
             with autocast(self.device, self.precision):
                 patient, left, right = self.model.encode_eyes(left, right)
-            for unit, feature in (("left", left), ("right", right), ("patient", patient)):
-                features[unit] = (feature.float().cpu() @ self.texts[unit].T).numpy()
+            for view, feature in (("left", left), ("right", right), ("patient", patient)):
+                features[view] = (feature.float().cpu() @ self.texts[view].T).numpy()
         at = 0
-        for case, (pictures, problems) in zip(cases, read, strict=True):
+        for case, (images, problems) in zip(cases, read, strict=True):
             for eye, problem in problems.items():
                 yield {"name": case.names.get(eye, case.name), "eye": eye, "head": "", "class": "", "problem": problem}
-            if not pictures:
+            if not images:
                 continue
-            alone = "unknown" in pictures or self._untrained(pictures)
-            for eye in (side for side in SIDES if side in pictures and not alone):
+            alone = "unknown" in images or self._untrained(images)
+            for eye in (side for side in SIDES if side in images and not alone):
                 yield self._row(case.names.get(eye, case.name), eye, eye, features[eye][at])
-            eye = next(iter(pictures)) if alone else "patient"
+            eye = next(iter(images)) if alone else "patient"
             yield self._row(case.name, eye, "patient", features["patient"][at])
             at += 1
 
@@ -175,7 +176,7 @@ def _warn_of_unknown_eyes(cases: list[Case]) -> None:
     unknown = sum("unknown" in case.images for case in cases)
     if unknown:
         images = sum(len(case.images) for case in cases)
-        say(
+        log(
             f"warning: {unknown} of {images} images: the eye is not known by table, DICOM header or file name; the "
             "patient's head scores them, each as both eyes, and their rows say so (eye: unknown)"
         )

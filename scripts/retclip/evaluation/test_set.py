@@ -1,4 +1,4 @@
-"""A model on a split that no choice has seen: its table of predictions, and a linear probe of its features."""
+"""A model on the test split, which no choice has read: its predictions, and a linear probe of its features."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from retclip.core.io import read_json
 from retclip.core.prompts import TEMPLATES
+from retclip.core.trial import Trial
 from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
-    class_features,
     embed,
     predictions,
     retrieval_ranks,
     seen,
+    zero_shot_classifier,
 )
-from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast, choose_device, choose_precision, prepare_device
-from retclip.metrics.evaluation_report import Probe, Retrieval, evaluation_document
+from retclip.loading.feature_cache import frozen_features
+from retclip.metrics.evaluation_document import Evaluation, Probe
+from retclip.metrics.evaluation_report import Retrieval, evaluation_document
 from retclip.metrics.thresholds import choose_thresholds
+from retclip.models.encode import eyes_of
 from retclip.models.export import load_exported
 from retclip.models.factory import build_model
 from retclip.models.provenance import ran_on
@@ -34,107 +38,120 @@ if TYPE_CHECKING:
 
 # Strengths of the probe's L2 penalty; the one that is best on val is used.
 PROBE_C = (0.01, 0.1, 1.0, 10.0, 100.0)
-# The solver has no randomness of its own: each seed leaves out another fifth of the training patients.
+# The probe is fitted on all of train. The solver has no randomness of its own: to show how much the training patients
+# matter, each seed leaves out another fifth of them.
 PROBE_SEEDS = (0, 1, 2, 3, 4)
 LEFT_OUT = 0.2
 LABEL_COLUMNS = {"left": "label_left", "right": "label_right", "patient": "label"}
 
 
 class Reader(NamedTuple):
-    """How a model reads: the words of its trial, the tokenizer of its encoder, the device."""
+    """What it takes to run a model: its trial, the tokenizer of its text encoder, the device and precision.
 
-    trial: dict[str, Any]
+    encoder: source.json of the text encoder. untouched: the encoders have their initial weights, frozen or not.
+    features: of frozen encoders, which then do not run; see reading.
+    """
+
+    trial: Trial
     tokenize: Any
     device: torch.device
     precision: str
+    encoder: dict[str, Any]
+    untouched: bool = False
+    features: dict[str, torch.Tensor] | None = None
+
+    def reading(self, paths: dict[str, list[Path]], fingerprint: dict[str, Any]) -> "Reader":
+        """The same with cached features, as far as they are this model's. paths: encoder (image, text) -> its files.
+        fingerprint: of the data that they are of. Raises ValueError where a file is of something else."""
+        found = frozen_features(paths, self.trial, fingerprint, self.encoder, self.precision, self.untouched)
+        return self._replace(features=found)
 
     def split(self, data_dir: Path, name: str, fingerprint: dict[str, Any]) -> Split:
         """One split of a data folder, with the texts that the model's encoder reads."""
-        length = self.trial["hyperparameters"]["context_length"]
-        columns = self.trial["encoder"]["texts"]
-        return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns)
+        length = self.trial.hyperparameters["context_length"]
+        columns = self.trial.text_encoder_settings.texts
+        return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns, frozen=self.features)
 
     def embed(self, model: "RetClip", split: Split) -> Features:
-        """Both towers over the split."""
+        """Both encoders over the split, as far as its features are not known."""
         return embed(model, split, self.device, self.precision)
 
     def table(
         self, model: "RetClip", split: Split, features: Features, prompts: dict[str, list[str]]
     ) -> "pd.DataFrame":
-        """The split's table of predictions, as core.evaluation wants it, without a probe's columns."""
-        length = self.trial["hyperparameters"]["context_length"]
+        """The split's table of predictions, as metrics.evaluation_report reads it, without a probe's columns."""
+        length = self.trial.hyperparameters["context_length"]
         classes = split.classes
-        single = {name: [TEMPLATES[0].format(label=name)] for name in classes}
-        experts, templates = (
-            class_features(model, classes, words, self.tokenize, length, self.device) for words in (prompts, single)
+        one_sentence = {name: [TEMPLATES[0].format(label=name)] for name in classes}
+        ensemble, single_template = (
+            zero_shot_classifier(model, classes, words, self.tokenize, length, self.device)
+            for words in (prompts, one_sentence)
         )
-        return prediction_table(split, features, experts, templates, scales_of(model))
+        return prediction_table(split, features, ensemble, single_template, scales_of(model))
 
     def provenance(self, fingerprint: dict[str, Any], splits: Iterable[str], code: str) -> dict[str, Any]:
-        """What evaluation.json says of its origin, under the names of metrics.json; splits: those that were read."""
+        """The origin in evaluation.json, under the names of metrics.json; splits: those that were read."""
         return {
-            "trial_sha256": self.trial["sha256"],
-            "seed": self.trial["seed"],
+            "trial_sha256": self.trial.sha256,
+            "seed": self.trial.seed,
             **ran_on(self.device, self.precision, code),
             "data": {name: fingerprint["splits"][name]["sha256"] for name in splits},
         }
 
 
-def trained_model(trial: dict[str, Any], model_dir: Path, device: str) -> tuple["RetClip", Reader]:
+def trained_model(trial: Trial, model_dir: Path, device: str) -> tuple["RetClip", Reader]:
     """An exported model and how it reads. device: auto, cpu or cuda."""
     reader = make_reader(trial, model_dir / "text", device)
     return load_exported(model_dir).to(reader.device), reader
 
 
-def initial_model(
-    trial: dict[str, Any], encoder_dir: Path, vision_weights: Path | None, device: str
-) -> tuple["RetClip", Reader]:
-    """The model as a training of `trial` begins with it, and how it reads. encoder_dir: the text encoder's folder."""
-    reader = make_reader(trial, encoder_dir, device)
-    return build_model(trial, encoder_dir, vision_weights).to(reader.device), reader
+def initial_model(trial: Trial, encoder_dir: Path, image_weights: Path | None, device: str) -> tuple["RetClip", Reader]:
+    """The model with which `trial` begins, and how it reads. encoder_dir: the text encoder's folder."""
+    reader = make_reader(trial, encoder_dir, device)._replace(untouched=True)
+    return build_model(trial, encoder_dir, image_weights).to(reader.device), reader
 
 
-def make_reader(trial: dict[str, Any], encoder_dir: Path, device: str) -> Reader:
-    """encoder_dir: the folder with the tokenizer; device: auto, cpu or cuda."""
+def make_reader(trial: Trial, encoder_dir: Path, device: str) -> Reader:
+    """encoder_dir: the folder with the tokenizer and source.json; device: auto, cpu or cuda."""
     chosen = choose_device(device)
-    tokenize = load_tokenizer(encoder_dir, trial["encoder"]["long_texts"])
-    precision = choose_precision(trial["hyperparameters"]["precision"], chosen)
+    tokenize = load_tokenizer(encoder_dir, trial.text_encoder_settings.truncation_side)
+    precision = choose_precision(trial.hyperparameters["precision"], chosen)
     prepare_device(chosen, precision)
-    return Reader(trial, tokenize, chosen, precision)
+    return Reader(trial, tokenize, chosen, precision, read_json(encoder_dir / "source.json"))
 
 
 def scales_of(model: "RetClip") -> dict[str, float]:
-    """Unit -> the factor of its cosine similarities (1 / temperature)."""
+    """View -> the factor of its cosine similarities (1 / temperature)."""
     scales = {"left": model.logit_scale_left, "right": model.logit_scale_right, "patient": model.logit_scale}
-    return {unit: float(scale.detach().exp()) for unit, scale in scales.items()}
+    return {view: float(scale.detach().exp()) for view, scale in scales.items()}
 
 
 def prediction_table(
     split: Split,
     features: Features,
-    experts: dict[str, torch.Tensor],
-    templates: dict[str, torch.Tensor],
+    ensemble: dict[str, torch.Tensor],
+    single_template: dict[str, torch.Tensor],
     scales: dict[str, float],
 ) -> "pd.DataFrame":
-    """`predictions` of the split, units of several labels among them with target -1; with further columns.
+    """`predictions` of the split, views of several labels among them with target -1; with further columns.
 
-    experts, templates: unit -> class text features [C, D], of the prompt ensemble and of one sentence a class.
+    ensemble, single_template: view -> zero-shot classifier [C, D], of all prompts and of one sentence a class.
     """
     import pandas as pd
 
     several = {
-        unit: np.flatnonzero(split.frame[LABEL_COLUMNS[unit]].str.contains("|", regex=False) & seen(split, unit))
-        for unit in split.targets
+        view: np.flatnonzero(split.frame[LABEL_COLUMNS[view]].str.contains("|", regex=False) & seen(split, view))
+        for view in split.targets
     }
-    table = predictions(split, features, experts, several)
+    table = predictions(split, features, ensemble, several)
     row = pd.Series(range(len(split)), index=split.frame["sample_id"])[table["sample_id"]].to_numpy()
     labels, similarity = np.full(len(table), "", dtype=object), np.zeros((len(table), len(split.classes)))
-    for unit in table["eye"].unique():
-        here = (table["eye"] == unit).to_numpy()
-        if unit in split.targets:
-            labels[here] = split.frame[LABEL_COLUMNS[unit]].to_numpy()[row[here]]
+    for view in table["eye"].unique():
+        here = (table["eye"] == view).to_numpy()
+        if view in split.targets:
+            labels[here] = split.frame[LABEL_COLUMNS[view]].to_numpy()[row[here]]
         if split.classes:
-            similarity[here] = (features.image[unit][row[here]] @ templates[unit].T).numpy()
+            similarity[here] = (features.image[view][row[here]] @ single_template[view].T).numpy()
     columns = pd.DataFrame(similarity, columns=[f"template_{k}" for k in range(len(split.classes))])
     return pd.concat([table, columns], axis=1).assign(labels=labels, logit_scale=table["eye"].map(scales))
 
@@ -142,19 +159,20 @@ def prediction_table(
 def linear_probe(
     splits: dict[str, Split], inputs: dict[str, dict[str, np.ndarray]], table: "pd.DataFrame", features: str
 ) -> tuple[Probe | None, "pd.DataFrame"]:
-    """A logistic regression on frozen image features, and `table` with its class probabilities, probe{seed}_{k}.
+    """A logistic regression on frozen image features, and `table` with its class probabilities: probe_{k}, and for each
+    seed probe{seed}_{k}.
 
-    inputs: split (train, val and that of the table) -> unit -> features [N, D]. table: predictions of the split
-    `test`. features: their name. None where fewer than two classes are labelled in train, or val is unlabelled.
+    inputs: split (train, val and that of the table) -> view -> features [N, D]. table: predictions of the split
+    `test`. features: their name. None where fewer than two classes are labeled in train, or val is unlabeled.
     """
     import pandas as pd
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import balanced_accuracy_score
     from sklearn.preprocessing import StandardScaler
 
-    x, y, patients = _labelled(splits["train"], inputs["train"])
-    x_val, y_val, _ = _labelled(splits["val"], inputs["val"])
-    finite = all(np.isfinite(values).all() for units in inputs.values() for values in units.values())
+    x, y, patients = _labeled(splits["train"], inputs["train"])
+    x_val, y_val, _ = _labeled(splits["val"], inputs["val"])
+    finite = all(np.isfinite(values).all() for views in inputs.values() for values in views.values())
     if len(np.unique(y)) < 2 or len(y_val) == 0 or not finite:
         return None, table
     scaler = StandardScaler().fit(x)  # or the penalty would weigh features by their size
@@ -169,19 +187,21 @@ def linear_probe(
     test, classes = splits["test"], len(splits["train"].classes)
     row = pd.Series(range(len(test)), index=test.frame["sample_id"])[table["sample_id"]].to_numpy()
     columns: dict[str, np.ndarray] = {}
-    for seed in PROBE_SEEDS:
-        probe = fitted(strength, _without_a_fifth(y, patients, seed))
-        scores = np.full((len(table), classes), np.nan)  # of units that it does not know
-        for unit in test.targets:
-            here = (table["eye"] == unit).to_numpy()
+    parts = {"": everyone, **{str(seed): _without_a_fifth(y, patients, seed) for seed in PROBE_SEEDS}}
+    for part, rows in parts.items():
+        probe = fitted(strength, rows)
+        scores = np.full((len(table), classes), np.nan)  # of views without a label
+        for view in test.targets:
+            here = (table["eye"] == view).to_numpy()
             if here.any():
                 scores[here] = 0.0
                 scores[np.ix_(here, probe.classes_)] = probe.predict_proba(
-                    scaler.transform(inputs["test"][unit][row[here]])
+                    scaler.transform(inputs["test"][view][row[here]])
                 )
-        columns |= {f"probe{seed}_{k}": scores[:, k] for k in range(classes)}
+        columns |= {f"probe{part}_{k}": scores[:, k] for k in range(classes)}
     table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
-    return Probe(features, strength, len(y), PROBE_SEEDS), table
+    probe_used = Probe(features=features, strength=strength, train_units=len(y), seeds=PROBE_SEEDS)
+    return probe_used, table
 
 
 def evaluate_on_test(
@@ -191,20 +211,18 @@ def evaluate_on_test(
     fingerprint: dict[str, Any],
     ordered_classes: list[str] | None,
     code: str,
-    tower: bool = False,
-) -> tuple[dict[str, Any], "pd.DataFrame"]:
+) -> tuple[Evaluation, "pd.DataFrame"]:
     """evaluation.json and predictions.parquet of a model on the test split of the data it was trained on.
 
-    code: hash of the evaluation's code. tower: the probe sees the vision tower's own features, before RET-CLIP's heads.
+    code: hash of the evaluation's code. The probe reads features of the image encoder, not of its heads, which are
+    random in the initial weights: so the two can be compared.
     """
     splits = {name: reader.split(data_dir, name, fingerprint) for name in ("train", "val", "test")}
     features = {name: reader.embed(model, split) for name, split in splits.items()}
-    prompts = reader.trial["class_prompts"]
+    prompts = reader.trial.class_prompts
     val, table = (reader.table(model, splits[name], features[name], prompts) for name in ("val", "test"))
-    inputs = {
-        name: tower_features(model, splits[name], reader) if tower else as_arrays(features[name]) for name in splits
-    }
-    probe, table = linear_probe(splits, inputs, table, "tower" if tower else "image")
+    inputs = {name: encoder_features(model, split, reader) for name, split in splits.items()}
+    probe, table = linear_probe(splits, inputs, table, "image_encoder")
     document = evaluation_document(
         table,
         splits["test"].frame,
@@ -212,13 +230,14 @@ def evaluate_on_test(
         retrieval_of(splits["test"], features["test"]),
         choose_thresholds(val, splits["test"].classes),
         fingerprint["texts_from_labels"],
+        reader.provenance(fingerprint, splits, code),
         probe,
         ordered_classes,
     )
-    return {**document, **reader.provenance(fingerprint, splits, code)}, table
+    return document, table
 
 
-def evaluate_elsewhere(
+def evaluate_external(
     model: "RetClip",
     reader: Reader,
     data_dir: Path,
@@ -227,9 +246,9 @@ def evaluate_elsewhere(
     thresholds: dict[str, float],
     ordered_classes: list[str] | None,
     code: str,
-) -> tuple[dict[str, Any], "pd.DataFrame"]:
-    """evaluation.json and predictions of a model on data from elsewhere, which may have other classes; without a
-    probe, since nothing of it is trained on. thresholds: class -> score, chosen on the model's own val split. code:
+) -> tuple[Evaluation, "pd.DataFrame"]:
+    """evaluation.json and predictions of a model on an external data set, which may have other classes; without a
+    probe, since nothing is trained on it. thresholds: class -> score, chosen on the model's own val split. code:
     hash of the evaluation's code."""
     split = reader.split(data_dir, "test", fingerprint)
     features = reader.embed(model, split)
@@ -241,47 +260,47 @@ def evaluate_elsewhere(
         retrieval_of(split, features),
         thresholds,
         fingerprint["texts_from_labels"],
+        reader.provenance(fingerprint, ["test"], code),
         ordered_classes=ordered_classes,
     )
-    return {**document, **reader.provenance(fingerprint, ["test"], code)}, table
+    return document, table
 
 
 def retrieval_of(split: Split, features: Features) -> Retrieval:
-    """What the retrieval scores of a split are made of."""
+    """Ranks, patients and texts of a split, which its retrieval scores are computed from."""
     texts = split.texts["patient"]
     return Retrieval(retrieval_ranks(features, texts), split.frame["patient_id"].to_numpy(), texts)
 
 
 def as_arrays(features: Features) -> dict[str, np.ndarray]:
-    """Unit -> image features [N, D]."""
-    return {unit: values.numpy() for unit, values in features.image.items()}
+    """View -> image features [N, D]."""
+    return {view: values.numpy() for view, values in features.image.items()}
 
 
 @torch.inference_mode()
-def tower_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, np.ndarray]:
-    """Unit -> features of the vision tower alone: an eye's [N, D], a patient's both eyes' side by side [N, 2D]."""
+def encoder_features(model: "RetClip", split: Split, reader: Reader) -> dict[str, np.ndarray]:
+    """View -> features of the image encoder alone: an eye's [N, D], a patient's both eyes' side by side [N, 2D]."""
     left, right = [], []
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
         batch = split.batch(indices, reader.device)
-        images = to_model_input(batch["pictures"], augment=False)
         with autocast(reader.device, reader.precision):
-            found = model.encode_image(images).float()
-        left.append(found[batch["eyes"][0]].cpu().numpy())
-        right.append(found[batch["eyes"][1]].cpu().numpy())
+            eyes = eyes_of(model, batch, augment=False).float()
+        left.append(eyes[0].cpu().numpy())
+        right.append(eyes[1].cpu().numpy())
     sides = {"left": np.concatenate(left), "right": np.concatenate(right)}
     return {**sides, "patient": np.concatenate([sides["left"], sides["right"]], axis=1)}
 
 
-def _labelled(split: Split, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features [M, D], class indices [M] and patients [M] of the scored units."""
-    rows = {unit: np.flatnonzero((target >= 0) & seen(split, unit)) for unit, target in split.targets.items()}
+def _labeled(split: Split, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Features [M, D], class indices [M] and patients [M] of the scored views."""
+    rows = {view: np.flatnonzero((target >= 0) & seen(split, view)) for view, target in split.targets.items()}
     if not rows:
         return np.zeros((0, 1)), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=object)
     patients = split.frame["patient_id"].to_numpy()
     return (
-        np.concatenate([inputs[unit][places] for unit, places in rows.items()]),
-        np.concatenate([split.targets[unit][places] for unit, places in rows.items()]),
+        np.concatenate([inputs[view][places] for view, places in rows.items()]),
+        np.concatenate([split.targets[view][places] for view, places in rows.items()]),
         np.concatenate([patients[places] for places in rows.values()]),
     )
 

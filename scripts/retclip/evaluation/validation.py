@@ -1,4 +1,4 @@
-"""What a model knows of a split: features once per tower, then zero-shot and retrieval scores."""
+"""A model on a split: features once per encoder, then zero-shot and retrieval scores."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -7,8 +7,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import torch
 
+from retclip.core.trial import Trial
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast
+from retclip.metrics.metrics_document import Levels, Validation
 from retclip.metrics.registry import METRICS, ZERO_SHOT
 from retclip.metrics.scores import (
     chance_levels,
@@ -35,7 +37,7 @@ RETRIEVAL_CHUNK = 512
 
 @dataclass
 class Features:
-    """L2-normalised features of a split [N, D] per unit (left, right, patient), and the mean loss."""
+    """L2-normalized features of a split [N, D] per view (left, right, patient), and the mean loss."""
 
     image: dict[str, torch.Tensor]
     text: dict[str, torch.Tensor]
@@ -44,7 +46,7 @@ class Features:
 
 @torch.inference_mode()
 def embed(model: "RetClip", split: Split, device: torch.device, precision: str) -> Features:
-    """Both towers over the whole split, without augmentation."""
+    """Both encoders over the whole split, without augmentation."""
     model.eval()
     parts: dict[str, list[torch.Tensor]] = {}
     loss_sum = torch.zeros((), dtype=torch.float64, device=device)
@@ -75,7 +77,7 @@ def embed(model: "RetClip", split: Split, device: torch.device, precision: str) 
 
 
 @torch.inference_mode()
-def class_features(
+def zero_shot_classifier(
     model: "RetClip",
     classes: list[str],
     class_prompts: dict[str, list[str]],
@@ -83,7 +85,11 @@ def class_features(
     context_length: int,
     device: torch.device,
 ) -> dict[str, torch.Tensor]:
-    """The mean of each class's prompt features, normalised again, [C, D] per unit's text head."""
+    """Class embeddings of the prompt ensembles: the mean of each class's prompt features, normalized again.
+
+    class_prompts: class -> sentences. Returns view -> [C, D]; empty without classes. Source: open_clip's
+    build_zero_shot_classifier.
+    """
     model.eval()
     features: dict[str, torch.Tensor] = {}
     if not classes:
@@ -92,33 +98,33 @@ def class_features(
     owner = torch.tensor([i for i, label in enumerate(classes) for _ in class_prompts[label]])
     ids, mask = tokenize(prompts, context_length)
     tokens = _prompt_tokens(model, ids.to(device), mask.to(device))
-    for unit in ("left", "right", "patient"):
-        encoded = model.text_feature(tokens, unit).float().cpu()
+    for view in ("left", "right", "patient"):
+        encoded = model.text_feature(tokens, view).float().cpu()
         sums = torch.zeros(len(classes), encoded.shape[1]).index_add_(0, owner, encoded)
-        features[unit] = torch.nn.functional.normalize(sums, dim=1)
+        features[view] = torch.nn.functional.normalize(sums, dim=1)
     return features
 
 
-# What a frozen text tower made of the class prompts: the same after every epoch.
+# A frozen text encoder's features of the class prompts: the same after every epoch.
 _frozen_tokens: WeakKeyDictionary["RetClip", tuple[torch.Tensor, torch.Tensor]] = WeakKeyDictionary()
 
 
 def _prompt_tokens(model: "RetClip", ids: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     if not model.is_frozen(model.bert):
-        return model.class_token(ids, mask)
+        return model.pooled_text(ids, mask)
     known = _frozen_tokens.get(model)
     if known is None or not torch.equal(known[0], ids):
-        known = _frozen_tokens[model] = ids, model.class_token(ids, mask)
+        known = _frozen_tokens[model] = ids, model.pooled_text(ids, mask)
     return known[1]
 
 
 def evaluate(
-    trial: dict[str, Any], model: "RetClip", split: Split, tokenize: Any, device: torch.device, precision: str
-) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
+    trial: Trial, model: "RetClip", split: Split, tokenize: Any, device: torch.device, precision: str
+) -> tuple[Validation, "pd.DataFrame"] | None:
     """Scores and predictions on a split; None where finite but huge weights give features that are not finite."""
     features = embed(model, split, device, precision)
-    context_length = trial["hyperparameters"]["context_length"]
-    texts = class_features(model, split.classes, trial["class_prompts"], tokenize, context_length, device)
+    context_length = trial.hyperparameters["context_length"]
+    texts = zero_shot_classifier(model, split.classes, trial.class_prompts, tokenize, context_length, device)
     known = (*features.image.values(), *features.text.values(), *texts.values())
     if not all(torch.isfinite(feature).all() for feature in known):
         return None
@@ -132,25 +138,25 @@ def predictions(
     """One row per scored eye (or patient, where labels are per patient): cosine similarity to each class.
 
     Columns: sample_id, patient_id, eye, target (class index; -1: not scored), score_0 .. score_{C-1}, and the sample's
-    image_to_text_rank and text_to_image_rank. joined: unit -> rows of the split that get a row with target -1.
+    image_to_text_rank and text_to_image_rank. joined: view -> rows of the split that get a row with target -1.
     A sample without any other row has one as a patient: every sample is a query of the retrieval scores.
     """
     import pandas as pd
 
     ranks = {f"{name}_rank": values for name, values in retrieval_ranks(features, split.texts["patient"]).items()}
 
-    def part(unit: str, rows: np.ndarray, target: np.ndarray) -> "pd.DataFrame":
+    def part(view: str, rows: np.ndarray, target: np.ndarray) -> "pd.DataFrame":
         table = split.frame.loc[rows, ["sample_id", "patient_id"]].reset_index(drop=True)
-        table = table.assign(eye=unit, target=target)
+        table = table.assign(eye=view, target=target)
         if split.classes:
-            scores = (features.image[unit][rows] @ class_texts[unit].T).numpy()
+            scores = (features.image[view][rows] @ class_texts[view].T).numpy()
             columns = [f"score_{k}" for k in range(len(split.classes))]
             table = pd.concat([table, pd.DataFrame(scores, columns=columns)], axis=1)
         return table.assign(**{name: values[rows] for name, values in ranks.items()})
 
-    scored = {unit: np.flatnonzero((target >= 0) & seen(split, unit)) for unit, target in split.targets.items()}
-    parts = [part(unit, rows, split.targets[unit][rows]) for unit, rows in scored.items()]
-    parts += [part(unit, rows, np.full(len(rows), -1)) for unit, rows in (joined or {}).items() if len(rows)]
+    scored = {view: np.flatnonzero((target >= 0) & seen(split, view)) for view, target in split.targets.items()}
+    parts = [part(view, rows, split.targets[view][rows]) for view, rows in scored.items()]
+    parts += [part(view, rows, np.full(len(rows), -1)) for view, rows in (joined or {}).items() if len(rows)]
     named = {sample for table in parts for sample in table["sample_id"]}
     others = np.flatnonzero(~split.frame["sample_id"].isin(named))
     if len(others):
@@ -158,13 +164,13 @@ def predictions(
     return pd.concat(parts, ignore_index=True)
 
 
-def seen(split: Split, unit: str) -> np.ndarray:
-    """Whether each sample has the unit: an eye may be absent; bool [N]."""
-    return np.ones(len(split), dtype=bool) if unit == "patient" else split.present[:, ("left", "right").index(unit)]
+def seen(split: Split, view: str) -> np.ndarray:
+    """bool [N], whether each sample has the view: an eye may be absent."""
+    return np.ones(len(split), dtype=bool) if view == "patient" else split.present[:, ("left", "right").index(view)]
 
 
 def no_predictions(classes: int) -> "pd.DataFrame":
-    """An empty table in the form of `predictions`: nothing is labelled, or the training broke."""
+    """An empty table in the form of `predictions`: nothing is labeled, or the training broke."""
     import pandas as pd
 
     ranks = ("image_to_text_rank", "text_to_image_rank")
@@ -176,7 +182,7 @@ def retrieval_ranks(features: Features, texts: list[str]) -> dict[str, np.ndarra
     """Rank (from 1) of the best right answer for every query, [N] per direction.
 
     Samples with the same text are each other's right answers: no model could tell them apart. A wrong answer
-    that is as near as the right one counts before it, or a model that says the same of all would be perfect.
+    that is as near as the right one counts before it, or a model with one feature for everything would be perfect.
     """
     _, group = np.unique(np.asarray(texts, dtype=object).astype(str), return_inverse=True)
     labels = torch.from_numpy(group)
@@ -198,24 +204,23 @@ def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -
     return torch.cat(ranks).numpy()
 
 
-def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> dict[str, Any]:
+def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> Validation:
     """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels."""
     classes = len(split.classes)
     target, scores, _ = unpack(table)
     found = retrieval_scores(retrieval_ranks(features, split.texts["patient"]))
-    labelled = len(target) > 0
-    return {
-        "loss": features.loss if np.isfinite(features.loss) else None,
-        **(zero_shot_scores(target, scores) if labelled else dict.fromkeys(ZERO_SHOT)),
-        **found,
-        "levels": {
-            "chance": {
-                **(chance_levels(target, classes) if labelled else {}),
-                **chance_recalls(split.texts["patient"]),
-            },
-            "majority": majority_levels(target, classes) if labelled else {},
-        },
-    }
+    labeled = len(target) > 0
+    zero_shot = zero_shot_scores(target, scores) if labeled else dict.fromkeys(ZERO_SHOT)
+    chance = chance_levels(target, classes) if labeled else {}
+    return Validation(
+        loss=features.loss if np.isfinite(features.loss) else None,
+        scores={**zero_shot, **found},
+        levels=Levels(
+            chance={**chance, **chance_recalls(split.texts["patient"])},
+            majority=majority_levels(target, classes) if labeled else {},
+        ),
+        standard_error={},
+    )
 
 
 def standard_errors(table: "pd.DataFrame") -> dict[str, float | None]:

@@ -11,7 +11,7 @@ import torch
 from retclip.core import slurm
 from retclip.core.gpu_lease import is_leased
 from retclip.core.gpus import described, visible
-from retclip.core.logs import say
+from retclip.core.logs import log
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # Compute capabilities (major, minor): of the first GPUs that compute in bf16, and in fp16 on tensor cores.
@@ -33,11 +33,11 @@ def choose_device(wanted: str) -> torch.device:
         return torch.device("cpu")
     if torch.cuda.is_available():
         if not is_leased():
-            say("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
+            log("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
         return _own_gpu()
     given = slurm.gpus_given()
     if wanted == "auto" and given is None:
-        say(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
+        log(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
         return torch.device("cpu")
     node = platform.node()
     why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"
@@ -68,7 +68,7 @@ def _driver() -> str:
 
 def choose_precision(wanted: str, device: torch.device) -> str:
     """fp32, bf16 or fp16. auto means fp32 on a CPU; on a GPU bf16 where it computes in bf16, fp16 where it has tensor
-    cores for that alone (V100, T4), else fp32. Says so wherever a GPU has no bf16 of its own."""
+    cores for that alone (V100, T4), else fp32. Logs where a GPU has no bf16 of its own."""
     if device.type != "cuda":
         return "fp32" if wanted == "auto" else wanted
     capability = torch.cuda.get_device_capability(device)
@@ -77,19 +77,19 @@ def choose_precision(wanted: str, device: torch.device) -> str:
     if not native and wanted in ("auto", "bf16"):
         name = torch.cuda.get_device_name(device)
         taken = f"computing in {best}" if wanted == "auto" else f"slowly; with training.precision auto it is {best}"
-        say(f"{name} only emulates bf16: {taken}")
+        log(f"{name} only emulates bf16: {taken}")
     return best if wanted == "auto" else wanted
 
 
 def prepare_device(device: torch.device, precision: str) -> None:
-    """Lets a GPU use TF32 for what training in half precision leaves in fp32; asked for fp32, it keeps to it."""
+    """Allows TF32 on a GPU for the fp32 part of training in half precision; in fp32, forbids it."""
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = precision in HALVES
         torch.backends.cudnn.allow_tf32 = precision in HALVES
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The context in which towers compute in `precision`."""
+    """The context in which encoders compute in `precision`."""
     return torch.autocast(device.type, dtype=HALVES.get(precision), enabled=precision in HALVES)
 
 
@@ -115,7 +115,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def peak_memory_bytes(device: torch.device) -> int:
-    """Peak memory of the GPU, or of this process where there is none."""
+    """Peak memory in bytes: of the GPU, or of this process where there is none."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024

@@ -5,18 +5,18 @@ from typing import Any
 
 import torch
 
-from retclip.models.image_encoder import build_vision
+from retclip.models.image_encoder import build_image_encoder
 from retclip.models.retclip import RetClip
 
 HEADS = ("text_projection", "text_projection_left", "text_projection_right")
-HEAD_WIDTH = 64  # of the vision tower, always; of the text tower unless told
+HEAD_WIDTH = 64  # of the image encoder, always; of the text encoder unless given
 
 
 def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | None = None) -> RetClip:
     """The model that a checkpoint of upstream's describes, with its weights.
 
-    Accepts `module.` prefixes and a wrapping {"state_dict": ...}. Raises ValueError naming the keys that are
-    missing or unexpected.
+    Accepts `module.` prefixes and a wrapping {"state_dict": ...}. text_num_attention_heads:
+    None takes hidden_size // 64. Raises ValueError naming the keys that are missing or unexpected.
     """
     state = unwrapped(state_dict)
     _require(state, ("visual.conv1.weight", "visual.proj", "visual.positional_embedding"))
@@ -25,8 +25,8 @@ def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | Non
     depths = {head: len(_layers(state, rf"{head}\.(\d+)\.weight")) for head in HEADS}
     if len(set(depths.values())) > 1:
         raise ValueError(f"the text heads of this checkpoint have different depths: {depths}.")
-    vision, embed_dim = _vision(state)
-    model = RetClip(vision, _bert(state, text_num_attention_heads), embed_dim, depths[HEADS[0]])
+    visual, embed_dim = _visual(state)
+    model = RetClip(visual, _bert(state, text_num_attention_heads), embed_dim, depths[HEADS[0]])
     wanted, given = set(model.state_dict()), set(state)
     if wanted != given:
         raise ValueError(
@@ -37,10 +37,18 @@ def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | Non
     return model
 
 
+def has_upstream_layout(model: RetClip) -> bool:
+    """Whether upstream has such encoders."""
+    is_bert = model.bert.config.model_type == "bert" and model.pooling == "cls"
+    return is_bert and hasattr(model.visual, "class_embedding")
+
+
 def to_retclip(model: RetClip) -> dict[str, torch.Tensor]:
-    """The state dict in upstream's layout. Raises ValueError for towers that upstream does not have."""
-    if not hasattr(model.visual, "class_embedding"):
-        raise ValueError("upstream's layout holds open_clip VisionTransformer towers only.")
+    """The state dict in upstream's layout. Raises ValueError for encoders that upstream does not have."""
+    if not has_upstream_layout(model):
+        raise ValueError(
+            "upstream's layout holds open_clip's VisionTransformer beside a BERT that gives its [CLS] only."
+        )
     return model.state_dict()
 
 
@@ -50,7 +58,7 @@ def unwrapped(state_dict: dict[str, Any]) -> dict[str, Any]:
     return {key.removeprefix("module."): tensor for key, tensor in state.items()}
 
 
-def _vision(state: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
+def _visual(state: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
     width, _, patch_size, _ = state["visual.conv1.weight"].shape
     grid = round((state["visual.positional_embedding"].shape[0] - 1) ** 0.5)
     sizes = {
@@ -60,7 +68,7 @@ def _vision(state: dict[str, torch.Tensor]) -> tuple[torch.nn.Module, int]:
         "patch_size": patch_size,
         "embed_dim": state["visual.proj"].shape[1],
     }
-    return build_vision(sizes, grid * patch_size)
+    return build_image_encoder(sizes, grid * patch_size)
 
 
 def _bert(state: dict[str, torch.Tensor], heads: int | None) -> torch.nn.Module:

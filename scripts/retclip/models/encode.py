@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Outputs = dict[str, torch.Tensor]
 
-AT_ONCE = 64
+BATCH_SIZE = 64
 
 
 class OnBatches(torch.nn.Module):
@@ -30,46 +30,53 @@ class OnBatches(torch.nn.Module):
 
 
 def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outputs:
-    """The outputs of RetClip.forward for a batch of Split.batch. Frozen towers run without a graph, and not at all
-    where the batch holds what they would make of it."""
-    if "eye_features" in batch:
-        left, right = batch["eye_features"].unbind()
-    else:
-        left, right = model.visual(to_model_input(batch["pictures"], augment))[batch["eyes"]].unbind()
+    """The outputs of RetClip.forward for a batch of Split.batch. A frozen encoder runs without a graph, and not at all
+    where the batch holds its cached features."""
+    left, right = eyes_of(model, batch, augment).unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
-    tokens = torch.cat([model.class_token(ids, mask) for ids, mask in batch["texts"]])
-    return model.outputs(left, right, {unit: tokens[rows] for unit, rows in batch["text_rows"].items()})
+    pooled = torch.cat([model.pooled_text(ids, mask) for ids, mask in batch["texts"]])
+    return model.outputs(left, right, {view: pooled[rows] for view, rows in batch["text_rows"].items()})
+
+
+def eyes_of(model: "RetClip", batch: dict[str, Any], augment: bool) -> torch.Tensor:
+    """[2, B, embed_dim], the image encoder's features of the left and the right eyes of a batch, cached or not."""
+    if "eye_features" in batch:
+        cached: torch.Tensor = batch["eye_features"]
+        return cached
+    images = to_model_input(batch["images"], augment, model.preprocessing)
+    return model.encode_image(images)[batch["eyes"]]
 
 
 def has_batch_norm(model: torch.nn.Module) -> bool:
-    """Whether a part of a batch, trained alone, would be normalised by statistics of its own."""
+    """Whether a micro-batch would be normalized by its own statistics: a BatchNorm that trains."""
     norms = (part for part in model.modules() if isinstance(part, torch.nn.modules.batchnorm._BatchNorm))
     return any(norm.training for norm in norms)
 
 
 @torch.inference_mode()
 def eye_features(model: "RetClip", split: Split, device: torch.device, precision: str) -> torch.Tensor:
-    """[P, embed_dim], the image tower's raw features of all pictures of a whole split, in their order."""
+    """[P, embed_dim] fp32 on the CPU: the image encoder's features of all P images of a split, in their order."""
     parts = []
-    for start in range(0, len(split.picture_keys), AT_ONCE):
-        rows = np.arange(start, min(start + AT_ONCE, len(split.picture_keys)))
+    for start in range(0, len(split.image_keys), BATCH_SIZE):
+        rows = np.arange(start, min(start + BATCH_SIZE, len(split.image_keys)))
         with autocast(device, precision):
-            parts.append(model.visual(to_model_input(split.pictures_at(rows, device), augment=False)).float())
+            images = to_model_input(split.images_at(rows, device), False, model.preprocessing)
+            parts.append(model.visual(images).float())
     return torch.cat(parts).cpu()
 
 
 @torch.inference_mode()
-def text_tokens(
+def pooled_texts(
     model: "RetClip", split: Split, tokenize: Tokenize, context_length: int, device: torch.device, precision: str
 ) -> torch.Tensor:
-    """[T, hidden], the text tower's class tokens of all different texts of a whole split, in their order."""
+    """[T, hidden] fp32 on the CPU: the pooled features of all T distinct texts of a split, in their order."""
     ids, mask = tokenize(split.different_texts.tolist(), context_length)
     lengths = mask.sum(1)
     found = torch.empty(len(ids), model.bert.config.hidden_size)
-    for rows in lengths.argsort().split(AT_ONCE):
+    for rows in lengths.argsort().split(BATCH_SIZE):
         longest = int(lengths[rows].max())
         with autocast(device, precision):
-            token = model.class_token(*(to_device(part[rows, :longest], device) for part in (ids, mask)))
-        found[rows] = token.float().cpu()
+            pooled = model.pooled_text(*(to_device(part[rows, :longest], device) for part in (ids, mask)))
+        found[rows] = pooled.float().cpu()
     return found

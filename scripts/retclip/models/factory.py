@@ -1,12 +1,14 @@
-"""Puts a trial's model together: the towers that it names, new heads, scales at its temperature."""
+"""Builds a trial's model: the encoders that it names, new heads, logit scales at its temperature."""
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from retclip.models.pretrained import WHOLE
+from retclip.core.preprocessing import preprocessing_of
+from retclip.core.trial import ModelSpecification
+from retclip.models.image_encoder import WHOLE
 
 if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
@@ -15,38 +17,47 @@ IMAGE_HEADS = ("global_feature_mapping.", "left_feature_mapping.", "right_featur
 TEXT_HALF = ("bert.", "text_projection")
 
 
-def build_model(trial: dict[str, Any], encoder_dir: Path, vision_weights: Path | None) -> "RetClip":
-    """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights."""
-    from retclip.models.image_encoder import build_vision
-    from retclip.models.retclip import RetClip
-    from retclip.models.text_encoder import load_text_encoder
+def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Path | None) -> "RetClip":
+    """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights.
 
-    torch.manual_seed(trial["seed"])
-    vision, embed_dim = build_vision(trial["vision"], trial["image_size"], vision_weights)
-    model = RetClip(vision, load_text_encoder(encoder_dir), embed_dim)
-    hyperparameters = trial["hyperparameters"]
+    encoder_dir: the text encoder's folder, as fetched. image_weights: the image encoder's initial weights, as fetched;
+    None starts at random. Raises ValueError where weights do not fit the model.
+    """
+    from retclip.models.image_encoder import build_image_encoder, check_forward
+    from retclip.models.retclip import RetClip
+    from retclip.models.text_encoder import load_text_encoder, pooling_of
+
+    torch.manual_seed(trial.seed)
+    image_encoder, embed_dim = build_image_encoder(trial.image_encoder, trial.image_size, image_weights)
+    if image_weights is None:  # weights were tried where they were fetched
+        name = trial.image_encoder.get("architecture", "sizes")
+        check_forward(image_encoder, name, trial.image_size, embed_dim)
+    pooling = pooling_of(encoder_dir, trial.text_encoder_settings.pooling)
+    model = RetClip(image_encoder, load_text_encoder(encoder_dir, pooling), embed_dim, pooling=pooling)
+    model.preprocessing = preprocessing_of(trial.image_encoder)
+    hyperparameters = trial.hyperparameters
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))
         scale.requires_grad_(hyperparameters["learnable_temperature"])
-    if vision_weights is not None:
-        _start_from_checkpoint(model, trial, vision_weights)
+    if image_weights is not None:
+        _start_from_checkpoint(model, trial, image_weights)
     model.freeze(hyperparameters["freeze"])
     return model
 
 
-def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) -> None:
-    """Takes over the image heads of a RET-CLIP checkpoint, and its text half where the encoder asks for it.
+def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Path) -> None:
+    """Loads the image heads of a RET-CLIP checkpoint, and its text half where the encoder is set to from_checkpoint.
 
-    Raises ValueError where the encoder asks for what the file does not have, or where sizes differ.
+    Raises ValueError where the file has no such half, or where sizes differ.
     """
     from safetensors.torch import load_file
 
     whole = {name.removeprefix(WHOLE): value for name, value in load_file(path).items() if name.startswith(WHOLE)}
-    with_text = trial["encoder"]["from_checkpoint"]
+    with_text = trial.text_encoder_settings.from_checkpoint
     if with_text and not whole:
         raise ValueError(
-            f"model.text_encoders.{trial['text_encoder']}.from_checkpoint is set, but model.vision.weights is no "
-            "whole RET-CLIP checkpoint."
+            f"model.text_encoders.{trial.text_encoder}.from_checkpoint is set, but model.image_encoder.weights is "
+            "no whole RET-CLIP checkpoint."
         )
     parts = (*IMAGE_HEADS, *TEXT_HALF) if with_text else IMAGE_HEADS
     taken = {name: value for name, value in whole.items() if name.startswith(parts)}
@@ -55,7 +66,7 @@ def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) 
         if name not in own or own[name].shape != value.shape:
             found = tuple(own[name].shape) if name in own else "nothing of that name"
             raise ValueError(
-                f"model.vision.weights: the checkpoint's {name} is {tuple(value.shape)}, the model's is {found}; "
-                f"{trial['text_encoder']} must be the text encoder that the checkpoint was trained with."
+                f"model.image_encoder.weights: the checkpoint's {name} is {tuple(value.shape)}, the model's is "
+                f"{found}; {trial.text_encoder} must be the text encoder that the checkpoint was trained with."
             )
     model.load_state_dict(taken, strict=False)

@@ -20,9 +20,9 @@ def tripartite_loss(
 ) -> dict[str, torch.Tensor]:
     """total = patient + left + right; each part is the mean of both cross-entropies, ln B at chance.
 
-    outputs: of RetClip.forward. left_present, right_present [B] bool: a missing eye's row leaves its part;
-    fewer than two eyes left give a part of 0, since one pair has nothing to be told apart from. They stay on the
-    CPU: asking a GPU how many rows are left would wait for it. labels: unit -> codes [B] (-1: none); pairs of
+    outputs: of RetClip.forward. left_present, right_present [B] bool: rows of a missing eye are left out of that view;
+    with fewer than two rows left, its part is 0, since one pair has no negatives. They stay on the CPU: counting
+    rows on a GPU would wait for it. labels: view -> codes [B] (-1: none); pairs of
     equal codes are then no negatives of each other.
     """
     present = {"patient": None, "left": left_present, "right": right_present}
@@ -49,8 +49,7 @@ def masked_loss(
 ) -> torch.Tensor:
     """Symmetric InfoNCE of features [B, D] without the negatives that share the positive's code [B].
 
-    A fifth of the "negatives" of a batch show the same disease as the positive: telling them apart is no task of
-    an eye. Codes of -1 are nobody's.
+    A fifth of the "negatives" of a batch show the same disease as the positive. Codes of -1 match none.
     """
     logits = logit_scale * images @ texts.T
     same = (codes[:, None] == codes[None, :]) & (codes >= 0)[:, None]

@@ -1,7 +1,7 @@
 """RET-CLIP: two eyes, one report, three contrastive views (Du et al. 2024, arXiv:2405.14137).
 
-One image tower sees both eyes; the patient's feature is a linear map of both eyes' features together. One
-text tower reads the report; three heads turn its [CLS] into the patient's, the left and the right view.
+One image encoder sees both eyes; the patient's feature is a linear map of both eyes' features together. One
+text encoder reads the report; three heads map its pooled feature to the patient's, the left and the right view.
 Modules bear upstream's names, so that a checkpoint of upstream's is a state dict of ours.
 """
 
@@ -12,18 +12,24 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from retclip.core.preprocessing import CLIP
+from retclip.models.text_encoder import Pooling, pool
+
 MAX_LOG_SCALE = math.log(100)
 
 
 class RetClip(nn.Module):
-    """visual: [B, 3, S, S] -> [B, embed_dim]; bert: a BertModel without pooler."""
+    """visual: [B, 3, S, S] -> [B, embed_dim]; bert: a text encoder of transformers."""
 
-    def __init__(self, visual: nn.Module, bert: Any, embed_dim: int, head_depth: int = 2) -> None:
-        """head_depth: linear layers in each text head, with ReLU between them."""
+    def __init__(
+        self, visual: nn.Module, bert: Any, embed_dim: int, head_depth: int = 2, pooling: Pooling = "cls"
+    ) -> None:
+        """head_depth: linear layers in each text head, with ReLU between them. pooling: see text_encoder.pool."""
         super().__init__()
         hidden = bert.config.hidden_size
         self.visual = visual
         self.bert = bert
+        self.pooling = pooling
         self.global_feature_mapping = nn.Linear(2 * embed_dim, embed_dim, bias=False)
         self.left_feature_mapping = nn.Linear(embed_dim, embed_dim, bias=False)
         self.right_feature_mapping = nn.Linear(embed_dim, embed_dim, bias=False)
@@ -34,26 +40,27 @@ class RetClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_left = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_right = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.preprocessing = CLIP  # of the images that `visual` reads; who loads other weights sets it
         self._frozen: tuple[nn.Module, ...] = ()
         for mapping in (self.global_feature_mapping, self.left_feature_mapping, self.right_feature_mapping):
             nn.init.normal_(mapping.weight, std=mapping.in_features**-0.5)
 
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
-        """The tower's raw feature of one eye, [B, 3, S, S] -> [B, embed_dim], not normalised."""
+        """The image encoder's feature of one eye, [B, 3, S, S] -> [B, embed_dim], not normalized."""
         return self.visual(images)
 
     def encode_eyes(
         self, image_left: torch.Tensor, image_right: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """L2-normalised (patient, left, right) features [B, embed_dim]; both eyes in one call of the tower."""
+        """L2-normalized (patient, left, right) features [B, embed_dim]; both eyes in one call of the encoder."""
         return self._image_features(*self.visual(torch.cat([image_left, image_right])).chunk(2))
 
-    def encode_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, unit: str) -> torch.Tensor:
-        """L2-normalised feature [B, embed_dim] of texts [B, L] through the head of `unit`; None: see class_token."""
-        return self.text_feature(self.class_token(text_ids, attention_mask), unit)
+    def encode_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, view: str) -> torch.Tensor:
+        """L2-normalized feature [B, embed_dim] of texts [B, L] through the head of `view`; None: see pooled_text."""
+        return self.text_feature(self.pooled_text(text_ids, attention_mask), view)
 
-    def class_token(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """What the text tower makes of texts [B, L]: [B, hidden], before any head.
+    def pooled_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None) -> torch.Tensor:
+        """The text encoder's pooled feature of texts [B, L]: [B, hidden], before any head.
 
         attention_mask [B, L]: true or 1 for what is read; None: all but padding, as upstream has it. Raises ValueError
         where no mask is given and the text encoder's config does not say which id padding has.
@@ -63,13 +70,17 @@ class RetClip(nn.Module):
             if padding is None:
                 raise ValueError("the text encoder's config has no pad_token_id, so attention_mask must be given.")
             attention_mask = text_ids != padding
-        # laid out as attention reads it: of [B, L], transformers would ask the GPU whether anything is masked
-        laid_out = attention_mask.bool()[:, None, None, :].expand(-1, 1, text_ids.shape[1], -1)
-        return self.bert(input_ids=text_ids, attention_mask=laid_out).last_hidden_state[:, 0]
+        mask = attention_mask.bool()
+        if self.bert.config.model_type == "bert":
+            # laid out as its attention reads it: of [B, L], transformers would ask the GPU whether anything is masked
+            laid_out = mask[:, None, None, :].expand(-1, 1, text_ids.shape[1], -1)
+        else:  # some attend to neighbors alone, and lay out masks of their own
+            laid_out = mask.long()
+        return pool(self.bert(input_ids=text_ids, attention_mask=laid_out), mask, self.pooling)
 
-    def text_feature(self, token: torch.Tensor, unit: str) -> torch.Tensor:
-        """L2-normalised feature [B, embed_dim] of class tokens [B, hidden] through the head of `unit`."""
-        return _unit_length(self._head(unit)(token))
+    def text_feature(self, pooled: torch.Tensor, view: str) -> torch.Tensor:
+        """L2-normalized feature [B, embed_dim] of pooled texts [B, hidden] through the head of `view`."""
+        return _unit_length(self._head(view)(pooled))
 
     def forward(
         self,
@@ -87,30 +98,29 @@ class RetClip(nn.Module):
         mask, all of a text but its padding is read.
 
         Returns image_features, left_features, right_features, text_features, text_features_left,
-        text_features_right, each [B, embed_dim] and L2-normalised, and the three logit scales.
+        text_features_right, each [B, embed_dim] and L2-normalized, and the three logit scales.
         """
         left, right = self.visual(torch.cat([image_left, image_right])).chunk(2)
-        token = self.class_token(text_ids, attention_mask)
-        tokens = {"patient": token, "left": token, "right": token}
+        pooled = dict.fromkeys(("patient", "left", "right"), self.pooled_text(text_ids, attention_mask))
         if text_ids_left is not None:
-            tokens["left"] = self.class_token(text_ids_left, attention_mask_left)
+            pooled["left"] = self.pooled_text(text_ids_left, attention_mask_left)
         if text_ids_right is not None:
-            tokens["right"] = self.class_token(text_ids_right, attention_mask_right)
-        return self.outputs(left, right, tokens)
+            pooled["right"] = self.pooled_text(text_ids_right, attention_mask_right)
+        return self.outputs(left, right, pooled)
 
     def outputs(
-        self, left: torch.Tensor, right: torch.Tensor, tokens: dict[str, torch.Tensor]
+        self, left: torch.Tensor, right: torch.Tensor, pooled: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
-        """What `forward` returns, from what the towers made of the eyes [B, embed_dim] and of the texts of each
-        unit [B, hidden]."""
+        """What `forward` returns, from the image encoder's features of the eyes [B, embed_dim] and the
+        pooled texts of each view [B, hidden]."""
         patient, left, right = self._image_features(left, right)
         return {
             "image_features": patient,
             "left_features": left,
             "right_features": right,
-            "text_features": self.text_feature(tokens["patient"], "patient"),
-            "text_features_left": self.text_feature(tokens["left"], "left"),
-            "text_features_right": self.text_feature(tokens["right"], "right"),
+            "text_features": self.text_feature(pooled["patient"], "patient"),
+            "text_features_left": self.text_feature(pooled["left"], "left"),
+            "text_features_right": self.text_feature(pooled["right"], "right"),
             "logit_scale": self.logit_scale.exp(),
             "logit_scale_left": self.logit_scale_left.exp(),
             "logit_scale_right": self.logit_scale_right.exp(),
@@ -122,26 +132,26 @@ class RetClip(nn.Module):
         for scale in (self.logit_scale, self.logit_scale_left, self.logit_scale_right):
             scale.clamp_(0, MAX_LOG_SCALE)
 
-    def freeze(self, towers: str) -> None:
-        """Freezes none, vision, text or both towers: no gradients, and evaluation mode for good."""
-        self._frozen = {"none": (), "vision": (self.visual,), "text": (self.bert,)}.get(
-            towers, (self.visual, self.bert)
+    def freeze(self, encoders: str) -> None:
+        """Freezes none, image, text or both encoders: no gradients, and evaluation mode from here on."""
+        self._frozen = {"none": (), "image": (self.visual,), "text": (self.bert,)}.get(
+            encoders, (self.visual, self.bert)
         )
-        for tower in self._frozen:
-            tower.requires_grad_(False)
-            tower.eval()
+        for encoder in self._frozen:
+            encoder.requires_grad_(False)
+            encoder.eval()
 
-    def keep_less(self) -> None:
-        """Has towers that train compute what their layers made once more in the backward pass, not keep it."""
+    def enable_gradient_checkpointing(self) -> None:
+        """Encoders that train recompute their layers' activations in the backward pass instead of keeping them."""
         visual: Any = self.visual
         if not self.is_frozen(visual):
             visual.set_grad_checkpointing(True)
         if not self.is_frozen(self.bert):
             self.bert.activation_checkpointing_enable()
 
-    def is_frozen(self, tower: nn.Module) -> bool:
-        """Whether `freeze` froze this tower of the model."""
-        return any(tower is frozen for frozen in self._frozen)
+    def is_frozen(self, encoder: nn.Module) -> bool:
+        """Whether `freeze` froze this encoder of the model."""
+        return any(encoder is frozen for frozen in self._frozen)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """The state dict without what is frozen, which comes back with the untrained model."""
@@ -154,10 +164,10 @@ class RetClip(nn.Module):
         self.load_state_dict(state, strict=False)
 
     def train(self, mode: bool = True) -> "RetClip":
-        """Training mode for all but the frozen towers, whose dropout and statistics stay fixed."""
+        """Training mode for all but the frozen encoders, whose dropout and statistics stay fixed."""
         super().train(mode)
-        for tower in self._frozen:
-            tower.eval()
+        for encoder in self._frozen:
+            encoder.eval()
         return self
 
     def _image_features(
@@ -169,13 +179,13 @@ class RetClip(nn.Module):
             _unit_length(self.right_feature_mapping(right)),
         )
 
-    def _head(self, unit: str) -> nn.Module:
+    def _head(self, view: str) -> nn.Module:
         heads = {
             "patient": self.text_projection,
             "left": self.text_projection_left,
             "right": self.text_projection_right,
         }
-        return heads[unit]
+        return heads[view]
 
 
 def _unit_length(feature: torch.Tensor) -> torch.Tensor:

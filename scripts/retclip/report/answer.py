@@ -1,18 +1,25 @@
-"""The answer in one paragraph, and the numbers to be seen first."""
+"""What a run may claim, and its result in one paragraph of methods.md."""
 
 from typing import NamedTuple
 
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
-from retclip.report.comparisons import difference, holm, score
-from retclip.report.run_folder import Final, RunFolder
-from retclip.report.sections.choice import recipe_table
+from retclip.report.comparisons import difference, holm, is_above_chance, judge, score
+from retclip.report.run_folder import FinalModel, RunFolder
+from retclip.report.sections.choice import configuration_table
+
+_ABOVE_NULL = (
+    "its score on test is not significantly above that of permuted class prompts or random ranks (p = {p:.2g})"
+)
 
 
 class Verdict(NamedTuple):
-    """What a run may claim. learned: the winner told the classes apart on test better than guessing, and better than
-    the control on shuffled texts where there is one. reason: why not, as a clause."""
+    """What a run may claim.
+
+    learned: on test, the tuned configuration tells the classes apart better than chance, and better than the negative
+    control where there is one. reason: why not, as a clause.
+    """
 
     learned: bool
     reason: str
@@ -20,62 +27,61 @@ class Verdict(NamedTuple):
 
 def verdict(run: RunFolder) -> Verdict:
     """Whether anything was learned from the texts; only zero-shot and retrieval scores can tell."""
-    winners = run.winners(run.search_encoder)
-    reached, chance = score(winners, run.test_metric), run.chance(run.test_metric)
+    tuned = run.tuned(run.answer_encoder)
+    reached, chance = score(tuned, run.test_metric), run.chance(run.test_metric)
     if reached.value is None:
-        why = wording.failed(failures(winners), len(winners))
-        return Verdict(False, f"the winner has no score on test{f' ({why})' if why else ''}")
-    if chance is not None and (reached.low is None or reached.low <= chance):
+        why = wording.failed(failures(tuned), len(tuned))
+        return Verdict(False, f"the tuned configuration has no score on test{f' ({why})' if why else ''}")
+    judged = judge(tuned, run.test_metric)
+    if judged.is_learned is False:
+        return Verdict(False, _ABOVE_NULL.format(p=judged.p_value))
+    if judged.is_learned is None and chance is not None and (reached.low is None or reached.low <= chance):
         place = "lies below chance" if reached.high is not None and reached.high < chance else "reaches down to chance"
-        return Verdict(False, f"the winner's interval on test {place} ({wording.score(chance)})")
+        return Verdict(False, f"the tuned configuration's interval on test {place} ({wording.score(chance)})")
     controls = run.controls()
     # a control that failed has no score, and so nothing to say
     if controls and not failures(controls):
-        gap = difference(winners, controls, run.test_metric)
-        if not (gap.is_real and (gap.value or 0.0) > 0):
-            return Verdict(False, "the same recipe trained on texts shuffled between patients scores no worse")
+        gap = difference(run.tuned(run.search_encoder), controls, run.test_metric)
+        if not (gap.excludes_zero and (gap.value or 0.0) > 0):
+            return Verdict(False, "the same configuration trained on texts shuffled between patients scores no worse")
     return Verdict(True, "")
 
 
-def failures(finals: list[Final]) -> dict[str, str]:
-    """Those of a model's trainings that ended without a score: id -> status."""
-    return {final.id: final.metrics["status"] for final in finals if final.failed}
+def failures(finals: list[FinalModel]) -> dict[str, str]:
+    """Those of a model's trials that ended without a score: id -> status."""
+    return {final.id: final.metrics.status for final in finals if final.failed}
 
 
 def answer(run: RunFolder) -> list[str]:
-    """The result in sentences: the gain, the recipe, what it is measured against, the text encoder, the cost."""
+    """The result in sentences: the gain, the configuration, what it is measured against, the text encoder, the cost."""
     metric = run.test_metric
-    winners, baselines = run.winners(run.search_encoder), run.baselines()
-    winner, baseline = score(winners, metric), score(baselines, metric)
-    counts = run.finals[0].evaluation["counts"]
-    patients = counts["scored_patients"] or counts["patients"]
+    tuned, baselines = run.tuned(run.search_encoder), run.baselines()
+    reached, baseline = score(tuned, metric), score(baselines, metric)
     kind = "zero-shot " if metric in ZERO_SHOT else ""
     first = (
-        f"On {patients:,} test patients whom no choice has seen, the tuned recipe reaches a {kind}"
-        f"{wording.metric_name(metric)} of {_said(winner)}; the default config reaches {_said(baseline)}."
+        f"On {run.scored_patients:,} test patients, the tuned configuration reaches a {kind}"
+        f"{wording.metric_name(metric)} of {_said(reached)}; the baseline reaches {_said(baseline)}."
     )
     learned, reason = verdict(run)
     if not learned:
-        unknown = winner.value is None
+        unknown = reached.value is None
         nothing = (
-            "It cannot be said whether anything was learned"
-            if unknown
-            else "Nothing was learned that is better than chance"
+            "Whether anything was learned is unknown" if unknown else "Nothing was learned that is better than chance"
         )
         return [
             f"{nothing}: {reason}.",
             first,
             _against(run),
             *_control(run),
-            *_probe(run, winners),
-            "So this run recommends neither a recipe nor a text encoder; look first at whether each text belongs to "
-            "its pictures.",
+            *_probe(run, tuned),
+            "This run recommends neither a configuration nor a text encoder. Check first that each report belongs to "
+            "its images.",
             _cost(run),
         ]
     return [
         first,
-        _gain(run, difference(winners, baselines, metric)),
-        _recipe(run),
+        _gain(run, difference(tuned, baselines, metric)),
+        _configuration(run),
         _against(run),
         *_control(run),
         _encoder(run),
@@ -83,38 +89,26 @@ def answer(run: RunFolder) -> list[str]:
     ]
 
 
-def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
-    """(what, number, how sure) of the numbers to be seen first."""
-    metric = run.test_metric
-    winners, baselines = run.winners(run.search_encoder), run.baselines()
-    rows = (
-        ("tuned winner", score(winners, metric), wording.score),
-        ("default config", score(baselines, metric), wording.score),
-        ("gain by tuning", difference(winners, baselines, metric), wording.signed),
-    )
-    return [(name, write(value.value), wording.interval(value.low, value.high)) for name, value, write in rows]
-
-
 def _against(run: RunFolder) -> str:
-    levels = run.finals[0].evaluation["levels"]
-    largest = levels["majority"].get(run.test_metric)
+    levels = run.finals[0].evaluation.levels
+    largest = levels.majority.get(run.test_metric)
     always = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
-    return f"Guessing would give {wording.score(levels['chance'].get(run.test_metric))}{always}."
+    return f"Guessing would give {wording.score(levels.chance.get(run.test_metric))}{always}."
 
 
 def _cost(run: RunFolder) -> str:
-    trainings = [training for stage in run.paid().values() for training in stage]
-    seconds = sum(training.metrics["device_seconds"] for training in trainings)
+    trials = [finished for stage in run.paid().values() for finished in stage]
+    seconds = sum(finished.metrics.device_seconds for finished in trials)
     return (
-        f"The search and the final models took {wording.count(len(trainings), 'training')} and "
+        f"The search and the final models took {wording.count(len(trials), 'trial')} and "
         f"{wording.duration(seconds)} of device time."
     )
 
 
-def _probe(run: RunFolder, winners: list[Final]) -> list[str]:
-    """Why the linear probe is no consolation: it reads the pictures alone."""
-    whole = [final for final in winners if not final.failed]
-    values = [final.evaluation["linear_probe"].get(run.test_metric, {}).get("value") for final in whole]
+def _probe(run: RunFolder, tuned: list[FinalModel]) -> list[str]:
+    """Why the linear probe is no consolation: it reads the images alone."""
+    whole = [final for final in tuned if not final.failed]
+    values = [final.evaluation.linear_probe.get(run.test_metric, {}).get("value") for final in whole]
     known = [value for value in values if value is not None]
     if not known:
         return []
@@ -124,37 +118,40 @@ def _probe(run: RunFolder, winners: list[Final]) -> list[str]:
     ]
 
 
-def _recipe(run: RunFolder) -> str:
+def _configuration(run: RunFolder) -> str:
     """What tuning changed, as values."""
-    table = recipe_table(run)
+    table = configuration_table(run)
     rows = [table.rows[position] for position in sorted(table.marked)]
     changed = [f"{name} {value} (default {default})" for name, value, default in rows]
-    return f"The recipe: {', '.join(changed)}." if changed else "The recipe is the default config."
+    return f"The configuration: {', '.join(changed)}." if changed else "The configuration is the baseline."
 
 
 def _gain(run: RunFolder, gain: Estimate) -> str:
     if run.decisions["best"]["id"] == "defaults":
         return (
-            "No trial beat chance by two standard errors, so the default config was kept: "
-            "this run has nothing to recommend."
+            "No trial was shown to have learned anything, so the baseline was kept: this run has nothing to recommend."
         )
     if gain.value is None:
         return "The two cannot be compared: one of them has no score."
     alone = run.seeds_each == 1
-    verdict = "not distinguishable from no difference at all"
-    if gain.is_real:
-        verdict = "a real difference" + (
-            " between these two trainings; one seed each says nothing of other seeds" if alone else ""
+    verdict = "not statistically significant at 5 %"
+    if gain.excludes_zero:
+        verdict = "statistically significant at 5 %" + (
+            " for these two trials; one seed each says nothing of other seeds"
+            if alone
+            else f" between these models; {gain.seeds} seeds each are too few to say it of their configurations"
+            if gain.between_models
+            else ""
         )
     return (
-        f"Tuning changed the score by {wording.signed(gain.value)} (95 % interval "
+        f"Tuning changed the score by {wording.signed(gain.value)} (95 % CI "
         f"{wording.interval(gain.low, gain.high)}, paired over {'patients' if alone else 'patients and seeds'}): "
         f"{verdict}."
     )
 
 
 def _control(run: RunFolder) -> list[str]:
-    """The winner beside the same recipe trained on shuffled texts, where that was asked for."""
+    """The tuned configuration beside the negative control, where there is one."""
     controls = run.controls()
     if not controls:
         return []
@@ -162,35 +159,38 @@ def _control(run: RunFolder) -> list[str]:
         why = wording.failed(failures(controls), len(controls))
         return [f"The control on texts shuffled between patients has no score and shows nothing: {why}."]
     reached, chance = score(controls, run.test_metric), run.chance(run.test_metric)
-    gap = difference(run.winners(run.search_encoder), controls, run.test_metric)
-    verdict = "the winner is no better: nothing was learned from the texts"
-    if gap.is_real and (gap.value or 0.0) > 0:
-        verdict = "the winner is better, so the texts taught it"
+    gap = difference(run.tuned(run.search_encoder), controls, run.test_metric)
+    verdict = "the tuned configuration is no better: nothing was learned from the texts"
+    if gap.excludes_zero and (gap.value or 0.0) > 0:
+        verdict = "the tuned configuration is better, so the texts taught it"
     level = ""
     if reached.low is not None and chance is not None:
-        level = ", above chance" if reached.low > chance else ", not above chance"
-    return [f"Trained on texts shuffled between patients, the same recipe scores {_said(reached)}{level}; {verdict}."]
+        level = ", above chance" if is_above_chance(controls, run.test_metric, chance) else ", not above chance"
+    return [
+        f"Trained on texts shuffled between patients, the same configuration scores {_said(reached)}{level}; {verdict}."
+    ]
 
 
 def _encoder(run: RunFolder) -> str:
     if run.recommendation is None:
-        return "Which text encoder to take is known when all final trainings have been evaluated."
+        return "Which text encoder to take is known when all final models have been evaluated."
     recommended = run.recommendation["encoder"]
     if recommended is None:
-        return "No text encoder can be recommended: no final training ended with a score."
+        return "No text encoder can be recommended: no final model ended with a score."
     others = [name for name in run.encoders if name != recommended]
     if not others:
         return f"The only text encoder is {recommended}."
     counted = run.recommendation["seeds"][recommended]
     why = wording.failed(counted["failed"], counted["planned"])
     named = f"{recommended} ({why}; counted as chance)" if why else recommended
-    gaps = {name: difference(run.winners(name), run.winners(recommended), run.test_metric) for name in others}
+    gaps = {name: difference(run.tuned(name), run.tuned(recommended), run.test_metric) for name in others}
     unknown = [name for name, gap in gaps.items() if gap.value is None]
     real = [f"{name} ({wording.signed(gaps[name].value)})" for name in holm(gaps)]
-    surely = "as trained, with one seed each" if run.seeds_each == 1 else "for real"
-    verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it {surely}"
+    verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it significantly at 5 %"
     if not real:
-        verdict = "on test, none of the others differs from it for sure"
+        verdict = "on test, no other differs from it significantly at 5 %"
+    if any(gap.between_models for gap in gaps.values()):
+        verdict = f"on test, {wording.count(run.seeds_each, 'seed')} each cannot show whether another differs from it"
     if unknown:
         verdict += f"; {' and '.join(unknown)} cannot be compared with it there, for want of a score in each seed"
     return f"By validation, the text encoder to take is {named}; {verdict}."
@@ -199,4 +199,4 @@ def _encoder(run: RunFolder) -> str:
 def _said(estimate: Estimate) -> str:
     if estimate.low is None:
         return wording.score(estimate.value)
-    return f"{wording.score(estimate.value)} (95 % interval {wording.interval(estimate.low, estimate.high)})"
+    return f"{wording.score(estimate.value)} (95 % CI {wording.interval(estimate.low, estimate.high)})"

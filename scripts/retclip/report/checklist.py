@@ -31,22 +31,23 @@ def checklist(run: RunFolder) -> list[Item]:
         "seeds": wording.count(config["final"]["seeds"], "final seed"),
         "external": ", ".join(config["evaluation"].get("external_tests", {})) or "none was configured",
         "groups": "groups of test patients" if _has_groups(run) else "the data have no age, sex, site or camera",
-        "looks": _looks(run),
+        "examples": _examples(run),
     }
     entries = yaml.safe_load(ITEMS.read_text(encoding="utf-8"))
-    absent = {name for name, there in (("external", run.external), ("looks", run.looks is not None)) if not there}
+    there = {"external": bool(run.external), "qualitative-examples": run.examples is not None}
+    absent = {name for name, is_there in there.items() if not is_there}
     return [
         Item(where, item, AUTHORS if answer is None else answer.format(**words), None if anchor in absent else anchor)
         for where, item, answer, anchor in entries
     ]
 
 
-def _looks(run: RunFolder) -> str:
-    if run.looks is None:
+def _examples(run: RunFolder) -> str:
+    if run.examples is None:
         return "none was made"
     private = run.config["privacy"]["private"]
     return "a map of the features alone, since the run is private" if private else "occlusion maps of examples"
 
 
 def _has_groups(run: RunFolder) -> bool:
-    return any(final.evaluation["subgroups"] for final in run.finals)
+    return any(final.evaluation.subgroups for final in run.finals)

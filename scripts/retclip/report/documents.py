@@ -2,80 +2,87 @@
 
 from typing import Any
 
+from retclip.core.documents import plain
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS
 from retclip.report.answer import answer, verdict
 from retclip.report.comparisons import difference, holm, score
-from retclip.report.limitations import limits, warnings
-from retclip.report.run_folder import Final, RunFolder
+from retclip.report.first_screen import collapsed, headline, points
+from retclip.report.limitations import limitations, warnings
+from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.provenance import commits, machines
 from retclip.report.stability import winning_shares
 
 
 def results(run: RunFolder) -> dict[str, Any]:
     """The content of results.json, in full precision: what was chosen, what it scores, and what it cost."""
-    winners, baselines = run.winners(run.search_encoder), run.baselines()
+    tuned, baselines = run.tuned(run.search_encoder), run.baselines()
     controls = run.controls()
     recommended = run.recommendation["encoder"] if run.recommendation else None
     gaps = {
-        name: difference(run.winners(name), run.winners(recommended), run.test_metric)
+        name: difference(run.tuned(name), run.tuned(recommended), run.test_metric)
         for name in run.encoders
         if recommended and name != recommended
     }
-    paid = [training for trainings in run.paid().values() for training in trainings]
-    everything = [training for trainings in run.trainings().values() for training in trainings]
+    paid = [finished for trials in run.paid().values() for finished in trials]
+    everything = [finished for trials in run.trials().values() for finished in trials]
     return {
         "run": run.config["run"],
-        "answer": " ".join(answer(run)),
+        "answer": headline(run),
+        "collapsed_classes": [one._asdict() for one in collapsed(run)],
+        "next": [point.text for point in points(run)],
+        "result": " ".join(answer(run)),
         "learned_from_texts": verdict(run).learned,
         "metric": {"choice": run.metric, "test": run.test_metric},
-        "recipe": {key: run.decisions["best"][key] for key in ("id", "hyperparameters", "reason", "rule", "ties")},
-        "winner": _scores(winners),
-        "default": _scores(baselines),
-        "gain": {metric: _plain(difference(winners, baselines, metric)) for metric in METRICS},
-        "control": _scores(controls) if controls else None,
-        "levels": run.finals[0].evaluation["levels"],
-        "counts": run.finals[0].evaluation["counts"],
+        "tuned_configuration": {
+            key: run.decisions["best"][key] for key in ("id", "configured", "reason", "rule", "ties")
+        },
+        "tuned": _scores(tuned),
+        "baseline": _scores(baselines),
+        "gain": {metric: _plain(difference(tuned, baselines, metric)) for metric in METRICS},
+        "negative_control": _scores(controls) if controls else None,
+        "levels": plain(run.finals[0].evaluation.levels),
+        "counts": plain(run.finals[0].evaluation.counts),
         "encoders": {
             "recommended": recommended,
-            "scores": {name: _plain(score(run.winners(name), run.test_metric)) for name in run.encoders},
+            "scores": {name: _plain(score(run.tuned(name), run.test_metric)) for name in run.encoders},
             "validation": run.recommendation["val_scores"] if run.recommendation else {},
             "against_recommended": {name: _plain(gap) for name, gap in gaps.items()},
             "different_by_holm": holm(gaps),
         },
         "external": [
             {
-                "place": one.place,
-                "winner": one.winner.id,
+                "data_set": one.name,
+                "model": one.model.id,
                 **{
-                    key: one.evaluation[key]
+                    key: plain(getattr(one.evaluation, key))
                     for key in ("counts", "zero_shot", "retrieval", "multi_label", "quadratic_kappa", "levels")
                 },
-                "overlap": one.evaluation.get("overlap"),
+                "overlap": plain(one.evaluation.overlap),
             }
             for one in run.external
         ],
-        "per_class": winners[0].evaluation["per_class"],
+        "per_class": plain(tuned[0].evaluation.per_class),
         "stability": {stage: winning_shares(run, stage) for stage in ("phase2", "confirm")},
         "cost": {
-            "trainings": len(paid),
-            "device_seconds": sum(training.metrics["device_seconds"] for training in paid),
-            "lost_seconds": sum(training.metrics["lost_seconds"] for training in paid),
+            "trials": len(paid),
+            "device_seconds": sum(finished.metrics.device_seconds for finished in paid),
+            "lost_seconds": sum(finished.metrics.lost_seconds for finished in paid),
         },
-        "test_openings": run.test_openings,
-        "opened": run.opened,
+        "test_set_evaluations": run.test_set_evaluations,
+        "evaluated_on_test": run.evaluated_on_test,
         "warnings": warnings(run),
-        "limits": limits(run),
+        "limitations": limitations(run),
         "seed": run.config["seed"],
         "data": run.fingerprint["sha256"] if run.fingerprint else None,
-        "versions": winners[0].metrics["versions"],
-        "code": sorted({training.metrics["code"] for training in everything}),
+        "versions": tuned[0].metrics.versions,
+        "code": sorted({finished.metrics.code for finished in everything}),
         "commits": commits(everything),
         "machines": machines(everything),
     }
 
 
-def _scores(finals: list[Final]) -> dict[str, Any]:
+def _scores(finals: list[FinalModel]) -> dict[str, Any]:
     return {metric: _plain(score(finals, metric)) for metric in METRICS}
 
 

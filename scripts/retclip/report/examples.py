@@ -1,4 +1,5 @@
-"""Examples of what the winner says of test pictures, as cards of the page; none where the run is private."""
+"""Qualitative examples: test images with the tuned configuration's predictions, as cards of the page; none in a
+private run."""
 
 import base64
 import io
@@ -6,19 +7,19 @@ from typing import NamedTuple
 
 import numpy as np
 
-from retclip.core.qualitative_examples import ModelLooks
+from retclip.core.qualitative_examples import QualitativeExamples
 
 HEAT = np.array([213, 94, 0])  # the palette's vermilion
 STRONGEST = 0.7  # opacity of the patch that matters most
 
 
 class Example(NamedTuple):
-    """pictures: (alt text, data URI), the views and then those with the patches that mattered set off."""
+    """images: (alt text, data URI), the views and then those with the patches that mattered set off."""
 
     true: str
     named: str
     probability: float
-    pictures: list[tuple[str, str]]
+    images: list[tuple[str, str]]
     prompts: list[str]
 
     @property
@@ -26,37 +27,37 @@ class Example(NamedTuple):
         return self.true == self.named
 
 
-def examples(looks: ModelLooks | None) -> list[Example]:
-    """Every example in the order of looks.npz: by class, the right ones first."""
-    if looks is None:
+def examples(arrays: QualitativeExamples | None) -> list[Example]:
+    """Every example in the order of qualitative_examples.npz: by class, the right ones first."""
+    if arrays is None:
         return []
     found = []
-    for i in range(len(looks.eye)):
-        true, named = str(looks.classes[looks.target[i]]), str(looks.classes[looks.prediction[i]])
-        pictures = []
-        for view in np.flatnonzero(looks.present[i]):
-            picture, heat = looks.picture[i, view], looks.occlusion[i, view]
-            pictures.append((f"fundus photograph, {true}", _uri(picture)))
+    for i in range(len(arrays.eye)):
+        true, named = str(arrays.classes[arrays.target[i]]), str(arrays.classes[arrays.prediction[i]])
+        images = []
+        for view in np.flatnonzero(arrays.present[i]):
+            image, heat = arrays.image[i, view], arrays.occlusion[i, view]
+            images.append((f"fundus photograph, {true}", _uri(image)))
             if np.isfinite(heat).all():
-                pictures.append((f"the same, with what spoke for {named} set off", _uri(_heated(picture, heat))))
-        prompts = [str(sentence) for sentence in looks.prompt[i] if sentence]
-        found.append(Example(true, named, float(looks.probability[i]), pictures, prompts))
+                images.append((f"the same, with what speaks for {named} set off", _uri(_heated(image, heat))))
+        prompts = [str(sentence) for sentence in arrays.prompt[i] if sentence]
+        found.append(Example(true, named, float(arrays.probability[i]), images, prompts))
     return found
 
 
-def _heated(picture: np.ndarray, heat: np.ndarray) -> np.ndarray:
-    """The picture [T, T, 3] with each patch of `heat` [G, G] tinted by how far the score fell without it."""
+def _heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
+    """The image [T, T, 3] with each patch of `heat` [G, G] tinted by how far the score fell without it."""
     fall = np.clip(heat, 0, None)
     # the root, or one strong patch would hide all others
     strength = STRONGEST * np.sqrt(fall / max(float(fall.max()), 1e-12))
-    side = np.arange(len(picture)) * len(heat) // len(picture)
+    side = np.arange(len(image)) * len(heat) // len(image)
     opacity = strength[np.ix_(side, side)][..., None]
-    return (picture * (1 - opacity) + HEAT * opacity).astype(np.uint8)
+    return (image * (1 - opacity) + HEAT * opacity).astype(np.uint8)
 
 
-def _uri(picture: np.ndarray) -> str:
+def _uri(image: np.ndarray) -> str:
     from matplotlib.image import imsave
 
     buffer = io.BytesIO()
-    imsave(buffer, picture, format="png")
+    imsave(buffer, image, format="png")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()

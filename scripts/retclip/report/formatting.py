@@ -15,9 +15,9 @@ STAGE_NAMES = {
 # Kinds of models that are evaluated on test.
 MODELS = {
     "tuned": "the tuned configuration (each text encoder and seed)",
-    "baseline": "the default config",
-    "control": "the winner's recipe on texts permuted between patients, a negative control",
-    "ablation": "the default config with one of the winner's values each, an ablation",
+    "baseline": "the baseline",
+    "control": "the negative control (shuffled reports)",
+    "ablation": "the ablation (the baseline with one tuned value)",
     "initial": "the untouched initial weights",
 }
 MINUS = "\N{MINUS SIGN}"
@@ -25,6 +25,7 @@ NOTHING = "\N{EM DASH}"
 
 
 def metric_name(metric: str) -> str:
+    """The label that is declared for a metric; of any other key its words."""
     declared = {**METRICS, **SEVERAL_LABELS}.get(metric)
     return declared.label if declared else metric.replace("_", " ")
 
@@ -42,19 +43,20 @@ def signed(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
+    """Both ends of a 95 % CI; empty where an end is missing."""
     if low is None or high is None:
         return ""
     return f"{score(low)} to {score(high)}"
 
 
 def drawn(seeds: int) -> str:
-    """What intervals of models with so many trainings each are drawn over."""
-    return "patients (one training each: other seeds may differ by more)" if seeds == 1 else "patients and seeds"
+    """What intervals of models with so many trials each are drawn over."""
+    return "patients (one trial each: other seeds may differ by more)" if seeds == 1 else "patients and seeds"
 
 
 def intervals_over(seeds: int) -> str:
-    """What a caption says of the intervals of models with so many trainings each."""
-    return f"95 % intervals over {drawn(seeds)}"
+    """What a caption says of the intervals of models with so many trials each."""
+    return f"95 % CIs over {drawn(seeds)}"
 
 
 def setting(value: Any) -> str:
@@ -80,22 +82,23 @@ def count(number: int, noun: str, nouns: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else nouns or noun + 's'}"
 
 
-def failed(trainings: dict[str, str], planned: int) -> str:
-    """How many of the planned trainings failed, and which. trainings: id -> its status; empty where none did."""
-    if not trainings:
+def failed(trials: dict[str, str], planned: int) -> str:
+    """How many of the planned trials failed, and which. trials: id -> its status; empty where none did."""
+    if not trials:
         return ""
-    named = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in trainings.items())
-    return f"{len(trainings)} of {count(planned, 'seed')} failed: {named}"
+    named = ", ".join(f"{name} {status.replace('_', ' ')}" for name, status in trials.items())
+    return f"{len(trials)} of {count(planned, 'seed')} failed: {named}"
 
 
-def openings(models: dict[str, int]) -> str:
-    """What is known of how often the test split was opened. models: how many of each kind; see MODELS."""
+def test_set_evaluations(models: dict[str, int]) -> str:
+    """How many models were evaluated on test, as a sentence. models: how many of each kind; see MODELS."""
     listed = "; ".join(f"{number} of {MODELS[kind]}" for kind, number in models.items())
     return (
-        f"The test split was opened for {count(sum(models.values()), 'model')}: {listed}. Each counts by its "
-        "evaluation.json; a second evaluation of the same model, which replaces that file, cannot be seen."
+        f"Test-set evaluations: {count(sum(models.values()), 'model')}: {listed}. Each counts by its evaluation.json; "
+        "a second evaluation of the same model replaces that file and cannot be seen."
     )
 
 
 def percent(share: float) -> str:
+    """A share of 1 as a percentage with one decimal."""
     return f"{share:.1%}"

@@ -51,7 +51,7 @@ def _study(run: RunFolder, stage: str) -> "optuna.Study":
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     board = run.boards[stage]
-    order = {training.id: position for position, training in enumerate(run.searched[stage])}
+    order = {finished.id: position for position, finished in enumerate(run.searched[stage])}
     board = board[board["metric"].notna()].sort_values("id", key=lambda ids: ids.map(order))
     names = varied_hyperparameters(board)
     distributions = {name: _distribution(name, board[name]) for name in names}

@@ -1,10 +1,9 @@
-"""What a reader has to know before believing: warnings of every stage, and what data of this size cannot tell."""
+"""What limits the answer: warnings of every stage, and what data of this size do not show."""
 
-from typing import Any
-
+from retclip.metrics.evaluation_document import Row
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
-from retclip.report.comparisons import difference, score
+from retclip.report.comparisons import difference, is_above_chance, score
 from retclip.report.run_folder import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
@@ -25,171 +24,174 @@ def warnings(run: RunFolder) -> list[str]:
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
     for name, finals in run.models().items():
-        why = wording.failed({one.id: one.metrics["status"] for one in finals if one.failed}, len(finals))
+        why = wording.failed({one.id: one.metrics.status for one in finals if one.failed}, len(finals))
         if why:
             found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
-    for control in run.controls():
-        estimate = score([control], run.test_metric)
-        chance = control.evaluation["levels"]["chance"].get(run.test_metric)
-        # below chance is no leak: an interval of few patients may lie wholly beneath it
-        if estimate.low is not None and chance is not None and estimate.low > chance:
+    return [*found, *leaks(run), *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+
+
+def leaks(run: RunFolder) -> list[str]:
+    """A sentence where the negative controls score above chance."""
+    found = []
+    controls, level = run.controls(), run.chance(run.test_metric)
+    if controls:
+        estimate = score(controls, run.test_metric)
+        if estimate.low is not None and level is not None and is_above_chance(controls, run.test_metric, level):
             found.append(
-                f"The control with shuffled texts scores {wording.score(estimate.value)} "
-                f"({wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
+                f"The negative control scores {wording.score(estimate.value)} (95 % CI "
+                f"{wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
             )
-    return [*found, *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+    return found
 
 
 def _on_cpu(run: RunFolder) -> list[str]:
     """Where the config left the device to the machine and asked for GPUs, but there was none."""
-    training = run.config["training"]
-    if training["device"] != "auto" or not training["gpus"]:
+    settings = run.config["training"]
+    if settings["device"] != "auto" or not settings["gpus"]:
         return []
-    everything = [one for trainings in run.trainings().values() for one in trainings]
+    everything = [one for trials in run.trials().values() for one in trials]
     # what an earlier version trained does not tell
-    on_cpu = sum(one.metrics.get("gpus") == [] for one in everything)
+    on_cpu = sum(one.metrics.gpus == () for one in everything)
     if not on_cpu:
         return []
     return [
-        f"{on_cpu:,} of {len(everything):,} trainings ran on the CPU: training.device is auto, and there was no usable "
+        f"{on_cpu:,} of {len(everything):,} trials ran on the CPU: training.device is auto, and there was no usable "
         "GPU. Their times are a CPU's, and so is their precision where training.precision is auto."
     ]
 
 
-def limits(run: RunFolder) -> list[str]:
+def limitations(run: RunFolder) -> list[str]:
     """What the test split's size lets one conclude, and what it does not."""
     metric = run.test_metric
-    winners, baselines = run.winners(run.search_encoder), run.baselines()
-    counts = run.finals[0].evaluation["counts"]
-    patients = counts["scored_patients"] or counts["patients"]
+    tuned, baselines = run.tuned(run.search_encoder), run.baselines()
+    counts, patients = run.finals[0].evaluation.counts, run.scored_patients
     everyone = sum(split["patients"] for split in run.audit["splits"].values())
-    reached, gain, chance = score(winners, metric), difference(winners, baselines, metric), run.chance(metric)
-    said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored{_eyes(run, counts['scored'])}."]
+    reached, gain, chance = score(tuned, metric), difference(tuned, baselines, metric), run.chance(metric)
+    said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored{_eyes(run, counts.scored)}."]
     if reached.low is not None and reached.high is not None:
         level = ""
         if chance is not None:
-            known = "is below that" if reached.low > chance else "is not ruled out"
-            level = f"; chance, {wording.score(chance)}, {known}"
+            known = "is below it" if reached.low > chance else "is inside it"
+            level = f"; chance ({wording.score(chance)}) {known}"
         said.append(
-            f"Can be said: the winner's {wording.metric_name(metric)} lies between {wording.score(reached.low)} and "
-            f"{wording.score(reached.high)} (95 %), which is {wording.score(reached.high - reached.low)} wide{level}."
+            f"The tuned configuration's {wording.metric_name(metric)} has a 95 % CI of {wording.score(reached.low)} to "
+            f"{wording.score(reached.high)}, which is {wording.score(reached.high - reached.low)} wide{level}."
         )
     if gain.standard_error:
         smallest = DETECTABLE * gain.standard_error
-        # a standard error falls with the root of the number of patients
-        needed = patients * (smallest / WORTH_FINDING) ** 2
-        wanted, size = f"about {_rounded(needed)} test patients", "patients"
+        wanted = f"about {patients_needed(patients, smallest)} test patients"
         if run.seeds_each > 1:
             # the seeds' part of the standard error does not fall with patients, so that no number can be named
-            wanted, size = "more test patients, more seeds, or both", "patients and seeds"
-        more = (
-            f" To find one of {wording.score(WORTH_FINDING)} would take {wanted}." if smallest > WORTH_FINDING else ""
-        )
+            wanted = "more test patients, more seeds, or both"
+        more = f" To find a gain of {wording.score(WORTH_FINDING)} takes {wanted}." if smallest > WORTH_FINDING else ""
         said.append(
-            f"Cannot be said: whether a gain smaller than about {wording.score(smallest)} is there. With so many "
-            f"{size}, four of five studies would find a true gain of that size, and fewer a smaller one.{more}"
+            f"The test split detects a gain of {wording.score(smallest)} or more with 80 % power; smaller gains may be "
+            f"missed.{more}"
         )
     elif gain.value is not None:
-        said.append("Cannot be said: what tuning may gain; winner and default config do not differ in any test sample.")
+        said.append(
+            "The tuned configuration and the baseline do not differ in any test sample, so the gain is unknown."
+        )
     if metric in ZERO_SHOT:
         said += _few_cases(run)
-    if len(winners) == 1:
+    if len(tuned) == 1:
         said.append(
-            "Cannot be said: how much another seed of the final training would change; there is one for each model, so "
-            "that intervals hold the spread of patients alone."
+            "Each final model has one seed: the 95 % CIs hold the spread of patients, and nothing of that of seeds."
         )
     else:
         said.append(
-            f"Intervals of final scores draw {len(winners)} seeds as well as patients; so few seeds tell little of "
+            f"The 95 % CIs of final models draw {len(tuned)} seeds beside the patients; so few seeds show little of "
             "their spread."
         )
     if len(run.encoders) > 1:
         said.append(_applied(run))
     if not run.external:
         said.append(
-            "Cannot be said: how any of these models does on patients and cameras of another place; no data from "
-            "elsewhere were scored (evaluation.external_tests)."
+            "No external data set was scored (evaluation.external_tests): the scores hold for these patients and "
+            "cameras."
         )
-    said.append("These scores compare recipes on these data; they are no evidence that a model is fit for care.")
+    said.append("The scores compare configurations on these data; they are no evidence that a model is fit for care.")
     return said
 
 
 def _applied(run: RunFolder) -> str:
-    """What the other text encoders have of a recipe that was tuned with one."""
+    """What the other text encoders have of a configuration that was tuned with one."""
     own = ""
     if run.config["final"]["learning_rate_factors"] != [1.0]:
-        own = ", each with its own choice of learning rate and nothing else"
+        own = ", each with a learning rate of its own"
     return (
-        "Cannot be said: how good another text encoder can be; the recipe was tuned with "
-        f"{run.search_encoder} and only applied to the others{own}."
+        f"The configuration was tuned with {run.search_encoder} and applied to the other text encoders{own}: they may "
+        "score higher when tuned themselves."
     )
 
 
 def _eyes(run: RunFolder, scored: int) -> str:
     if run.audit["label_level"] != "eye":
         return ""
-    return f", with {scored:,} eyes; intervals draw patients, since two eyes of one person are not independent"
+    return f", with {scored:,} eyes; the 95 % CIs draw patients, since two eyes of one person are not independent"
 
 
-def _rounded(number: float) -> str:
-    """To two digits, since more are not known."""
-    return f"{int(float(f'{number:.1e}')):,}"
+def patients_needed(patients: int, smallest: float) -> str:
+    """Test patients that detect a gain of WORTH_FINDING, where so many detect one of `smallest`: a standard error falls
+    with the root of their number. To two digits, since more are not known."""
+    needed = patients * (smallest / WORTH_FINDING) ** 2
+    return f"{int(float(f'{needed:.1e}')):,}"
 
 
-def elsewhere(run: RunFolder) -> list[str]:
-    """What scores on data from elsewhere say, and what they do not."""
+def external_limitations(run: RunFolder) -> list[str]:
+    """What scores on external data sets show, and what they do not."""
     said = [
-        "A score here holds for that place, its cameras and its patients; it does not say how the model does at the "
-        "next. People who are in both with photographs that do not look alike are not found."
+        "A score here holds for the cameras and patients of its data set, and for no other. "
+        "Patients of both data sets are found only where their images look alike.",
     ]
     known = set(run.fingerprint["classes"])
-    for place, evaluation in {one.place: one.evaluation for one in run.external}.items():
-        said += _shared(run, place)
-        classes = [row["class"] for row in evaluation["per_class"]]
+    for name, evaluation in {one.name: one.evaluation for one in run.external}.items():
+        said += _shared(run, name)
+        classes = [row["class"] for row in evaluation.per_class]
         new = [name for name in classes if name not in known]
         if new:
             said.append(
-                f"{place}: {wording.count(len(new), 'class', 'classes')} of {len(classes)} no training has seen, named "
-                f"by prompts alone: {', '.join(new)}."
+                f"{name}: {wording.count(len(new), 'class', 'classes')} of {len(classes)} no trial has seen, "
+                f"named by prompts alone: {', '.join(new)}."
             )
         if set(classes) != known:
             said.append(
-                f"{place}: scores among {wording.count(len(classes), 'class', 'classes')} do not compare with those of "
+                f"{name}: scores among {wording.count(len(classes), 'class', 'classes')} do not compare with those of "
                 f"this run's own {len(known)}; compare each with its own chance."
             )
-        if evaluation["retrieval_omitted"]:
-            said.append(f"{place}: retrieval is not reported: {evaluation['retrieval_omitted']}.")
+        if evaluation.retrieval_omitted:
+            said.append(f"{name}: retrieval is not reported: {evaluation.retrieval_omitted}.")
     return said
 
 
-def _shared(run: RunFolder, place: str) -> list[str]:
+def _shared(run: RunFolder, name: str) -> list[str]:
     """What the images, ids and texts of an external data set tell of whether its people are in train or val."""
-    models = [one for one in run.external if one.place == place]
-    found = models[0].evaluation.get("overlap")
+    models = [one for one in run.external if one.name == name]
+    found = models[0].evaluation.overlap
     if not found:
-        return [f"{place}: Not looked for: whether people of it are in train or val; evaluate it again to know."]
-    patients, same_id = found["patients"], found["same_id"]
+        return [f"{name}: Not looked for: patients of train or val among its patients; evaluate it again to know."]
+    patients, same_id = found.patients, found.same_id
     said = []
-    if found["image_patients"]:
-        copies, more = found["image_copies"], found["near_duplicates"]
+    if found.image_patients:
+        copies, more = found.image_copies, found.near_duplicates
         said.append(
-            f"{place}: Not external for {found['image_patients']:,} of {patients:,} patients: train or val has images "
+            f"{name}: Not external for {found.image_patients:,} of {patients:,} patients: train or val has images "
             f"of theirs ({copies:,} exact copies, {more:,} more that seem to show the same eye); {same_id:,} share an "
             f"id.{_without(run, models)}"
         )
     else:
         said.append(
-            f"{place}: nothing was trained or chosen on these data, as far as its {found['images']:,} images tell: "
+            f"{name}: nothing was trained or chosen on these data, as far as its {found.images:,} images tell: "
             "none is a copy of one in train or val, or seems to show the same eye."
         )
         if same_id:
             said.append(
-                f"{place}: {same_id:,} of {patients:,} patients have an id of train or val too; no image of theirs "
+                f"{name}: {same_id:,} of {patients:,} patients have an id of train or val too; no image of theirs "
                 "matches, so that the ids may coincide."
             )
-    if found["identical_texts"]:
+    if found.identical_texts:
         said.append(
-            f"{place}: {found['identical_texts']:,} of {found['samples']:,} samples have a report that is in train or "
+            f"{name}: {found.identical_texts:,} of {found.samples:,} samples have a report that is in train or "
             "val word for word."
         )
     return said
@@ -197,19 +199,22 @@ def _shared(run: RunFolder, place: str) -> list[str]:
 
 def _without(run: RunFolder, models: list[External]) -> str:
     """The scores of an external data set without the people who are in train or val, too."""
-    overlap = models[0].evaluation["overlap"]
-    out = overlap["left_out"]["patients"]
-    if overlap["without"] is None:
+    overlap = models[0].evaluation.overlap
+    assert overlap is not None
+    out = overlap.left_out.patients
+    if overlap.without is None:
         return f" Too few patients are left to score without these {out:,}."
     metric = run.test_metric if run.test_metric in ZERO_SHOT else "zero_shot_balanced_accuracy"
     reached = []
     for one in models:
-        value = one.evaluation["overlap"]["without"]["zero_shot"][metric]
+        assert one.evaluation.overlap is not None
+        assert one.evaluation.overlap.without is not None, "all models are scored on the same people"
+        value = one.evaluation.overlap.without.zero_shot[metric]
         reached.append(
-            f"{one.winner.id} reaches a {wording.metric_name(metric)} of {wording.score(value['value'])} "
+            f"{one.model.id} reaches a {wording.metric_name(metric)} of {wording.score(value['value'])} "
             f"(95 % CI {wording.interval(value['low'], value['high'])})"
         )
-    left = overlap["without"]["counts"]["patients"]
+    left = overlap.without.counts.patients
     return f" Without these {out:,} patients, {', '.join(reached)}, on {left:,} patients."
 
 
@@ -220,11 +225,11 @@ def _few_cases(run: RunFolder) -> list[str]:
     few = [row for row in present if row["patients"] < FEW_CASES]
     said = []
     if few:
-        which = "this class alone, which has" if len(few) == 1 else "these classes alone, which have"
+        which = "One class has" if len(few) == 1 else f"{len(few)} classes have"
         said.append(
-            f"Cannot be said: anything about {which} fewer than {FEW_CASES} test patients, so that one more or less "
-            f"moves the recall by about a tenth or more: {', '.join(small_classes(run))}. A bootstrap sample that "
-            "holds nobody of a class leaves it out of the mean, so that intervals are less sure than they look."
+            f"{which} fewer than {FEW_CASES} test patients, so that one of them moves the recall by about a tenth or "
+            f"more: {', '.join(small_classes(run))}. A bootstrap sample that holds nobody of a class leaves it out of "
+            "the mean, so that the 95 % CIs are less sure than they seem."
         )
         if run.test_metric == "zero_shot_balanced_accuracy":
             said.append(
@@ -232,7 +237,7 @@ def _few_cases(run: RunFolder) -> list[str]:
                 f"these {sum(row['count'] for row in few)} of {sum(row['count'] for row in present):,} samples."
             )
     if absent:
-        said.append(f"Cannot be said: anything about {', '.join(absent)}; the test split has none.")
+        said.append(f"The test split has nobody of {', '.join(absent)}: their scores are unknown.")
     if not few and not absent:
         said.append(f"Every class has at least {min(row['patients'] for row in rows)} test patients.")
     return said
@@ -243,10 +248,13 @@ def small_classes(run: RunFolder) -> list[str]:
     return [f"{row['class']} ({row['patients']})" for row in _classes(run) if 0 < row["patients"] < FEW_CASES]
 
 
-def _classes(run: RunFolder) -> list[dict[str, Any]]:
+def few_classes(run: RunFolder) -> list[str]:
+    """The names of the classes of few test patients, or none, the fewest first."""
+    few = [row for row in _classes(run) if row["patients"] < FEW_CASES]
+    return [row["class"] for row in sorted(few, key=lambda row: row["patients"])]
+
+
+def _classes(run: RunFolder) -> tuple[Row, ...]:
     """A row for each class with its units and patients on test, those of several labels included."""
-    evaluation = run.winners(run.search_encoder)[0].evaluation
-    rows: list[dict[str, Any]] = (
-        evaluation["multi_label"]["classes"] if evaluation["multi_label"] else evaluation["per_class"]
-    )
-    return rows
+    evaluation = run.tuned(run.search_encoder)[0].evaluation
+    return evaluation.multi_label.classes if evaluation.multi_label else evaluation.per_class

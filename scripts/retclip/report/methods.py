@@ -18,32 +18,36 @@ ENCODER_CITATIONS = {"pubmedbert": "gu2021pubmedbert", "biobert": "lee2020biober
 def methods(run: RunFolder, config: Config) -> dict[str, Any]:
     """The variables of methods.md. config: as it may be shown, with no path of a private run."""
     splits = run.audit["splits"] if run.audit else {}
-    vision = config["model"]["vision"]
-    winner = run.winners(run.search_encoder)[0]
+    image_encoder = config["model"]["image_encoder"]
+    tuned_model = run.tuned(run.search_encoder)[0]
     return {
         "everyone": f"{sum(split['patients'] for split in splits.values()):,}",
         "split_sizes": ", ".join(f"{split['patients']:,} {name}" for name, split in splits.items()),
         "how_split": _how_split(config["data"]),
-        "vision": vision.get("architecture", ", ".join(f"{key} {value}" for key, value in vision.items())),
-        "vision_weights": _vision_weights(vision.get("weights")),
-        "text_towers": ", ".join(
-            _text_tower(name, entry) for name, entry in config["model"]["text_encoders"].items() if name in run.encoders
+        "image_encoder": image_encoder.get(
+            "architecture", ", ".join(f"{key} {value}" for key, value in image_encoder.items())
         ),
-        "winner": winner.trial["hyperparameters"],
-        "others": _others(winner.trial["hyperparameters"]),
-        "probe": winner.evaluation["probe"],
+        "image_weights": _image_weights(image_encoder.get("weights")),
+        "text_encoders": ", ".join(
+            _text_encoder(name, entry)
+            for name, entry in config["model"]["text_encoders"].items()
+            if name in run.encoders
+        ),
+        "tuned": tuned_model.trial.hyperparameters,
+        "others": _others(tuned_model.trial.hyperparameters),
+        "probe": tuned_model.evaluation.probe,
         "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},
         "small_classes": small_classes(run),
     }
 
 
-def _others(winner: dict[str, Any]) -> str:
+def _others(tuned_model: dict[str, Any]) -> str:
     """The hyperparameters that no sentence of the template names, with their values."""
     sentences = TEMPLATE.read_text(encoding="utf-8")
     return ", ".join(
         f"{label_of(name)} {wording.setting(value)}"
-        for name, value in winner.items()
-        if f"winner.{name}" not in sentences
+        for name, value in tuned_model.items()
+        if f"tuned.{name}" not in sentences
     )
 
 
@@ -64,17 +68,17 @@ def _how_split(data: dict[str, Any]) -> str:
     )
 
 
-def _vision_weights(weights: str | None) -> str:
+def _image_weights(weights: str | None) -> str:
     if weights is None:
         return "random initial weights"
     cited = " [@radford2021clip]" if weights == "openai" else ""
     return f"the initial weights {weights}{cited}"
 
 
-def _text_tower(name: str, entry: dict[str, Any]) -> str:
+def _text_encoder(name: str, entry: dict[str, Any]) -> str:
     """The name, where its weights are from, and whose they are."""
     if entry.get("from_checkpoint"):
-        return f"{name} (weights of the image tower's checkpoint)"
+        return f"{name} (weights of the image encoder's checkpoint)"
     source = entry["source"]
     if source == "demo":
         return f"{name} (drawn and pre-trained for the demo)"
@@ -84,9 +88,9 @@ def _text_tower(name: str, entry: dict[str, Any]) -> str:
 
 
 def _shared(run: RunFolder, stage: str) -> str:
-    """Why tables/cost.csv has fewer trainings of a stage than it asked for; empty where it has as many."""
-    asked, paid = len(run.trainings().get(stage, ())), len(run.paid().get(stage, ()))
-    if asked == paid:
+    """Why tables/cost.csv has fewer trials of a stage than were requested; empty where it has as many."""
+    requested, paid = len(run.trials().get(stage, ())), len(run.paid().get(stage, ()))
+    if requested == paid:
         return ""
-    rest = "the other is" if asked - paid == 1 else f"the other {asked - paid} are"
+    rest = "the other is" if requested - paid == 1 else f"the other {requested - paid} are"
     return f" ({paid} in tables/cost.csv: {rest} counted there already, under another name or as the start of a longer)"

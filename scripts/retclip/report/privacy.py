@@ -21,13 +21,13 @@ def without_paths(config: dict[str, Any]) -> dict[str, Any]:
     evaluation = {**config["evaluation"], "prompts": Path(config["evaluation"]["prompts"]).name}
     if "external_tests" in evaluation:
         evaluation["external_tests"] = {name: _hidden(data) for name, data in evaluation["external_tests"].items()}
-    vision = config["model"]["vision"]
-    if _is_local(vision.get("weights", "")):
-        vision = {**vision, "weights": HIDDEN}
+    image_encoder = config["model"]["image_encoder"]
+    if _is_local(image_encoder.get("weights", "")):
+        image_encoder = {**image_encoder, "weights": HIDDEN}
     return {
         **config,
         "data": _hidden(config["data"]),
-        "model": {**config["model"], "vision": vision, "text_encoders": encoders},
+        "model": {**config["model"], "image_encoder": image_encoder, "text_encoders": encoders},
         "evaluation": evaluation,
     }
 

@@ -1,9 +1,9 @@
-"""How far a run is while it goes on: what has finished, what is still to come, and how long that may take."""
+"""How far an unfinished run is: what has finished, what is still to come, and how long that may take."""
 
 from typing import NamedTuple
 
 from retclip.report import formatting as wording
-from retclip.report.run_folder import RunFolder, Training
+from retclip.report.run_folder import FinishedTrial, RunFolder
 
 
 class Stage(NamedTuple):
@@ -19,27 +19,27 @@ class Stage(NamedTuple):
 def stages(run: RunFolder) -> list[Stage]:
     """One entry per stage that trains, in order.
 
-    What is still to come is held against the finished trainings of its own stage, by epochs; a stage that has none
+    What is still to come is held against the finished trials of its own stage, by epochs; a stage that has none
     yet, against all that have finished, by the samples that they saw.
     """
-    found = run.trainings()
-    everything = [training for trainings in found.values() for training in trainings]
-    per_sample = _rate(everything, lambda one: one.metrics["epochs"] * one.metrics["train_samples"])
+    found = run.trials()
+    everything = [finished for trials in found.values() for finished in trials]
+    per_sample = _rate(everything, lambda one: one.metrics.epochs * one.metrics.train_samples)
     entries = []
     for stage, planned in run.planned.items():
         if not planned:
             continue
-        trainings = list(found.get(stage, []))
-        open_epochs = sum(epochs for name, epochs in planned.items() if name not in {one.id for one in trainings})
-        per_epoch = _rate(trainings, lambda one: one.metrics["epochs"])
+        trials = list(found.get(stage, []))
+        open_epochs = sum(epochs for name, epochs in planned.items() if name not in {one.id for one in trials})
+        per_epoch = _rate(trials, lambda one: one.metrics.epochs)
         if per_epoch is None and per_sample is not None:
             per_epoch = per_sample * _samples(run, stage)
         entries.append(
             Stage(
                 name=wording.STAGE_NAMES[stage],
-                finished=len(trainings),
+                finished=len(trials),
                 planned=len(planned),
-                device_seconds=sum(one.metrics["device_seconds"] for one in trainings),
+                device_seconds=sum(one.metrics.device_seconds for one in trials),
                 to_go=0.0 if open_epochs == 0 else None if per_epoch is None else per_epoch * open_epochs,
             )
         )
@@ -47,18 +47,18 @@ def stages(run: RunFolder) -> list[Stage]:
 
 
 def seconds_to_go(run: RunFolder) -> float | None:
-    """Wall-clock seconds until the last training ends, if the run goes on at its pace so far; None before the first.
+    """Wall-clock seconds until the last trial ends, at the pace so far; None before the first.
 
     The pace is the device time of what has finished over the time that it took from start to end, so it holds how
     many ran at once, and what queues and other jobs cost.
     """
     entries = stages(run)
-    trainings = [training for stage in run.trainings().values() for training in stage]
-    if not trainings or any(entry.to_go is None for entry in entries):
+    trials = [finished for stage in run.trials().values() for finished in stage]
+    if not trials or any(entry.to_go is None for entry in entries):
         return None
-    ends = [(training.folder / "metrics.json").stat().st_mtime for training in trainings]
-    begun = min(end - one.metrics["wall_seconds"] for end, one in zip(ends, trainings, strict=True))
-    pace = sum(one.metrics["device_seconds"] for one in trainings) / max(max(ends) - begun, 1e-9)
+    ends = [(finished.folder / "metrics.json").stat().st_mtime for finished in trials]
+    begun = min(end - one.metrics.wall_seconds for end, one in zip(ends, trials, strict=True))
+    pace = sum(one.metrics.device_seconds for one in trials) / max(max(ends) - begun, 1e-9)
     return sum(entry.to_go or 0.0 for entry in entries) / pace
 
 
@@ -66,7 +66,7 @@ def status_lines(run: RunFolder) -> list[str]:
     """The state of a run in at most ten lines for a terminal."""
     entries = stages(run)
     finished, planned = sum(entry.finished for entry in entries), sum(entry.planned for entry in entries)
-    lines = [f"run {run.config['run']}: {finished} of {planned} trainings have finished"]
+    lines = [f"run {run.config['run']}: {finished} of {planned} trials have finished"]
     for entry in entries:
         to_go = "" if not entry.to_go else f", about {wording.duration(entry.to_go)} to go"
         lines.append(
@@ -74,7 +74,7 @@ def status_lines(run: RunFolder) -> list[str]:
             f" of device time{to_go}"
         )
     lines.append(_best(run))
-    broken = [training.id for trainings in run.trainings().values() for training in trainings if training.failed]
+    broken = [finished.id for trials in run.trials().values() for finished in trials if finished.failed]
     lines.append(f"diverged or out of memory: {', '.join(broken[:8]) or 'none'}{' ...' if len(broken) > 8 else ''}")
     lines.append(f"still to come: {', '.join(still_to_come(run)) or 'nothing'}")
     lines.append(eta(run))
@@ -85,10 +85,10 @@ def eta(run: RunFolder) -> str:
     """When it may end, as a sentence."""
     left = seconds_to_go(run)
     if left is None:
-        return "How long it will take is known once a training has finished."
+        return "How long it will take is known once a trial has finished."
     if left == 0:
-        return "All trainings have finished."
-    return f"At the pace so far, the last training ends about {wording.duration(left)} after the latest one did."
+        return "All trials have finished."
+    return f"At the pace so far, the last trial ends about {wording.duration(left)} after the latest one did."
 
 
 def still_to_come(run: RunFolder) -> list[str]:
@@ -100,9 +100,9 @@ def still_to_come(run: RunFolder) -> list[str]:
     ]
     for entry in stages(run):
         left = entry.planned - entry.finished
-        steps.append((f"{wording.count(left, 'training')} of {entry.name}", left > 0))
+        steps.append((f"{wording.count(left, 'trial')} of {entry.name}", left > 0))
     steps += [
-        ("the choice of the recipe", "best" not in run.decisions),
+        ("the choice of the configuration", "best" not in run.decisions),
         ("the text encoder", run.recommendation is None),
     ]
     return [name for name, missing in steps if missing]
@@ -111,12 +111,12 @@ def still_to_come(run: RunFolder) -> list[str]:
 def _best(run: RunFolder) -> str:
     """The best finished trial of the latest stage that searches."""
     for stage in ("confirm", "phase2", "phase1"):
-        scored = [one for one in run.searched.get(stage, []) if one.metrics["val"][run.metric] is not None]
+        scored = {one.id: score for one in run.searched.get(stage, []) if (score := one.score(run.metric)) is not None}
         if scored:
-            best = max(scored, key=lambda one: one.metrics["val"][run.metric])
+            best = max(scored, key=lambda name: scored[name])
             return (
-                f"best of {wording.STAGE_NAMES[stage]} so far: {best.id}, validation {wording.metric_name(run.metric)} "
-                f"{wording.score(best.metrics['val'][run.metric])} (chance {wording.score(run.chance(run.metric))})"
+                f"best of {wording.STAGE_NAMES[stage]} so far: {best}, validation {wording.metric_name(run.metric)} "
+                f"{wording.score(scored[best])} (chance {wording.score(run.chance(run.metric))})"
             )
     return "best so far: none has a score yet"
 
@@ -128,8 +128,8 @@ def _samples(run: RunFolder, stage: str) -> int:
     return min(wanted, whole) if wanted else whole
 
 
-def _rate(trainings: list[Training], amount) -> float | None:
-    """Device seconds per `amount` of the trainings that were not broken off."""
-    whole = [one for one in trainings if one.metrics["status"] in ("completed", "early_stopped")]
+def _rate(trials: list[FinishedTrial], amount) -> float | None:
+    """Device seconds per `amount` of the trials that were not broken off."""
+    whole = [one for one in trials if one.metrics.status in ("completed", "early_stopped")]
     total = sum(amount(one) for one in whole)
-    return sum(one.metrics["device_seconds"] for one in whole) / total if total else None
+    return sum(one.metrics.device_seconds for one in whole) / total if total else None

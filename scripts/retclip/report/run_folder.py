@@ -1,7 +1,7 @@
 """What the report is made of: every stage's JSON, CSV and parquet, read from the folder of a run.
 
-While a run goes on, stages lack: what has not been written is None, an empty table or an empty list, and the page
-leaves out what needs it.
+Of an unfinished run, stages are missing: what has not been written is None, an empty table or an empty list, and the
+page leaves out what needs it.
 """
 
 from collections.abc import Sequence
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from retclip.core.config import Config
 from retclip.core.facts import KINDS
-from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
-from retclip.core.qualitative_examples import read_looks
+from retclip.core.qualitative_examples import read_examples
+from retclip.metrics.evaluation_document import Evaluation
+from retclip.metrics.finished import Finished
+from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -24,44 +26,44 @@ STAGES = ("phase1", "phase2", "confirm")
 
 
 @dataclass
-class Training(Finished):
-    """One finished training: its metrics.json (with its trial) and one row of history per epoch."""
+class FinishedTrial(Finished):
+    """One finished training run: its metrics.json (with its trial) and one row of history per epoch."""
 
     id: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     history: "pd.DataFrame"
     folder: Path
 
 
 @dataclass
-class Final(Training):
-    """A final training with its evaluation on test. predictions: None where they were removed."""
+class FinalModel(FinishedTrial):
+    """A final model with its evaluation on test. predictions: None where they were removed."""
 
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
     predictions: "pd.DataFrame | None"
 
     @property
     def encoder(self) -> str:
-        return self.trial["text_encoder"]
+        return self.trial.text_encoder
 
 
 @dataclass
 class External:
-    """A winner's evaluation on a data set from elsewhere. place: its name in evaluation.external_tests."""
+    """A tuned model's evaluation on an external data set. name: of the data set, in evaluation.external_tests."""
 
-    place: str
-    winner: Final
-    evaluation: dict[str, Any]
+    name: str
+    model: FinalModel
+    evaluation: Evaluation
 
 
 @dataclass
 class RunFolder:
     """A whole run, or as much of it as there is, read.
 
-    planned: stage -> id -> epochs that this training adds (a later rung goes on from an earlier one). audit,
+    planned: stage -> id -> epochs that this trial adds (a later rung resumes an earlier one). audit,
     fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
-    curve, importances (tables), and looks (ModelLooks): None where they lack. external_fingerprints: place ->
-    fingerprint.json of a data set from elsewhere.
+    curve, importances (tables), and examples (QualitativeExamples): None where they lack. external_fingerprints: name
+    of an external data set -> its fingerprint.json.
     """
 
     config: Config
@@ -76,13 +78,13 @@ class RunFolder:
     decisions: dict[str, dict[str, Any]]
     bracket: Any
     importances: Any
-    searched: dict[str, list[Training]]
-    finals: list[Final]
+    searched: dict[str, list[FinishedTrial]]
+    finals: list[FinalModel]
     external: list[External]
     external_fingerprints: dict[str, Any]
     recommendation: Any
-    initial: Any
-    looks: Any
+    initial: Evaluation | None
+    examples: Any
 
     @property
     def metric(self) -> str:
@@ -92,34 +94,34 @@ class RunFolder:
     @property
     def test_metric(self) -> str:
         """What models are compared by on test: where units have several labels, a metric that knows them; else the
-        metric of the choice where that is zero-shot, or where there is nothing else because nothing is labelled."""
-        if any(final.evaluation.get("multi_label") for final in self.finals):
+        metric of the choice where that is zero-shot, or where there is nothing else because nothing is labeled."""
+        if any(final.evaluation.multi_label for final in self.finals):
             return MULTI_LABEL
-        unlabelled = self.fingerprint is not None and self.fingerprint["label_level"] == "none"
-        return self.metric if self.metric in ZERO_SHOT or unlabelled else "zero_shot_balanced_accuracy"
+        unlabeled = self.fingerprint is not None and self.fingerprint["label_level"] == "none"
+        return self.metric if self.metric in ZERO_SHOT or unlabeled else "zero_shot_balanced_accuracy"
 
     @property
     def is_decided(self) -> bool:
-        """A recipe was chosen, and it and the default config were opened on test."""
-        return "best" in self.decisions and bool(self.baselines()) and bool(self.winners(self.search_encoder))
+        """A configuration was chosen, and it and the baseline were evaluated on test."""
+        return "best" in self.decisions and bool(self.baselines()) and bool(self.tuned(self.search_encoder))
 
     def chance(self, metric: str) -> float | None:
         """What guessing gives: on test where that was opened, before on validation."""
         if self.finals:
-            return self.finals[0].evaluation["levels"]["chance"].get(metric)
-        for trainings in self.searched.values():
-            for training in trainings:
-                return training.metrics["val"]["levels"]["chance"].get(metric)
+            return self.finals[0].evaluation.levels.chance.get(metric)
+        for trials in self.searched.values():
+            for finished in trials:
+                return finished.metrics.val.levels.chance.get(metric)
         return None
 
     @property
-    def test_openings(self) -> int:
+    def test_set_evaluations(self) -> int:
         """How many models were evaluated on test, as far as their files tell: see opened."""
-        return sum(self.opened.values())
+        return sum(self.evaluated_on_test.values())
 
     @property
-    def opened(self) -> dict[str, int]:
-        """What was evaluated on test -> how many models: final trainings by kind, and the initial weights.
+    def evaluated_on_test(self) -> dict[str, int]:
+        """What was evaluated on test -> how many models: final models by kind, and the initial weights.
 
         Each has one file; an evaluation that was run again has replaced its file and cannot be seen.
         """
@@ -128,59 +130,57 @@ class RunFolder:
         found = {kind: kinds.count(kind) for kind in order} | {"initial": int(self.initial is not None)}
         return {kind: number for kind, number in found.items() if number}
 
-    def trainings(self) -> dict[str, Sequence[Training]]:
-        """Stage -> all its trainings, in the order of the stages."""
+    def trials(self) -> dict[str, Sequence[FinishedTrial]]:
+        """Stage -> all its trials, in the order of the stages."""
         return {**self.searched, "final": self.finals}
 
-    def paid(self) -> dict[str, list[Training]]:
-        """Stage -> its trainings, each once in the whole run: what stood still on a rung and went on, or what a
-        later stage asked for again, is counted where it ended."""
-        longest: dict[str, tuple[str, Training]] = {}
-        for stage, trainings in self.trainings().items():
-            for training in trainings:
-                budget = {key: training.trial["budget"][key] for key in ("train_samples", "val_samples", "total_steps")}
+    def paid(self) -> dict[str, list[FinishedTrial]]:
+        """Stage -> its trials, each once in the run: what a later rung or stage resumed is counted where it ended."""
+        longest: dict[str, tuple[str, FinishedTrial]] = {}
+        for stage, trials in self.trials().items():
+            for finished in trials:
+                budget = finished.trial.budget
+                budgeted = [budget.train_samples, budget.val_samples, budget.total_steps]
                 names = ("text_encoder", "hyperparameters", "seed", "shuffled_texts")
-                key = canonical_json([budget, *(training.trial[name] for name in names)])
-                if key not in longest or training.metrics["epochs"] >= longest[key][1].metrics["epochs"]:
-                    longest[key] = stage, training
-        return {
-            stage: [training for where, training in longest.values() if where == stage] for stage in self.trainings()
-        }
+                key = canonical_json([budgeted, *(getattr(finished.trial, name) for name in names)])
+                if key not in longest or finished.metrics.epochs >= longest[key][1].metrics.epochs:
+                    longest[key] = stage, finished
+        return {stage: [finished for where, finished in longest.values() if where == stage] for stage in self.trials()}
 
-    def models(self) -> dict[str, list[Final]]:
-        """What a final model is, in words -> its trainings, which differ in the seed alone."""
-        named = {f"the tuned configuration with {encoder}": self.winners(encoder) for encoder in self.encoders}
-        others = {"the default config": self.baselines(), "the control on shuffled texts": self.controls()}
+    def models(self) -> dict[str, list[FinalModel]]:
+        """What a final model is, in words -> its trials, which differ in the seed alone."""
+        named = {f"the tuned configuration with {encoder}": self.tuned(encoder) for encoder in self.encoders}
+        others = {"the baseline": self.baselines(), "the control on shuffled texts": self.controls()}
         ablations = {f"the ablation of {name}": [final] for name, final in self.ablations().items()}
         return {name: finals for name, finals in {**named, **others, **ablations}.items() if finals}
 
-    def winners(self, encoder: str) -> list[Final]:
-        """The winner's trainings with `encoder`, one per seed."""
+    def tuned(self, encoder: str) -> list[FinalModel]:
+        """The tuned configuration's trials with `encoder`, one per seed."""
         return [final for final in self.finals if final.kind == "tuned" and final.encoder == encoder]
 
-    def baselines(self) -> list[Final]:
-        """The default config's trainings, one per seed."""
+    def baselines(self) -> list[FinalModel]:
+        """The baseline's trials, one per seed."""
         return [final for final in self.finals if final.kind == "baseline"]
 
-    def controls(self) -> list[Final]:
-        """The winner trained on texts shuffled between patients, where that was asked for."""
+    def controls(self) -> list[FinalModel]:
+        """The tuned configuration trained on texts shuffled between patients, where that was asked for."""
         return [final for final in self.finals if final.kind == "control"]
 
-    def ablations(self) -> dict[str, Final]:
-        """Hyperparameter -> the default config's training with the winner's value of it alone."""
-        return {final.trial["ablated"]: final for final in self.finals if final.kind == "ablation"}
+    def ablations(self) -> dict[str, FinalModel]:
+        """Hyperparameter -> the baseline's training with the tuned configuration's value of it alone."""
+        return {final.trial.ablated: final for final in self.finals if final.trial.ablated}
 
     @property
     def seeds_each(self) -> int:
-        """How many final trainings each recipe and text encoder has at least, which differ in the seed alone."""
-        groups = [self.baselines(), *(self.winners(encoder) for encoder in self.encoders)]
+        """How many final models each configuration and text encoder has at least, which differ in the seed alone."""
+        groups = [self.baselines(), *(self.tuned(encoder) for encoder in self.encoders)]
         return min((len(group) for group in groups if group), default=1)
 
     @property
     def shown_seed(self) -> str:
-        """Behind what shows one training of each model: which seed it has, where there are several."""
-        winners = self.winners(self.search_encoder)
-        return f" (seed {winners[0].trial['seed']}, the first of {len(winners)})" if len(winners) > 1 else ""
+        """Behind what shows one trial of each model: which seed it has, where there are several."""
+        tuned = self.tuned(self.search_encoder)
+        return f" (seed {tuned[0].trial.seed}, the first of {len(tuned)})" if len(tuned) > 1 else ""
 
     @property
     def search_encoder(self) -> str:
@@ -188,8 +188,19 @@ class RunFolder:
         return self.config["model"]["search_encoder"]
 
     @property
+    def answer_encoder(self) -> str:
+        """The text encoder of the answer: the recommended one, or the search's where none could be recommended."""
+        return (self.recommendation or {}).get("encoder") or self.search_encoder
+
+    @property
+    def scored_patients(self) -> int:
+        """Test patients whose scores models are compared by; all of them where nobody has a label."""
+        counts = self.finals[0].evaluation.counts
+        return counts.scored_patients or counts.patients
+
+    @property
     def encoders(self) -> list[str]:
-        """All text encoders that final trainings have, the search's first."""
+        """All text encoders that final models have, the search's first."""
         names = dict.fromkeys(final.encoder for final in self.finals if final.kind == "tuned")
         return sorted(names, key=lambda name: name != self.search_encoder)
 
@@ -205,7 +216,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     record = read_json(folder / "run.json")
     if "facts" not in record:
         raise ValueError(f"{folder / 'run.json'}: is of an earlier version; run snakemake again, which remakes it.")
-    planned, known = record["trainings"], record["facts"]
+    planned, known = record["training_runs"], record["facts"]
     stages = [stage for stage in STAGES if planned[stage]]
     encoders = sorted({told["text_encoder"] for told in known["encoders"].values()})
 
@@ -217,20 +228,12 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
 
     def finished(stage: str, file: str) -> list[Path]:
         paths = [folder / stage / name / file for name in planned[stage]]
-        # of a training that ends just now, one file may be there before the other
+        # of a trial that ends just now, one file may be there before the other
         whole = [path for path in paths if path.is_file() and path.with_name("history.csv").is_file()]
         return whole if interim else paths
 
-    def of_this_version(found: list[Any]) -> list[Any]:
-        """Without what does not say what it was for: the same command publishes or trains it again."""
-        for training in found:
-            if "kind" not in training.trial and not interim:
-                path = training.folder / "metrics.json"
-                raise ValueError(f"{path}: is of an earlier version; run snakemake again, which remakes it.")
-        return [training for training in found if "kind" in training.trial]
-
     searched = {
-        stage: of_this_version([_training(path) for path in finished(stage, "metrics.json")])
+        stage: [one for path in finished(stage, "metrics.json") if (one := _finished_trial(path, interim))]
         for stage in [*stages, *(["encoders"] if encoders else [])]
     }
     decisions = {name: document(f"{name}/best.json".removeprefix("best/")) for name in ("phase1", "phase2", "best")}
@@ -239,9 +242,9 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     for stage, board in boards.items():
         if board is None and searched[stage]:
             boards[stage] = provisional_board(searched[stage], metric)
-    finals = of_this_version([_final(path, interim) for path in finished("final", "evaluation.json")])
+    finals = [one for path in finished("final", "evaluation.json") if (one := _final_model(path, interim))]
     places = record["config"]["evaluation"].get("external_tests", {})
-    elsewhere = [
+    external: list[tuple[str, FinalModel, Any]] = [
         (place, final, document(f"final/{final.id}/external/{place}.json"))
         for place in places
         for final in finals
@@ -250,7 +253,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     importances = folder / "phase2/importances.csv"
     shown = _shown(known["final"], record["config"]["model"]["search_encoder"])
     initial = folder / f"final/{record['initial']}/evaluation.json"
-    looks = folder / f"final/{shown}/looks.npz"
+    examples = folder / f"final/{shown}/qualitative_examples.npz"
     return RunFolder(
         config=record["config"],
         planned=planned,
@@ -261,43 +264,47 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         suggestion=document("find_lr/suggestion.json"),
         boards=_known(boards),
         encoder_boards=_known({name: table(f"encoders/{name}/leaderboard.csv") for name in encoders}),
-        decisions=_known(decisions),
+        decisions={name: found for name, found in _known(decisions).items() if "configured" in found},
         bracket=document("phase2/bracket-0.json"),
         importances=pd.read_csv(importances) if importances.is_file() else None,
         searched=searched,
         finals=finals,
-        external=[External(*entry) for entry in elsewhere if entry[-1] is not None],
+        external=[
+            External(place, final, Evaluation.from_dict(found, f"final/{final.id}/external/{place}.json"))
+            for place, final, found in external
+            if found is not None
+        ],
         external_fingerprints={
             place: read_json(path)
             for place in places
             if (path := folder / f"external/{place}/fingerprint.json").is_file()
         },
         recommendation=document("final/recommendation.json"),
-        initial=read_json(initial) if initial.is_file() else None,
-        looks=read_looks(looks) if looks.is_file() else None,
+        initial=Evaluation.read(initial) if initial.is_file() else None,
+        examples=read_examples(examples) if examples.is_file() else None,
     )
 
 
-def provisional_board(trainings: list[Training], metric: str) -> "pd.DataFrame":
-    """What a leaderboard says, of the trainings that have finished: by score, with nothing compared or chosen."""
+def provisional_board(trials: list[FinishedTrial], metric: str) -> "pd.DataFrame":
+    """What a leaderboard says, of the trials that have finished: by score, with nothing compared or chosen."""
     import pandas as pd
 
     rows = [
         {
-            "id": training.id,
-            "status": training.metrics["status"],
-            "kind": training.kind,
-            "may_be_chosen": training.score(metric) is not None,
-            **{name: training.trial["configured"][name] for name in HYPERPARAMETERS},
-            "metric": training.score(metric),
-            "standard_error": training.metrics["val"]["standard_error"].get(metric),
+            "id": finished.id,
+            "status": finished.metrics.status,
+            "kind": finished.kind,
+            "may_be_chosen": finished.score(metric) is not None,
+            **{name: finished.trial.configured[name] for name in HYPERPARAMETERS},
+            "metric": finished.score(metric),
+            "standard_error": finished.metrics.val.standard_error.get(metric),
             "difference": float("nan"),
             "difference_se": float("nan"),
-            "epochs_trained": training.metrics["epochs"],
-            "device_seconds": training.metrics["device_seconds"],
+            "epochs_trained": finished.metrics.epochs,
+            "device_seconds": finished.metrics.device_seconds,
             "note": "",
         }
-        for training in trainings
+        for finished in trials
     ]
     board = pd.DataFrame(rows).sort_values("metric", ascending=False, na_position="last", ignore_index=True)
     board[["metric", "standard_error"]] = board[["metric", "standard_error"]].astype(float)
@@ -314,29 +321,38 @@ def _known(entries: dict[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def _training(metrics: Path) -> Training:
+def _finished_trial(path: Path, interim: bool) -> FinishedTrial | None:
+    """None, or in a finished run ValueError, where an earlier version wrote it: the same command remakes it."""
     import pandas as pd
 
-    document = read_json(metrics)
+    document = read_json(path)
     try:
-        history = pd.read_csv(metrics.with_name("history.csv"))
+        metrics = Metrics.from_dict(document, str(path))
+    except ValueError:
+        if interim:
+            return None
+        raise ValueError(f"{path}: is of an earlier version; run snakemake again, which remakes it.") from None
+    try:
+        history = pd.read_csv(path.with_name("history.csv"))
     except pd.errors.EmptyDataError:  # it diverged before its first evaluation
         history = pd.DataFrame({"epoch": []})
-    return Training(metrics.parent.name, document, history, metrics.parent)
+    return FinishedTrial(path.parent.name, metrics, history, path.parent)
 
 
-def _final(evaluation: Path, interim: bool) -> Final:
+def _final_model(evaluation: Path, interim: bool) -> FinalModel | None:
     import pandas as pd
 
     predictions = evaluation.with_name("predictions.parquet")
     if not predictions.is_file() and not interim:
         raise ValueError(f"{predictions}: this file does not exist.")
-    training = _training(evaluation.with_name("metrics.json"))
-    return Final(
-        training.id,
-        training.metrics,
-        training.history,
-        training.folder,
-        read_json(evaluation),
+    finished = _finished_trial(evaluation.with_name("metrics.json"), interim)
+    if finished is None:
+        return None
+    return FinalModel(
+        finished.id,
+        finished.metrics,
+        finished.history,
+        finished.folder,
+        Evaluation.read(evaluation),
         pd.read_parquet(predictions) if predictions.is_file() else None,
     )

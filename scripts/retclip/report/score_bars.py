@@ -3,24 +3,24 @@
 from typing import TYPE_CHECKING
 
 from retclip.report.comparisons import score, value_of
-from retclip.report.drawing import BLUE, GREEN, level_line, whiskers
+from retclip.report.drawing import BLUE, GREEN, SMALL, level_line, whiskers
 from retclip.report.formatting import metric_name
-from retclip.report.run_folder import Final, RunFolder
+from retclip.report.run_folder import FinalModel, RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Label, trainings that differ in the seed alone, colour.
-Row = tuple[str, list[Final], str]
+# Label, trials that differ in the seed alone, color.
+Row = tuple[str, list[FinalModel], str]
 
 
 def rows_by_encoder(run: RunFolder) -> list[Row]:
-    """The winner's recipe with each text encoder, the recommended one set off; the search's is last, so uppermost."""
+    """The tuned configuration with each text encoder, the recommended one highlighted; the search's is on top."""
     recommended = run.recommendation["encoder"] if run.recommendation else None
     return [
         (
             f"{name} (recommended)" if name == recommended else name,
-            run.winners(name),
+            run.tuned(name),
             GREEN if name == recommended else BLUE,
         )
         for name in reversed(run.encoders)
@@ -29,25 +29,25 @@ def rows_by_encoder(run: RunFolder) -> list[Row]:
 
 def draw_scores(axes: "Axes", run: RunFolder, rows: list[Row]) -> None:
     """Horizontal bars with intervals; every seed a dot; chance and majority as lines."""
-    for position, (_, finals, colour) in enumerate(rows):
+    for position, (_, finals, color) in enumerate(rows):
         estimate = score(finals, run.test_metric)
         if estimate.value is None:
             continue
-        axes.barh(position, estimate.value, color=colour, height=0.62)
+        axes.barh(position, estimate.value, color=color, height=0.62)
         whiskers(axes, position, estimate.value, estimate.low, estimate.high)
         seeds = [value for final in finals if (value := value_of(final, run.test_metric)) is not None]
         if len(seeds) > 1:
             axes.scatter(seeds, [position] * len(seeds), color="white", edgecolor="black", s=16, zorder=3)
         axes.annotate(
             f"{estimate.value:.3f}", (1.0, position), xytext=(2, 0), textcoords="offset points", va="center",
-            fontsize=8,
+            fontsize=SMALL,
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
     chance = run.chance(run.test_metric)
     level_line(axes, chance, vertical=True)
-    majority = run.finals[0].evaluation["levels"]["majority"].get(run.test_metric)
+    majority = run.finals[0].evaluation.levels.majority.get(run.test_metric)
     if majority is not None and abs(majority - (chance or 0.0)) > 0.005:
         level_line(axes, majority, "always the largest class", vertical=True)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"{metric_name(run.test_metric)} on test")
+    axes.set_xlabel(f"{metric_name(run.test_metric)} on test", loc="right")
     axes.grid(axis="y", visible=False)

@@ -8,7 +8,7 @@ import numpy as np
 
 from retclip.core.config import strategy_facts
 from retclip.metrics.scores import draws_of
-from retclip.report.run_folder import RunFolder, Training
+from retclip.report.run_folder import FinishedTrial, RunFolder
 
 # So many of the best are resampled; whoever is further behind wins no resample.
 CONTENDERS = 8
@@ -43,7 +43,7 @@ def random_reference(run: RunFolder) -> Reference | None:
         pool, label = scores, "random orders of the same trials, 90 %"
         drawn = np.array([generator.permutation(pool) for _ in range(ORDERS)])
     else:
-        first = np.array([(trial.trial["bracket"], trial.trial["rung"]) == (0, 0) for trial in trials])
+        first = np.array([(trial.trial.bracket, trial.trial.rung) == (0, 0) for trial in trials])
         pool, label = scores[first], f"random trials, drawn from the first {first.sum()}, 90 %"
         drawn = generator.choice(pool, (ORDERS, len(scores))) if len(pool) else np.zeros((0, 0))
     if np.isfinite(pool).sum() < 2:
@@ -75,14 +75,14 @@ def shares_of_wins(draws: np.ndarray) -> np.ndarray:
     return (best / best.sum(axis=0)).mean(axis=1)
 
 
-def candidates_of(run: RunFolder, stage: str) -> dict[str, list[Training]]:
-    """The best of a leaderboard that may be chosen -> their trainings: one, or one per fresh seed."""
+def candidates_of(run: RunFolder, stage: str) -> dict[str, list[FinishedTrial]]:
+    """The best of a leaderboard that may be chosen -> their trials: one, or one per fresh seed."""
     if stage not in run.boards or (stage not in run.decisions and stage != "confirm"):
         return {}
     board = run.boards[stage]
     able = board[board["may_be_chosen"]].head(CONTENDERS)
     members = {
-        name: [one for one in run.searched[stage] if name in (one.id, one.trial["candidate"])] for name in able["id"]
+        name: [one for one in run.searched[stage] if name in (one.id, one.trial.candidate)] for name in able["id"]
     }
     return {name: found for name, found in members.items() if found}
 
@@ -91,20 +91,24 @@ def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
     """Fresh seed -> the finalist that it alone would have chosen."""
     finalists = candidates_of(run, "confirm")
     best: dict[int, tuple[float, str]] = {}
-    for name, trainings in finalists.items():
-        for training in trainings:
-            score = training.score(run.metric)
-            seed = training.trial["seed"]
+    for name, trials in finalists.items():
+        for finished in trials:
+            score = finished.score(run.metric)
+            seed = finished.trial.seed
             if score is not None and score > best.get(seed, (-np.inf, ""))[0]:
                 best[seed] = score, name
     return {seed: name for seed, (_, name) in sorted(best.items())}
 
 
-def _drawn(metric: str, members: list[Training]) -> np.ndarray:
-    """The mean score [draws] of as many seeds, drawn with replacement, in each resample of the patients."""
-    ordered = sorted(members, key=lambda one: one.trial["seed"])
+def _drawn(metric: str, members: list[FinishedTrial]) -> np.ndarray:
+    """The mean score [draws] of seeds, drawn with replacement, in each resample of the patients.
+
+    Of n seeds n - 1 are drawn: n of n would vary too little, by (n - 1) / n (Rao and Wu, Resampling inference with
+    complex survey data, J. Am. Stat. Assoc. 83, 1988).
+    """
+    ordered = sorted(members, key=lambda one: one.trial.seed)
     values = np.array([_draws(metric, one.folder) for one in ordered])
-    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], len(values)))
+    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], max(1, len(values) - 1)))
     return values[picks, np.arange(values.shape[1])[:, None]].mean(axis=1)
 
 

@@ -1,4 +1,4 @@
-"""Every training of a run as one table, for whoever wants to look further than the page."""
+"""Every trial of a run as one table, for whoever wants to look further than the page."""
 
 from pathlib import Path
 
@@ -9,28 +9,29 @@ from retclip.report.run_folder import RunFolder
 
 
 def write_trials(run: RunFolder, path: Path) -> None:
-    """CSV, one row a training: stage, id, configured hyperparameters, validation scores, and what it took."""
+    """CSV, one row a trial: stage, id, configured hyperparameters, validation scores, and what it took."""
     import pandas as pd
 
     rows = []
-    for stage, trainings in run.trainings().items():
-        for training in trainings:
-            metrics, trial = training.metrics, training.trial
+    for stage, trials in run.trials().items():
+        for finished in trials:
+            metrics, trial = finished.metrics, finished.trial
             rows.append(
                 {
                     "stage": stage,
-                    "id": training.id,
-                    "status": metrics["status"],
-                    "text_encoder": trial["text_encoder"],
-                    "seed": trial["seed"],
-                    "shuffled_texts": trial["shuffled_texts"],
-                    **{name: trial["configured"][name] for name in HYPERPARAMETERS},
-                    "train_samples": trial["budget"]["train_samples"],
-                    "epochs_trained": metrics["epochs"],
-                    "steps": metrics["steps"],
-                    **{name: metrics["val"][name] for name in ("loss", *METRICS)},
-                    "device_seconds": metrics["device_seconds"],
-                    "wall_seconds": metrics["wall_seconds"],
+                    "id": finished.id,
+                    "status": metrics.status,
+                    "text_encoder": trial.text_encoder,
+                    "seed": trial.seed,
+                    "shuffled_texts": trial.shuffled_texts,
+                    **{name: trial.configured[name] for name in HYPERPARAMETERS},
+                    "train_samples": trial.budget.train_samples,
+                    "epochs_trained": metrics.epochs,
+                    "steps": metrics.steps,
+                    "loss": metrics.val.loss,
+                    **{name: metrics.val.scores[name] for name in METRICS},
+                    "device_seconds": metrics.device_seconds,
+                    "wall_seconds": metrics.wall_seconds,
                 }
             )
     write_csv(path, pd.DataFrame(rows))

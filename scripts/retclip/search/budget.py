@@ -1,38 +1,46 @@
-"""From configured values to a complete trial: what a budget allows, and what had to be cut, in the open."""
+"""From configured values to a complete trial: what a budget allows, and what it had to adjust, recorded.
+
+Two words for values of hyperparameters, in every file. `configured`: what was chosen, in the units of a full run
+(warm-up in steps of a full run on all data); searches, brackets, promotions and best.json speak of these.
+`hyperparameters`: what one trial trains with after its budget has adjusted them (a batch no larger than its samples, a
+warm-up in its own steps); the optimizer reads these, and trial.json has both.
+"""
 
 import math
 from typing import Any
 
+from retclip.core.documents import build
 from retclip.core.facts import FACTS, facts_in
 from retclip.core.io import sha256_of
+from retclip.core.trial import Trial
 from retclip.search.space import Values
 
 # A warm-up that never ends never reaches the learning rate that the trial is named after.
 MAX_WARMUP_SHARE = 0.8
-# Below this many optimiser steps, the order of trials is that of their random initial weights.
+# Below this many optimizer steps, the order of trials is that of their random initial weights.
 RANKABLE_STEPS = 20
 
 
-def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict[str, Any]:
-    """The content of trial.json.
+def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) -> Trial:
+    """The trial of a specification.
 
-    recipe: id, phase, text_encoder, seed, vision, encoder, image_size, selection_metric, train_samples,
+    specification: id, phase, text_encoder, seed, image_encoder, encoder, image_size, selection_metric, train_samples,
     val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it), and for a rung
     stop_epoch, before which its schedule, laid out for all epochs, does not end; and what core.facts records.
     values: every hyperparameter as configured, in the units of a full run. counts: samples per split.
-    Raises ValueError where no optimiser step is left.
+    Raises ValueError where no optimizer step is left.
     """
     available = counts["train"]
-    samples = min(recipe["train_samples"] or available, available)
+    samples = min(specification["train_samples"] or available, available)
     if samples < 2:
-        raise ValueError(f"{recipe['id']}: {samples} training samples leave nothing to contrast; add data.")
+        raise ValueError(f"{specification['id']}: {samples} training samples leave nothing to contrast; add data.")
     used = dict(values)
     cuts = []
-    epochs = recipe["epochs"] or values["epochs"]
+    epochs = specification["epochs"] or values["epochs"]
     used["epochs"] = epochs
     used["batch_size"] = min(values["batch_size"], samples)
     if used["batch_size"] < values["batch_size"]:
-        cuts.append(_cut("batch_size", values, used, f"the trial has {samples} samples"))
+        cuts.append(_adjustment("batch_size", values, used, f"the trial has {samples} samples"))
     steps_per_epoch = math.ceil(samples / used["batch_size"])
     total_steps = steps_per_epoch * epochs
     full_steps = math.ceil(available / min(values["batch_size"], available)) * values["epochs"]
@@ -40,47 +48,52 @@ def plan(recipe: dict[str, Any], values: Values, counts: dict[str, int]) -> dict
     used["warmup_steps"] = min(scaled, int(MAX_WARMUP_SHARE * total_steps))
     if used["warmup_steps"] < scaled:
         reason = f"it would take {scaled} of the trial's {total_steps} steps, and 80 % is the most"
-        cuts.append(_cut("warmup_steps", values, used, reason))
+        cuts.append(_adjustment("warmup_steps", values, used, reason))
     trial = {
-        "id": recipe["id"],
-        "phase": recipe["phase"],
-        **facts_in(recipe),
-        "text_encoder": recipe["text_encoder"],
-        "seed": recipe["seed"],
+        "id": specification["id"],
+        "phase": specification["phase"],
+        **facts_in(specification),
+        "text_encoder": specification["text_encoder"],
+        "seed": specification["seed"],
         "hyperparameters": used,
         "configured": dict(values),
-        "vision": recipe["vision"],
-        "encoder": recipe["encoder"],
-        "image_size": recipe["image_size"],
-        "class_prompts": recipe["class_prompts"],
-        "class_prompts_sha256": sha256_of(recipe["class_prompts"]),
-        "selection_metric": recipe["selection_metric"],
-        "shuffled_texts": recipe["shuffled_texts"],
+        "image_encoder": specification["image_encoder"],
+        "text_encoder_settings": specification["text_encoder_settings"],
+        "image_size": specification["image_size"],
+        "class_prompts": specification["class_prompts"],
+        "class_prompts_sha256": sha256_of(specification["class_prompts"]),
+        "selection_metric": specification["selection_metric"],
+        "shuffled_texts": specification["shuffled_texts"],
         "budget": {
             "train_samples": samples,
-            "val_samples": min(recipe["val_samples"] or counts["val"], counts["val"]),
-            "stop_epoch": min(recipe.get("stop_epoch") or epochs, epochs),
+            "val_samples": min(specification["val_samples"] or counts["val"], counts["val"]),
+            "stop_epoch": min(specification.get("stop_epoch") or epochs, epochs),
             "steps_per_epoch": steps_per_epoch,
             "total_steps": total_steps,
             "cuts": cuts,
         },
     }
-    return {**trial, "sha256": sha256_of(trial)}
+    return build(Trial, {**trial, "sha256": sha256_of(trial)})
 
 
-def same_training(trial: dict[str, Any]) -> str:
+def same_training(trial: Trial) -> str:
     """One text for all trials that are the same training: names, what they are for and configured values do not
     count."""
+    return same_document(trial.to_dict())
+
+
+def same_document(trial: dict[str, Any]) -> str:
+    """As same_training, of a trial.json, which may be of an earlier version."""
     ignored = ("id", "phase", *FACTS, "configured", "sha256", "budget")
     content = {key: value for key, value in trial.items() if key not in ignored}
     content["budget"] = {key: value for key, value in trial["budget"].items() if key != "cuts"}
     return sha256_of(content)
 
 
-def planned_cost(trial: dict[str, Any]) -> int:
-    """Samples seen by the whole training: what it costs before anyone has measured it."""
-    return trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
+def planned_cost(trial: Trial) -> int:
+    """Samples seen by the whole training run: what it costs before anyone has measured it."""
+    return trial.budget.train_samples * trial.budget.stop_epoch
 
 
-def _cut(key: str, values: Values, used: Values, why: str) -> dict[str, Any]:
+def _adjustment(key: str, values: Values, used: Values, why: str) -> dict[str, Any]:
     return {"key": key, "configured": values[key], "used": used[key], "reason": why}

@@ -16,7 +16,7 @@ INTERVAL = (0.025, 0.975)
 def importances(board: "pd.DataFrame", names: list[str], draws: int = 100, seed: int = 0) -> list[dict[str, Any]]:
     """[{name, value, low, high}], the most important first; value is the share of the score's variance (they sum to 1).
 
-    board: a leaderboard. Optuna's fANOVA (Hutter, Hoos and Leyton-Brown 2014) on the trials, and the 95 % interval of
+    board: a leaderboard. Optuna's fANOVA (Hutter, Hoos and Leyton-Brown 2014) on the trials, and the 95 % CI of
     a bootstrap over them. A broken trial counts as the worst; one that stands on its rung is left out. Empty where
     fewer than LEAST_TRIALS are left, or fewer than two of `names` were varied.
     """
@@ -27,7 +27,7 @@ def importances(board: "pd.DataFrame", names: list[str], draws: int = 100, seed:
     import numpy as np
 
     scores = told["metric"].fillna(told["metric"].min()).to_numpy()
-    # by its place among what was tried, so that neighbours are neighbours, whatever the scale
+    # by its place among what was tried, so that neighbors are neighbors, whatever the scale
     places = {name: told[name].rank(method="dense").astype(int).to_numpy() - 1 for name in varied}
     generator = np.random.default_rng(seed)
     found = _fanova(places, scores, seed)

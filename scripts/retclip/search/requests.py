@@ -1,32 +1,32 @@
 """What a job asks a cluster for, from its budget: memory and minutes.
 
-Estimates on the safe side, not measurements: a job that needs more gets it with its next attempt, and a training
-that runs into its time limit goes on from its saved state.
+Estimates on the safe side, not measurements: a job that needs more gets it with its next attempt, and a training run
+that runs into its time limit resumes from its saved state.
 """
 
 import math
 from typing import Any
 
-# Interpreter, torch with its CUDA libraries, and a checkpoint of two base-size towers on its way to or from
+# Interpreter, torch with its CUDA libraries, and a checkpoint of two base-size encoders on its way to or from
 # the device: 200 million parameters x 4 bytes x (weights and both of Adam's moments) = 2.4 GB.
 BASE_MB = 8000
 # On a CPU the activations are in host memory, too. A ViT-B/16 with BERT-base keeps about 250 bytes for each
-# byte of its float pictures until the backward pass; on a GPU only the batch itself passes through.
+# byte of its float images until the backward pass; on a GPU only the batch itself passes through.
 ACTIVATION_BYTES_PER_PIXEL_BYTE = 250
 FLOAT_BYTES = 4
-# Reading data, loading towers, evaluating after each epoch.
+# Reading data, loading encoders, evaluating after each epoch.
 START_MINUTES = 20
 # Samples in one batch of a job that trains nothing: features, test set, qualitative examples.
 EVALUATION_BATCH = 64
-# Two-eye samples per second of a slow GPU, or of tiny towers on a CPU.
+# Two-eye samples per second of a slow GPU, or of tiny encoders on a CPU.
 SLOW_SAMPLES_PER_SECOND = 20
 
 
 def memory_mb(batch_size: int, image_size: int, gpus: int) -> int:
-    """Host memory of a training or an evaluation, in MB; image_size in pixels."""
-    pictures = batch_size * 2 * image_size**2 * 3 * FLOAT_BYTES
+    """Host memory of a training run or an evaluation, in MB; image_size in pixels."""
+    images = batch_size * 2 * image_size**2 * 3 * FLOAT_BYTES
     factor = 2 if gpus else ACTIVATION_BYTES_PER_PIXEL_BYTE
-    return BASE_MB + math.ceil(pictures * factor / 1e6)
+    return BASE_MB + math.ceil(images * factor / 1e6)
 
 
 def runtime_minutes(samples_seen: int, gpus: int) -> int:
@@ -34,11 +34,14 @@ def runtime_minutes(samples_seen: int, gpus: int) -> int:
     return START_MINUTES + math.ceil(samples_seen / (SLOW_SAMPLES_PER_SECOND * max(1, gpus) * 60))
 
 
-def of_training(trial: dict[str, Any], gpus: int) -> dict[str, int]:
-    """mem_mb and runtime (minutes) of the training that trial.json describes."""
-    seen = trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
+def of_training(document: dict[str, Any], gpus: int) -> dict[str, int]:
+    """mem_mb and runtime (minutes) of the training that a trial.json describes.
+
+    document: as it stands in the file, since one of an earlier version may lie there until its job makes it again.
+    """
+    seen = document["budget"]["train_samples"] * document["budget"]["stop_epoch"]
     return {
-        "mem_mb": memory_mb(trial["hyperparameters"]["batch_size"], trial["image_size"], gpus),
+        "mem_mb": memory_mb(document["hyperparameters"]["batch_size"], document["image_size"], gpus),
         "runtime": runtime_minutes(seen, gpus),
     }
 

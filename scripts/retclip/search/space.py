@@ -32,9 +32,9 @@ def grid(space: dict[str, Any]) -> dict[str, Values]:
 
 def resolve_auto(values: Values, learning_rates: list[float]) -> Values:
     """The same values with an `auto` learning rate replaced by the finder's at its position."""
-    rate = values.get("learning_rate")
-    if isinstance(rate, dict):
-        return {**values, "learning_rate": learning_rates[rate["auto"]]}
+    learning_rate = values.get("learning_rate")
+    if isinstance(learning_rate, dict):
+        return {**values, "learning_rate": learning_rates[learning_rate["auto"]]}
     return values
 
 

@@ -15,8 +15,8 @@ class Strategy(NamedTuple):
     """sampler(optuna.samplers, seed) -> Optuna's sampler; None: every point of the space, in the space's own order.
 
     learns: from what was tried, so it proposes phase2.trials_per_round at a time. has_rungs: brackets of rungs, of
-    which the best go on, in place of phase2.trials. ordered: a list of numbers is drawn by its place, so that
-    neighbours in it are neighbours to the sampler. most_repetitions: how often in a row the sampler may name what is
+    which the best resume, in place of phase2.trials. ordered: a list of numbers is drawn by its place, so that
+    neighbors in it are neighbors to the sampler. most_repetitions: how often in a row the sampler may name what is
     known, before it gets the nearest point that is left. about: what is to know of it, for the table of strategies.
     """
 
@@ -63,8 +63,8 @@ STRATEGIES = {
     ),
     "tpe_halving": Strategy(
         _tpe,
-        "only the best of a rung go on, from their saved state; the schedule is laid out for the full length from the "
-        "start",
+        "only the best of a rung are promoted, and resume from their saved state; the schedule is laid out for the "
+        "full length from the start",
         learns=True,
         has_rungs=True,
     ),

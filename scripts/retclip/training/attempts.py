@@ -1,4 +1,4 @@
-"""Every process that worked on one training: the device seconds that it held, needed or lost.
+"""Every process that worked on one training run: the device seconds that it used or lost.
 
 The list lies beside the training's state and is written every few seconds, so that a process killed with -9
 is in it, too. Importing this module does not import torch.
@@ -9,7 +9,7 @@ from typing import Any
 
 from retclip.core import slurm
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import say, seconds_since_start
+from retclip.core.logs import log, seconds_since_start
 
 BEAT_SECONDS = 10
 
@@ -34,28 +34,27 @@ class Attempts:
         return job
 
     def beat(self, at_once: bool = False) -> None:
-        """Writes down that this process is alive; call it as often as you like."""
+        """Records that this process is alive; writes at most every BEAT_SECONDS, unless at_once."""
         seconds = seconds_since_start()
         if self.writes and (at_once or seconds - self.entries[-1]["seconds"] >= BEAT_SECONDS):
             self.entries[-1]["seconds"] = seconds
             try:
                 write_json(self.path, self.entries)
-            except (OSError, ValueError) as error:  # an account of time is worth no training
-                say(f"{self.path.name} is not written any more, and lost time not counted: {error}")
+            except (OSError, ValueError) as error:  # an account of time is worth no training run
+                log(f"{self.path.name} is not written any more, and lost time not counted: {error}")
                 self.writes = False
 
     def lost_seconds(self, saved_seconds: float) -> float:
-        """What earlier attempts held a device for in vain, when this one went on from `saved_seconds` of work.
-
-        Their start-up, and whatever they did after their last checkpoint.
+        """Seconds of earlier attempts that were lost, where this one resumed from `saved_seconds` of work: their
+        start-up, and their work since the last checkpoint.
         """
         return max(0.0, self.earlier_seconds - saved_seconds)
 
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
-    """What is on the list so far; a damaged list costs the account of earlier attempts, and no training."""
+    """The entries so far; a damaged list costs the account of earlier attempts, and no training run."""
     try:
         return [{"job": entry["job"], "seconds": float(entry["seconds"])} for entry in read_json(path)]
     except (OSError, ValueError, KeyError, TypeError):
-        say(f"{path.name} is damaged: earlier attempts are not counted")
+        log(f"{path.name} is damaged: earlier attempts are not counted")
         return []

@@ -1,4 +1,4 @@
-"""Whether a GPU's memory was short because other processes hold it: then nothing is learnt of the training."""
+"""Whether a GPU's memory was short because other processes use it: then out of memory is no result of the trial."""
 
 import torch
 
@@ -11,7 +11,7 @@ GIB = 2**30
 
 
 def refuse_crowded(device: torch.device) -> None:
-    """Raises ValueError where other processes hold so much of a GPU that out of memory is theirs and no result."""
+    """Raises ValueError where other processes use so much of a GPU that out of memory is no result of the trial."""
     if device.type != "cuda":
         return
     free, total = nice_to_know("the GPU's free memory", lambda: torch.cuda.mem_get_info(device), (0, 0))

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 
 # Others wait for the first process while it evaluates, or while an orphan holds the training's lock.
-PATIENCE = timedelta(days=2)
+WAIT_LIMIT = timedelta(days=2)
 
 
 def rank() -> int:
@@ -41,7 +41,7 @@ def joined() -> Iterator[None]:
     from torch import distributed
 
     # what steers the training goes over gloo, so that it never waits for the GPU
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=PATIENCE)
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=WAIT_LIMIT)
     try:
         yield
     finally:
@@ -97,8 +97,8 @@ def parallel(model: "torch.nn.Module", batch_size: int, device: "torch.device") 
     batch_norm = has_batch_norm(model)
     if batch_norm and device.type == "cpu":
         raise ValueError(
-            "this image tower has batch normalisation, whose statistics several processes can share on GPUs only: "
-            "set training.gpus to 1, or take a tower with layer normalisation."
+            "this image encoder has batch normalization, whose statistics several processes can share on GPUs only: "
+            "set training.gpus to 1, or take an encoder with layer normalization."
         )
     if batch_norm:
         # timm's, not torch's: that one drops the activation that timm's BatchNormAct2d has inside

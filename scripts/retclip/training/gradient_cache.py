@@ -1,4 +1,4 @@
-"""One optimiser step's forward and backward pass: each picture and text encoded once, whole or in micro-batches.
+"""One optimizer step's forward and backward pass: each image and text encoded once, whole or in micro-batches.
 
 Micro-batches are those of gradient caching (Gao et al. 2021, arXiv:2101.06983): the features of all of them come
 first, without what a backward pass needs; the loss of the whole batch gives the gradient of every feature; then
@@ -24,8 +24,8 @@ def backward(
     """Adds the gradients of `loss_of` the whole batch's outputs to the model's; returns the loss, detached.
 
     batches: the whole batch, or its micro-batches in order. seeds: of torch's generator before each of them is
-    encoded, so that both passes over a micro-batch drop out the same. scaled: what the loss is multiplied by before
-    gradients are taken, as fp16 needs it; the gradients are then so much larger, the returned loss is not.
+    encoded, so that both passes over a micro-batch have the same dropout. scaled: multiplies the loss before gradients
+    are taken, as fp16 needs it; the gradients are then so much larger, the returned loss is not.
     """
     if len(batches) == 1:
         torch.manual_seed(seeds[0])

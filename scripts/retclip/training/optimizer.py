@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, as in CLIP training."""
+"""Optimizers and learning-rate schedules, as in CLIP training."""
 
 import math
 from typing import Any
@@ -12,7 +12,10 @@ SGD_MOMENTUM = 0.9
 
 
 def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> torch.optim.Optimizer:
-    """The optimiser over all trainable parameters; biases, norms and logit scales get no weight decay."""
+    """The optimizer over all trainable parameters; biases, norms and logit scales get no weight decay.
+
+    hyperparameters: those of the trial.
+    """
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
         {
@@ -21,39 +24,39 @@ def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> 
         },
         {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
     ]
-    rate = hyperparameters["learning_rate"]
+    learning_rate = hyperparameters["learning_rate"]
     match hyperparameters["optimizer"]:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
+            return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True)
         case "adam":
-            return torch.optim.Adam(groups, lr=rate, betas=BETAS, eps=EPSILON, fused=True)
+            return torch.optim.Adam(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True)
         case "sgd":
-            # not fused: where fp16 leaves the first step out, torch's fused kernel goes on with a momentum of garbage
-            return torch.optim.SGD(groups, lr=rate, momentum=SGD_MOMENTUM)
+            # not fused: where fp16 leaves the first step out, torch's fused kernel takes uninitialized momentum
+            return torch.optim.SGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM)
     raise AssertionError(hyperparameters["optimizer"])
 
 
 def learning_rate_at(step: int, total_steps: int, hyperparameters: dict[str, Any]) -> float:
-    """Learning rate of optimiser step `step` (from 0): a linear warm-up to the peak, then the schedule.
+    """Learning rate of optimizer step `step` (from 0): a linear warm-up to learning_rate, then the schedule.
 
-    cosine: peak * (1 + cos(pi t)) / 2 and linear: peak * (1 - t), with t the share of the steps after the
-    warm-up that are done.
+    cosine: learning_rate * (1 + cos(pi t)) / 2 and linear: learning_rate * (1 - t), with t the share of the steps
+    after the warm-up that are done.
     """
-    peak, warmup = hyperparameters["learning_rate"], hyperparameters["warmup_steps"]
+    learning_rate, warmup = hyperparameters["learning_rate"], hyperparameters["warmup_steps"]
     if step < warmup:
-        return peak * (step + 1) / warmup
+        return learning_rate * (step + 1) / warmup
     done = (step - warmup) / max(1, total_steps - warmup)
     match hyperparameters["lr_scheduler"]:
         case "cosine":
-            return peak * (1 + math.cos(math.pi * done)) / 2
+            return learning_rate * (1 + math.cos(math.pi * done)) / 2
         case "linear":
-            return peak * (1 - done)
+            return learning_rate * (1 - done)
         case "constant":
-            return peak
+            return learning_rate
     raise AssertionError(hyperparameters["lr_scheduler"])
 
 
-def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
     """Gives every parameter group the same learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = learning_rate

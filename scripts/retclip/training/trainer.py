@@ -1,25 +1,27 @@
 """Trains one trial to its stopping epoch, resumably.
 
 Every step seeds its own randomness from (seed, step), and the order of an epoch follows from (seed, epoch):
-so a training that was killed anywhere goes on bit for bit as if it had not been, with nothing to restore but
-weights and optimiser.
+so a training run that was killed anywhere resumes bit for bit as if it had not been, with nothing to restore but
+weights and optimizer.
 """
 
 import math
 import signal
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from retclip.core import slurm
-from retclip.core.logs import say
+from retclip.core.logs import log
+from retclip.core.trial import Trial
 from retclip.evaluation.validation import evaluate, no_predictions, standard_errors
-from retclip.loading.dataset import Split, epoch_batches, read_ahead
+from retclip.loading.dataset import Split, epoch_batches, prefetch
 from retclip.loading.device import autocast, grad_scaler, is_out_of_memory, prepare_device, to_device
+from retclip.metrics.metrics_document import Levels, Validation
 from retclip.metrics.registry import METRICS
 from retclip.models.encode import OnBatches, has_batch_norm
 from retclip.models.loss import tripartite_loss
@@ -37,9 +39,9 @@ if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
 
 
-# A large model takes seconds to save; training goes on for so many times as long before the next time.
+# A large model takes seconds to save; the next save waits for so many times as long.
 SAVE_PAUSES = 30
-# Halving stops here: what does not hold four patients holds no training.
+# Halving of the batch stops here: a device without memory for four patients cannot train this trial.
 SMALLEST_MICRO_BATCH = 4
 
 
@@ -48,7 +50,7 @@ class Trainer:
 
     def __init__(
         self,
-        trial: dict[str, Any],
+        trial: Trial,
         model: "RetClip",
         train: Split,
         val: Split,
@@ -58,7 +60,7 @@ class Trainer:
         folder: StateFolder,
         save_seconds: float,
     ) -> None:
-        self.trial, self.hyperparameters, self.budget = trial, trial["hyperparameters"], trial["budget"]
+        self.trial, self.hyperparameters, self.budget = trial, trial.hyperparameters, trial.budget
         self.model, self.train, self.val, self.tokenize = model.to(device), train, val, tokenize
         self.device, self.precision = device, precision
         self.folder, self.save_seconds = folder, save_seconds
@@ -66,14 +68,14 @@ class Trainer:
         self.attempts = Attempts(folder.attempts, writes=self.first)
         prepare_device(device, precision)
         for split in (train, val):
-            split.hold(device)
+            split.cache_on_device(device)
         self.micro_batch = self.hyperparameters["batch_size"] // distributed.world_size()
         self.parallel = distributed.parallel(OnBatches(self.model), self.hyperparameters["batch_size"], device)
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.scaler = grad_scaler(device, precision)
         self.progress = Progress()
-        self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
-        self.told_to_stop = False
+        self.latest: tuple[Validation, pd.DataFrame] | None = None
+        self.stop_requested = False
 
     def run(self) -> Outcome | None:
         """Trains up to the budget's stop_epoch, or until early stopping or divergence ends it.
@@ -86,13 +88,13 @@ class Trainer:
         if self.folder.out_of_memory.exists():
             self.progress.status = "out_of_memory"
         try:
-            while self.progress.epoch < self.budget["stop_epoch"] and self.progress.status == "completed":
+            while self.progress.epoch < self.budget.stop_epoch and self.progress.status == "completed":
                 self._epoch()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             refuse_crowded(self.device)
-            say("the device's memory does not hold this batch size: out_of_memory is this trial's result")
+            log("the device's memory does not hold this batch size: out_of_memory is this trial's result")
             if distributed.world_size() > 1:
                 # the other processes wait for this one for ever: all must die, and the next start knows why
                 self.folder.out_of_memory.touch()
@@ -100,17 +102,17 @@ class Trainer:
             self.progress.status = "out_of_memory"
         if not self.first:
             return None
-        if self.goes_on:
-            # now: the best epoch's weights are about to take the place of those that the next rung goes on from
+        if self.can_resume:
+            # now: the best epoch's weights are about to replace those that the next rung resumes from
             self._save(0.0)
         val, table = self._result()
         attempts = self.attempts
         return Outcome(self.progress, val, table, resumed, len(attempts.entries), lost_seconds, attempts.job)
 
     @property
-    def goes_on(self) -> bool:
-        """Whether a later rung may go on from here: the schedule is longer than this rung, and nothing broke."""
-        whole = self.budget["stop_epoch"] >= self.hyperparameters["epochs"]
+    def can_resume(self) -> bool:
+        """Whether a later rung may resume from here: the schedule is longer than this rung, and nothing broke."""
+        whole = self.budget.stop_epoch >= self.hyperparameters["epochs"]
         return not whole and self.progress.status in ("completed", "early_stopped")
 
     def _epoch(self) -> None:
@@ -119,24 +121,24 @@ class Trainer:
         pause = self.save_seconds
         loss_sum = torch.tensor(progress.epoch_loss_sum, dtype=torch.float64, device=self.device)
         self.model.train()
-        order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
+        order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial.seed, progress.epoch)
         ahead = islice(order, progress.step_in_epoch, None)
-        # a GPU must not wait for pictures; on a CPU a thread would only take the core that computes
-        batches = read_ahead(self._read_ahead, ahead) if self.device.type == "cuda" else map(self._read, ahead)
+        # a GPU must not wait for images; on a CPU a thread would only take the core that computes
+        batches = prefetch(self._prefetch, ahead) if self.device.type == "cuda" else map(self._read, ahead)
         for position, batch in enumerate(batches, start=progress.step_in_epoch):
-            loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, *batch)
-            told_to_stop = distributed.in_any(self.told_to_stop)
-            if self.first and (told_to_stop or time.monotonic() - saved >= pause):
+            loss_sum += self._step(progress.epoch * self.budget.steps_per_epoch + position, *batch)
+            stop_requested = distributed.in_any(self.stop_requested)
+            if self.first and (stop_requested or time.monotonic() - saved >= pause):
                 saved = time.monotonic()
                 progress.step_in_epoch, progress.epoch_loss_sum = position + 1, float(loss_sum)
                 self._save(saved - started)
                 pause = max(self.save_seconds, SAVE_PAUSES * (time.monotonic() - saved))
             self.attempts.beat()
-            if told_to_stop:
+            if stop_requested:
                 self._leave()
         seconds = time.monotonic() - started
         progress.train_seconds += seconds
-        train_loss = float(loss_sum) / self.budget["steps_per_epoch"]
+        train_loss = float(loss_sum) / self.budget.steps_per_epoch
         progress.epoch += 1
         progress.step_in_epoch, progress.epoch_loss_sum = 0, 0.0
         if self.first:
@@ -145,12 +147,12 @@ class Trainer:
         self.progress.device_seconds += time.monotonic() - started
 
     def _leave(self) -> None:
-        """Ends the process after its state was saved, and asks for the next one where someone can be asked."""
+        """Ends the process after its state was saved; in a Slurm job, requeues it."""
         distributed.from_first(None)  # the first process has saved; torchrun ends all as soon as one has left
         if self.first:
             self.attempts.beat(at_once=True)
             epoch = self.progress.epoch + 1
-            say(f"told to stop in epoch {epoch}: the state is saved; the next start goes on from it")
+            log(f"stop requested in epoch {epoch}: the state is saved; the next start resumes from it")
             slurm.requeue()
         sys.exit(slurm.STOPPED)
 
@@ -160,8 +162,8 @@ class Trainer:
         parts = [mine[start : start + self.micro_batch] for start in range(0, len(mine), self.micro_batch)]
         return indices, [self.train.batch(part, self.device) for part in parts]
 
-    def _read_ahead(self, indices: Any) -> tuple[Any, list[dict[str, Any]] | None]:
-        """As _read, while a step is computed; None in place of the parts where that leaves no memory for them."""
+    def _prefetch(self, indices: Any) -> tuple[Any, list[dict[str, Any]] | None]:
+        """As _read, while a step is computed; None instead of the parts where memory does not hold them, too."""
         try:
             return self._read(indices)
         except (RuntimeError, MemoryError) as error:
@@ -170,8 +172,8 @@ class Trainer:
             return indices, None
 
     def _step(self, step: int, indices: Any, parts: list[dict[str, Any]] | None) -> torch.Tensor:
-        """One optimiser step; returns the loss, still on the device: reading it here would stall a GPU."""
-        set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
+        """One optimizer step; returns the loss, still on the device: reading it here would stall a GPU."""
+        set_learning_rate(self.optimizer, learning_rate_at(step, self.budget.total_steps, self.hyperparameters))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward(step, indices, parts)
         self.scaler.unscale_(self.optimizer)  # the limit is for the gradients' own size
@@ -194,19 +196,19 @@ class Trainer:
                 if shared or smallest or not is_out_of_memory(error):
                     raise
                 if has_batch_norm(self.model):
-                    say("a tower with batch normalisation cannot be trained in parts of a batch")
+                    log("an encoder with batch normalization cannot be trained in parts of a batch")
                     raise
-            # here, not above: until the exception is gone it holds on to the memory of the failed attempt
+            # here, not above: until the exception is gone it keeps the memory of the failed attempt
             self.optimizer.zero_grad(set_to_none=True)
             self.micro_batch = max(SMALLEST_MICRO_BATCH, math.ceil(self.micro_batch / 2))
-            say(f"the device's memory does not hold this batch: going on in micro-batches of {self.micro_batch}")
+            log(f"the device's memory does not hold this batch: continuing in micro-batches of {self.micro_batch}")
 
     def _gradients(self, step: int, indices: Any, parts: list[dict[str, Any]]) -> torch.Tensor:
         left, right = torch.from_numpy(self.train.present[indices]).unbind(1)
         labels = None
         if self.hyperparameters["same_class_negatives"] == "mask":
             codes = self.train.label_codes.items()
-            labels = {unit: to_device(torch.from_numpy(code[indices]), self.device) for unit, code in codes}
+            labels = {view: to_device(torch.from_numpy(code[indices]), self.device) for view, code in codes}
 
         def encode(batch: dict[str, Any]) -> dict[str, torch.Tensor]:
             with autocast(self.device, self.precision):
@@ -216,19 +218,19 @@ class Trainer:
         def loss_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
             return tripartite_loss(distributed.gather(outputs), left, right, labels=labels)["total"]
 
-        seed = self.trial["seed"] * 1_000_003 + step + (distributed.rank() << 40)
+        seed = self.trial.seed * 1_000_003 + step + (distributed.rank() << 40)
         seeds = [seed + (position << 48) for position in range(len(parts))]
         return backward(encode, parts, seeds, loss_of, self.scaler.scale)
 
     def _finish_epoch(self, train_loss: float) -> None:
-        """Evaluates, writes the epoch's row of history, and decides whether to go on."""
-        progress, metric = self.progress, self.trial["selection_metric"]
+        """Evaluates, writes the epoch's row of history, and decides whether to stop early."""
+        progress, metric = self.progress, self.trial.selection_metric
         finite = math.isfinite(train_loss) and all(
             torch.isfinite(parameter).all() for parameter in self.model.parameters()
         )
         self.latest = self._evaluate() if finite else None
         if self.latest is None:
-            say(f"epoch {progress.epoch}: loss, weights or features are not finite: diverged is this trial's result")
+            log(f"epoch {progress.epoch}: loss, weights or features are not finite: diverged is this trial's result")
             progress.status = "diverged"
             return
         val = self.latest[0]
@@ -237,17 +239,18 @@ class Trainer:
         progress.history.append(
             {
                 "epoch": progress.epoch,
-                "step": progress.epoch * self.budget["steps_per_epoch"],
+                "step": progress.epoch * self.budget.steps_per_epoch,
                 "learning_rate": self.optimizer.param_groups[0]["lr"],
                 "train_loss": train_loss,
-                **{f"val_{name}" if name == "loss" else name: v for name, v in val.items() if name != "levels"},
+                "val_loss": val.loss,
+                **val.scores,
                 **dict(zip(("temperature", "temperature_left", "temperature_right"), temperatures, strict=True)),
             }
         )
-        score = val[metric]
+        score = val.scores[metric]
         shown = "none" if score is None else f"{score:.3f}"
-        say(f"epoch {progress.epoch}/{self.budget['stop_epoch']}: loss {train_loss:.3f}, val {metric} {shown}")
-        patience = self.hyperparameters["patience"]
+        log(f"epoch {progress.epoch}/{self.budget.stop_epoch}: loss {train_loss:.3f}, val {metric} {shown}")
+        patience = self.hyperparameters["early_stopping_patience"]
         if patience is None:
             progress.best_epoch, progress.best_score = progress.epoch, score
             return
@@ -256,13 +259,13 @@ class Trainer:
             progress.best_epoch, progress.best_score = progress.epoch, score
             save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.trained_state()})
         elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:
-            say(f"no better epoch since {progress.best_epoch}: stopping early")
+            log(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
 
-    def _evaluate(self) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
+    def _evaluate(self) -> tuple[Validation, "pd.DataFrame"] | None:
         return evaluate(self.trial, self.model, self.val, self.tokenize, self.device, self.precision)
 
-    def _result(self) -> tuple[dict[str, Any], "pd.DataFrame"]:
+    def _result(self) -> tuple[Validation, "pd.DataFrame"]:
         """Loads the chosen epoch's weights; scores them, unless that epoch was evaluated last."""
         progress = self.progress
         if progress.status in ("out_of_memory", "diverged"):
@@ -273,7 +276,7 @@ class Trainer:
             if best is None:
                 raise ValueError(
                     f"{self.folder.path}: the weights of the best epoch, {progress.best_epoch}, are lost; delete "
-                    "checkpoint.pt there and run again to train anew."
+                    "checkpoint.pt there and run again to train from the beginning."
                 )
             self.model.load_trained_state(best["model"])
             self.latest = None
@@ -281,7 +284,7 @@ class Trainer:
             self.latest = self._evaluate()
         assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
-        return {**val, "standard_error": standard_errors(table)}, table
+        return replace(val, standard_error=standard_errors(table)), table
 
     def _resume(self) -> float | None:
         """Takes up the saved state, if there is one; returns the epoch it stood at, in fractions."""
@@ -290,21 +293,21 @@ class Trainer:
             return None
         progress = Progress(**saved["progress"])
         best = self.folder.best_weights(progress.best_epoch)
-        if self.hyperparameters["patience"] and progress.best_epoch and load_checkpoint(best) is None:
-            say(f"{best.name}, the best so far, is lost; starting from the beginning")
+        if self.hyperparameters["early_stopping_patience"] and progress.best_epoch and load_checkpoint(best) is None:
+            log(f"{best.name}, the best so far, is lost; starting from the beginning")
             return None
         self.model.load_trained_state(saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         if saved["scaler"]:  # empty where it was saved on a device that needs none
             self.scaler.load_state_dict(saved["scaler"])
         self.progress = progress
-        at = self.progress.epoch + self.progress.step_in_epoch / self.budget["steps_per_epoch"]
-        say(f"resuming at epoch {at:.2f}")
+        at = self.progress.epoch + self.progress.step_in_epoch / self.budget.steps_per_epoch
+        log(f"resuming at epoch {at:.2f}")
         return at
 
     def _stop(self, number: int, frame: Any) -> None:
-        """A time limit, a pre-emption or a person ends the job: the step at hand is finished and saved first."""
-        self.told_to_stop = True
+        """A stop request of a time limit, a pre-emption or a person: the current step is finished and saved first."""
+        self.stop_requested = True
 
     def _save(self, seconds_in_epoch: float) -> None:
         content = asdict(self.progress)
@@ -321,6 +324,10 @@ class Trainer:
         self.folder.drop_best(but=self.progress.best_epoch)
 
 
-def _no_scores() -> dict[str, Any]:
-    nothing: dict[str, Any] = {"loss": None, **dict.fromkeys(METRICS)}
-    return {**nothing, "levels": {"chance": {}, "majority": {}}, "standard_error": dict.fromkeys(METRICS)}
+def _no_scores() -> Validation:
+    return Validation(
+        loss=None,
+        scores=dict.fromkeys(METRICS),
+        levels=Levels(chance={}, majority={}),
+        standard_error=dict.fromkeys(METRICS),
+    )

@@ -1,10 +1,11 @@
-"""Learning curves of the final trainings."""
+"""Learning curves of the final models."""
 
 from typing import TYPE_CHECKING
 
-from retclip.report.drawing import GREY, level_line, subplots
+from retclip.report.drawing import GRAY, level_line, subplots
 from retclip.report.formatting import metric_name
-from retclip.report.run_folder import Final, RunFolder
+from retclip.report.names import final_name
+from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
 
 if TYPE_CHECKING:
@@ -16,39 +17,34 @@ TEXT = """
 
 
 def draw_learning_curves(run: RunFolder) -> "Figure":
-    """Validation loss and score per epoch of the final trainings; the search's trials in grey."""
+    """Validation loss and score per epoch of the final models; the search's trials in gray."""
     import seaborn
     from matplotlib.collections import LineCollection
 
-    figure, (left, right) = subplots(height=3.4, columns=2)
-    for axes, column in ((left, "val_loss"), (right, run.metric)):
+    figure, (upper, lower) = subplots(height=5.4, rows=2)
+    for axes, column in ((upper, "val_loss"), (lower, run.metric)):
         lines = [
-            training.history[["epoch", column]].to_numpy()
-            for training in run.searched.get("phase2", [])
-            if column in training.history
+            finished.history[["epoch", column]].to_numpy()
+            for finished in run.searched.get("phase2", [])
+            if column in finished.history
         ]
-        axes.add_collection(LineCollection(lines, colors=GREY, alpha=0.35, linewidths=0.7))
+        axes.add_collection(LineCollection(lines, colors=GRAY, alpha=0.35, linewidths=0.7))
         axes.autoscale_view()
     finals = [final for final in run.finals if final.kind != "ablation"]
-    colours = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
+    colors = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
     for final in finals:
         name = final_name(final)
-        for axes, column in ((left, "val_loss"), (right, run.metric)):
+        for axes, column in ((upper, "val_loss"), (lower, run.metric)):
             if column in final.history:
-                style = {"color": colours[name], "marker": "o", "markersize": 3, "label": name}
+                style = {"color": colors[name], "marker": "o", "markersize": 3, "label": name}
                 axes.plot(final.history["epoch"], final.history[column], **style)
-    level_line(right, run.chance(run.metric))
-    left.set(xlabel="epoch", ylabel="validation loss")
-    right.set(xlabel="epoch", ylabel=f"validation {metric_name(run.metric)}")
-    handles, labels = right.get_legend_handles_labels()
+    level_line(lower, run.chance(run.metric))
+    upper.set(ylabel="validation loss")
+    lower.set(xlabel="epoch", ylabel=f"validation {metric_name(run.metric)}")
+    handles, labels = lower.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=2)
     return figure
-
-
-def final_name(final: Final) -> str:
-    """As the legend names a final model; the seeds of one share a name."""
-    return {"tuned": f"winner, {final.encoder}", "baseline": "default config", "control": "shuffled texts"}[final.kind]
 
 
 SECTION = Section(

@@ -13,7 +13,7 @@ from retclip.report.section import Section
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SPLIT_COLOURS = {"train": BLUE, "val": ORANGE, "test": GREEN}
+SPLIT_COLORS = {"train": BLUE, "val": ORANGE, "test": GREEN}
 FATES = ("in", "used", "merged", "quarantined")
 EYES = {
     "both": "both eyes",
@@ -41,34 +41,34 @@ Labels are per {{ run.audit.label_level }}; texts are per {{ run.audit.text_leve
 
 
 def draw_class_counts(run: RunFolder) -> "Figure | None":
-    """Labelled eyes (or patients) per class and split, largest class first; none before data are read."""
+    """Labeled eyes (or patients) per class and split, largest class first; none before data are read."""
     if run.fingerprint is None:
         return None
     splits = run.audit["splits"]
     classes = sorted(run.fingerprint["classes"], key=lambda name: splits["train"]["per_class"].get(name, 0))
     if not classes:
-        return nothing("nothing is labelled")
+        return nothing("nothing is labeled")
     figure, axes = subplots(height=0.32 * len(classes) + 1.2)
     left = np.zeros(len(classes))
-    for split, colour in SPLIT_COLOURS.items():
+    for split, color in SPLIT_COLORS.items():
         counts = np.array([splits[split]["per_class"].get(name, 0) for name in classes])
-        axes.barh(classes, counts, left=left, color=colour, label=split)
+        axes.barh(classes, counts, left=left, color=color, label=split)
         left += counts
     for position, total in enumerate(left):
         axes.annotate(f"{total:,.0f}", (total, position), xytext=(4, 0), textcoords="offset points", va="center")
-    axes.set_xlabel({"eye": "labelled eyes", "patient": "labelled patients"}[run.audit["label_level"]])
+    axes.set_xlabel({"eye": "labeled eyes", "patient": "labeled patients"}[run.audit["label_level"]])
     axes.grid(axis="y", visible=False)
     axes.legend(title="split", loc="lower right")
     return figure
 
 
 def splits_table(run: RunFolder) -> Table:
-    """Patients, samples and pictures per split."""
+    """Patients, samples and images per split."""
     rows = [
         [split, *(f"{entry[key]:,}" for key in ("patients", "samples", "images"))]
         for split, entry in run.audit["splits"].items()
     ]
-    return Table(["split", "patients", "samples", "pictures"], rows)
+    return Table(["split", "patients", "samples", "images"], rows)
 
 
 def reconciliation_table(run: RunFolder) -> Table:
@@ -83,20 +83,20 @@ def reconciliation_table(run: RunFolder) -> Table:
 
 
 def findings_table(run: RunFolder) -> Table:
-    """What the audit counted: absent eyes and labels, texts, pictures, copies, sides."""
+    """What the audit counted: absent eyes and labels, texts, images, copies, sides."""
     audit = run.audit
     texts, quality, copies = audit["texts"], audit["quality"], audit["duplicates"]
     swapped = audit["sides"]["swapped"]
     near = "not looked for" if audit["near_duplicates"] == "ignore" else f"{copies['near']['groups']:,} groups"
     rows = [
         *([f"samples with {words}", f"{audit['eyes'].get(eyes, 0):,}"] for eyes, words in EYES.items()),
-        ["samples without a label", f"{audit['unlabelled_samples']:,}"],
+        ["samples without a label", f"{audit['unlabeled_samples']:,}"],
         ["patients in two splits", f"{audit['patients_in_two_splits']:,}"],
-        ["pictures of one eye in several samples", near],
+        ["images of one eye in several samples", near],
         ["of these in several splits", f"{copies['near']['across_splits']:,}"],
         ["one photograph as both eyes", f"{copies['both_eyes']['count']:,}"],
         ["eyes swapped, by the optic disc", "cannot be told" if swapped is None else f"{swapped['count']:,}"],
-        *([f"{kind} pictures", f"{entry['count']:,}"] for kind, entry in quality.items()),
+        *([f"{kind} images", f"{entry['count']:,}"] for kind, entry in quality.items()),
         *([f"{kind} texts", f"{entry['count']:,}"] for kind, entry in texts.items()),
     ]
     return Table(["what", "found"], rows)
@@ -140,7 +140,7 @@ def tokens_table(run: RunFolder) -> Table:
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
     found = {
-        "splits": Captioned("Patients, samples and pictures by split", splits_table(run)),
+        "splits": Captioned("Patients, samples and images by split", splits_table(run)),
         "findings": Captioned("What the audit looked for, and how often it found it", findings_table(run)),
         "tokens": Captioned(
             f"What each tokenizer makes of the texts, at a context of {run.audit['context_length']} tokens",

@@ -1,4 +1,4 @@
-"""The winner's recipe with each text encoder."""
+"""The tuned configuration with each text encoder."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +8,8 @@ from retclip.report.cells import Captioned, Table, with_interval
 from retclip.report.comparisons import difference, holm, score
 from retclip.report.drawing import subplots
 from retclip.report.leaderboards import leaderboard_table
-from retclip.report.run_folder import Final, RunFolder
+from retclip.report.names import trial_names
+from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.score_bars import draw_scores, rows_by_encoder
 from retclip.report.section import Section
 
@@ -19,21 +20,22 @@ SHOWN_RETRIEVAL = [name for name, declared in RETRIEVAL.items() if declared.in_b
 TEXT = """
 <p>{{ run.recommendation.reason[0] | upper }}{{ run.recommendation.reason[1:] }} decides; test only reports.
 The rule: {{ run.recommendation.rule }}.
-Several text encoders are held against the recommended one, so differences count as real by Holm's rule alone
-{%- if run.seeds_each == 1 %}, and then between these trainings: one seed each says nothing of other seeds
-{%- endif %}.</p>
+Differences from the recommended text encoder are significant at 5 % by Holm's rule.
+{% if run.seeds_each == 1 %}
+Each has one seed, so significance says nothing of other seeds.
+{% endif %}</p>
 {{ figure("encoders") }}
 {{ table("encoders") }}
 {% for name in run.encoder_boards %}
 {{ table("learning_rates_" ~ name) }}
 {% endfor %}
-<p class="note">The linear probe scores the image tower alone.
+<p class="note">The linear probe scores the image encoder alone.
 Only zero-shot and retrieval scores show whether image and text were paired.</p>
 """
 
 
 def draw_encoders(run: RunFolder) -> "Figure":
-    """The winner's recipe with each text encoder on test, with 95 % intervals."""
+    """The tuned configuration with each text encoder on test, with 95 % CIs."""
     rows = rows_by_encoder(run)
     figure, axes = subplots(height=0.5 * len(rows) + 1.4)
     draw_scores(axes, run, rows)
@@ -45,23 +47,29 @@ def encoders_table(run: RunFolder) -> Table:
     """Per text encoder: validation score, test score, difference from the recommended one, probe, retrieval."""
     recommended = run.recommendation["encoder"]
     metric = run.test_metric
-    reference = run.winners(recommended) if recommended else []
+    reference = run.tuned(recommended) if recommended else []
     others = [name for name in run.encoders if name != recommended] if reference else []
-    gaps = {name: difference(run.winners(name), reference, metric) for name in others}
-    real = holm(gaps)
+    gaps = {name: difference(run.tuned(name), reference, metric) for name in others}
+    significant = holm(gaps)
     rows = []
     for name in run.encoders:
-        finals = run.winners(name)
+        finals = run.tuned(name)
         against = with_interval(gaps[name], wording.signed) if name in gaps else wording.NOTHING
         rows.append(
             [
                 name,
-                wording.setting(finals[0].trial["configured"]["learning_rate"]),
+                wording.setting(finals[0].trial.configured["learning_rate"]),
                 wording.score(run.recommendation["val_scores"].get(name)),
                 _seeds(run.recommendation["seeds"].get(name)),
                 with_interval(score(finals, metric)),
                 against,
-                wording.NOTHING if name not in gaps else "yes" if name in real else "not for sure",
+                wording.NOTHING
+                if name not in gaps
+                else "too few seeds"
+                if gaps[name].between_models
+                else "yes"
+                if name in significant
+                else "not significant",
                 wording.score(_mean(finals, "linear_probe", metric)),
                 *(wording.score(_mean(finals, "retrieval", recall)) for recall in SHOWN_RETRIEVAL),
             ]
@@ -73,7 +81,7 @@ def encoders_table(run: RunFolder) -> Table:
         "seeds with a score",
         f"test {wording.metric_name(metric)}",
         "against the recommended",
-        "differs (Holm)",
+        "significant (Holm)",
         "linear probe",
         *map(wording.metric_name, SHOWN_RETRIEVAL),
     ]
@@ -87,18 +95,19 @@ def _seeds(counted: dict[str, Any] | None) -> str:
     return f"{counted['planned'] - len(counted['failed'])} of {counted['planned']}"
 
 
-def _mean(finals: list[Final], part: str, metric: str) -> float | None:
+def _mean(finals: list[FinalModel], part: str, metric: str) -> float | None:
     """Over all seeds; None where one of them failed or has no value, since the others are no fair sample."""
-    values = [None if one.failed else one.evaluation[part].get(metric, {}).get("value") for one in finals]
+    values = [None if one.failed else getattr(one.evaluation, part).get(metric, {}).get("value") for one in finals]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
-    caption = f"The winner's recipe with each text encoder, with {wording.intervals_over(run.seeds_each)}"
+    caption = f"The tuned configuration with each text encoder, with {wording.intervals_over(run.seeds_each)}"
     learning_rates = {
         f"learning_rates_{encoder}": Captioned(
-            f"Learning rates that {encoder} tried, by validation", leaderboard_table(board, board["id"][0])
+            f"Learning rates that {encoder} tried, by validation",
+            leaderboard_table(board, board["id"][0], trial_names(run)),
         )
         for encoder, board in run.encoder_boards.items()
     }

@@ -1,4 +1,4 @@
-"""Winner and default config on test: every score, other views of the same models, and one value at a time."""
+"""Tuned configuration and baseline on test: every score, other views of the same models, and one value at a time."""
 
 from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
 from retclip.metrics.registry import METRICS
@@ -13,7 +13,7 @@ EXPECTED_TOGETHER = "5 to 12 %"
 TEXT = """
 <p>Both are trained at full budget with {{ run.search_encoder }}.
 Intervals are 95 %, from a bootstrap over test {{ wording.drawn(run.seeds_each) }}; differences are paired.</p>
-{{ table("winner_vs_default") }}
+{{ table("tuned_vs_baseline") }}
 {% if run.finals[0].evaluation.retrieval_omitted %}
 <p class="note">Retrieval is not reported: {{ run.finals[0].evaluation.retrieval_omitted }}.</p>
 {% endif %}
@@ -24,49 +24,53 @@ Intervals are 95 %, from a bootstrap over test {{ wording.drawn(run.seeds_each) 
 """
 
 
-def winner_vs_default_table(run: RunFolder) -> Table:
-    """Every metric on test that the data can give: winner, default, and the paired difference."""
-    winners, baselines = run.winners(run.search_encoder), run.baselines()
-    levels = run.finals[0].evaluation["levels"]
+def tuned_vs_baseline_table(run: RunFolder) -> Table:
+    """Every metric on test that the data can give: tuned, baseline, and the paired difference."""
+    tuned, baselines = run.tuned(run.search_encoder), run.baselines()
+    levels = run.finals[0].evaluation.levels
     rows = []
     for metric in METRICS:
-        winner = score(winners, metric)
-        if winner.value is None:
+        reached = score(tuned, metric)
+        if reached.value is None:
             continue
-        gain = difference(winners, baselines, metric)
+        gain = difference(tuned, baselines, metric)
         rows.append(
             [
                 wording.metric_name(metric),
-                with_interval(winner),
+                with_interval(reached),
                 with_interval(score(baselines, metric)),
                 with_interval(gain, wording.signed),
-                wording.score(levels["chance"].get(metric)),
-                wording.score(levels["majority"].get(metric)),
+                wording.score(levels.chance.get(metric)),
+                wording.score(levels.majority.get(metric)),
             ]
         )
-    return Table(["metric on test", "winner", "default", "difference", "chance", "largest class"], rows)
+    return Table(["metric on test", "tuned", "baseline", "difference", "chance", "largest class"], rows)
 
 
 def other_views_table(run: RunFolder) -> Table:
-    """The winner and the default config seen otherwise: one template, the probe, calibration, ranks, several labels."""
-    columns = [run.winners(run.search_encoder)[0].evaluation, run.baselines()[0].evaluation]
-    heads = ["seen otherwise", "winner", "default"]
+    """Other views of the tuned configuration and the baseline: single template, probe, calibration, ranks, labels."""
+    columns = [run.tuned(run.search_encoder)[0].evaluation, run.baselines()[0].evaluation]
+    heads = ["other view", "tuned", "baseline"]
     if run.initial is not None:
         columns.append(run.initial)
         heads.append("initial weights, untouched")
     metric = run.test_metric
     name = wording.metric_name(metric)
     views = [
-        (name, [one["zero_shot"].get(metric) for one in columns]),
-        (f"{name} by one template a class", [one["zero_shot_single_template"].get(metric) for one in columns]),
-        (f"{name} of a supervised linear probe", [one["linear_probe"].get(metric) for one in columns]),
-        (
-            "expected calibration error",
-            [(one["calibration"] or {}).get("expected_calibration_error") for one in columns],
-        ),
-        ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in columns]),
+        (name, [one.zero_shot.get(metric) for one in columns]),
+        (f"{name} by one template a class", [one.zero_shot_single_template.get(metric) for one in columns]),
+        (f"{name} of a supervised linear probe", [one.linear_probe.get(metric) for one in columns]),
         *(
-            (f"{label}, all labels", [(one["multi_label"] or {}).get(key) for one in columns])
+            (label, [getattr(one.calibration, key) if one.calibration else None for one in columns])
+            for key, label in (
+                ("expected_calibration_error", "expected calibration error"),
+                ("expected_if_calibrated", "the same of a perfectly calibrated model"),
+                ("debiased_calibration_error", "calibration error, debiased"),
+            )
+        ),
+        ("quadratic kappa over ordered classes", [one.quadratic_kappa for one in columns]),
+        *(
+            (f"{label}, all labels", [getattr(one.multi_label, key) if one.multi_label else None for one in columns])
             for key, label in (("macro_auroc", "macro AUROC"), ("macro_average_precision", "mean average precision"))
         ),
     ]
@@ -77,18 +81,18 @@ def other_views_table(run: RunFolder) -> Table:
 def one_factor_table(run: RunFolder) -> Table:
     """What each tuned value gains alone, on test, beside what the published guide expects of it."""
     baselines = run.baselines()[:1]
-    winner = run.winners(run.search_encoder)
-    changed = [*run.ablations().items(), (None, winner[0])]
+    tuned = run.tuned(run.search_encoder)
+    changed = [*run.ablations().items(), (None, tuned[0])]
     rows = []
     for name, final in changed:
-        if name is not None and final.trial["configured"][name] == baselines[0].trial["configured"][name]:
+        if name is not None and final.trial.configured[name] == baselines[0].trial.configured[name]:
             values, gain = "as the default", wording.NOTHING
         else:
-            first, second = ([final], baselines) if name else (winner, run.baselines())
+            first, second = ([final], baselines) if name else (tuned, run.baselines())
             gain = with_interval(difference(first, second, run.test_metric), wording.signed)
-            values = "all of the winner's"
+            values = "all tuned values"
             if name:
-                old, new = (one.trial["configured"][name] for one in (baselines[0], final))
+                old, new = (one.trial.configured[name] for one in (baselines[0], final))
                 values = f"{wording.setting(old)} \N{RIGHTWARDS ARROW} {wording.setting(new)}"
         expected = (HYPERPARAMETERS[name].guide_gain or "") if name else EXPECTED_TOGETHER
         rows.append([label_of(name) if name else "together", values, gain, expected])
@@ -98,19 +102,19 @@ def one_factor_table(run: RunFolder) -> Table:
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
     found = {
-        "winner_vs_default": Captioned(
+        "tuned_vs_baseline": Captioned(
             f"Every score on test that these data can give, with {wording.intervals_over(run.seeds_each)}",
-            winner_vs_default_table(run),
+            tuned_vs_baseline_table(run),
         ),
-        "other_views": Captioned(f"The same models seen otherwise, on test{run.shown_seed}", other_views_table(run)),
+        "other_views": Captioned(f"Other views of the same models on test{run.shown_seed}", other_views_table(run)),
     }
     if run.ablations():
         found["one_factor"] = Captioned(
-            "One value at a time: the default config with one of the winner's values, against the default config; "
-            "each single value in one training, so that other seeds may differ by more",
+            "Ablation: the baseline with one tuned value, against the baseline; one seed each, so other seeds may "
+            "differ by more",
             one_factor_table(run),
         )
     return found
 
 
-SECTION = Section("Winner and default", TEXT, is_ready=lambda run: run.is_decided, tables=_tables)
+SECTION = Section("Tuned and baseline", TEXT, is_ready=lambda run: run.is_decided, tables=_tables)

@@ -9,13 +9,13 @@ from retclip.core.recorded import with_nulls
 from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table
 from retclip.report.privacy import shown_config
-from retclip.report.run_folder import RunFolder, Training
+from retclip.report.run_folder import FinishedTrial, RunFolder
 from retclip.report.section import Section
 
 # What every overlay is laid over.
 BASE_CONFIG = Path(__file__).resolve().parents[4] / "config/config.yaml"
 TEXT = """
-<p>{{ openings }}</p>
+<p>{{ test_set_evaluations }}</p>
 {{ table("provenance") }}
 <p>To reproduce it, in a clone of the code at that commit, with this config in <code>my.yaml</code> (it is laid over
 config/config.yaml, of which null deletes what this run had not
@@ -29,35 +29,35 @@ snakemake --cores all --configfile my.yaml --forcerun build_report   # this page
 
 def provenance_table(run: RunFolder) -> Table:
     """What the run is made of: seeds, hashes, versions, devices."""
-    trainings = [training for stage in run.trainings().values() for training in stage]
+    trials = [finished for stage in run.trials().values() for finished in stage]
     rows = [["seed", str(run.config["seed"])]]
     if run.fingerprint is not None:
         rows.append(["data, sha256", run.fingerprint["sha256"]])
-    if trainings:
-        codes = sorted({training.metrics["code"] for training in trainings})
-        seeds = sorted({training.trial["seed"] for training in trainings})
-        devices = sorted({f"{training.metrics['device']}, {training.metrics['precision']}" for training in trainings})
+    if trials:
+        codes = sorted({finished.metrics.code for finished in trials})
+        seeds = sorted({finished.trial.seed for finished in trials})
+        devices = sorted({f"{finished.metrics.device}, {finished.metrics.precision}" for finished in trials})
         rows += [
-            ["code of the trainings", ", ".join(codes)],
-            ["seeds of the trainings", ", ".join(map(str, seeds))],
-            ["commit of the trainings", ", ".join(commits(trainings))],
+            ["code of the trials", ", ".join(codes)],
+            ["seeds of the trials", ", ".join(map(str, seeds))],
+            ["commit of the trials", ", ".join(commits(trials))],
             ["devices", "; ".join(devices)],
-            ["machines", "; ".join(machines(trainings))],
-            *([name, version] for name, version in trainings[0].metrics["versions"].items()),
+            ["machines", "; ".join(machines(trials))],
+            *([name, version] for name, version in trials[0].metrics.versions.items()),
         ]
     if "best" in run.decisions and run.is_decided:
-        rows.append(["winner's trial, sha256", run.winners(run.search_encoder)[0].metrics["trial_sha256"]])
+        rows.append(["tuned trial, sha256", run.tuned(run.search_encoder)[0].metrics.trial_sha256])
     return Table(["what", "value"], rows)
 
 
-def commits(trainings: Sequence[Training]) -> list[str]:
+def commits(trials: Sequence[FinishedTrial]) -> list[str]:
     """The commits of the code that trained, each once."""
-    return sorted({training.metrics["commit"] or "not known: no git repository" for training in trainings})
+    return sorted({finished.metrics.commit or "not known: no git repository" for finished in trials})
 
 
-def machines(trainings: Sequence[Training]) -> list[str]:
+def machines(trials: Sequence[FinishedTrial]) -> list[str]:
     """The machines that trained, each once."""
-    return sorted({", ".join(f"{key} {value}" for key, value in t.metrics["machine"].items()) for t in trainings})
+    return sorted({", ".join(f"{key} {value}" for key, value in (t.metrics.machine or {}).items()) for t in trials})
 
 
 def overlay_text(config: Config) -> str:
@@ -73,7 +73,10 @@ def _tables(run: RunFolder) -> dict[str, Captioned]:
 
 
 def _words(run: RunFolder) -> dict[str, Any]:
-    return {"openings": wording.openings(run.opened), "overlay": overlay_text(shown_config(run.config))}
+    return {
+        "test_set_evaluations": wording.test_set_evaluations(run.evaluated_on_test),
+        "overlay": overlay_text(shown_config(run.config)),
+    }
 
 
 SECTION = Section("Provenance", TEXT, tables=_tables, words=_words)

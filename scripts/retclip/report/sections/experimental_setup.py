@@ -1,4 +1,4 @@
-"""What was asked: budgets and spaces of every stage, as the config has them."""
+"""The experimental setup: budgets and spaces of every stage, as the config has them."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from retclip.report.section import Section
 TEXT = """
 <p>Every stage chooses by one score, the validation {{ metric }}.
 Final models are evaluated on the test split, which no choice reads.</p>
-{{ table("asked") }}
+{{ table("experimental_setup") }}
 <p class="note">The whole config stands under <a href="#provenance">Provenance</a>.</p>
 """
 
 
-def asked_table(config: dict[str, Any]) -> Table:
-    """What the config asked of each stage."""
+def stages_table(config: dict[str, Any]) -> Table:
+    """Budget and space of each stage."""
     rows = [
         ["Phase 1", *_stage(config["phase1"]), _space(config["phase1"]["space"])],
         ["Phase 2", *_stage(config["phase2"]), _space(config["phase2"]["space"])],
         [
             "Final",
             *_stage(config["final"]),
-            f"{wording.count(config['final']['seeds'], 'seed')} per text encoder, and the default config",
+            f"{wording.count(config['final']['seeds'], 'seed')} per text encoder, and the baseline",
         ],
     ]
     if config["confirm"]["top_k"]:
@@ -52,7 +52,7 @@ def _space(space: dict[str, Any]) -> str:
 
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
-    return {"asked": Captioned("What each stage was asked for", asked_table(run.config))}
+    return {"experimental_setup": Captioned("Budget and space of each stage", stages_table(run.config))}
 
 
-SECTION = Section("What was asked", TEXT, tables=_tables)
+SECTION = Section("Experimental setup", TEXT, tables=_tables)
