@@ -10,7 +10,7 @@ import numpy as np
 from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
 from retclip.core.logs import log
 from retclip.data.image_quality import ImageQuality
-from retclip.data.labels import label_level_of
+from retclip.data.labels import class_counts, classes_of, is_single, label_level_of
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
 from retclip.data.refusals import refuse_leaks, refuse_many, refuse_nothing_left, refuse_useless
@@ -308,12 +308,15 @@ def _fingerprint(
 ) -> dict[str, Any]:
     label_level = label_level_of(frame)
     columns = [f"label_{unit}" if unit != "patient" else "label" for unit in UNITS[label_level]]
-    single = {label for column in columns for label in frame[column] if label and "|" not in label}
+    cells = [label for column in columns for label in frame[column]]
+    classes = classes_of(cells)
     different = frame["text_left"].ne(frame["text"]) | frame["text_right"].ne(frame["text"])
     splits = {}
     for split in settings.splits:
         part = frame[frame["split"] == split].sort_values("sample_id")
-        units = [label for column in columns for label in part[column] if label in single]
+        units = class_counts(
+            (label for column in columns for label in part[column]), classes, any(map(is_single, cells))
+        )
         splits[split] = {
             "patients": int(part["patient_id"].nunique()),
             "samples": len(part),
@@ -321,13 +324,14 @@ def _fingerprint(
             "eyes": {side: int(part["eyes"].isin([side, "both"]).sum()) for side in SIDES},
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
             "sha256": _content_hash(part, images, store),
-            "per_class": {label: units.count(label) for label in sorted(single)},
+            "per_class": units,
         }
     fingerprint: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "image_size": settings.image_size,
         "image_encoding": settings.image_encoding,
-        "classes": sorted(single),
+        "classes": classes,
+        "single_labels": sum(map(is_single, cells)),
         "label_level": label_level,
         "text_level": "eye" if different.any() else "patient",
         "texts_from_labels": bool(texts_from_labels),
