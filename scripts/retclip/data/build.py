@@ -210,7 +210,7 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
 
 
 def splits_of(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
-    """train, val or test of every sample: the data's own, else drawn. groups: image key -> its near-duplicates'."""
+    """train, val or test of every sample. groups: image key -> its near-duplicates. Raises ValueError for leaks."""
     if settings.only_test:
         return frame["split"].map(lambda _: "test")
     if frame["split"].eq("").all():
