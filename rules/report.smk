@@ -56,7 +56,7 @@ FIGURES = {
 UNREAD = {
     "metric": "score",
     "test_metric": "score",
-    "encoder": MODEL["search_encoder"],
+    "encoder": "the recommended text encoder",
     "drawn": "patients" if CONFIG["final"]["seeds"] == 1 else "patients and seeds",
     "seed": "",
 }

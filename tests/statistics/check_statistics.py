@@ -87,9 +87,9 @@ def check_calibration() -> None:
             target = (shares.cumsum(1) < generator.random((patients, 1))).sum(1).clip(max=7)
             weights = scores.resamples(np.arange(patients), 200)
             found = calibration(target, logits / 10, np.full(patients, 10.0), weights)
-            plain += found["expected_calibration_error"]["value"] / studies
-            debiased += found["debiased_calibration_error"]["value"] / studies
-            outside += found["debiased_calibration_error"]["low"] > 0
+            plain += found.expected_calibration_error["value"] / studies
+            debiased += found.debiased_calibration_error["value"] / studies
+            outside += found.debiased_calibration_error["low"] > 0
         print(f"  {patients:4} patients: plain {plain:.3f}, debiased {debiased:.3f}, {outside / studies:.3f}")
 
 

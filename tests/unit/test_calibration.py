@@ -21,11 +21,11 @@ def test_a_perfectly_calibrated_model_has_no_error_within_its_interval():
     for _ in range(studies):
         target, score, scale, patients = drawn(generator)
         found = calibration(target, score, scale, resamples(patients, 200))
-        error = found["debiased_calibration_error"]
+        error = found.debiased_calibration_error
         outside += error["low"] > 0
         debiased.append(error["value"])
-        plain.append(found["expected_calibration_error"]["value"])
-        expected = found["expected_if_calibrated"]
+        plain.append(found.expected_calibration_error["value"])
+        expected = found.expected_if_calibrated
         within += expected["low"] <= plain[-1] <= expected["high"]
     print(f"plain {np.mean(plain):.3f}, debiased {np.mean(debiased):.3f}, interval above zero {outside / studies:.3f}, "
           f"plain within what is expected {within / studies:.3f}")  # fmt: skip
@@ -38,13 +38,13 @@ def test_a_perfectly_calibrated_model_has_no_error_within_its_interval():
 def test_an_overconfident_model_is_found_out():
     generator, studies, above, covered = np.random.default_rng(2), 60, 0, 0
     target, score, scale, patients = drawn(generator, patients=100_000, overconfidence=2.0)
-    truth = calibration(target, score, scale, resamples(patients, 2))["debiased_calibration_error"]["value"]
+    truth = calibration(target, score, scale, resamples(patients, 2)).debiased_calibration_error["value"]
     for _ in range(studies):
         target, score, scale, patients = drawn(generator, overconfidence=2.0)
         found = calibration(target, score, scale, resamples(patients, 200))
-        error = found["debiased_calibration_error"]
+        error = found.debiased_calibration_error
         above += error["low"] > 0
         covered += error["low"] <= truth <= error["high"]
-        assert found["expected_calibration_error"]["value"] > found["expected_if_calibrated"]["high"]
+        assert found.expected_calibration_error["value"] > found.expected_if_calibrated["high"]
     assert above == studies
     assert covered / studies > 0.88

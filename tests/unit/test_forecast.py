@@ -68,9 +68,12 @@ def test_a_laptop_is_told_minutes_before_anything_has_run(tmp_path):
     table = tmp_path / "table.csv"
     rows = [f"P{i},{i}.png,left,{'ab'[i % 2]}" for i in range(1000)]
     table.write_text("\n".join(["patient_id,image,eye,label", *rows]))
-    config["data"]["manifest"] = str(table)
+    for i in range(1000):
+        (tmp_path / f"{i}.png").touch()
+    config["data"].update(manifest=str(table), image_root=str(tmp_path))
     ids = {stage: [f"{stage}-{i}" for i in range(count)] for stage, count in numbers.items()}
     command = ["--config", json.dumps(config), "--training-runs", json.dumps(ids), "--results-dir", tmp_path]
+    command += ["--image-root", tmp_path]
     printed = entry("plan_run", *command, "--code", "0").stdout
     minutes = re.search(r"device time: about (\d+) minutes on one CPU core for 55 training runs", printed)
     assert minutes, printed

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from documents import ORIGIN
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.preprocessing import StandardScaler
@@ -45,9 +46,8 @@ def test_the_probe_is_fitted_on_all_of_train():
     probe, table = linear_probe(splits, inputs, table, "image_encoder")
     retrieval = Retrieval({name: np.ones(90, int) for name in ("image_to_text", "text_to_image")},
                           test.frame["patient_id"].to_numpy(), test.frame["sample_id"].tolist())  # fmt: skip
-    found = evaluation_document(table, test.frame, list(test.classes), retrieval, {}, False, probe)["linear_probe"][
-        METRIC
-    ]
+    document = evaluation_document(table, test.frame, list(test.classes), retrieval, {}, False, ORIGIN, probe)
+    found = document.linear_probe[METRIC]
     scaler = StandardScaler().fit(inputs["train"]["patient"])
     plain = LogisticRegression(C=probe.strength, max_iter=2000, class_weight="balanced").fit(
         scaler.transform(inputs["train"]["patient"]), splits["train"].targets["patient"]

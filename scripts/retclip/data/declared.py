@@ -58,10 +58,10 @@ def read_declared(path: Path, source: Source, reads: Iterable[str], ledger: Ledg
     table.attrs["theirs"] = theirs
     _note_unseen(ledger, source, table)
     ignored = [cell_of(str(name)) for name in source.columns.get(IGNORE, [])]
-    asked = [name for name in reads if name not in (*theirs, *EXTRAS)]
+    wanted = [name for name in reads if name not in (*theirs, *EXTRAS)]
     if source.patient_id != "patient_id":
-        asked = [name for name in asked if name != "patient_id"]
-    refuse_nearly(path, table, asked, [*ignored, *theirs.values()])
+        wanted = [name for name in wanted if name != "patient_id"]
+    refuse_nearly(path, table, wanted, [*ignored, *theirs.values()])
     table = _named(table, source, reads, ledger)
     for name in (*IDS, source.patient_id):
         if name in table.columns:

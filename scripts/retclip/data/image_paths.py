@@ -62,7 +62,7 @@ class ImageFolder:
         raise ValueError(f"{MISSING}; it does {_differences(location, found)}" if found else MISSING)
 
     def _plain_file(self, location: str) -> str | None:
-        """The location of a file that is no link, in a folder below the root; None where more must be asked. Of 100,000
+        """The location of a file that is no link, in a folder below the root; None where more must be given. Of 100,000
         files in a few folders, it takes a tenth of the time."""
         form = os.path.normpath(location)
         folder, name = os.path.split(os.path.join(self.root, form))
@@ -139,17 +139,17 @@ def _plain(name: str) -> str:
 
 
 def _differences(location: str, found: str) -> str:
-    """How a path that is there differs from what was asked for, in words."""
+    """How a path that is there differs from the one that was given, in words."""
     parts = ["with / for \\"] if "\\" in location else []
     return ", ".join([*parts, *_parts(location.replace("\\", "/"), found)])
 
 
-def _parts(asked: str, found: str) -> list[str]:
+def _parts(given: str, found: str) -> list[str]:
     """The same of two paths with forward slashes."""
-    (asked_folder, asked_name), (folder, name) = os.path.split(os.path.normpath(asked)), os.path.split(found)
-    stems, folders = (_stem(asked_name), _stem(name)), (asked_folder, folder)
+    (given_folder, given_name), (folder, name) = os.path.split(os.path.normpath(given)), os.path.split(found)
+    stems, folders = (_stem(given_name), _stem(name)), (given_folder, folder)
     parts = []
-    if _form(asked_folder) != _form(folder):
+    if _form(given_folder) != _form(folder):
         parts.append("in another folder")
         folders = ("", "")
     both = [(a, b) for a, b in (stems, folders) if a != b]
@@ -160,7 +160,7 @@ def _parts(asked: str, found: str) -> list[str]:
     elif both:
         parts.append("in other letter case")
     ending = name.removeprefix(stems[1])
-    if asked_name.removeprefix(stems[0]) != ending:
+    if given_name.removeprefix(stems[0]) != ending:
         parts.append(f"with the ending {ending}" if ending else "without an ending")
     return parts
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from retclip.core.hub import first_line
 
-# Under these keys trainings save a network; of a student and its teacher, the teacher is the one that people use.
+# Under these keys training scripts save a network; of a student and its teacher, the teacher is the one that people use.
 WRAPPERS = ("state_dict", "model", "teacher", "model_state_dict", "model_ema", "net", "network", "student")
 
 
@@ -20,7 +20,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    # what trainings save beside weights, and what runs nothing when it is read
+    # what training scripts save beside weights, and what runs nothing when it is read
     harmless = [(SimpleNamespace, "argparse.Namespace"), pathlib.PosixPath, *_numpy_scalars()]
     try:
         if path.suffix == ".safetensors":

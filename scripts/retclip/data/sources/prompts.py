@@ -18,8 +18,8 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     """One image a row, of unknown side unless it is a DICOM file that says it.
 
     source.image_pattern names the file below the image root, with {dataset_index} (a number, so
-    {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending. Raises ValueError
-    naming a column that is missing.
+    {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending.
+    Raises ValueError where it names what is no column.
     """
     table = read_declared(table_path, source, READS, ledger)
     need(table_path, table, "dataset_index")
