@@ -20,7 +20,7 @@ def steps(count):
         del first, second
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 
-before = steps(2)
+before = steps(10)  # until the heap has its size
 print(steps(10) - before)
 """
 
