@@ -159,10 +159,12 @@ ORDERED_CLASSES = " ".join(
     else []
 )
 EVALUATION_FLAGS = (
+    *FEATURES_READ,
     "--data-dir {params.data} --code {params.code} --device {params.device} {params.ordered}",
     "--output-evaluation {output.evaluation} --output-predictions {output.predictions}",
 )
 EXAMPLES_FLAGS = (
+    *FEATURES_READ,
     "--trial {input.trial} --model-dir {input.model} --predictions {input.predictions}",
     "--data-dir {params.data} --device {params.device} {params.private} --output {output}",
 )
@@ -174,6 +176,7 @@ rule evaluate_final:
         trial=FINAL_TRIALS,
     input:
         **data_files("train", "val", "test"),
+        **read_features(lambda wildcards: FINALS[wildcards.trial].encoder, FEATURES, TEST_FEATURES),
         trial="<results>/final/{trial}/trial.json",
         model="<results>/final/{trial}/model",
     output:
@@ -198,6 +201,7 @@ rule evaluate_initial:
     """The same scores of the untouched initial weights, with a probe of the image encoder alone: what training adds."""
     input:
         **data_files("train", "val", "test"),
+        **read_features(None, FEATURES, TEST_FEATURES),
         trial=f"<results>/final/{SHOWN}/trial.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         image_weights=image_weights(),
@@ -227,6 +231,7 @@ rule evaluate_initial:
 rule collect_examples:
     """Examples of the tuned model's predictions on test, with occlusion maps, and an embedding of its features."""
     input:
+        **read_features(None, TEST_FEATURES),
         trial=f"<results>/final/{SHOWN}/trial.json",
         model=f"<results>/final/{SHOWN}/model",
         predictions=f"<results>/final/{SHOWN}/predictions.parquet",
@@ -278,6 +283,10 @@ if EXTERNAL_TESTS:
             data=multiext("<results>/external/{external}/", "samples_test.parquet", "test.lmdb"),
             fingerprint="<results>/external/{external}/fingerprint.json",
             overlap="<results>/external/{external}/overlap.json",
+            image_features=image_features(EXTERNAL_FEATURES),
+            text_features=lambda wildcards: text_features(
+                FINALS[wildcards.trial].encoder, EXTERNAL_FEATURES.format(external=wildcards.external)
+            ),
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",

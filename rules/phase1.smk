@@ -30,7 +30,8 @@ PLAN_FLAGS = (
 TRAINING_FLAGS = (
     "--trial {input.trial} --encoder-dir {input.encoder:q}",
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
-    "{params.image_weights} {params.features}",
+    "{params.image_weights}",
+    *FEATURES_READ,
     "--code {params.code} --device {params.device}",
     "--kept-weights-gb {params.kept_weights_gb} --gradient-checkpointing {params.gradient_checkpointing}",
     "--output-dir {params.folder}",

@@ -155,6 +155,7 @@ rule export_study:
     """Phase 2 as an Optuna journal, for optuna-dashboard; runs only when requested."""
     input:
         metrics=metrics_of("phase2", PHASE2),
+        histories=expand(f"{RESULTS}/phase2/{{trial}}/history.csv", trial=PHASE2),
         bracket=f"{RESULTS}/phase2/bracket-0.json",
     output:
         f"{RESULTS}/phase2/optuna_journal.log",

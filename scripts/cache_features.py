@@ -1,7 +1,7 @@
 """Runs one frozen encoder over train and val once, so that no trial has to: features per image, or per text.
 
 Only frozen encoders are cached, and the image encoder only without augmentation and with given initial weights; trials
-then train heads and temperatures in seconds. Test is not read.
+then train heads and temperatures in seconds. Test is read for a file of its own, which evaluations alone read.
 """
 
 import argparse
@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
     parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
+    parser.add_argument("--splits", nargs="+", default=["train", "val"], help="of the data (default: train val)")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
     options = parser.parse_args(arguments)
     lease(options.device)
@@ -49,7 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     model = build_model(trial, options.encoder_dir, options.image_weights).to(device).eval()
     length = hyperparameters["context_length"]
     features = {}
-    for name in ("train", "val"):
+    for name in options.splits:
         split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading.texts)
         if options.modality == "image":
             features[f"{name}.eyes"] = eye_features(model, split, device, precision)
@@ -57,7 +58,8 @@ def main(arguments: list[str] | None = None) -> None:
             features[f"{name}.texts"] = pooled_texts(model, split, tokenize, length, device, precision)
         log(f"{options.modality} encoder: {len(split)} {name} samples on {device} in {precision}")
     encoder = read_json(options.encoder_dir / "source.json")
-    write_features(options.output, features, features_key(options.modality, trial, fingerprint, encoder, precision))
+    key = features_key(options.modality, trial, fingerprint, encoder, precision, options.splits)
+    write_features(options.output, features, key)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="results/{run}/external/{name}")
     parser.add_argument("--overlap", type=Path, required=True, help="overlap.json of the same data set")
     parser.add_argument("--code", required=True, help="hash of this code, for the record")
+    parser.add_argument("--image-features", type=Path, nargs="*", default=[], help="of a frozen image encoder")
+    parser.add_argument("--text-features", type=Path, nargs="*", default=[], help="of a frozen text encoder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
     parser.add_argument("--output-evaluation", type=Path, required=True, help="{name}.json")
@@ -39,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     own = Evaluation.read(options.evaluation).per_class
     model, reader = trained_model(trial, options.model_dir, options.device)
+    reader = reader.reading({"image": options.image_features, "text": options.text_features}, fingerprint)
     evaluation, table = evaluate_external(
         model,
         reader,

@@ -24,6 +24,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-weights", type=Path, help="with --encoder-dir: initial weights of the image encoder")
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--code", required=True, help="hash of this code, for the record")
+    parser.add_argument("--image-features", type=Path, nargs="*", default=[], help="of a frozen image encoder")
+    parser.add_argument("--text-features", type=Path, nargs="*", default=[], help="of a frozen text encoder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
     parser.add_argument("--output-evaluation", type=Path, required=True, help="evaluation.json")
@@ -38,11 +40,13 @@ def main(arguments: list[str] | None = None) -> None:
         model, reader = trained_model(trial, options.model_dir, options.device)
     else:
         model, reader = initial_model(trial, options.encoder_dir, options.image_weights, options.device)
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    reader = reader.reading({"image": options.image_features, "text": options.text_features}, fingerprint)
     evaluation, table = evaluate_on_test(
         model,
         reader,
         options.data_dir,
-        read_json(options.data_dir / "fingerprint.json"),
+        fingerprint,
         options.ordered_classes,
         options.code,
     )

@@ -31,8 +31,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
     parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
-    parser.add_argument("--image-features", type=Path, help="of a frozen image encoder, by cache_features")
-    parser.add_argument("--text-features", type=Path, help="of a frozen text encoder, by cache_features")
+    parser.add_argument(
+        "--image-features", type=Path, nargs="*", default=[], help="of a frozen image encoder, by cache_features"
+    )
+    parser.add_argument(
+        "--text-features", type=Path, nargs="*", default=[], help="of a frozen text encoder, by cache_features"
+    )
     parser.add_argument("--state-dir", type=Path, required=True, help="results/{run}/state")
     parser.add_argument("--code", required=True, help="hash of the training code, part of the state's key")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")

@@ -40,6 +40,7 @@ SHARED_VERBS = {
         "train_encoder_trial",
         "train_final",
     },
+    "cache_features": {"cache_features", "cache_test_features", "cache_external_features"},
     "evaluate_final": {"evaluate_final", "evaluate_initial"},
     "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm", "rank_encoder"},
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},

@@ -203,7 +203,7 @@ def clustered(identifier, generator, learned=0.0, **values):
     table = pd.DataFrame(scores, columns=[f"score_{k}" for k in range(8)])
     table = table.assign(patient_id=np.arange(240).astype(str), target=target)
     found = document(identifier, float((scores.argmax(1) == target).mean()), **values)
-    found["val"]["levels"]["chance"] = dict.fromkeys(METRICS, 1 / 8)
+    found.val.levels.chance.update(dict.fromkeys(METRICS, 1 / 8))
     return selection.Candidate(identifier, [selection.Run(found, table)])
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 from retclip.core.io import read_json
 
-KEYS = ("mean", "std", "interpolation", "native_size")
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """mean, std: of R, G and B in [0, 1]. interpolation: of the resize, a name of Pillow's. native_size: pixels, the
+    """mean, std: of R, G and B in [0, 1]. interpolation: of the resize, one of INTERPOLATIONS. native_size: pixels, the
     side of the images that the weights were trained with; None where nobody knows."""
 
     mean: tuple[float, ...]

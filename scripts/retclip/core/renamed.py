@@ -9,7 +9,7 @@ from typing import Any
 
 Config = dict[str, Any]
 
-KEYS = {"model.vision": "image_encoder", "model.truncation_side": "truncation_side"}
+KEYS = {"model.vision": "image_encoder", "model.long_texts": "truncation_side"}
 VALUES = {"truncation_side": {"head": "right", "tail": "left"}, "freeze": {"vision": "image"}}
 SECTIONS = ("model", "phase1.space", "phase2.space")
 

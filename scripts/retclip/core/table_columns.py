@@ -68,7 +68,7 @@ def suggestion(names: Iterable[str], missing: Iterable[str]) -> str:
 
     missing: our names that the table lacks.
     """
-    found = {}
+    found: dict[str, str] = {}
     names = list(names)
     for ours in missing:
         words = {ours, *SYNONYMS.get(ours, ())}

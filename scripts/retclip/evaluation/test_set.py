@@ -7,23 +7,27 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from retclip.core.io import read_json
 from retclip.core.prompts import TEMPLATES
 from retclip.core.trial import Trial
 from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
     embed,
+    labels_of,
     predictions,
     retrieval_ranks,
     seen,
+    several_labels,
     zero_shot_classifier,
 )
-from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast, choose_device, choose_precision, prepare_device
+from retclip.loading.feature_cache import frozen_features
 from retclip.metrics.evaluation_document import Evaluation, Probe
 from retclip.metrics.evaluation_report import Retrieval, evaluation_document
 from retclip.metrics.thresholds import choose_thresholds
+from retclip.models.encode import eyes_of
 from retclip.models.export import load_exported
 from retclip.models.factory import build_model
 from retclip.models.provenance import ran_on
@@ -40,25 +44,37 @@ PROBE_C = (0.01, 0.1, 1.0, 10.0, 100.0)
 # matter, each seed leaves out another fifth of them.
 PROBE_SEEDS = (0, 1, 2, 3, 4)
 LEFT_OUT = 0.2
-LABEL_COLUMNS = {"left": "label_left", "right": "label_right", "patient": "label"}
 
 
 class Reader(NamedTuple):
-    """What it takes to run a model: its trial, the tokenizer of its text encoder, the device and precision."""
+    """What it takes to run a model: its trial, the tokenizer of its text encoder, the device and precision.
+
+    encoder: source.json of the text encoder. untouched: the encoders have their initial weights, frozen or not.
+    features: of frozen encoders, which then do not run; see reading.
+    """
 
     trial: Trial
     tokenize: Any
     device: torch.device
     precision: str
+    encoder: dict[str, Any]
+    untouched: bool = False
+    features: dict[str, torch.Tensor] | None = None
+
+    def reading(self, paths: dict[str, list[Path]], fingerprint: dict[str, Any]) -> "Reader":
+        """The same with cached features, as far as they are this model's. paths: encoder (image, text) -> its files.
+        fingerprint: of the data that they are of. Raises ValueError where a file is of something else."""
+        found = frozen_features(paths, self.trial, fingerprint, self.encoder, self.precision, self.untouched)
+        return self._replace(features=found)
 
     def split(self, data_dir: Path, name: str, fingerprint: dict[str, Any]) -> Split:
         """One split of a data folder, with the texts that the model's encoder reads."""
         length = self.trial.hyperparameters["context_length"]
         columns = self.trial.text_encoder_settings.texts
-        return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns)
+        return Split(data_dir, name, fingerprint, self.tokenize, length, text_columns=columns, frozen=self.features)
 
     def embed(self, model: "RetClip", split: Split) -> Features:
-        """Both encoders over the split."""
+        """Both encoders over the split, as far as its features are not known."""
         return embed(model, split, self.device, self.precision)
 
     def table(
@@ -92,17 +108,17 @@ def trained_model(trial: Trial, model_dir: Path, device: str) -> tuple["RetClip"
 
 def initial_model(trial: Trial, encoder_dir: Path, image_weights: Path | None, device: str) -> tuple["RetClip", Reader]:
     """The model with which `trial` begins, and how it reads. encoder_dir: the text encoder's folder."""
-    reader = make_reader(trial, encoder_dir, device)
+    reader = make_reader(trial, encoder_dir, device)._replace(untouched=True)
     return build_model(trial, encoder_dir, image_weights).to(reader.device), reader
 
 
 def make_reader(trial: Trial, encoder_dir: Path, device: str) -> Reader:
-    """encoder_dir: the folder with the tokenizer; device: auto, cpu or cuda."""
+    """encoder_dir: the folder with the tokenizer and source.json; device: auto, cpu or cuda."""
     chosen = choose_device(device)
     tokenize = load_tokenizer(encoder_dir, trial.text_encoder_settings.truncation_side)
     precision = choose_precision(trial.hyperparameters["precision"], chosen)
     prepare_device(chosen, precision)
-    return Reader(trial, tokenize, chosen, precision)
+    return Reader(trial, tokenize, chosen, precision, read_json(encoder_dir / "source.json"))
 
 
 def scales_of(model: "RetClip") -> dict[str, float]:
@@ -124,21 +140,17 @@ def prediction_table(
     """
     import pandas as pd
 
-    several = {
-        view: np.flatnonzero(split.frame[LABEL_COLUMNS[view]].str.contains("|", regex=False) & seen(split, view))
-        for view in split.targets
-    }
-    table = predictions(split, features, ensemble, several)
+    table = predictions(split, features, ensemble, several_labels(split))
     row = pd.Series(range(len(split)), index=split.frame["sample_id"])[table["sample_id"]].to_numpy()
-    labels, similarity = np.full(len(table), "", dtype=object), np.zeros((len(table), len(split.classes)))
+    similarity = np.zeros((len(table), len(split.classes)))
     for view in table["eye"].unique():
         here = (table["eye"] == view).to_numpy()
-        if view in split.targets:
-            labels[here] = split.frame[LABEL_COLUMNS[view]].to_numpy()[row[here]]
         if split.classes:
             similarity[here] = (features.image[view][row[here]] @ single_template[view].T).numpy()
     columns = pd.DataFrame(similarity, columns=[f"template_{k}" for k in range(len(split.classes))])
-    return pd.concat([table, columns], axis=1).assign(labels=labels, logit_scale=table["eye"].map(scales))
+    return pd.concat([table, columns], axis=1).assign(
+        labels=labels_of(split, table), logit_scale=table["eye"].map(scales)
+    )
 
 
 def linear_probe(
@@ -269,11 +281,10 @@ def encoder_features(model: "RetClip", split: Split, reader: Reader) -> dict[str
     for start in range(0, len(split), EVALUATION_BATCH):
         indices = np.arange(start, min(start + EVALUATION_BATCH, len(split)))
         batch = split.batch(indices, reader.device)
-        images = to_model_input(batch["images"], False, model.preprocessing)
         with autocast(reader.device, reader.precision):
-            found = model.encode_image(images).float()
-        left.append(found[batch["eyes"][0]].cpu().numpy())
-        right.append(found[batch["eyes"][1]].cpu().numpy())
+            eyes = eyes_of(model, batch, augment=False).float()
+        left.append(eyes[0].cpu().numpy())
+        right.append(eyes[1].cpu().numpy())
     sides = {"left": np.concatenate(left), "right": np.concatenate(right)}
     return {**sides, "patient": np.concatenate([sides["left"], sides["right"]], axis=1)}
 

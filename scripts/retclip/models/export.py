@@ -46,7 +46,7 @@ def export_model(
         folder / "heads.safetensors",
     )
     model.bert.save_pretrained(folder / "text", state_dict=_part(state, "bert."))
-    for name in TOKENIZER_FILES:
+    for name in (*TOKENIZER_FILES, "source.json"):
         if (tokenizer_folder / name).is_file():
             shutil.copyfile(tokenizer_folder / name, folder / "text" / name)
     embed_dim, head_depth = model.global_feature_mapping.out_features, (len(model.text_projection) + 1) // 2

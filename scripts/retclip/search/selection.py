@@ -17,7 +17,7 @@ from retclip.metrics import nulls
 from retclip.metrics.differences import Seeds, compare, mean_of
 from retclip.metrics.finished import Finished
 from retclip.metrics.metrics_document import Metrics
-from retclip.metrics.registry import ZERO_SHOT
+from retclip.metrics.registry import RETRIEVAL
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
 from retclip.search.space import on_border
@@ -166,7 +166,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         learned, why_not = _learned(leader, len(board), metric)
         judged_by = BY_PATIENTS
         if _python(leader["p_value"]) is not None:
-            judged_by = BY_PROMPTS if metric in ZERO_SHOT else BY_RANKS
+            judged_by = BY_RANKS if metric in RETRIEVAL else BY_PROMPTS
     if not learned:
         reason = f"undecided: using the defaults, since {why_not}"
         kept = {**dict.fromkeys(("metric", "standard_error", "p_value")), "id": "defaults", "configured": defaults}
@@ -218,7 +218,9 @@ def _score(candidate: Candidate, metric: str) -> None:
         return
     candidate.score = float(np.mean(candidate.scores))
     # the same patients score every seed, so averaging seeds does not shrink their part
-    candidate.draws = np.array([draws_of(metric, run.predictions) for run in candidate.runs])
+    candidate.draws = np.array(
+        [draws_of(metric, run.predictions, classes=sorted(run.trial.class_prompts)) for run in candidate.runs]
+    )
     candidate.standard_error = mean_of(candidate.seeds).standard_error
 
 
@@ -235,7 +237,8 @@ def _judge(scored: list[Candidate], metric: str) -> None:
     """Whether each learned anything, corrected for all that have a score: whoever is best is the best of these."""
     tables = [[run.predictions for run in candidate.runs] for candidate in scored]
     chances = [_chance(candidate, metric) for candidate in scored]
-    for candidate, judgement in zip(scored, nulls.judge(metric, tables, chances), strict=True):
+    classes = sorted(scored[0].runs[0].trial.class_prompts) if scored else []
+    for candidate, judgement in zip(scored, nulls.judge(metric, tables, chances, classes), strict=True):
         candidate.judgement = judgement
 
 
