@@ -244,7 +244,8 @@ def test_equal_trials_are_said_to_be_flat_and_unequal_ones_are_not():
         return [
             selection.Candidate(
                 f"t{k}",
-                [training(f"t{k}", hardness + generator.normal(size=PATIENTS) < 1.4 * norm.ppf(share), weight_decay=k / 99)],
+                [training(f"t{k}", hardness + generator.normal(size=PATIENTS) < 1.4 * norm.ppf(share),
+                          weight_decay=k / 99)],
             )
             for k, share in enumerate(shares)
         ]  # fmt: skip
