@@ -6,7 +6,7 @@ other patients, which a paired bootstrap tells, and on other seeds, where some c
 seed each the seeds count as configurations: a study that is called flat is flat all the same.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -40,6 +40,14 @@ def flatness_of(scores: np.ndarray, errors: np.ndarray) -> Flatness | None:
     low, high = freedom * seen / chi2.ppf(INTERVAL[::-1], freedom) - noise
     is_flat = freedom * seen <= noise * chi2.ppf(0.95, freedom)
     return Flatness(_root(seen - noise), _root(low), _root(high), _root(noise), len(scores), bool(is_flat))
+
+
+def ends_search(decision: dict[str, Any]) -> bool:
+    """Whether a stage's best.json says that there is nothing to search for: configurations learn, and learn alike.
+
+    Where nothing was learned, longer training may tell them apart."""
+    found = decision["flatness"]
+    return decision["id"] != "defaults" and found is not None and found["is_flat"]
 
 
 def _root(variance: float) -> float:
