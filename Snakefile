@@ -25,6 +25,7 @@ logger.addFilter(UnlockHint(UNLOCK))
 
 
 include: "rules/data.smk"
+include: "rules/features.smk"
 include: "rules/lr_finder.smk"
 include: "rules/phase1.smk"
 include: "rules/phase2.smk"

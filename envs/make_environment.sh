@@ -46,7 +46,7 @@ echo "making the environment in $folder (several GB, minutes)"
 mkdir -p -- "$folder"
 folder=$(cd -- "$folder" && pwd -P)  # venv takes no symbolic link
 # before all else, so that what an interruption leaves behind is known as ours
-echo "Made by make env of retclip-tune, which may remove and make anew what it installed here." > "$folder/$mark"
+echo "Made by make env of retclip-tune, which may remove and remake what it installed here." > "$folder/$mark"
 # what an earlier environment consists of, and nothing that somebody laid beside it
 find -H "$folder" -maxdepth 1 -name '.made-from-*' -delete
 for part in bin etc include lib lib64 share pyvenv.cfg; do rm -rf -- "${folder:?}/$part"; done

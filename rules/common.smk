@@ -24,9 +24,10 @@ sys.path.insert(0, str(SCRIPTS))
 from retclip.core import data_settings
 from retclip.core.code_hash import DECLARATIONS, code_hash
 from retclip.core.config import check_config, configured_defaults, external_test
-from retclip.core.io import canonical_json, file_sha256, folder_digest, read_json, sha256_of
+from retclip.core.io import canonical_json, file_sha256, folder_digest, is_file, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
+from retclip.core.preprocessing import settings_path
 from retclip.core.prompts import prompts_hash
 from retclip.core.renamed import in_new_words
 from retclip.core.source_facts import source_facts
@@ -81,7 +82,7 @@ SEARCH_ENCODER = MODEL["search_encoder"]
 # what each training run requests; the profiles `local` and `slurm` say how many there are
 GPUS = TRAINING["gpus"]
 PHASE1, PHASE2, CONFIRM = JOBS.phase1, JOBS.phase2, JOBS.confirm
-ENCODER_TRIALS, FINALS, TRAININGS = JOBS.encoders, JOBS.final, JOBS.trainings
+ENCODER_TRIALS, FINALS, TRAINING_RUNS = JOBS.encoders, JOBS.final, JOBS.training_runs
 
 RESULTS = f"results/{RUN}"
 REPORT = f"{RESULTS}/report/index.html"
@@ -116,30 +117,32 @@ def encoder_dir(encoder):
 
 
 def image_weights():
-    """The file of initial image weights as a list, empty where training starts from random weights."""
+    """The file of initial weights, at the run's image size, as a list, empty where training starts from random ones."""
+    fitted = {**MODEL["image_encoder"], "image_size": DATA["image_size"]}
     given = MODEL["image_encoder"].get("weights") is not None
-    return [f"resources/image_encoders/{sha256_of(MODEL['image_encoder'])[:12]}.safetensors"] if given else []
+    return [f"resources/image_encoders/{sha256_of(fitted)[:12]}.safetensors"] if given else []
 
 
 def image_weights_flag():
     return " ".join(f"--image-weights {path}" for path in image_weights())
 
 
-# the features of frozen networks are computed once, and shared by all trials
+# the features of frozen networks are computed once, and shared by all trials and evaluations; of train and val in one
+# file, of test in another one, which evaluations alone read
 CACHED = jobs.cached_networks(CONFIG)
+FEATURES, TEST_FEATURES = f"{RESULTS}/features", f"{RESULTS}/features/test"
+EXTERNAL_FEATURES = f"{RESULTS}/external/{{external}}/features"
+FEATURES_READ = [
+    f"--{name}-features {{input.{name}_features}}" for name in ("image", "text") if name in CACHED
+]
 
 
-def image_features():
-    return [f"{RESULTS}/features/image.safetensors"] if "image" in CACHED else []
+def image_features(*folders):
+    return [f"{folder}/image.safetensors" for folder in folders or [FEATURES] if "image" in CACHED]
 
 
-def text_features(encoder):
-    return [f"{RESULTS}/features/text-{encoder}.safetensors"] if "text" in CACHED else []
-
-
-def features_flags(encoder):
-    given = {"--image-features": image_features(), "--text-features": text_features(encoder)}
-    return " ".join(f"{flag} {shlex.quote(path)}" for flag, paths in given.items() for path in paths)
+def text_features(encoder, *folders):
+    return [f"{folder}/text-{encoder}.safetensors" for folder in folders or [FEATURES] if "text" in CACHED]
 
 
 # data sets that are only evaluated: name -> their settings, in the words of `data`

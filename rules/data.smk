@@ -3,14 +3,13 @@
 #
 # OUTPUTS: data/samples_{split}.parquet, data/{split}.lmdb, data/fingerprint.json, data/audit.json; for an external test
 # set the same in external/{external}/, and overlap.json: who of it is in train or val; resources/text_encoders/,
-# resources/image_encoders/; features/image.safetensors, features/text-{encoder}.safetensors of frozen networks.
+# resources/image_encoders/.
 #
 # STEPS:
 #   1. Draw the demo's images, or fetch a data set of the hub (on the login node, which has the net).
 #   2. Build the stores that training reads, split by patient, and audit them.
 #   3. Build the external test sets, and look for their patients in train and val.
 #   4. Fetch or make the text encoders and the initial weights of the image encoder.
-#   5. Compute the features of frozen networks, once for all trials.
 
 SOURCE = source_facts(DATA["source"])
 # What build_lmdb reads: the user's table and images, or what the demo draws, or what the hub has.
@@ -25,6 +24,7 @@ else:
 BUILD_FLAGS = (
     "--settings {params.settings:q} --manifest {input.manifest:q} --image-root {params.image_root:q}",
     "{params.tables} --threads {threads} --work-dir {params.work} --output-dir {params.folder}",
+    image_weights_flag(),
 )
 BUILD_RESOURCES = {
     # each of its threads decodes one photograph at a time
@@ -37,11 +37,6 @@ OVERLAP_FLAGS = (
 )
 AUDIT_FLAGS = (
     "--data-dir {params.folder} {params.encoders} --context-length {params.context_length}",
-    "--output {output}",
-)
-FEATURES_FLAGS = (
-    "--specification {params.specification:q} --modality {params.modality} --data-dir {params.data}",
-    "--encoder-dir {input.encoder:q} {params.image_weights} --device {params.device}",
     "--output {output}",
 )
 LIGHT_RESOURCES = {
@@ -81,6 +76,7 @@ rule build_lmdb:
     input:
         manifest=MANIFEST,
         test_manifest=DATA.get("test_manifest", []),
+        image_weights=image_weights(),
         images=IMAGE_ROOT if "hub_dataset" in DATA else [],
     output:
         pictures="<results>/data/pictures.parquet",
@@ -110,6 +106,7 @@ if EXTERNAL_TESTS:
         input:
             manifest=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["manifest"],
             test_manifest=[],
+            image_weights=image_weights(),
         output:
             samples="<results>/external/{external}/samples_test.parquet",
             store="<results>/external/{external}/test.lmdb",
@@ -150,7 +147,7 @@ if EXTERNAL_TESTS:
             launch("find_overlap", *OVERLAP_FLAGS)
 
 
-# What it finds should be read before device hours are spent, so it goes first; but no training waits for it as
+# What it finds should be read before device hours are spent, so it goes first; but no training run waits for it as
 # ancient(): snakemake 9.27 looks at no other change downstream of a job that runs, even where that edge is ancient.
 rule audit_data:
     """Counts, leaks, copies, sides, shortcuts, and what each tokenizer makes of the reports; reads all splits."""
@@ -207,7 +204,7 @@ if FETCHED_ENCODERS:
         fetch_text_encoder,
 
     rule fetch_text_encoder:
-        """Brings a BERT and its tokenizer from the hub, or from a local folder, at one revision."""
+        """Brings a text encoder and its tokenizer from the hub, or from a local folder, at one revision."""
         output:
             directory("resources/text_encoders/{slug}"),
         wildcard_constraints:
@@ -217,6 +214,9 @@ if FETCHED_ENCODERS:
             name=lambda wildcards: FETCHED_ENCODERS[wildcards.slug],
             source=lambda wildcards: fetched(wildcards)["source"],
             revision=lambda wildcards: fetched(wildcards).get("revision", "main"),
+            pooling=lambda wildcards: " ".join(
+                f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
+            ),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -225,7 +225,7 @@ if FETCHED_ENCODERS:
             launch(
                 "fetch_text_encoder",
                 "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
-                "--output {output:q}",
+                "{params.pooling} --output {output:q}",
             )
 
 
@@ -235,13 +235,17 @@ if image_weights():
         fetch_vision_weights,
 
     rule fetch_vision_weights:
-        """The initial weights of the image encoder, as one safetensors file."""
+        """The initial weights of the image encoder, fitted to its architecture, and how they want their images."""
+        input:
+            # a file of the user's that changes is fetched again; one that is missing, the entry names
+            MODEL["image_encoder"]["weights"] if is_file(MODEL["image_encoder"]["weights"]) else [],
         output:
-            image_weights(),
+            weights=image_weights(),
+            settings=[str(settings_path(Path(path))) for path in image_weights()],
         params:
             **runs("fetch_vision_weights"),
-            architecture=MODEL["image_encoder"].get("architecture", "sizes"),
-            weights=MODEL["image_encoder"]["weights"],
+            settings=canonical_json(MODEL["image_encoder"]),
+            image_size=DATA["image_size"],
         log:
             "resources/logs/fetch_vision_weights.log",
         conda:
@@ -249,8 +253,8 @@ if image_weights():
         shell:
             launch(
                 "fetch_vision_weights",
-                "--architecture {params.architecture:q} --weights {params.weights:q}",
-                "--output {output}",
+                "--settings {params.settings:q} --image-size {params.image_size} --output {output.weights}",
+                shown=True,
             )
 
 
@@ -290,42 +294,3 @@ rule fetch:
         IMAGE_ROOT if "hub_dataset" in DATA else [],
         [encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
         image_weights(),
-
-
-# A file of features -> the network that makes them, and the text encoder beside it; an image's are the same with each.
-NETWORKS = {
-    "image": ("image", SEARCH_ENCODER),
-    **{f"text-{encoder}": ("text", encoder) for encoder in MODEL["text_encoders"]},
-}
-
-
-if CACHED:
-
-    rule cache_features:
-        """A frozen network over train and val, once for all trials."""
-        input:
-            **data_files("train", "val"),
-            encoder=lambda wildcards: encoder_dir(cached_encoder(wildcards)),
-            image_weights=image_weights(),
-        output:
-            "<results>/features/{network}.safetensors",
-        wildcard_constraints:
-            network="|".join(NETWORKS),
-        params:
-            **runs("cache_features"),
-            specification=features_specification,
-            modality=lambda wildcards: NETWORKS[wildcards.network][0],
-            data=lambda wildcards, input: Path(input.fingerprint).parent,
-            image_weights=image_weights_flag(),
-            device=TRAINING["device"],
-        log:
-            "<results>/logs/cache_features/{network}.log",
-        benchmark:
-            "<results>/benchmarks/cache_features/{network}.tsv"
-        threads: 1
-        resources:
-            **EVALUATION_RESOURCES,
-        conda:
-            "../envs/train.yaml"
-        shell:
-            launch("cache_features", *FEATURES_FLAGS)

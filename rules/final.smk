@@ -27,6 +27,7 @@ rule plan_encoder_trial:
     """The tuned configuration with one of the text encoders, at a multiple of its learning rate."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best="<results>/best.json",
     output:
         "<results>/encoders/{trial}/trial.json",
@@ -34,6 +35,7 @@ rule plan_encoder_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("encoders"),
+        image_weights=image_weights_flag(),
         factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial].factor,
     log:
         "<results>/logs/plan_encoder_trial/{trial}.log",
@@ -103,6 +105,7 @@ rule plan_final:
         trial=FINAL_TRIALS,
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best=best_file,
     output:
         "<results>/final/{trial}/trial.json",
@@ -110,6 +113,7 @@ rule plan_final:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("final"),
+        image_weights=image_weights_flag(),
         best=candidate_taken,
     log:
         "<results>/logs/plan_final/{trial}.log",
@@ -155,10 +159,12 @@ ORDERED_CLASSES = " ".join(
     else []
 )
 EVALUATION_FLAGS = (
+    *FEATURES_READ,
     "--data-dir {params.data} --code {params.code} --device {params.device} {params.ordered}",
     "--output-evaluation {output.evaluation} --output-predictions {output.predictions}",
 )
 EXAMPLES_FLAGS = (
+    *FEATURES_READ,
     "--trial {input.trial} --model-dir {input.model} --predictions {input.predictions}",
     "--data-dir {params.data} --device {params.device} {params.private} --output {output}",
 )
@@ -170,6 +176,7 @@ rule evaluate_final:
         trial=FINAL_TRIALS,
     input:
         **data_files("train", "val", "test"),
+        **read_features(lambda wildcards: FINALS[wildcards.trial].encoder, FEATURES, TEST_FEATURES),
         trial="<results>/final/{trial}/trial.json",
         model="<results>/final/{trial}/model",
     output:
@@ -194,6 +201,7 @@ rule evaluate_initial:
     """The same scores of the untouched initial weights, with a probe of the image encoder alone: what training adds."""
     input:
         **data_files("train", "val", "test"),
+        **read_features(None, FEATURES, TEST_FEATURES),
         trial=f"<results>/final/{SHOWN}/trial.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         image_weights=image_weights(),
@@ -223,6 +231,7 @@ rule evaluate_initial:
 rule collect_examples:
     """Examples of the tuned model's predictions on test, with occlusion maps, and an embedding of its features."""
     input:
+        **read_features(None, TEST_FEATURES),
         trial=f"<results>/final/{SHOWN}/trial.json",
         model=f"<results>/final/{SHOWN}/model",
         predictions=f"<results>/final/{SHOWN}/predictions.parquet",
@@ -274,6 +283,10 @@ if EXTERNAL_TESTS:
             data=multiext("<results>/external/{external}/", "samples_test.parquet", "test.lmdb"),
             fingerprint="<results>/external/{external}/fingerprint.json",
             overlap="<results>/external/{external}/overlap.json",
+            image_features=image_features(EXTERNAL_FEATURES),
+            text_features=lambda wildcards: text_features(
+                FINALS[wildcards.trial].encoder, EXTERNAL_FEATURES.format(external=wildcards.external)
+            ),
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",

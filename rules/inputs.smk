@@ -86,15 +86,6 @@ def fetched(wildcards):
     return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
 
 
-def cached_encoder(wildcards):
-    """The text encoder of the model whose features cache_features makes."""
-    return NETWORKS[wildcards.network][1]
-
-
-def features_specification(wildcards):
-    return canonical_json(jobs.features_specification(CONFIG, cached_encoder(wildcards)))
-
-
 # --- training runs and their ranking ---------------------------------------------------------------------------
 
 
@@ -115,8 +106,7 @@ def training_inputs(stage, encoder_of=None):
     return {
         "trial": f"<results>/{stage}/{{trial}}/trial.json",
         **data_files("train", "val"),
-        "image_features": image_features(),
-        "text_features": of_encoder(text_features, encoder_of),
+        **read_features(encoder_of),
     }
 
 
@@ -124,7 +114,6 @@ def training_params(encoder_of=None):
     return {
         **runs("train_trial"),
         "image_weights": image_weights_flag(),
-        "features": of_encoder(features_flags, encoder_of),
         "folder": lambda wildcards, input: Path(input.trial).parent,
         "device": TRAINING["device"],
         # of no consequence for any result

@@ -14,7 +14,8 @@ LR_FINDER_RESOURCES = requested(
 )
 LR_FINDER_FLAGS = (
     "--specification {params.specification:q} --data-dir {params.folder} --encoder-dir {input.encoder:q}",
-    "{params.image_weights} {params.features} {params.range} --device {params.device}",
+    "{params.image_weights} {params.range} --device {params.device}",
+    *FEATURES_READ,
     "--output-curve {output.curve} --output-suggestion {output.suggestion}",
 )
 
@@ -22,11 +23,11 @@ LR_FINDER_FLAGS = (
 rule find_lr:
     """torch-lr-finder's range test on the baseline configuration."""
     input:
+        **read_features(),
         data=multiext("<results>/data/", "samples_train.parquet", "train.lmdb"),
         fingerprint="<results>/data/fingerprint.json",
         encoder=encoder_dir(SEARCH_ENCODER),
         image_weights=image_weights(),
-        features=image_features() + text_features(SEARCH_ENCODER),
     output:
         curve="<results>/find_lr/curve.csv",
         suggestion="<results>/find_lr/suggestion.json",
@@ -35,7 +36,6 @@ rule find_lr:
         specification=canonical_json(jobs.specification(CONFIG, "find_lr", "find_lr", {})),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         image_weights=image_weights_flag(),
-        features=features_flags(SEARCH_ENCODER),
         range="--start-lr {start_lr} --end-lr {end_lr} --num-iter {num_iter}".format(**LR_FINDER),
         device=TRAINING["device"],
     log:

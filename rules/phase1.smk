@@ -22,15 +22,16 @@ TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.
 PLAN_FLAGS = (
     "--specification {params.specification:q}",
     "--fingerprint {input.fingerprint}",
-    "--prompts {params.prompts_file:q}",
+    "--prompts {params.prompts_file:q} {params.image_weights}",
     "--output {output}",
 )
 
-# Every training reads the same files and takes the same flags, whichever phase requests it.
+# Every training run reads the same files and takes the same flags, whichever phase requests it.
 TRAINING_FLAGS = (
     "--trial {input.trial} --encoder-dir {input.encoder:q}",
     f"--data-dir {RESULTS}/data --state-dir {RESULTS}/state",
-    "{params.image_weights} {params.features}",
+    "{params.image_weights}",
+    *FEATURES_READ,
     "--code {params.code} --device {params.device}",
     "--kept-weights-gb {params.kept_weights_gb} --gradient-checkpointing {params.gradient_checkpointing}",
     "--output-dir {params.folder}",
@@ -48,6 +49,7 @@ rule plan_phase1_trial:
     """One point of the grid, or the baseline, at Phase 1's budget."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         # an explicit grid does not wait for the finder, and is not rerun by it
         suggestion="<results>/find_lr/suggestion.json" if AUTO_GRID else [],
     output:
@@ -56,6 +58,7 @@ rule plan_phase1_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("phase1"),
+        image_weights=image_weights_flag(),
         suggestion=lambda wildcards, input: f"--lr-finder {input.suggestion}" if AUTO_GRID else "",
     log:
         "<results>/logs/plan_phase1_trial/{trial}.log",
@@ -66,7 +69,7 @@ rule plan_phase1_trial:
 
 
 rule train_phase1_trial:
-    """One training; resumes from its state, and ends at once where that is already complete."""
+    """One training run; resumes from its state, and ends at once where that is already complete."""
     input:
         **training_inputs("phase1"),
         encoder=encoder_dir(SEARCH_ENCODER),

@@ -39,6 +39,7 @@ rule propose_bracket:
         slots=lambda wildcards: len(layout.members(PHASE2, int(wildcards.bracket), 0)),
         # the same seed in every bracket would propose the same points again
         seed=lambda wildcards: CONFIG["seed"] + int(wildcards.bracket),
+        stop="--stop-when-flat" if CONFIG["phase2"]["stop_when_flat"] else "",
     log:
         "<results>/logs/propose_bracket/{bracket}.log",
     conda:
@@ -48,7 +49,7 @@ rule propose_bracket:
             "propose_bracket",
             "--best {input.best} --observed {input.observed} --metric {params.metric}",
             "--space {params.space:q} --strategy {params.strategy}",
-            "--slots {params.slots} --seed {params.seed} --output {output}",
+            "--slots {params.slots} --seed {params.seed} {params.stop} --output {output}",
         )
 
 
@@ -78,6 +79,7 @@ rule plan_phase2_trial:
     """One slot of a rung, on all the data."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         candidates=phase2_source,
     output:
         "<results>/phase2/{trial}/trial.json",
@@ -85,6 +87,7 @@ rule plan_phase2_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("phase2"),
+        image_weights=image_weights_flag(),
         slot=lambda wildcards: PHASE2[wildcards.trial].slot,
     log:
         "<results>/logs/plan_phase2_trial/{trial}.log",
@@ -201,6 +204,7 @@ rule plan_confirm_trial:
     """One of Phase 2's best once more, with a fresh seed."""
     input:
         fingerprint="<results>/data/fingerprint.json",
+        image_weights=image_weights(),
         best="<results>/phase2/best.json",
     output:
         "<results>/confirm/{trial}/trial.json",
@@ -208,6 +212,7 @@ rule plan_confirm_trial:
         **runs("plan_trial"),
         **class_prompts(),
         specification=specification("confirm"),
+        image_weights=image_weights_flag(),
         rank=lambda wildcards: CONFIRM[wildcards.trial].rank,
     log:
         "<results>/logs/plan_confirm_trial/{trial}.log",

@@ -28,7 +28,7 @@ rule record_run:
         # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {3} or {dataset_index}
         config=lambda wildcards: canonical_json(RECORDED),
         # in the order of stages and slots, which a report follows; canonical JSON would sort it
-        trainings=json.dumps(JOBS.all_epochs_added()),
+        training_runs=json.dumps(JOBS.all_epochs_added()),
         facts=json.dumps(JOBS.facts_to_tell()),
         initial=INITIAL,
     log:
@@ -40,7 +40,7 @@ rule record_run:
     shell:
         launch(
             "record_run",
-            "--config {params.config:q} --trainings {params.trainings:q} --facts {params.facts:q}",
+            "--config {params.config:q} --training-runs {params.training_runs:q} --facts {params.facts:q}",
             "--initial {params.initial} --output {output}",
         )
 
@@ -75,7 +75,7 @@ REPORT_INPUTS = dict(
     bracket="<results>/phase2/bracket-0.json",
     searched=[
         f"<results>/{stage}/{trial}/{file}"
-        for stage, trials in TRAININGS.items()
+        for stage, trials in TRAINING_RUNS.items()
         if stage != "final"
         for trial in trials
         for file in ("metrics.json", "history.csv", "val_predictions.parquet")
@@ -136,9 +136,18 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         **runs("train_trial"),
-        config=canonical_json(CONFIG),
-        trainings=canonical_json(TRAININGS),
+        # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {image}
+        config=lambda wildcards: canonical_json(CONFIG),
+        training_runs=canonical_json(TRAINING_RUNS),
         folder=RESULTS,
+        images=IMAGE_ROOT,
+        class_maps=canonical_json(
+            {
+                name: in_repository(data["class_map"])
+                for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
+                if "class_map" in data
+            }
+        ),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:
@@ -146,7 +155,8 @@ rule plan_run:
     shell:
         launch(
             "plan_run",
-            "--config {params.config:q} --trainings {params.trainings:q}",
-            "--results-dir {params.folder} --code {params.code}",
+            "--config {params.config:q} --training-runs {params.training_runs:q}",
+            "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
+            "--class-maps {params.class_maps:q}",
             shown=True,
         )

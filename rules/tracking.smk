@@ -1,15 +1,15 @@
-# REQUIRED INPUTS: {stage}/{trial}/metrics.json and history.csv of every training; for a sweep the data, the search
+# REQUIRED INPUTS: {stage}/{trial}/metrics.json and history.csv of every training run; for a sweep the data, the search
 # encoder, the initial weights, and phase1/best.json where the space is relative to it.
 #
 # OUTPUTS: tracking/{stage}/{trial}.json, and W&B's own folder wandb/; sweep/sweep.yaml and sweep/setup.json, from which
 # `wandb agent` calls scripts/wandb_trial.py.
 #
 # STEPS:
-#   1. Log each finished training, where tracking is on.
+#   1. Log each finished training run, where tracking is on.
 #   2. Write a sweep, when requested.
 
 
-# Where these run there is the net; and no training depends on them, so that switching tracking on trains nothing.
+# Where these run there is the net; and no training run depends on them, so that switching tracking on trains nothing.
 localrules:
     track_trial,
     write_sweep,
@@ -18,7 +18,7 @@ localrules:
 TRACKING = CONFIG["tracking"]
 TRACKED = [
     f"{RESULTS}/tracking/{stage}/{trial}.json"
-    for stage, trials in TRAININGS.items()
+    for stage, trials in TRAINING_RUNS.items()
     for trial in trials
     if TRACKING["wandb"] != "off"
 ]
@@ -38,9 +38,9 @@ SWEEP_FLAGS = (
 
 
 rule track_trial:
-    """One finished training as a run of W&B; a server that cannot be reached fails nothing."""
+    """One finished training run as a run of W&B; a server that cannot be reached fails nothing."""
     wildcard_constraints:
-        stage="|".join(TRAININGS),
+        stage="|".join(TRAINING_RUNS),
     input:
         metrics="<results>/{stage}/{trial}/metrics.json",
         history="<results>/{stage}/{trial}/history.csv",

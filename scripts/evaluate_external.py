@@ -12,7 +12,8 @@ from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
 from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
-from retclip.core.schemas import check
+from retclip.core.trial import Trial
+from retclip.metrics.evaluation_document import Evaluation
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -24,6 +25,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="results/{run}/external/{name}")
     parser.add_argument("--overlap", type=Path, required=True, help="overlap.json of the same data set")
     parser.add_argument("--code", required=True, help="hash of this code, for the record")
+    parser.add_argument("--image-features", type=Path, nargs="*", default=[], help="of a frozen image encoder")
+    parser.add_argument("--text-features", type=Path, nargs="*", default=[], help="of a frozen text encoder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--ordered-classes", nargs="*", help="from the least to the most severe, for kappa")
     parser.add_argument("--output-evaluation", type=Path, required=True, help="{name}.json")
@@ -34,11 +37,12 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.evaluation.test_set import evaluate_external, trained_model
     from retclip.metrics.external import with_overlap
 
-    trial = read_json(options.trial)
+    trial = Trial.read(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
-    own = read_json(options.evaluation)["per_class"]
+    own = Evaluation.read(options.evaluation).per_class
     model, reader = trained_model(trial, options.model_dir, options.device)
-    document, table = evaluate_external(
+    reader = reader.reading({"image": options.image_features, "text": options.text_features}, fingerprint)
+    evaluation, table = evaluate_external(
         model,
         reader,
         options.data_dir,
@@ -48,11 +52,10 @@ def main(arguments: list[str] | None = None) -> None:
         options.ordered_classes,
         options.code,
     )
-    document = with_overlap(document, table, read_json(options.overlap))
-    check(document, "evaluation", str(options.output_evaluation))
-    log(f"{trial['id']}: {document['counts']['samples']} samples of {options.data_dir.name} scored")
+    evaluation = with_overlap(evaluation, table, read_json(options.overlap))
+    log(f"{trial.id}: {evaluation.counts.samples} samples of {options.data_dir.name} scored")
     write_parquet(options.output_predictions, table)
-    write_json(options.output_evaluation, document)
+    write_json(options.output_evaluation, evaluation.to_dict())
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Brings a BERT-family text encoder from the Hugging Face hub, or from a local folder, to resources/.
+"""Brings a text encoder from the Hugging Face hub, or from a local folder, to resources/: whatever AutoModel loads.
 
 Run it where there is a network: training jobs never download. Writes the model, tokenizer.json and
-source.json (source, resolved revision, licence).
+source.json (source, resolved revision, license, pooling).
 """
 
 import argparse
@@ -15,13 +15,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--name", required=True, help="its name in model.text_encoders")
     parser.add_argument("--source", required=True, help="hub id or local folder")
     parser.add_argument("--revision", default="main", help="commit, tag or branch (default: main)")
+    parser.add_argument("--pooling", choices=("cls", "mean", "pooler"), help="(default: the model's own)")
     parser.add_argument("--output", type=Path, required=True, help="folder of the encoder")
     options = parser.parse_args(arguments)
 
     from retclip.models.pretrained import fetch_text_encoder
 
-    source = fetch_text_encoder(options.name, options.source, options.revision, options.output)
-    log(f"{options.name}: {source['source']} at {source['revision']}, licence {source['license']}")
+    source = fetch_text_encoder(options.name, options.source, options.revision, options.output, options.pooling)
+    revision, license, pooling = (source[key] for key in ("revision", "license", "pooling"))
+    log(f"{options.name}: {source['source']} at {revision}, license {license}, pooling {pooling}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,15 @@
-"""Brings the initial weights of the image encoder: OpenAI's by name, or a file of yours, as safetensors.
+"""Brings the initial weights of the image encoder, fitted to the architecture and the image size, as safetensors.
 
-A RET-CLIP checkpoint is accepted too: its image encoder is taken. Run it where there is a network.
+Weights are an open_clip tag (openai), `timm`, hf-hub:OWNER/NAME of either, or a file or folder of yours: of RETFound,
+DINOv2, FLAIR, a CLIP, a RET-CLIP, or of your own training. Says what fits, what was dropped and what is new. The JSON
+beside the output has how the weights want their images. Run it where there is a network.
+
+    fetch_vision_weights.py --settings '{"architecture": "timm/vit_large_patch16_224", "weights": "RETFound.pth"}' \\
+        --image-size 224 --output resources/vision/retfound.safetensors
 """
 
 import argparse
+import json
 from pathlib import Path
 
 from retclip.core.logs import log, run_entry
@@ -11,15 +17,14 @@ from retclip.core.logs import log, run_entry
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", required=True, help="model.image_encoder.architecture of the config")
-    parser.add_argument("--weights", required=True, help="an open_clip tag such as openai, or a file")
+    parser.add_argument("--settings", type=json.loads, required=True, help="JSON: model.image_encoder of the config")
+    parser.add_argument("--image-size", type=int, required=True, help="data.image_size of the config")
     parser.add_argument("--output", type=Path, required=True, help=".safetensors")
     options = parser.parse_args(arguments)
 
-    from retclip.models.pretrained import fetch_vision_weights
+    from retclip.models.image_weights import fetch_image_weights
 
-    fetch_vision_weights(options.architecture, options.weights, options.output)
-    log(f"image encoder {options.architecture}, weights {options.weights}: written to {options.output}")
+    log(fetch_image_weights(options.settings, options.image_size, options.output))
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from pathlib import Path
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_csv, write_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,8 +21,12 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, LMDBs and fingerprint.json")
     parser.add_argument("--encoder-dir", type=Path, required=True, help="the text encoder's folder")
     parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
-    parser.add_argument("--image-features", type=Path, help="of a frozen image encoder, by cache_features")
-    parser.add_argument("--text-features", type=Path, help="of a frozen text encoder, by cache_features")
+    parser.add_argument(
+        "--image-features", type=Path, nargs="*", default=[], help="of a frozen image encoder, by cache_features"
+    )
+    parser.add_argument(
+        "--text-features", type=Path, nargs="*", default=[], help="of a frozen text encoder, by cache_features"
+    )
     parser.add_argument("--start-lr", type=float, required=True)
     parser.add_argument("--end-lr", type=float, required=True)
     parser.add_argument("--num-iter", type=int, required=True, help="optimizer steps")
@@ -43,8 +48,9 @@ def main(arguments: list[str] | None = None) -> None:
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
     values = {**options.specification["values"], "learning_rate": options.start_lr, "warmup_steps": 0}
-    trial = plan({**options.specification, "class_prompts": {}}, values, counts)
-    hyperparameters = trial["hyperparameters"]
+    image_encoder = with_weights_settings(options.specification["image_encoder"], options.image_weights)
+    trial = plan({**options.specification, "image_encoder": image_encoder, "class_prompts": {}}, values, counts)
+    hyperparameters = trial.hyperparameters
     device = choose_device(options.device)
     precision = choose_precision(hyperparameters["precision"], device)
     prepare_device(device, precision)
@@ -54,9 +60,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         "train",
         fingerprint,
-        load_tokenizer(options.encoder_dir, trial["text_encoder_settings"]["truncation_side"]),
+        load_tokenizer(options.encoder_dir, trial.text_encoder_settings.truncation_side),
         hyperparameters["context_length"],
-        text_columns=trial["text_encoder_settings"]["texts"],
+        text_columns=trial.text_encoder_settings.texts,
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     model = build_model(trial, options.encoder_dir, options.image_weights)
@@ -74,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     note = "the steepest fall of the smoothed loss"
     if suggestion is None:
         suggestion = options.specification["values"]["learning_rate"]
-        note = "the curve broke off before 17 steps, so this is the default; lower lr_finder.end_lr"
+        note = "the loss did not fall by more than its noise, so this is the default; look at lr_finder and its curve"
     log(f"suggested learning rate {suggestion:.2e}: {note}")
     write_csv(options.output_curve, curve)
     write_json(

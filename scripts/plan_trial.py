@@ -10,6 +10,7 @@ from pathlib import Path
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, write_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
 from retclip.search.budget import plan
@@ -22,6 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--fingerprint", type=Path, required=True, help="data/fingerprint.json, for counts")
     parser.add_argument("--prompts", type=Path, required=True, help="YAML, class name: descriptions")
     parser.add_argument("--lr-finder", type=Path, help="suggestion.json, where the grid is `auto`")
+    parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder, as fetched")
     parser.add_argument("--candidates", type=Path, help="JSON with `candidates`: best.json or a bracket")
     parser.add_argument("--slot", type=int, default=0, help="which of the candidates (from 0)")
     parser.add_argument("--only", choices=HYPERPARAMETERS, help="the one value to take from the candidate")
@@ -30,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
 
     specification, fingerprint = options.specification, read_json(options.fingerprint)
+    specification["image_encoder"] = with_weights_settings(specification["image_encoder"], options.image_weights)
     values = dict(specification["values"])
     if options.lr_finder:
         values = resolve_auto(values, read_json(options.lr_finder)["grid"])
@@ -43,10 +46,10 @@ def main(arguments: list[str] | None = None) -> None:
     prompts = class_prompts(options.prompts, fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
     trial = plan({**specification, "class_prompts": prompts}, values, counts)
-    check(trial, "trial", str(options.output))
-    for cut in trial["budget"]["cuts"]:
-        log(f"{trial['id']}: {cut['key']} {cut['configured']} adjusted to {cut['used']}: {cut['reason']}")
-    write_json(options.output, trial)
+    check(trial.to_dict(), "trial", str(options.output))
+    for cut in trial.budget.cuts:
+        log(f"{trial.id}: {cut.key} {cut.configured} adjusted to {cut.used}: {cut.reason}")
+    write_json(options.output, trial.to_dict())
 
 
 if __name__ == "__main__":

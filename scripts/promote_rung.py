@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from retclip.core.io import read_json, write_json
+from retclip.core.io import write_json
 from retclip.core.logs import run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.promotion import promoted
 
 
@@ -16,7 +17,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON with `candidates`, best first")
     options = parser.parse_args(arguments)
 
-    best = promoted([read_json(path) for path in options.metrics], options.metric, options.slots)
+    best = promoted([Metrics.read(path) for path in options.metrics], options.metric, options.slots)
     write_json(options.output, {"candidates": [{"configured": values} for values in best]})
 
 

@@ -7,22 +7,23 @@ with several seeds, whose scores are averaged.
 import argparse
 from pathlib import Path
 
-from retclip.core.io import read_json, write_csv
+from retclip.core.io import write_csv
 from retclip.core.logs import run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.selection import Candidate, Run, leaderboard, rank
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--stage-dir", type=Path, required=True, help="where each training has its folder")
+    parser.add_argument("--stage-dir", type=Path, required=True, help="where each training run has its folder")
     parser.add_argument("--candidates", nargs="+", required=True, metavar="ID[=TRAINING,...]")
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--output", type=Path, required=True, help="leaderboard.csv")
     options = parser.parse_args(arguments)
 
     candidates = [
-        Candidate(name, [_read_run(options.stage_dir / training) for training in (trainings or name).split(",")])
-        for name, _, trainings in (candidate.partition("=") for candidate in options.candidates)
+        Candidate(name, [_read_run(options.stage_dir / training) for training in (training_runs or name).split(",")])
+        for name, _, training_runs in (candidate.partition("=") for candidate in options.candidates)
     ]
     write_csv(options.output, leaderboard(rank(candidates, options.metric), options.metric))
 
@@ -30,7 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _read_run(folder: Path) -> Run:
     import pandas as pd
 
-    return Run(read_json(folder / "metrics.json"), pd.read_parquet(folder / "val_predictions.parquet"))
+    return Run(Metrics.read(folder / "metrics.json"), pd.read_parquet(folder / "val_predictions.parquet"))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Recommends a text encoder by the mean validation score of its final trainings; test has no say.
+"""Recommends a text encoder by the mean validation score of its final training runs; test has no say.
 
 A seed that diverged or ran out of memory counts as chance, and is named in recommendation.json.
 """
@@ -6,8 +6,9 @@ A seed that diverged or ran out of memory counts as chance, and is named in reco
 import argparse
 from pathlib import Path
 
-from retclip.core.io import read_json, write_json
+from retclip.core.io import write_json
 from retclip.core.logs import log, run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.recommendation import recommend_encoder
 
 
@@ -18,7 +19,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="recommendation.json")
     options = parser.parse_args(arguments)
 
-    decision = recommend_encoder([read_json(path) for path in options.metrics], options.metric)
+    decision = recommend_encoder([Metrics.read(path) for path in options.metrics], options.metric)
     log(f"recommended text encoder: {decision['encoder']} ({decision['reason']})")
     write_json(options.output, decision)
 

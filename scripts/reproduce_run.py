@@ -1,7 +1,7 @@
 """Runs a finished run once more from its recorded config, in a folder of its own, and compares every score.
 
-Prints one line a training and evaluation that differs, and ends with exit 1 if any does. On the same machine, on a CPU,
-with as many threads, all are equal bit for bit.
+Prints one line a training run and evaluation that differs, and ends with exit 1 if any does. On the same machine, on a
+CPU, with as many threads, all are equal bit for bit.
 """
 
 import argparse

@@ -1,10 +1,11 @@
-"""Logs one finished training to Weights & Biases, and writes what became of it; an unreachable server fails nothing."""
+"""Logs one finished training run to Weights & Biases and records the outcome; an unreachable server fails nothing."""
 
 import argparse
 from pathlib import Path
 
-from retclip.core.io import read_json, sha256_of, write_json
+from retclip.core.io import sha256_of, write_json
 from retclip.core.logs import run_entry
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.wandb_runs import Place, log_run
 
 
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--files", type=Path, nargs="*", default=[], help="more of its files for the artifact")
     parser.add_argument("--mode", choices=["offline", "online"], required=True, help="tracking.wandb of the config")
     parser.add_argument("--project", required=True, help="tracking.project of the config")
-    parser.add_argument("--group", required=True, help="name of the run; its trainings are one group")
+    parser.add_argument("--group", required=True, help="name of the run; its training runs are one group")
     parser.add_argument("--name", required=True, help="stage/trial")
     parser.add_argument("--folder", type=Path, required=True, help="W&B writes to its subfolder wandb/")
     parser.add_argument("--output", type=Path, required=True, help="JSON: id, mode, error")
@@ -23,9 +24,9 @@ def main(arguments: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    metrics = read_json(options.metrics)
+    metrics = Metrics.read(options.metrics)
     # the same training is the same run, so that logging it once more adds none
-    identity = sha256_of([options.group, options.name, metrics["trial_sha256"], metrics["code"]])[:16]
+    identity = sha256_of([options.group, options.name, metrics.trial_sha256, metrics.code])[:16]
     place = Place(options.mode, options.folder, options.project, options.group, options.name, identity)
     history = pd.read_csv(options.history) if options.history.stat().st_size > 1 else pd.DataFrame()
     files = [options.metrics, options.history, *options.files]

@@ -15,8 +15,11 @@ from typing import Any
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, sha256_of, write_json
 from retclip.core.logs import log, run_entry
+from retclip.core.preprocessing import with_weights_settings
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
+from retclip.core.trial import Trial
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import plan
 from retclip.search.wandb_runs import Place, log_run
 
@@ -38,7 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
         raise ValueError(f"WANDB_RUN_ID is {run_id[:60]!r}; letters, digits, dash and underscore make a run's folder.")
     folder = Path(setup["folder"]) / run_id
     trial = _plan(setup, values, folder.name)
-    write_json(folder / "trial.json", trial)
+    write_json(folder / "trial.json", trial.to_dict())
 
     import train_trial
 
@@ -50,22 +53,25 @@ def main(arguments: list[str] | None = None) -> None:
 
     import pandas as pd
 
-    metrics, files = read_json(folder / "metrics.json"), [folder / "metrics.json", folder / "history.csv"]
+    metrics, files = Metrics.read(folder / "metrics.json"), [folder / "metrics.json", folder / "history.csv"]
     history = pd.read_csv(files[1]) if files[1].stat().st_size > 1 else pd.DataFrame()
     place = Place(None, Path(setup["folder"]), setup["project"], setup["group"], folder.name, None)
     outcome = log_run(place, metrics, history, files)
     write_json(folder / "tracking.json", outcome)
-    score = metrics["val"][trial["selection_metric"]]
-    log(f"{folder.name}: {metrics['status']}, {trial['selection_metric']} {score}; W&B: {outcome['mode']}")
+    score = metrics.val.scores[trial.selection_metric]
+    log(f"{folder.name}: {metrics.status}, {trial.selection_metric} {score}; W&B: {outcome['mode']}")
 
 
-def _plan(setup: dict[str, Any], values: dict[str, Any], identifier: str) -> dict[str, Any]:
-    """trial.json of the values, checked."""
+def _plan(setup: dict[str, Any], values: dict[str, Any], identifier: str) -> Trial:
+    """The trial of the values, checked."""
     fingerprint = read_json(Path(setup["data_dir"]) / "fingerprint.json")
     prompts = class_prompts(Path(setup["prompts"]), fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
-    trial = plan({**setup["specification"], "id": f"sweep-{identifier}", "class_prompts": prompts}, values, counts)
-    check(trial, "trial", f"sweep {identifier}")
+    weights = Path(setup["image_weights"]) if setup["image_weights"] else None
+    image_encoder = with_weights_settings(setup["specification"]["image_encoder"], weights)
+    own = {"id": f"sweep-{identifier}", "image_encoder": image_encoder, "class_prompts": prompts}
+    trial = plan({**setup["specification"], **own}, values, counts)
+    check(trial.to_dict(), "trial", f"sweep {identifier}")
     return trial
 
 

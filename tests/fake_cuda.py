@@ -1,6 +1,6 @@
 """A stand-in for one GPU on machines without: tensors on "cuda:0" that compute on the CPU, and mix with nothing else.
 
-torch's FakeTensorMode has the same rules and no values; here values are there, too, so that whole trainings,
+torch's FakeTensorMode has the same rules and no values; here values are there, too, so that whole training runs,
 evaluations and exports run, and must give what the CPU gives. What it cannot show: CUDA kernels, streams, memory and
 speed. Streams are where a real GPU differs most: copies are complete here as soon as they are asked for.
 """

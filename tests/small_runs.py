@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import pandas as pd
+from documents import evaluation_of, metrics_of, trial_of
 from running import merged
 
 from retclip.report.run_folder import FinalModel, RunFolder
@@ -18,10 +19,9 @@ def final(kind: str, right: float, seed: int = 1) -> FinalModel:
     named = np.where(hit, target, 1 - target)
     table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(60)], "target": target,
                           "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
-    evaluation = {"zero_shot": {METRIC: {"value": right}}, "levels": {"chance": {METRIC: 0.5}}, "linear_probe": {},
-                  "multi_label": None}  # fmt: skip
-    trial = {"kind": kind, "text_encoder": "pubmedbert", "seed": seed}
-    metrics = {"trial": trial, "status": "completed"}
+    levels = {"chance": {METRIC: 0.5}, "majority": {}}
+    evaluation = evaluation_of(zero_shot={METRIC: {"value": right}}, levels=levels)
+    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert", seed=seed), gpus=None)
     return FinalModel(kind, metrics, None, None, evaluation=evaluation, predictions=table)
 
 
@@ -34,6 +34,6 @@ def run_of(*finals: FinalModel) -> RunFolder:
 
 def failing(final: FinalModel, status: str = "diverged") -> FinalModel:
     """The same training, had it failed; its weights still give scores on test."""
-    final.metrics["status"] = status
-    final.id = f"{final.encoder}-s{final.trial['seed']}"
+    final.metrics = dataclasses.replace(final.metrics, status=status)
+    final.id = f"{final.encoder}-s{final.trial.seed}"
     return final

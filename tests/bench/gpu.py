@@ -31,6 +31,7 @@ import shapes
 import torch
 from torch.nn import functional
 
+from retclip.core.preprocessing import CLIP
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
 from retclip.loading.device import choose_device, prepare_device
@@ -161,7 +162,7 @@ def _upstream_step(net, split: Split, device: torch.device) -> Callable[[np.ndar
     def step(indices: np.ndarray) -> None:
         # the loader is not what is measured here: its pictures are only normalised, on the host
         images = [to_model_input(torch.from_numpy(split.store.get_many([f"{name}/{side}" for name in names[indices]])),
-                                 augment=False).to(device) for side in sides]  # fmt: skip
+                                 False, CLIP).to(device) for side in sides]  # fmt: skip
         ids, mask = shapes.tokenize([split.texts["patient"][i] for i in indices], shapes.CONTEXT)
         ids, mask = (functional.pad(part, (0, UPSTREAM_CONTEXT - part.shape[1])).to(device) for part in (ids, mask))
         optimizer.zero_grad()

@@ -28,6 +28,7 @@ MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.2757
 
 def measure(folder: Path) -> list[Figure]:
     """Samples a second, at full-resolution files and at files of 224 px."""
+    from retclip.core.preprocessing import CLIP
     from retclip.loading.augmentation import to_model_input
 
     pictures = _photographs()
@@ -41,7 +42,7 @@ def measure(folder: Path) -> list[Figure]:
             for indices in orders:
                 batch = split.batch(indices, device)
                 if augment is not None:
-                    to_model_input(batch["images"], augment)
+                    to_model_input(batch["images"], augment, CLIP)
 
     large = _upstream_store(folder / "large", pictures)
     small = _upstream_store(folder / "small", [picture.resize((SIZE, SIZE), Image.Resampling.BICUBIC)

@@ -1,11 +1,11 @@
-"""How search strategies do at equal cost: replayed with our own proposal code over a table of real trainings.
+"""How search strategies do at equal cost: replayed with our own proposal code over a table of real training runs.
 
   make bench-search        results/bench/search_table.csv (trained once, 30 CPU minutes; resumes where it was stopped),
                            the comparison on the terminal, and results/bench/search.json
 
-A strategy sees the scores of one training seed only, as a user would; the configuration that it ends with is judged by
-its score in the two other seeds. The cost is counted in epochs: 20 full trainings, or four brackets of 12 > 5 > 2
-trainings at 2/5/10 epochs, which cost 196. Seeds 0 to 99 were fixed beforehand. As a ceiling stands beside them the
+A strategy sees the scores of one seed only, as a user would; the configuration that it ends with is judged by
+its score in the two other seeds. The cost is counted in epochs: 20 full training runs, or four brackets of 12 > 5 > 2
+training runs at 2/5/10 epochs, which cost 196. Seeds 0 to 99 were fixed beforehand. As a ceiling stands beside them the
 best of all configurations by the one seed that is seen: noise alone keeps it from the best there is.
 """
 
@@ -13,6 +13,7 @@ import argparse
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,8 +27,10 @@ from running import REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 sys.path.insert(0, str(REPOSITORY / "tests/bench"))
 
+from documents import metrics_of, trial_of
 from search_table import EPOCHS, SEEDS, SPACE, configurations, make_table
 
+from retclip.metrics.metrics_document import Metrics
 from retclip.search import layout
 from retclip.search.promotion import promoted
 from retclip.search.proposals import observations, propose
@@ -67,10 +70,10 @@ class Replay:
         return self.quality(max(configurations(), key=lambda values: self.score(values, seen, EPOCHS)), seen)
 
     def search(self, strategy: str, number: int) -> Iterator[tuple[int, float]]:
-        """(epochs spent, quality of the best so far) after each training that reached the end."""
+        """(epochs spent, quality of the best so far) after each training run that reached the end."""
         slots = layout.slots({**PHASE2, "strategy": strategy})
         seen = SEEDS[number % len(SEEDS)]
-        documents: dict[str, dict[str, Any]] = {}
+        documents: dict[str, Metrics] = {}
         spent, best = 0, (-1.0, 0.0)
         rungs = dict.fromkeys((slot.bracket, slot.rung) for slot in slots.values())
         reached = 0
@@ -94,10 +97,11 @@ class Replay:
             reached = stop
 
 
-def _metrics(values: dict[str, Any], epochs: int, score: float) -> dict[str, Any]:
-    """What our code reads of a metrics.json."""
-    trial = {"configured": values, "budget": {"total_steps": EPOCHS}}
-    return {"trial": trial, "status": "completed", "steps": epochs, "epochs": epochs, "val": {METRIC: score}}
+def _metrics(values: dict[str, Any], epochs: int, score: float) -> Metrics:
+    """A metrics.json with all that a search reads."""
+    trial = trial_of(configured=values)
+    trial = replace(trial, budget=replace(trial.budget, total_steps=EPOCHS))
+    return metrics_of(trial, {METRIC: score}, steps=epochs, epochs=epochs)
 
 
 def compare(replay: Replay, strategies: tuple[str, ...] = STRATEGIES, replays: range = REPLAYS) -> list[dict[str, Any]]:
@@ -168,8 +172,10 @@ def main() -> None:
     make_table(path)
     table = pd.read_csv(path)
     last = table[f"epoch_{EPOCHS}"]
-    print(f"{len(table)} trainings of {len(table) // len(SEEDS)} configurations, {table['seconds'].sum() / 60:.0f} CPU "
-          f"minutes; final scores {last.min():.2f} to {last.max():.2f}, median {last.median():.2f}")  # fmt: skip
+    print(
+        f"{len(table)} runs of {len(table) // len(SEEDS)} configurations, {table['seconds'].sum() / 60:.0f} CPU "
+        f"minutes; final scores {last.min():.2f} to {last.max():.2f}, median {last.median():.2f}"
+    )
     better = table[last >= last.quantile(2 / 3)]
     for epoch in PHASE2["rungs"]["epochs"][:-1]:
         whole, part = (some[f"epoch_{epoch}"].corr(some[last.name], method="spearman") for some in (table, better))

@@ -61,7 +61,7 @@ def make_table(path: Path) -> None:
         with path.open("a") as stream:
             stream.write(",".join(map(str, cells)) + "\n")
         if number % 50 == 0:
-            print(f"{number} of {len(wanted)} trainings", file=sys.stderr, flush=True)
+            print(f"{number} of {len(wanted)} training runs", file=sys.stderr, flush=True)
 
 
 class Task:
@@ -85,9 +85,10 @@ class Task:
         self.tokens = _text_features()
 
     def train(self, values: dict[str, Any], seed: int) -> list[float]:
-        """The validation score after every epoch; a training that broke scores chance from there on."""
+        """The validation score after every epoch; a training run that broke scores chance from there on."""
         import torch
 
+        from retclip.core.preprocessing import CLIP
         from retclip.loading.augmentation import to_model_input
         from retclip.loading.dataset import epoch_batches
         from retclip.models.image_encoder import build_image_encoder
@@ -108,7 +109,7 @@ class Task:
             model.train()
             for indices in epoch_batches(TRAIN, values["batch_size"], seed, epoch):
                 set_learning_rate(optimizer, learning_rate_at(step, total, settings))
-                images = to_model_input(self.images[:, indices].flatten(0, 1), augment=False)
+                images = to_model_input(self.images[:, indices].flatten(0, 1), False, CLIP)
                 left, right = self.sentences[:, indices].unsqueeze(-1)
                 # the patient's text is the left eye's sentence
                 outputs = model(*images.chunk(2), left, text_ids_left=left, text_ids_right=right)
@@ -126,11 +127,12 @@ class Task:
         """Zero-shot balanced accuracy over both eyes of the validation patients."""
         import torch
 
+        from retclip.core.preprocessing import CLIP
         from retclip.loading.augmentation import to_model_input
 
         model.eval()
         with torch.inference_mode():
-            images = to_model_input(self.images[:, TRAIN:].flatten(0, 1), augment=False)
+            images = to_model_input(self.images[:, TRAIN:].flatten(0, 1), False, CLIP)
             _, *eyes = model.encode_eyes(*images.chunk(2))
             hits = []
             for eye, unit in zip(eyes, ("left", "right"), strict=True):

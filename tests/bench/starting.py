@@ -1,6 +1,6 @@
 """A run in the small: what is not training in it, and the CPU time of starting.
 
-Planning entries from start to end, and a training up to the end of its first step.
+Planning entries from start to end, and a training run up to the end of its first step.
 """
 
 import json
@@ -19,7 +19,7 @@ ROUNDS = 3
 PLANNING = ("plan_phase1_trial", "propose_bracket", "plan_phase2_trial", "rank_phase1", "select_phase1", "plan_final",
             "recommend_encoder")  # fmt: skip
 SHELL = "Shell command: "  # as a dry run prints it
-# what no training can do without
+# what no training run can do without
 BARE = """
 import torch, open_clip
 from transformers import BertModel
@@ -56,7 +56,7 @@ def measure(folder: Path) -> list[Figure]:
     again = in_turn({"again": lambda: snakemake(folder, *files)}, ROUNDS)["again"]
     commands = _commands(snakemake(folder, *files, "--forceall", "--dry-run", "--printshellcmds").stdout)
     found = [
-        Figure(f"small run on two cores, {len(metrics)} trainings: wall time over theirs", wall, "s", training,
+        Figure(f"small run on two cores, {len(metrics)} training runs: wall time over theirs", wall, "s", training,
                wall / training, spread=(wall / training, wall / training)),
         Figure("small run once more: nothing to do", statistics.median(again), "CPU s",
                spread=(min(again), max(again))),

@@ -93,6 +93,7 @@ class _Training:
 def _plain_outputs(net, split, indices: np.ndarray) -> dict[str, torch.Tensor]:
     from torch.nn import functional
 
+    from retclip.core.preprocessing import CLIP
     from retclip.loading.augmentation import to_model_input
 
     names = split.frame["sample_id"].to_numpy()[indices]
@@ -102,7 +103,7 @@ def _plain_outputs(net, split, indices: np.ndarray) -> dict[str, torch.Tensor]:
               for side in ("left", "right")]  # fmt: skip
     ids, mask = tokenize([split.texts["patient"][i] for i in indices], CONTEXT)
     ids, mask = (functional.pad(part, (0, CONTEXT - part.shape[1])) for part in (ids, mask))
-    left, right = (net.visual(to_model_input(image, augment=False)) for image in images)
+    left, right = (net.visual(to_model_input(image, False, CLIP)) for image in images)
     token = net.pooled_text(ids, mask)
     return net.outputs(left, right, dict.fromkeys(("patient", "left", "right"), token))
 

@@ -23,7 +23,7 @@ def jobs(small_run, small_config, tmp_path_factory) -> dict[str, tuple[str, list
 
 @pytest.fixture
 def injected(record_property) -> Callable[..., object]:
-    """with injected("kill -9", "a training"): ... counts one more, survived if the block ends well."""
+    """with injected("kill -9", "a training run"): ... counts one more, survived if the block ends well."""
 
     @contextmanager
     def count(fault: str, victim: str) -> Iterator[None]:

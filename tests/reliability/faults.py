@@ -179,7 +179,7 @@ def assert_same(flags: list[str], folder: Path, undisturbed: Path) -> None:
 
 
 def without_outputs(rule: str, flags: list[str], folder: Path) -> None:
-    """What snakemake deletes before it starts a job; for a training, its state as well, so that it trains."""
+    """What snakemake deletes before it starts a job; for a training run, its state as well, so that it trains."""
     for flag, value in itertools.pairwise(flags):
         path = folder / value
         if flag.startswith("--output") and flag != "--output-dir":

@@ -82,7 +82,7 @@ def torn(jobs, small_run, entries, tmp_path_factory) -> Path:
 @pytest.mark.parametrize("file", ["checkpoint.pt", "attempts.json"])
 def test_damaged_state(file, damage, torn, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_final"]
-    with injected(f"{damage.__name__}", f"a training's {file}"):
+    with injected(f"{damage.__name__}", f"a training run's {file}"):
         folder = copy_of(torn, tmp_path / "run")
         (path,) = folder.glob(f"results/small/state/*/{file}")
         damage(path)
@@ -111,7 +111,7 @@ def of_another_version(path: Path) -> None:
 @pytest.mark.parametrize("change", [of_another_trial, of_another_version])
 def test_a_checkpoint_that_is_not_ours(change, torn, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_final"]
-    with injected("state " + change.__name__.replace("_", " "), "a training"):
+    with injected("state " + change.__name__.replace("_", " "), "a training run"):
         folder = copy_of(torn, tmp_path / "run")
         (path,) = folder.glob("results/small/state/*/checkpoint.pt")
         change(path)
@@ -126,7 +126,7 @@ def test_a_checkpoint_that_is_not_ours(change, torn, jobs, small_run, entries, i
 def test_damaged_results_in_the_state(file, damage, jobs, small_run, entries, injected, tmp_path):
     """They are made again from the weights that were kept, or by training where those are damaged as well."""
     name, flags = jobs["train_phase1_trial"]
-    with injected(damage.__name__, f"a training's results, {file}"):
+    with injected(damage.__name__, f"a training run's results, {file}"):
         folder = copy_of(small_run, tmp_path / "run")
         shutil.rmtree(folder / "results/small/state")
         assert entries.run(name, flags, folder)[0] == 0
@@ -170,7 +170,7 @@ def test_lost_weights_of_the_best_epoch(jobs, small_run, entries, injected, tmp_
 
 @pytest.mark.parametrize("damage", [truncate, empty, behead])
 def test_damaged_store(damage, jobs, small_run, entries, injected, tmp_path):
-    """A training refuses it in one sentence, and a build mends it."""
+    """A training run refuses it in one sentence, and a build mends it."""
     name, flags = jobs["train_phase1_trial"]
     with injected(damage.__name__, "LMDB of a split"):
         folder = copy_of(small_run, tmp_path / "run")
@@ -202,7 +202,7 @@ def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_p
 def test_a_loss_that_is_no_number_is_a_result(value, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_phase1_trial"]
     for number in range(MOMENTS):
-        with injected(f"the loss is {value}", "a training"):
+        with injected(f"the loss is {value}", "a training run"):
             folder = copy_of(small_run, tmp_path / f"run-{number}")
             shutil.rmtree(folder / "results/small/state")
             step = random.Random(number).randint(1, 2)
@@ -219,7 +219,7 @@ def test_a_loss_that_is_no_number_is_a_result(value, jobs, small_run, entries, i
 @pytest.mark.parametrize("of_gpu", [True, False], ids=["gpu", "cpu"])
 def test_out_of_memory_is_a_result(of_gpu, jobs, small_run, entries, injected, tmp_path):
     name, flags = jobs["train_phase1_trial"]
-    with injected("the allocator has no memory", "a training"):
+    with injected("the allocator has no memory", "a training run"):
         folder = copy_of(small_run, tmp_path / "run")
         shutil.rmtree(folder / "results/small/state")
         code, log = entries.run(name, flags, folder, (run_out_of_memory, (2, of_gpu)))

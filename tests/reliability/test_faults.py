@@ -60,7 +60,7 @@ def killed_at(moment, sent, name, flags, rule, folder, entries) -> bool:
     with suppress(ProcessLookupError):  # it may end just now
         os.killpg(process.pid, sent) if os.getpgid(process.pid) == process.pid else os.kill(process.pid, sent)
     process.join()
-    # a training that was warned saves its state and says so by its status
+    # a training run that was warned saves its state and says so by its status
     return process.exitcode == -sent or (sent == signal.SIGTERM and process.exitcode == slurm.STOPPED)
 
 

@@ -1,10 +1,9 @@
 """The rerun matrix: one real change after another to a finished run, and exactly which rules a dry run then plans.
 
-Snakemake's dry run knows no contents: downstream of a job it plans all, and the trainings' state makes most of
-that a matter of seconds. So each case names the rules, and how many trainings of Phase 1 and which finals.
+Snakemake's dry run knows no contents: downstream of a job it plans all, and the training runs' state makes most of
+that a matter of seconds. So each case names the rules, and how many training runs of Phase 1 and which finals.
 """
 
-import json
 import os
 import re
 import shutil
@@ -16,6 +15,7 @@ import pandas as pd
 import pytest
 from running import REPOSITORY, planned_jobs, snakemake
 
+from retclip.core.trial import Trial
 from retclip.training.checkpoint import state_key
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ NO_OVERLAY = "{}"
 class Case(NamedTuple):
     """overlay: of the config; edit: file of the repository and what becomes of its text; flags: of snakemake.
 
-    rules: exactly what is planned; phase1: trainings of Phase 1 among that; finals: as far as they are not all.
+    rules: exactly what is planned; phase1: training runs of Phase 1 among that; finals: as far as they are not all.
     """
 
     overlay: str = NO_OVERLAY
@@ -148,7 +148,7 @@ MATRIX = {
         edit=("scripts/train_trial.py", lambda text: text.replace("Trains one", "Teaches one", 1) + "\n# why\n")
     ),
     "a comment in the rules": Case(edit=("rules/common.smk", append("\n# why\n"))),
-    "a rule's docstring": Case(edit=("rules/phase1.smk", replace("One training;", "A single training;"))),
+    "a rule's docstring": Case(edit=("rules/phase1.smk", replace("One training run;", "A single training run;"))),
     "the schema's wording": Case(edit=("config/schema/trial.schema.yaml", replace("title: ", "title: So: "))),
     "the profile": Case(flags=("--profile", "local")),
     "threads and memory": Case(
@@ -184,7 +184,7 @@ def test_a_change_reruns_exactly(site, change):
 
 
 def test_the_metric_that_early_stopping_watches_trains_again(site, tmp_path):
-    """The plan holds every training, and none of them finds weights of its own in the state."""
+    """The plan holds every training run, and none of them finds weights of its own in the state."""
     run = tmp_path / "run"
     shutil.copytree(site.run, run, symlinks=True)
     trials = sorted((run / "results/small/phase1").glob("*/trial.json"))
@@ -193,7 +193,7 @@ def test_the_metric_that_early_stopping_watches_trains_again(site, tmp_path):
 
     def states(config: list[str]) -> list[str]:
         snakemake(run, *config, "--", *targets, repository=site.repository)
-        return [state_key(json.loads(path.read_text()), {}, {}, "") for path in trials]
+        return [state_key(Trial.read(path), {}, {}, "") for path in trials]
 
     watched = site.overlay("training: {early_stopping_patience: 1}")
     before = states(watched)
@@ -308,7 +308,7 @@ def test_after_an_upgrade_the_plan_says_what_it_costs_and_results_can_be_kept(si
     site.edit("scripts/retclip/training/trainer.py", append("\nSPEED = 2\n"))
     flags = ("--quiet", "all", "--nolock")
     log = snakemake(run, "plan_run", *flags, *site.config, repository=site.repository).stdout
-    match = re.search(r"upgrade: (\d+) of (\d+) finished trainings are of other .* ([0-9.e-]+) device-hours", log)
+    match = re.search(r"upgrade: (\d+) of (\d+) finished training runs are of other .* ([0-9.e-]+) device-hours", log)
     assert match, log
     assert match[1] == match[2]
     assert float(match[3]) > 0

@@ -2,7 +2,7 @@
 and twenty real trials beside them.
 
 The stand-in belongs to this test alone: it takes the place of scripts/train_trial.py in a copy of the repository, and
-hands every training that it has no answer for to the real one. Plans are written in this process, by the code that
+hands every training run that it has no answer for to the real one. Plans are written in this process, by the code that
 plan_trial runs: two thousand starts of python would show nothing more.
 """
 
@@ -52,7 +52,7 @@ MOST_BYTES = 4 * 2**30
 
 
 def answer(folder: Path, trial: dict, like: Path) -> None:
-    """A training's results, with scores that follow from its learning rate alone."""
+    """A training run's results, with scores that follow from its learning rate alone."""
     folder.mkdir(parents=True)
     metrics = json.loads((like / "metrics.json").read_text())
     table = pd.read_parquet(like / "val_predictions.parquet")
@@ -101,7 +101,7 @@ def test_two_thousand_trials(small_run, small_config, tmp_path, capsys):
     counts = {"train": template["budget"]["train_samples"], "val": template["budget"]["val_samples"]}
     for name, point in points.items():
         specification = {**template, "id": name, "train_samples": None, "val_samples": None, "epochs": 1}
-        trial = plan(specification, {**template["configured"], **point}, counts)
+        trial = plan(specification, {**template["configured"], **point}, counts).to_dict()
         write_json(results / f"phase1/{name}/trial.json", trial)
         answer(answers / name, trial, baseline)
     plans = [f"results/small/phase1/{name}/trial.json" for name in points]

@@ -18,7 +18,7 @@ BOARD = "results/small/phase1/leaderboard.csv"
 
 
 def without_phase1(small_run: Path, target: Path) -> Path:
-    """The small run up to its data: three trainings and their ranking are left."""
+    """The small run up to its data: three training runs and their ranking are left."""
     shutil.copytree(small_run, target, symlinks=True)
     for name in ("phase1", "state"):
         shutil.rmtree(target / "results/small" / name)

@@ -1,4 +1,4 @@
-"""What the state of a finished training gives again without a step: other prompts, another metric, a model."""
+"""What the state of a finished training run gives again without a step: other prompts, another metric, a model."""
 
 import json
 import os
@@ -57,9 +57,9 @@ def test_new_class_prompts_score_kept_weights(jobs, entries, run, tmp_path):
 
 
 def test_dropped_weights_are_trained_again(jobs, entries, run, tmp_path):
-    """training.kept_weights_gb bounds the disk; what it drops costs a training, and no result."""
+    """training.kept_weights_gb bounds the disk; what it drops costs a training run, and no result."""
     name, flags = jobs["train_phase1_trial"]
-    shutil.rmtree(run / "results/small/phase2")  # its trainings have no say in this
+    shutil.rmtree(run / "results/small/phase2")  # its training runs have no say in this
     code, log = entries.run(name, [*flags, "--kept-weights-gb", "0"], run)
     assert code == 0, log
     assert "lowest scores first" in log

@@ -24,7 +24,7 @@ def test_run_json_says_what_every_training_is_for(tmp_path):
     told = record["facts"]
     encoders = {"pubmedbert", "baseline_bert", "control_x", "ablation_lr"}
     assert {stage: told[stage].keys() for stage in told} == {
-        stage: record["trainings"][stage].keys() for stage in ("phase1", "phase2", "confirm", "encoders", "final")
+        stage: record["training_runs"][stage].keys() for stage in ("phase1", "phase2", "confirm", "encoders", "final")
     }
     kinds = {kind: {name for name, one in told["final"].items() if one["kind"] == kind}
              for kind in ("tuned", "baseline", "control", "ablation")}  # fmt: skip
@@ -42,7 +42,7 @@ def test_run_json_says_what_every_training_is_for(tmp_path):
     assert {one["text_encoder"] for one in told["encoders"].values()} == encoders
     assert record["initial"].startswith("initial-s")
     # the report shows the first one, whatever the digits of its seed
-    assert list(told["final"]) == list(record["trainings"]["final"])
+    assert list(told["final"]) == list(record["training_runs"]["final"])
 
 
 def test_every_such_training_is_one_job(tmp_path):

@@ -69,7 +69,7 @@ def test_profile_of_ours(tmp_path, name):
 
 
 def test_a_dry_run_with_defaults_plans_every_training(tmp_path):
-    """Trainings ask for what their plan says, which is not there yet."""
+    """Training runs ask for what their plan says, which is not there yet."""
     done = snakemake(tmp_path, "--dry-run", "--configfile", REPOSITORY / "config/demo.yaml",
                      "--default-resources", "slurm_partition=gpu")  # fmt: skip
     assert "train_final" in done.stdout

@@ -1,4 +1,4 @@
-"""What goes wrong on clusters, done to a real Slurm; every training must end with an undisturbed one's numbers."""
+"""What goes wrong on clusters, done to a real Slurm; every training run must end with an undisturbed one's numbers."""
 
 import json
 import shutil
@@ -21,12 +21,12 @@ training: {gpus: 1}
 phase1: {epochs: 60, space: {learning_rate: [1.0e-3], batch_size: [32], warmup_steps: [2]}}
 """
 BASELINE = "results/small/phase1/baseline/metrics.json"
-TRAININGS = ("--until", "train_phase1_trial")
+TRAINING_RUNS = ("--until", "train_phase1_trial")
 
 
 @pytest.fixture(scope="module")
 def prepared(lab, tmp_path_factory, small_config):
-    """A working directory with data and plans, and the flags of its config: only the trainings are left."""
+    """A working directory with data and plans, and the flags of its config: only the training runs are left."""
     work = tmp_path_factory.mktemp("prepared")
     (work / "long.yaml").write_text(LONG)
     flags = [*small_config, str(work / "long.yaml")]
@@ -37,7 +37,7 @@ def prepared(lab, tmp_path_factory, small_config):
 
 @pytest.fixture(scope="module")
 def locally(prepared, tmp_path_factory):
-    """metrics.json of both trainings, which no one disturbed and no cluster ran."""
+    """metrics.json of both training runs, which no one disturbed and no cluster ran."""
     work, flags = _copy(prepared, tmp_path_factory.mktemp("undisturbed"))
     snakemake(work, *flags, "--until", "train_phase1_trial")
     return _metrics(work)
@@ -50,7 +50,7 @@ def undisturbed(locally):
 
 @pytest.fixture(scope="module")
 def epoch_seconds(locally):
-    """Of two trainings at a time, on this machine."""
+    """Of two training runs at a time, on this machine."""
     return locally["baseline"]["device_seconds"] / locally["baseline"]["epochs"]
 
 
@@ -66,13 +66,13 @@ def run(prepared, tmp_path, lab):
 
 
 class Run:
-    """One working directory, and `snakemake --profile slurm` on its trainings of Phase 1."""
+    """One working directory, and `snakemake --profile slurm` on its training runs of Phase 1."""
 
     def __init__(self, work: Path, flags: list[str]) -> None:
         self.work, self.flags = work, flags
         self.process: subprocess.Popen[str] | None = None
 
-    def start(self, *arguments: str, profile: str = "slurm", target: tuple[str, ...] = TRAININGS) -> None:
+    def start(self, *arguments: str, profile: str = "slurm", target: tuple[str, ...] = TRAINING_RUNS) -> None:
         command = [sys.executable, "-m", "snakemake", "--profile", profile, "--directory", str(self.work)]
         command += ["--slurm-init-seconds-before-status-checks", "3", *target, *arguments, *self.flags]
         self.output = (self.work / "snakemake.txt").open("a")
@@ -81,7 +81,7 @@ class Run:
         )
 
     def training(self) -> None:
-        """Returns when both trainings are in their epochs."""
+        """Returns when both training runs are in their epochs."""
         _until(lambda: self.epochs() >= 2, 90)
 
     def epochs(self) -> int:

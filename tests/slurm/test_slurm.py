@@ -22,10 +22,10 @@ class Finished(NamedTuple):
 
 @pytest.fixture(scope="module")
 def finished(lab, tmp_path_factory, small_config):
-    """A run that went through Slurm; every training asked for one of two GPUs."""
+    """A run that went through Slurm; every training run asked for one of two GPUs."""
     before = len(lab.jobs())
     work = tmp_path_factory.mktemp("cluster")
-    # every training asks for a GPU; the lab's compute nothing, so that the demo's device stays cpu
+    # every training run asks for a GPU; the lab's compute nothing, so that the demo's device stays cpu
     (work / "gpu.yaml").write_text("training: {gpus: 1}\n")
     command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(work), *small_config]
     command += [str(work / "gpu.yaml"), "--slurm-init-seconds-before-status-checks", "3"]

@@ -30,7 +30,7 @@ GRAY = DRAWN.astype(np.uint16).sum(2) // 3
 
 
 def read(content: bytes) -> np.ndarray:
-    """The image as a training sees it, of its own size: neither cropped nor resampled."""
+    """The image as a training run sees it, of its own size: neither cropped nor resampled."""
     return read_fundus(content, SIZE).pixels.astype(int)
 
 

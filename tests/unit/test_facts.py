@@ -1,11 +1,13 @@
 """What a training is for is recorded, and read nowhere off its name: text encoders may be called almost anything."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
+from documents import ENCODER, evaluation_of, metrics_of
 from running import merged
 
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
@@ -15,14 +17,16 @@ from retclip.report import stability
 from retclip.report.run_folder import FinishedTrial, read_run
 from retclip.report.sections import curves
 from retclip.search import budget, selection
+from retclip.search.jobs import jobs_of
 from retclip.training.checkpoint import state_key
 
 METRIC = "zero_shot_balanced_accuracy"
+SCORE = {"value": 0.8, "low": None, "high": None, "standard_error": None}
 ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")
 DEFAULTS = configured_defaults(merged())
 SPECIFICATION = {
     "phase": "final",
-    "text_encoder_settings": {"source": "x", "texts": None, "truncation_side": "right", "from_checkpoint": False},
+    "text_encoder_settings": ENCODER,
     "image_encoder": {},
     "image_size": 224,
     "selection_metric": METRIC,
@@ -35,7 +39,7 @@ SPECIFICATION = {
 
 
 def facts(kind, **known):
-    """What is recorded of a training."""
+    """What is recorded of a training run."""
     return {"kind": kind, **dict.fromkeys(("bracket", "rung", "slot", "candidate", "ablated")), **known}
 
 
@@ -45,18 +49,23 @@ def planned(identifier, encoder="s", seed=1, **known):
 
 
 def document(identifier, encoder="s", seed=1, score=0.8, **known):
-    """metrics.json of a finished training."""
+    """metrics.json of a finished training run."""
     trial = planned(identifier, encoder, seed, **known)
-    val = {**dict.fromkeys(METRICS, score), "levels": {"chance": dict.fromkeys(METRICS, 0.5)}, "standard_error": {}}
-    return {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0,
-            "steps": trial["budget"]["total_steps"]}  # fmt: skip
+    levels = {"chance": dict.fromkeys(METRICS, 0.5), "majority": {}}
+    return metrics_of(trial, {**dict.fromkeys(METRICS, score), "levels": levels})
 
 
 def test_facts_stand_in_the_trial_and_change_neither_its_weights_nor_what_it_is_equal_to():
     plain, told = planned("t"), planned("t", **facts("tuned"))
     rung = planned("t", **facts("trial", bracket=1, rung=2, slot=3))
-    assert (plain["kind"], told["kind"]) == ("trial", "tuned")
-    assert [rung[name] for name in ("bracket", "rung", "slot", "candidate", "ablated")] == [1, 2, 3, None, None]
+    assert (plain.kind, told.kind) == ("trial", "tuned")
+    assert [getattr(rung, name) for name in ("bracket", "rung", "slot", "candidate", "ablated")] == [
+        1,
+        2,
+        3,
+        None,
+        None,
+    ]
     assert len({state_key(trial, {}, {}, "code") for trial in (plain, told, rung)}) == 1
     assert len({budget.same_training(trial) for trial in (plain, told, rung)}) == 1
 
@@ -79,7 +88,7 @@ def test_other_names_of_text_encoders_are_taken():
 
 
 def finals() -> dict[str, dict]:
-    """id -> (text encoder, facts) of the final trainings of a run with such encoders."""
+    """id -> (text encoder, facts) of the final training runs of a run with such encoders."""
     tuned = {f"{encoder}-s{seed}": (encoder, facts("tuned")) for encoder in ENCODERS for seed in (2001, 2002)}
     return {
         **tuned,
@@ -91,25 +100,25 @@ def finals() -> dict[str, dict]:
 
 @pytest.fixture
 def folder(tmp_path):
-    """A run that goes on, whose final trainings have finished; as its stages write it."""
+    """A run that goes on, whose final training runs have finished; as its stages write it."""
     known = finals()
     predictions = pd.DataFrame({"patient_id": ["p"], "target": [0], "score_0": [1.0]})
     for name, (encoder, told) in known.items():
         place = tmp_path / "final" / name
         place.mkdir(parents=True)
-        (place / "metrics.json").write_text(json.dumps(document(name, encoder, int(name[-4:]), **told)))
-        (place / "evaluation.json").write_text(json.dumps({"zero_shot": {METRIC: {"value": 0.8}}, "multi_label": None}))
+        (place / "metrics.json").write_text(json.dumps(document(name, encoder, int(name[-4:]), **told).to_dict()))
+        (place / "evaluation.json").write_text(json.dumps(evaluation_of(zero_shot={METRIC: SCORE}).to_dict()))
         (place / "history.csv").write_text("epoch\n1\n")
         predictions.to_parquet(place / "predictions.parquet")
     (tmp_path / "final/initial-s2001").mkdir()
-    (tmp_path / "final/initial-s2001/evaluation.json").write_text('{"is": "initial"}')
+    (tmp_path / "final/initial-s2001/evaluation.json").write_text(json.dumps(evaluation_of(seed=7).to_dict()))
     config = merged()
     config["model"] |= {"text_encoders": {name: {"source": "x"} for name in ENCODERS}, "search_encoder": "s"}
-    trainings = {stage: {} for stage in ("phase1", "phase2", "confirm")}
-    trainings |= {"encoders": {f"{name}-x0": 1 for name in ENCODERS}, "final": dict.fromkeys(known, 1)}
+    training_runs = {stage: {} for stage in ("phase1", "phase2", "confirm")}
+    training_runs |= {"encoders": {f"{name}-x0": 1 for name in ENCODERS}, "final": dict.fromkeys(known, 1)}
     record = {
         "config": config,
-        "trainings": trainings,
+        "training_runs": training_runs,
         "facts": {
             "encoders": {f"{name}-x0": {**facts("trial"), "text_encoder": name} for name in ENCODERS},
             "final": {name: {**told, "text_encoder": encoder} for name, (encoder, told) in known.items()},
@@ -123,7 +132,7 @@ def folder(tmp_path):
 def test_the_report_takes_no_text_encoder_for_the_baseline_the_control_or_an_ablation(folder):
     run = read_run(folder, interim=True)
     assert sorted(run.encoders) == sorted(ENCODERS)
-    assert all([final.trial["seed"] for final in run.tuned(name)] == [2001, 2002] for name in ENCODERS)
+    assert all([final.trial.seed for final in run.tuned(name)] == [2001, 2002] for name in ENCODERS)
     assert [final.id for final in run.baselines()] == ["baseline-s2001"]
     assert [final.id for final in run.controls()] == ["control-s2001"]
     assert {name: final.id for name, final in run.ablations().items()} == {
@@ -131,7 +140,7 @@ def test_the_report_takes_no_text_encoder_for_the_baseline_the_control_or_an_abl
     }
     assert run.evaluated_on_test == {"tuned": 8, "baseline": 1, "control": 1, "ablation": 1, "initial": 1}
     assert "8 of the tuned configuration" in wording.test_set_evaluations(run.evaluated_on_test)
-    assert run.initial == {"is": "initial"}
+    assert run.initial == evaluation_of(seed=7)
     names = {curves.final_name(final) for final in run.finals if final.kind != "ablation"}
     assert names == {*(f"tuned, {name}" for name in ENCODERS), "baseline", "negative control"}
 
@@ -144,17 +153,16 @@ def test_an_interim_report_leaves_out_what_an_earlier_version_trained(folder):
     path.write_text(json.dumps(old))
     assert "control_x-s2001" not in {final.id for final in read_run(folder, interim=True).finals}
     record = json.loads((folder / "run.json").read_text())
-    del record["facts"]
-    (folder / "run.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"run\.json: is of an earlier version; run snakemake again"):
-        read_run(folder, interim=True)
+    for missing in ("facts", "training_runs"):  # called trainings before
+        (folder / "run.json").write_text(json.dumps({key: value for key, value in record.items() if key != missing}))
+        with pytest.raises(ValueError, match=r"run\.json: is of an earlier version; run snakemake again"):
+            read_run(folder, interim=True)
 
 
 def candidate(name, score, status="completed", share=1.0, **known):
-    """One training that named so many of 60 patients rightly, after a share of its steps."""
+    """One training run that named so many of 60 patients rightly, after a share of its steps."""
     found = document(name, score=score, **known)
-    found["status"] = status
-    found["steps"] = int(found["steps"] * share)
+    found = replace(found, status=status, steps=int(found.steps * share))
     target = np.arange(60) % 2
     hit = np.where(np.arange(60) < 60 * score, target, 1 - target)
     table = pd.DataFrame({"patient_id": np.arange(60).astype(str), "target": target, "score_0": 1.0 - hit,
@@ -180,9 +188,9 @@ def test_a_leaderboard_records_what_may_be_chosen():
     assert selection.select(told, METRIC, DEFAULTS, {})["id"] == "b0r1s00"
 
 
-def searched(stage, *trainings):
+def searched(stage, *training_runs):
     """As much of a run as candidates and the random reference need."""
-    run = SimpleNamespace(metric=METRIC, searched={stage: list(trainings)}, decisions={stage: {}})
+    run = SimpleNamespace(metric=METRIC, searched={stage: list(training_runs)}, decisions={stage: {}})
     run.config = {"phase2": {"strategy": "tpe"}}
     return run
 
@@ -214,3 +222,13 @@ def test_every_hyperparameter_has_a_reserved_ablation():
         config["model"]["text_encoders"][f"ablation_{name}"] = {"source": "demo"}
         with pytest.raises(ValueError, match="another name"):
             check_config(config)
+
+
+def test_the_negative_control_has_as_many_seeds_as_the_model_beside_it():
+    """One shuffle may pair texts by luck; and a difference from one seed says nothing of configurations."""
+    config = check_config(merged("demo"))
+    config["final"]["seeds"], config["controls"]["shuffled_texts"] = 3, True
+    jobs = jobs_of(config)
+    seeds = {kind: [jobs.final[name].seed for name in jobs.of_kind(kind)] for kind in ("baseline", "control")}
+    assert seeds["control"] == seeds["baseline"]
+    assert len(seeds["control"]) == 3

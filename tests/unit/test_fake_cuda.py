@@ -5,6 +5,7 @@ import itertools
 import threading
 from functools import cache, partial
 
+import documents
 import numpy as np
 import pandas as pd
 import pytest
@@ -89,25 +90,8 @@ def folder(tmp_path_factory):
 
 
 def trial_of(encoder="vit", **values):
-    return {
-        "id": "t",
-        "seed": 1,
-        "sha256": "0" * 64,
-        "text_encoder": "tiny",
-        "image_encoder": ENCODERS[encoder],
-        "image_size": SIZE,
-        "class_prompts": PROMPTS,
-        "selection_metric": "zero_shot_balanced_accuracy",
-        "text_encoder_settings": {
-            "source": "x",
-            "revision": "y",
-            "texts": None,
-            "truncation_side": "right",
-            "from_checkpoint": False,
-        },
-        "hyperparameters": {**VALUES, **values},
-        "budget": {"stop_epoch": 1, "steps_per_epoch": 2, "total_steps": 2},
-    }
+    return documents.trial_of(image_encoder=ENCODERS[encoder], image_size=SIZE, class_prompts=PROMPTS,
+                              hyperparameters={**VALUES, **values})  # fmt: skip
 
 
 def split_of(folder, name, frozen=None, samples=None):
@@ -121,9 +105,9 @@ def features_of(folder, trial, device):
     found = {}
     for name in ("train", "val"):
         split = split_of(folder, name)
-        if serves("image", trial["hyperparameters"]):
+        if serves("image", trial.hyperparameters):
             found[f"{name}.eyes"] = eye_features(model, split, device, "fp32")
-        if serves("text", trial["hyperparameters"]):
+        if serves("text", trial.hyperparameters):
             tokenize = load_tokenizer(folder / "encoder")
             found[f"{name}.texts"] = pooled_texts(model, split, tokenize, LENGTH, device, "fp32")
     return found
@@ -134,8 +118,8 @@ def trainer_of(folder, trial, device, state, frozen=None, less=False, wrap=lambd
     model.visual = wrap(model.visual)
     if less:
         model.enable_gradient_checkpointing()
-    budget = trial["budget"]
-    train = split_of(folder, "train", frozen, budget["steps_per_epoch"] * trial["hyperparameters"]["batch_size"])
+    budget = trial.budget
+    train = split_of(folder, "train", frozen, budget.steps_per_epoch * trial.hyperparameters["batch_size"])
     return Trainer(trial, model, train, split_of(folder, "val", frozen), load_tokenizer(folder / "encoder"),
                    device, "fp32", StateFolder(state, "k"), 999)  # fmt: skip
 
@@ -305,12 +289,12 @@ def test_a_training_resumes_on_a_gpu_and_is_scored_again_with_other_prompts(fold
         assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in whole.progress.history[0].items()}
         keep_weights(trainer.model, tmp_path / "k" / "weights.pt")
         scored = tmp_path / "scored"
-        write_json(scored / "metrics.json", {"status": "completed", "best_epoch": 1, "val": {}})
+        write_json(scored / "metrics.json", documents.metrics_of(trial).to_dict())
         pd.DataFrame(outcome.progress.history).to_csv(scored / "history.csv", index=False)
         model = _no_draws(build_model(trial, folder / "encoder", None))
         assert restore_weights(model, tmp_path / "k" / "weights.pt")
         again, _, _ = rescore(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
-    assert again["val"]["loss"] == CLOSE(outcome.val["loss"])
+    assert again.val.loss == CLOSE(outcome.val.loss)
 
 
 def _no_draws(module):
@@ -337,9 +321,9 @@ def test_a_learning_rate_is_found_on_a_gpu_as_on_the_cpu(folder, freeze):
     assert curves[1][1] == pytest.approx(curves[0][1])
 
 
-def evaluated(model, reader, folder, before_heads):
+def evaluated(model, reader, folder):
     fingerprint = read_json(folder / "data" / "fingerprint.json")
-    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code", before_heads)
+    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code")
     split = reader.split(folder / "data", "test", fingerprint)
     counts = fingerprint["splits"]["train"]["per_class"]
     examples = collect_examples(model, reader, split, reader.embed(model, split), table, counts, private=False)
@@ -366,15 +350,13 @@ def test_a_model_is_exported_evaluated_probed_and_used_on_a_gpu_as_on_the_cpu(fo
         with fake_cuda() if name == "gpu" else contextlib.nullcontext(CPU) as device:
             model = build_model(trial, folder / "encoder", None).to(device)
             fingerprint = {**read_json(folder / "data" / "fingerprint.json"), "texts_from_labels": False}
-            val = {**dict.fromkeys(METRICS), "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
+            val = documents.validation_of(**dict.fromkeys(METRICS))
             export_model(model, tmp_path / name, image_encoder=ENCODERS[encoder], tokenizer_folder=folder / "encoder",
                          image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=fingerprint, val=val)  # fmt: skip
             model, reader = trained_model(trial, tmp_path / name, "auto" if name == "gpu" else "cpu")
             assert reader.device == device
-            trained = evaluated(model, reader, folder, before_heads=False)
-            untouched = evaluated(
-                *initial_model(trial, folder / "encoder", None, device.type), folder, before_heads=True
-            )
+            trained = evaluated(model, reader, folder)
+            untouched = evaluated(*initial_model(trial, folder / "encoder", None, device.type), folder)
             predictor = Predictor(tmp_path / name, device, "fp32")
             both = {side: photographs / f"{side}.png" for side in ("left", "right")}
             cases = [Case("both", both, dict.fromkeys(both, "both")),

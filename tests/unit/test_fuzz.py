@@ -227,7 +227,7 @@ def a_trial() -> dict:
               "learnable_temperature": True, "epochs": 2, "lr_scheduler": "cosine", "optimizer": "adamw",
               "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
               "context_length": 77, "early_stopping_patience": None, "precision": "auto"}  # fmt: skip
-    return budget.plan(specification, values, {"train": 50, "val": 10, "test": 10})
+    return budget.plan(specification, values, {"train": 50, "val": 10, "test": 10}).to_dict()
 
 
 TRIAL = a_trial()
@@ -263,7 +263,7 @@ METRICS = {
     "machine": {},
     "code": "0",
     "data": {"train": "0", "val": "0"},
-    "val": {"loss": 1.0, "zero_shot_accuracy": 0.5, "levels": {}, "standard_error": {}},
+    "val": {"loss": 1.0, "zero_shot_accuracy": 0.5, "levels": {"chance": {}, "majority": {}}, "standard_error": {}},
 }
 
 

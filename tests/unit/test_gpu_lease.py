@@ -130,7 +130,7 @@ def test_a_gpu_that_somebody_else_fills_is_taken_last_and_named(machine, started
 
 
 def test_slurms_own_allocation_is_used_as_it_is(machine, started):
-    """Two jobs of Slurm's may both call theirs 0; and one that holds four GPUs may run four trainings."""
+    """Two jobs of Slurm's may both call theirs 0; and one that holds four GPUs may run four training runs."""
     for job in ("7", "8"):
         started.append(machine.start(SLURM_JOB_ID=job, SLURM_JOB_GPUS="0", CUDA_VISIBLE_DEVICES="0"))
         assert seen(started[-1]) == ["0"]

@@ -40,6 +40,7 @@ SHARED_VERBS = {
         "train_encoder_trial",
         "train_final",
     },
+    "cache_features": {"cache_features", "cache_test_features", "cache_external_features"},
     "evaluate_final": {"evaluate_final", "evaluate_initial"},
     "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm", "rank_encoder"},
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
@@ -286,3 +287,30 @@ def test_modules_are_short():
     lines = {path: len(path.read_text().splitlines()) for path in (SCRIPTS / "retclip").rglob("*.py")}
     too_long = {path.name: count for path, count in lines.items() if count > 350}
     assert too_long == {}
+
+
+def public_functions(path: Path) -> list[tuple[str, ast.FunctionDef]]:
+    """Every function, and every method that is no property, which bears a name of ours for others to call."""
+    inherited = {"forward", "filter", "find_class"}
+    tree = ast.parse(path.read_text())
+    owners = (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef)))
+    return [
+        (f"{path.relative_to(SCRIPTS)}: {node.name}", node)
+        for owner in owners
+        for node in owner.body
+        if isinstance(node, ast.FunctionDef) and not node.name.startswith("_") and node.name not in inherited
+        if not any(getattr(mark, "id", "") == "property" for mark in node.decorator_list)
+    ]
+
+
+def test_public_functions_say_what_they_do_and_which_errors_they_raise():
+    functions = [entry for path in sorted((SCRIPTS / "retclip").rglob("*.py")) for entry in public_functions(path)]
+    assert len(functions) > 400
+    silent = [name for name, node in functions if not ast.get_docstring(node)]
+    raising = [
+        name
+        for name, node in functions
+        if any(isinstance(part, ast.Raise) and "ValueError" in ast.dump(part) for part in ast.walk(node))
+        and "ValueError" not in (ast.get_docstring(node) or "")
+    ]
+    assert (silent, raising) == ([], [])

@@ -8,21 +8,24 @@ import sys
 import numpy as np
 import pytest
 import torch
+from documents import ENCODER, trial_of
+from exports import DATA, VAL
 from PIL import Image
 from running import declared_defaults
 from torch.nn import functional
 
 from retclip.core.io import write_json
+from retclip.core.preprocessing import CLIP
 from retclip.data.images import load_fundus
 from retclip.evaluation.predict import Predictor
 from retclip.loading import augmentation as augment
-from retclip.metrics.registry import METRICS
 from retclip.models import image_encoder, loss
 from retclip.models import retclip as model
 from retclip.models.convert import from_retclip, to_retclip
 from retclip.models.export import export_model, load_exported
 from retclip.models.factory import build_model
-from retclip.models.pretrained import fetch_text_encoder, fetch_vision_weights
+from retclip.models.image_weights import fetch_image_weights
+from retclip.models.pretrained import fetch_text_encoder
 from retclip.models.text_encoder import load_text_encoder, load_tokenizer
 from retclip.training import optimizer as optim
 
@@ -223,8 +226,8 @@ def test_chance_is_three_log_batch():
 
 def test_model_input_is_normalized_as_clip_does():
     images = torch.full((2, 8, 8, 3), 255, dtype=torch.uint8)
-    found = augment.to_model_input(images, augment=False)
-    wanted = (1 - torch.tensor(augment.MEAN)) / torch.tensor(augment.STD)
+    found = augment.to_model_input(images, False, CLIP)
+    wanted = (1 - torch.tensor(CLIP.mean)) / torch.tensor(CLIP.std)
     assert found.shape == (2, 3, 8, 8)
     assert torch.allclose(found[0, :, 4, 4], wanted, atol=1e-5)
 
@@ -234,7 +237,7 @@ def test_augmentation_never_mirrors():
     images = torch.zeros(64, 32, 32, 3, dtype=torch.uint8)
     images[:, :, :16] = 200
     torch.manual_seed(0)
-    found = augment.to_model_input(images, augment=True)
+    found = augment.to_model_input(images, True, CLIP)
     assert not torch.equal(found[0], found[1])
     assert (found[..., :10].mean((1, 2, 3)) > found[..., -10:].mean((1, 2, 3))).all()
 
@@ -305,15 +308,6 @@ def test_an_incomplete_folder_is_named(tmp_path):
         fetch_text_encoder("x", str(tmp_path / "gone"), "main", tmp_path / "out")
 
 
-SPLIT = {"patients": 10, "per_class": {"a": 1}}
-DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye", "classes": ["a"], "sha256": "0" * 64,
-        "splits": {"val": SPLIT, "test": SPLIT,
-                   "train": {"patients": 90, "eyes": {"left": 80, "right": 80}, "per_class": {"a": 7}}}}  # fmt: skip
-LEVEL = {"zero_shot_balanced_accuracy": 0.5}
-VAL = {**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6, "levels": {"chance": LEVEL, "majority": LEVEL},
-       "standard_error": {"zero_shot_balanced_accuracy": 0.05}}  # fmt: skip
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoder", "depth", "truncation_side"),
@@ -327,19 +321,16 @@ def test_the_model_card_runs_as_it_stands(fetched, tmp_path, encoder, depth, tru
     visual, embed_dim = image_encoder.build_image_encoder(encoder, size)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, depth).eval()
     texts = ["normal fundus", "a disc with drusen, and another disc with a normal fundus"]
-    trial = {
-        "id": "t",
-        "seed": 1,
-        "text_encoder": "tiny",
-        "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": truncation_side},
-        "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
-    }
+    trial = trial_of(
+        text_encoder_settings={**ENCODER, "truncation_side": truncation_side},
+        hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "bf16"},
+    )
     folder = tmp_path / "model"
     export_model(net, folder, image_encoder=encoder, tokenizer_folder=fetched, image_size=size,
                  class_prompts={"a": ["a"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
     left, right = torch.rand(2, 3, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
-        mean, std = torch.tensor(augment.MEAN).view(3, 1, 1), torch.tensor(augment.STD).view(3, 1, 1)
+        mean, std = torch.tensor(CLIP.mean).view(3, 1, 1), torch.tensor(CLIP.std).view(3, 1, 1)
         ids, mask = load_tokenizer(fetched, truncation_side)(texts, 8)
         wanted = [net.encode_eyes((left - mean) / std, (right - mean) / std)[0], net.encode_text(ids, mask, "patient")]
         again = load_exported(folder).encode_eyes((left - mean) / std, (right - mean) / std)[0]
@@ -372,9 +363,7 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
 
     visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
-    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
-             "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": "right"},
-             "hyperparameters": {"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(hyperparameters={"context_length": 8, "learning_rate": 1e-3, "precision": "fp32"})
     train = {**DATA["splits"]["train"], "eyes": {"left": known, "right": known}}
     export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
                  class_prompts={"a": ["a"], "b": ["disc"]}, trial=trial, val=VAL,
@@ -393,7 +382,7 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
     for row in found.to_dict("records"):
         own = {"left": (left, left), "right": (right, right), "patient": (left, right)}[row["eye"]]
         with torch.no_grad():
-            feature = net.encode_eyes(*(augment.to_model_input(eye, augment=False) for eye in own))[views[row["head"]]]
+            feature = net.encode_eyes(*(augment.to_model_input(eye, False, CLIP) for eye in own))[views[row["head"]]]
         wanted = (feature @ predictor.texts[row["head"]].T)[0]
         assert [row["score_a"], row["score_b"]] == pytest.approx(wanted.tolist(), abs=1e-5)
 
@@ -401,9 +390,8 @@ def test_heads_that_no_known_eye_has_trained_score_nothing(fetched, tmp_path, kn
 def test_a_model_that_version_0_1_exported_is_read(fetched, tmp_path):
     visual, embed_dim = image_encoder.build_image_encoder(SIZES, 32)
     net = model.RetClip(visual, load_text_encoder(fetched), embed_dim, 2).eval()
-    trial = {"id": "t", "seed": 1, "text_encoder": "tiny",
-             "text_encoder_settings": {"source": "x", "revision": "y", "truncation_side": "left"},
-             "hyperparameters": {"context_length": 8, "precision": "fp32"}}  # fmt: skip
+    trial = trial_of(text_encoder_settings={**ENCODER, "truncation_side": "left"},
+                     hyperparameters={"context_length": 8, "precision": "fp32"})  # fmt: skip
     export_model(net, tmp_path / "model", image_encoder=SIZES, tokenizer_folder=fetched, image_size=32,
                  class_prompts={"a": ["disc"], "b": ["disc with drusen"]}, trial=trial, data=DATA, val=VAL)  # fmt: skip
     today = Predictor(tmp_path / "model", torch.device("cpu"), "fp32")
@@ -418,14 +406,12 @@ def test_a_model_that_version_0_1_exported_is_read(fetched, tmp_path):
 
 
 def start(fetched, weights, seed, from_checkpoint):
-    trial = {
-        "seed": seed,
-        "image_encoder": SIZES,
-        "image_size": 32,
-        "text_encoder": "tiny",
-        "text_encoder_settings": {"from_checkpoint": from_checkpoint},
-        "hyperparameters": {"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
-    }
+    trial = trial_of(
+        seed=seed,
+        image_encoder=SIZES,
+        text_encoder_settings={**ENCODER, "from_checkpoint": from_checkpoint},
+        hyperparameters={"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
+    )
     return build_model(trial, fetched, weights).state_dict()
 
 
@@ -436,7 +422,7 @@ def test_a_training_starts_from_a_whole_checkpoint(fetched, tmp_path):
             parameter.add_(0.01)
     torch.save({"state_dict": {f"module.{name}": value for name, value in net.state_dict().items()}},
                tmp_path / "retclip.pt")  # fmt: skip
-    fetch_vision_weights("sizes", str(tmp_path / "retclip.pt"), tmp_path / "whole.safetensors")
+    fetch_image_weights({**SIZES, "weights": str(tmp_path / "retclip.pt")}, 32, tmp_path / "whole.safetensors")
     known = net.state_dict()
     for from_checkpoint, expected in ((False, ("visual.", "global_", "left_", "right_")), (True, ("",))):
         found = start(fetched, tmp_path / "whole.safetensors", 5, from_checkpoint)
@@ -451,7 +437,7 @@ def test_a_checkpoint_of_another_text_encoder_is_named(fetched, tmp_path):
     state = net.state_dict()
     state["bert.embeddings.word_embeddings.weight"] = torch.zeros(7, 64)
     torch.save(state, tmp_path / "other.pt")
-    fetch_vision_weights("sizes", str(tmp_path / "other.pt"), tmp_path / "other.safetensors")
+    fetch_image_weights({**SIZES, "weights": str(tmp_path / "other.pt")}, 32, tmp_path / "other.safetensors")
     start(fetched, tmp_path / "other.safetensors", 0, False)
     with pytest.raises(
         ValueError, match=r"word_embeddings\.weight is \(7, 64\), the model's is \(12, 64\); tiny must be"
@@ -459,7 +445,7 @@ def test_a_checkpoint_of_another_text_encoder_is_named(fetched, tmp_path):
         start(fetched, tmp_path / "other.safetensors", 0, True)
     only_visual = {name: value for name, value in state.items() if name.startswith("visual.")}
     torch.save(only_visual, tmp_path / "visual.pt")
-    fetch_vision_weights("sizes", str(tmp_path / "visual.pt"), tmp_path / "visual.safetensors")
+    fetch_image_weights({**SIZES, "weights": str(tmp_path / "visual.pt")}, 32, tmp_path / "visual.safetensors")
     with pytest.raises(
         ValueError, match=r"from_checkpoint is set, but model\.image_encoder\.weights is no whole RET-CLIP"
     ):

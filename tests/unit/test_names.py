@@ -117,7 +117,7 @@ def reproduce(tmp_path: Path, config: dict, output: Path) -> subprocess.Complete
     theirs, work = tmp_path / "theirs", tmp_path / "work"
     theirs.mkdir(exist_ok=True)
     work.mkdir(exist_ok=True)
-    (theirs / "run.json").write_text(json.dumps({"config": config, "trainings": {}}))
+    (theirs / "run.json").write_text(json.dumps({"config": config, "training_runs": {}}))
     command = [sys.executable, REPOSITORY / "scripts/reproduce_run.py", "--run-folder", theirs, "--output-dir", output]
     environment = {
         **ENVIRONMENT,

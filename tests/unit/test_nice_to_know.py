@@ -1,4 +1,4 @@
-"""What is only nice to know of a training (its GPU's name, how busy it was, the commit) can never cost its results."""
+"""What is nice to know of a training run (its GPU's name, how busy it was, the commit) can never cost its results."""
 
 import json
 import subprocess
@@ -7,13 +7,13 @@ import sys
 import pandas as pd
 import pytest
 import torch
+from documents import VALUES, trial_of
 from running import ENVIRONMENT, REPOSITORY
 
-from retclip.core.schemas import check
 from retclip.models.provenance import ran_on
 from retclip.training.attempts import Attempts
 from retclip.training.progress import Outcome, Progress
-from retclip.training.results import metrics_document
+from retclip.training.results import training_metrics
 from retclip.training.trainer import _no_scores
 
 # nobody can say anything of it where there is no CUDA: each question raises
@@ -22,11 +22,10 @@ LOST = torch.device("cuda", 0)
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has the GPU that must be lost")
 def test_a_finished_training_has_its_results_though_its_gpu_tells_nothing(capsys):
-    trial = {"sha256": "x", "budget": {"steps_per_epoch": 2}, "hyperparameters": {"batch_size": 4}}
+    trial = trial_of(hyperparameters={**VALUES, "batch_size": 4})
     progress = Progress(epoch=3, history=[{"train_loss": 0.5}], best_epoch=3, train_seconds=2.0, device_seconds=2.5)
     outcome = Outcome(progress, _no_scores(), pd.DataFrame(), None, 1, 0.0, None)
-    document = metrics_document(trial, outcome, LOST, "bf16", 8, {}, "code")
-    check({**document, "trial": {}}, "metrics", "metrics.json")
+    document = training_metrics(trial, outcome, LOST, "bf16", 8, {}, "code").to_dict()
     assert document["train_loss"] == 0.5
     assert document["device"] == "cuda:0"
     assert document["utilization"] is None

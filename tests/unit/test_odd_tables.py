@@ -149,7 +149,11 @@ def notes(folder, capsys, cells: tuple[str, ...]) -> str:
 
 
 def test_labels_that_are_joined_in_another_way_are_asked_about(folder, capsys):
-    assert "40 labels seem to join" in notes(folder, capsys, ("['a']", "['b']", "['a', 'b']"))
+    for cells in (("['a']", "['b']", "['a', 'b']"), ('["a"]', '["b"]', '["a", "b"]'), ("[1]", "[2]", "[1, 2]")):
+        assert "seem to join" not in notes(folder, capsys, tuple(cell.replace('"', '""') for cell in cells))
+        assert len(set(pd.read_parquet(folder / "out/samples.parquet")["label_left"])) == 3
+        assert len(json.loads((folder / "out/fingerprint.json").read_text())["classes"]) == 2
+    assert "13 labels seem to join" in notes(folder, capsys, ("a", "b", "[a, b]"))
     for cells in (("a", "b", "a; b"), ("a", "b", "a, b"), ("a", "b", "b/a")):
         said = notes(folder, capsys, cells)
         assert "13 labels seem to join" in said, (cells, said)
@@ -157,10 +161,41 @@ def test_labels_that_are_joined_in_another_way_are_asked_about(folder, capsys):
     assert notes(folder, capsys, ("a", "b", "no a, but c")) == ""
 
 
-def test_labels_that_differ_in_form_alone_are_asked_about(folder, capsys):
-    for cells in (("AMD", "amd", "b"), ("0", "1", "1.0"), ("\uff21MD", "AMD", "b"), ("dry  AMD", "dry AMD", "b")):
+def test_labels_that_differ_in_form_alone_are_one(folder, capsys):
+    """The more frequent spelling stands for both, and that is said; blanks within are nobody's."""
+    for cells in (("AMD", "amd", "AMD", "b"), ("0", "1", "1.0", "1"), ("\uff21MD", "AMD", "AMD", "b")):
         said = notes(folder, capsys, cells)
         assert "classes differ in letter case, blanks, width or a final .0 alone" in said, (cells, said)
+        assert len(json.loads((folder / "out/fingerprint.json").read_text())["classes"]) == 2
+        assert max(cells, key=cells.count) in set(pd.read_parquet(folder / "out/samples.parquet")["label_left"])
+    notes(folder, capsys, ("dry  AMD", "dry AMD", "b"))
+    assert json.loads((folder / "out/fingerprint.json").read_text())["classes"] == ["b", "dry AMD"]
+
+
+def test_two_rows_of_an_eye_that_spell_its_label_differently_are_one_sample(folder, capsys):
+    rows = [
+        f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{('No DR', 'no dr ', 'Mild', 'MILD')[i % 4]}"
+        for i in range(GOOD)
+    ]
+    write(folder, "patient_id,image,eye,label", rows)
+    frame, _, _ = built(folder, capsys, max_bad_fraction=0)
+    assert len(frame) == GOOD // 2
+    write(folder, "patient_id,image_left,image_right,label",
+          [f"P{i // 2},{f'{i}.png,' if i % 2 else f',{i}.png'},{('No DR', 'no dr', 'Mild', 'MILD')[i % 4]}"
+           for i in range(GOOD)])  # fmt: skip
+    frame, _, _ = built(folder, capsys, max_bad_fraction=0)
+    assert len(frame) == GOOD // 2
+
+
+def test_classes_a_letter_apart_and_bare_numbers_are_asked_about(folder, capsys):
+    said = notes(folder, capsys, ("Glaucoma", "Glaucome", "Retinopathy", "Retinophaty", "Grade 1", "Grade 2", "dry"))
+    assert "4 classes differ from another in a letter or two (Glaucoma, Glaucome, Retinopathy, Retinophaty)" in said
+    said = notes(folder, capsys, ("0", "1", "2", "3", "4"))
+    assert "5 classes are bare numbers (0, 1, 2, 3, 4): prompts would read 'showing 0'" in said
+    assert "data.values.label" in said
+    assert (
+        notes(folder, capsys, ("Stage A", "Stage B", "Grade II", "Grade III", "mild NPDR", "Dry AMD", "Wet AMD")) == ""
+    )
 
 
 def test_classes_that_may_mean_nothing_are_asked_about(folder, capsys):
@@ -175,7 +210,7 @@ def test_classes_that_may_mean_nothing_are_asked_about(folder, capsys):
 
 
 def test_many_rows_of_one_fault_are_told_in_one_short_sentence(folder, capsys):
-    write(folder, f"{HEADS},split", with_split(("train", "validation", "test")))
+    write(folder, f"{HEADS},split", with_split(("train", "fold 2", "test")))
     error = refused(folder, capsys)
     assert "13 of 40 rows cannot be used" in error
     assert "lines 3, 6, 9, ...: split is none of ours" in error

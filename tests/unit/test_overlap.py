@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from documents import evaluation_of
 from PIL import Image, ImageEnhance
 from running import build_flags, entry
 
@@ -131,6 +132,10 @@ def test_texts_made_from_labels_are_no_reports(drawn):
     assert found["identical_texts"] is None
 
 
+NOTHING_SHARED = {"patients": 40, "samples": 40, "images": 40, "same_id": 0, "ids_confirmed": False, "image_copies": 0,
+                  "near_duplicates": 0, "image_patients": 0, "identical_texts": 0}  # fmt: skip
+
+
 @pytest.mark.parametrize(("out", "left"), [(0, None), (20, 20), (35, None)])
 def test_scores_without_the_people_who_are_in_both(out, left):
     """The first patients are named right since they were trained on, the others by a coin; few are not scored."""
@@ -139,8 +144,9 @@ def test_scores_without_the_people_who_are_in_both(out, left):
     table = pd.DataFrame({"sample_id": [f"s{n}" for n in range(40)], "patient_id": [f"p{n}" for n in range(40)],
                           "eye": "patient", "target": target})  # fmt: skip
     table = table.assign(score_0=1.0 - named, score_1=0.0 + named)
-    found = with_overlap({"confusion": {"classes": ["a", "b"]}}, table, {"left_out": table["sample_id"].tolist()[:out]})
-    overlap = found["overlap"]
+    evaluation = evaluation_of(confusion={"classes": ["a", "b"], "matrix": []})
+    found = with_overlap(evaluation, table, {**NOTHING_SHARED, "left_out": table["sample_id"].tolist()[:out]})
+    overlap = found.to_dict()["overlap"]
     assert overlap["left_out"] == {"samples": out, "patients": out}
     if left is None:
         assert overlap["without"] is None

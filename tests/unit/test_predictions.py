@@ -1,4 +1,4 @@
-"""The tables of predictions that trainings and evaluations write: who has a row, and what is scored of it."""
+"""The tables of predictions that training runs and evaluations write: who has a row, and what is scored of it."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from documents import ORIGIN
 
 from retclip.evaluation.test_set import prediction_table, retrieval_of
 from retclip.evaluation.validation import Features, predictions, standard_errors, validation_scores
@@ -69,23 +70,22 @@ def class_texts(samples):
 
 
 def documented(samples, features, table):
-    return evaluation.evaluation_document(
-        table, samples.frame, samples.classes, retrieval_of(samples, features), {}, texts_from_labels=False
-    )
+    retrieval = retrieval_of(samples, features)
+    return evaluation.evaluation_document(table, samples.frame, samples.classes, retrieval, {}, False, ORIGIN)
 
 
 def test_retrieval_is_of_every_sample_in_score_and_interval(samples, features, class_texts):
     val = predictions(samples, features, class_texts)
     test = prediction_table(samples, features, class_texts, class_texts, SCALES)
-    found = documented(samples, features, test)["retrieval"]
+    found = documented(samples, features, test).retrieval
     errors, known = standard_errors(val), validation_scores(samples, features, val)
     for metric in scores.RETRIEVAL:
         direction, k = metric.split("_recall_at_")
         for table in (val, test):
             queries = table.drop_duplicates("sample_id")
             assert len(queries) == COUNT
-            assert (queries[f"{direction}_rank"] <= int(k)).mean() == pytest.approx(known[metric])
-        assert found[metric]["value"] == pytest.approx(known[metric])
+            assert (queries[f"{direction}_rank"] <= int(k)).mean() == pytest.approx(known.scores[metric])
+        assert found[metric]["value"] == pytest.approx(known.scores[metric])
         assert errors[metric] == pytest.approx(found[metric]["standard_error"])
         draws = scores.draws_of(metric, test)
         assert np.quantile(draws, INTERVAL) == pytest.approx([found[metric]["low"], found[metric]["high"]])
@@ -109,7 +109,7 @@ def test_samples_without_a_row_of_their_own_are_not_scored(samples, features, cl
         samples, features, test[(test["target"] >= 0) | test["labels"].ne("")].reset_index(drop=True)
     )  # fmt: skip
     for part in ("zero_shot", "zero_shot_single_template", "multi_label", "per_class", "calibration", "counts"):
-        assert document[part] == without[part]
+        assert getattr(document, part) == getattr(without, part)
     assert choose_thresholds(test, samples.classes) == choose_thresholds(test[test["target"] >= 0], samples.classes)
 
 

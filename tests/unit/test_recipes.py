@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from documents import ENCODER, metrics_of
 from PIL import Image
 from running import ENVIRONMENT, REPOSITORY, merged, planned_jobs, snakemake
 
@@ -76,6 +77,7 @@ def copy(tmp_path) -> Copy:
 
 CHECKED = """
 import sys; sys.path.insert(0, "tests")
+from documents import ENCODER, metrics_of
 from running import merged
 from retclip.core.config import check_config, configured_defaults
 config = merged("demo")
@@ -122,6 +124,7 @@ def test_an_image_encoder_is_one_line_of_config(copy, tmp_path, bert):
 MODEL = """
 import math, torch, yaml
 from pathlib import Path
+from documents import ENCODER, metrics_of
 from running import merge
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
@@ -144,16 +147,18 @@ SOURCE = '''"""Photographs with a grade each: file, patient, grade."""
 from collections.abc import Iterator
 from pathlib import Path
 
+from retclip.data.declared import note_of_table, read_declared
+from retclip.data.labels import joined_label
 from retclip.data.reconciliation import Ledger
-from retclip.data.samples import Problems, Row, joined_label
+from retclip.data.samples import Problems, Row
 from retclip.data.source import Source, SourceForm
-from retclip.data.tables import LINE, filled, need, note_of_table, read_table, rows_of
+from retclip.data.tables import LINE, filled, need, rows_of
 
 COLUMNS = ("file", "patient", "grade")
 
 
 def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
-    table = read_table(table_path)
+    table = read_declared(table_path, source, COLUMNS, ledger)
     for column in COLUMNS:
         need(table_path, table, column)
     ledger.receive(rows=len(table), images=filled(table, ["file"]), labels=filled(table, ["grade"]))
@@ -199,6 +204,7 @@ def test_a_source_is_one_module(copy, tmp_path):
     used = f"""
 import yaml
 from pathlib import Path
+from documents import ENCODER, metrics_of
 from running import merge
 from retclip.core.table_counts import estimated_counts
 merge(config, yaml.safe_load(Path({str(mine)!r}).read_text()))
@@ -261,10 +267,10 @@ specification = {"id": "t", "phase": "phase1", "text_encoder": "x", "seed": 1, "
           "selection_metric": "zero_shot_accuracy", "train_samples": None, "val_samples": None, "epochs": None,
           "class_prompts": {}, "shuffled_texts": False}
 trial = budget.plan(specification, found[0], {"train": 50, "val": 10, "test": 10})
-check(trial, "trial", "trial.json")
-optimizer = build_optimizer(torch.nn.Linear(2, 2), trial["hyperparameters"])
+check(trial.to_dict(), "trial", "trial.json")
+optimizer = build_optimizer(torch.nn.Linear(2, 2), trial.hyperparameters)
 assert optimizer.param_groups[0]["momentum"] == found[0]["momentum"]
-assert f"momentum {found[0]['momentum']}" in _others(trial["hyperparameters"])
+assert f"momentum {found[0]['momentum']}" in _others(trial.hyperparameters)
 config["defaults"]["momentum"] = 1.5
 try:
     check_config(config)
@@ -297,7 +303,7 @@ def test_a_metric_is_one_edit(copy):
     copy.make_reference()
     used = """
 import numpy as np
-sys.path.insert(0, "tests/unit")
+sys.path[:0] = ["tests/unit", "tests"]
 from test_predictions import CLASSES, SCALES, Samples, documented, random_features
 from retclip.evaluation.test_set import prediction_table
 from retclip.evaluation.validation import Features, predictions, standard_errors, validation_scores
@@ -313,13 +319,13 @@ table = predictions(split, features, texts)
 val = validation_scores(split, features, table)
 target, scores, _ = unpack(table)
 expected = np.mean([right in np.argsort(row)[-2:] for right, row in zip(target, scores)])
-assert abs(val[name] - expected) < 1e-9
-assert val["levels"]["chance"][name] == 2 / 3
-assert val["levels"]["majority"][name] == majority_levels(target, 3)[name]
+assert abs(val.scores[name] - expected) < 1e-9
+assert val.levels.chance[name] == 2 / 3
+assert val.levels.majority[name] == majority_levels(target, 3)[name]
 error = standard_errors(table)[name]
 assert 0 < error < 0.3
-found = documented(split, features, prediction_table(split, features, texts, texts, SCALES))["zero_shot"][name]
-assert found["low"] < found["value"] == val[name] < found["high"]
+found = documented(split, features, prediction_table(split, features, texts, texts, SCALES)).zero_shot[name]
+assert found["low"] < found["value"] == val.scores[name] < found["high"]
 assert abs(found["standard_error"] - error) < 1e-9
 """
     copy.run("-c", CHECKED + used)
@@ -348,7 +354,7 @@ assert len({values["weight_decay"] for values in drawn}) == 3
     copy.run("-c", CHECKED + used)
 
 
-SECTION = '''"""How fast trainings go, by their batch size."""
+SECTION = '''"""How fast training runs go, by their batch size."""
 
 from retclip.report.drawing import BLUE, subplots
 from retclip.report.run_folder import RunFolder
@@ -363,13 +369,13 @@ TEXT = """
 def draw_speed(run: RunFolder):
     figure, axes = subplots(height=3.0)
     for one in run.searched["phase1"]:
-        axes.scatter(one.trial["hyperparameters"]["batch_size"], one.metrics["samples_per_second"], color=BLUE)
+        axes.scatter(one.trial.hyperparameters["batch_size"], one.metrics.samples_per_second, color=BLUE)
     axes.set(xlabel="batch size", ylabel="samples per second")
     return figure
 
 
 def _words(run: RunFolder):
-    return {"most": max(one.metrics["samples_per_second"] for one in run.searched["phase1"])}
+    return {"most": max(one.metrics.samples_per_second for one in run.searched["phase1"])}
 
 
 SECTION = Section(
@@ -394,12 +400,7 @@ def begun_run(folder: Path) -> Path:
         "text_encoder": "pubmedbert",
         "seed": 1,
         "image_encoder": {},
-        "text_encoder_settings": {
-            "source": "demo",
-            "texts": None,
-            "truncation_side": "right",
-            "from_checkpoint": False,
-        },
+        "text_encoder_settings": ENCODER,
         "image_size": 64,
         "selection_metric": config["selection"]["metric"],
         "train_samples": None,
@@ -410,11 +411,7 @@ def begun_run(folder: Path) -> Path:
     }
     trial = budget.plan(specification | facts("baseline"), configured_defaults(config), {"train": 640, "val": 60})
     val = {**dict.fromkeys(METRICS, 0.8), "loss": 1.0, "levels": {"chance": {}, "majority": {}}, "standard_error": {}}
-    trained = {"trial": trial, "status": "completed", "val": val, "epochs": 2, "steps": trial["budget"]["total_steps"],
-               "train_samples": 640, "samples_per_second": 123.4, "utilization": None, "peak_memory_bytes": None,
-               "device_seconds": 1.0, "wall_seconds": 1.0, "lost_seconds": 0.0, "attempts": 1, "resumed_from": None,
-               "device": "cpu", "gpus": [], "precision": "fp32", "code": "c", "commit": None, "machine": {},
-               "versions": {}}  # fmt: skip
+    trained = metrics_of(trial, val, epochs=2, samples_per_second=123.4).to_dict()
     planned = {
         "phase1": {"baseline": 2, "p1-0": 2},
         "phase2": {"b0r0s00": 2},
@@ -422,7 +419,7 @@ def begun_run(folder: Path) -> Path:
         "final": {"pubmedbert-s1": 2},
     }
     told = {"confirm": {}, "encoders": {}, "final": {"pubmedbert-s1": {**facts("tuned"), "text_encoder": "pubmedbert"}}}
-    record = {"config": config, "trainings": planned, "facts": told, "initial": "initial-s1"}
+    record = {"config": config, "training_runs": planned, "facts": told, "initial": "initial-s1"}
     (folder / "phase1/baseline").mkdir(parents=True)
     (folder / "run.json").write_text(json.dumps(record))
     (folder / "phase1/baseline/metrics.json").write_text(json.dumps(trained))

@@ -1,5 +1,6 @@
 """Small parts of the report, each against what a person would work out by hand."""
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from documents import ORIGIN, evaluation_of, metrics_of, trial_of
 from running import REPOSITORY, merged
+from scipy import stats
 from small_runs import METRIC, failing, final, run_of
 
 from retclip.core import code_hash
@@ -69,7 +72,8 @@ def test_a_control_below_chance_is_no_leak(right, level, warned):
 @pytest.mark.parametrize(("device", "gpus", "warned"), [("auto", 1, True), ("auto", 0, False), ("cpu", 0, False)])
 def test_a_cpu_in_place_of_a_gpu_is_a_limitation(device, gpus, warned):
     on_cpu, on_gpu = final("tuned", 0.95), final("baseline", 0.5)
-    on_cpu.metrics["gpus"], on_gpu.metrics["gpus"] = [], ["GPU-1"]
+    for one, used in ((on_cpu, ()), (on_gpu, ("GPU-1",))):
+        one.metrics = dataclasses.replace(one.metrics, gpus=used)
     run = run_of(on_cpu, on_gpu)
     run.config["training"].update(device=device, gpus=gpus)
     said = [line for line in limitations.warnings(run) if "1 of 2 trials ran on the CPU" in line]
@@ -83,40 +87,24 @@ def test_a_tuned_configuration_below_chance_has_learned_nothing():
     assert "reaches down to chance" in answer.verdict(run_of(final("tuned", 0.5))).reason
 
 
-def slow_draws(first: list[FinalModel], second: list[FinalModel], paired: bool) -> np.ndarray:
-    """The difference of mean balanced accuracies over patients and seeds, one draw at a time."""
-    generator = np.random.default_rng(11)
-
-    def mean(finals: list[FinalModel], seeds: np.ndarray, patients: np.ndarray) -> float:
-        scores = []
-        for position in seeds:
-            table = finals[position].predictions.iloc[patients]
-            right = (table["score_1"] > table["score_0"]) == (table["target"] == 1)
-            scores.append(right.groupby(table["target"]).mean().mean())
-        return float(np.mean(scores))
-
-    found = []
-    for _ in range(600):
-        patients = generator.integers(60, size=60)
-        seeds = generator.integers(len(first), size=len(first))
-        others = seeds if paired else generator.integers(len(second), size=len(second))
-        found.append(mean(first, seeds, patients) - mean(second, others, patients))
-    return np.array(found)
-
-
 @pytest.mark.parametrize("seeds", [(1, 2, 3), (4, 5, 6), (1, 2)])
 def test_intervals_of_several_seeds_hold_their_spread(seeds):
-    """Trainings of equal seeds are drawn together, others on their own."""
+    """The seeds' part is the variance between seeds, not (n - 1) / n of it, with a t distribution of few degrees."""
     tuned = [final("tuned", right, seed) for right, seed in zip((0.7, 0.85, 0.95), (1, 2, 3), strict=True)]
     defaults = [final("baseline", right, seed) for right, seed in zip((0.3, 0.5, 0.6), seeds, strict=False)]
     gap = comparisons.difference(tuned, defaults, METRIC)
-    slow = slow_draws(tuned, defaults, paired=seeds == (1, 2, 3))
-    assert gap.standard_error == pytest.approx(slow.std(), rel=0.1)
-    # three seeds have few means, between which the ends of an interval jump
-    assert [gap.low, gap.high] == pytest.approx(np.quantile(slow, [0.025, 0.975]), abs=0.06)
+    groups = [[one.evaluation.zero_shot[METRIC]["value"] for one in finals] for finals in (tuned, defaults)]
+    freedom = len(seeds) + 1
+    between = sum(np.var(group, ddof=1) * (len(group) - 1) for group in groups) / freedom
+    seeds_alone = np.sqrt(between * (1 / 3 + 1 / len(seeds)))
+    assert gap.standard_error > seeds_alone
+    assert gap.high - gap.value > stats.t.ppf(0.975, freedom) * seeds_alone
+    patients = np.mean([scores.draws_of(METRIC, one.predictions) for one in tuned], axis=0)
+    assert gap.high - gap.value < stats.t.ppf(0.975, freedom) * np.hypot(seeds_alone, 2 * patients.std())
     assert gap == comparisons.difference(tuned, defaults, METRIC)
-    patients_alone = np.mean([scores.draws_of(METRIC, one.predictions) for one in tuned], axis=0)
-    assert comparisons.score(tuned, METRIC).standard_error > 1.2 * patients_alone.std()
+    assert comparisons.score(tuned, METRIC).standard_error > 1.2 * patients.std()
+    assert gap.between_models == (len(seeds) == 2)
+    assert gap.is_significant == (gap.excludes_zero and len(seeds) == 3)
 
 
 def test_one_seed_is_drawn_over_patients_alone():
@@ -126,7 +114,7 @@ def test_one_seed_is_drawn_over_patients_alone():
     assert [gap.low, gap.high] == pytest.approx(np.quantile(draws, [0.025, 0.975]))
 
 
-@pytest.mark.parametrize("seeds", [1, 2])
+@pytest.mark.parametrize("seeds", [1, 2, 3])
 def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
     run = run_of(*(final(kind, right, seed) for kind, right in (("tuned", 0.95), ("baseline", 0.4))
                    for seed in range(seeds)))  # fmt: skip
@@ -135,7 +123,8 @@ def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
     said = answer._gain(run, gap)
     assert "): statistically significant at 5 %" in said
     assert ("for these two trials; one seed each says nothing of other seeds" in said) == (seeds == 1)
-    assert ("patients and seeds" in said) == (seeds == 2)
+    assert ("patients and seeds" in said) == (seeds > 1)
+    assert ("between these models; 2 seeds each are too few" in said) == (seeds == 2)
 
 
 def test_what_shows_one_trial_of_several_names_its_seed():
@@ -150,7 +139,7 @@ def test_few_cases_are_patients_not_eyes():
     """Nine patients with two eyes each are few; the page and methods.md name their class."""
     rows = [{"class": "Healthy", "count": 40, "patients": 25}, {"class": "Drusen", "count": 18, "patients": 9}]
     run = run_of(final("tuned", 0.9))
-    run.finals[0].evaluation["per_class"] = rows
+    run.finals[0].evaluation = dataclasses.replace(run.finals[0].evaluation, per_class=rows)
     assert limitations.small_classes(run) == ["Drusen (9)"]
     said = " ".join(limitations._few_cases(run))
     assert "fewer than 10 test patients" in said
@@ -161,7 +150,7 @@ def test_few_cases_are_patients_not_eyes():
 
 def test_what_was_evaluated_on_test_is_named():
     run = run_of(final("tuned", 0.9, 1), final("tuned", 0.9, 2), final("baseline", 0.4), final("control", 0.5))
-    run.initial = {}
+    run.initial = evaluation_of()
     assert run.evaluated_on_test == {"tuned": 2, "baseline": 1, "control": 1, "initial": 1}
     said = wording.test_set_evaluations(run.evaluated_on_test)
     assert said.startswith("Test-set evaluations: 5 models: 2 of the tuned configuration")
@@ -204,16 +193,18 @@ def test_split_fractions_are_said_where_the_tool_may_have_split():
 
 
 def test_classes_that_no_trial_has_seen_are_named():
-    evaluation = {"per_class": [{"class": "Drusen"}, {"class": "Glaucoma"}], "retrieval_omitted": None, "overlap": None}
+    clinic = SimpleNamespace(
+        name="clinic", evaluation=evaluation_of(per_class=[{"class": "Drusen"}, {"class": "Glaucoma"}])
+    )
     run = SimpleNamespace(
         fingerprint={"classes": ["Glaucoma", "Healthy"]},
         test_metric="zero_shot_balanced_accuracy",
-        external=[SimpleNamespace(name=name, evaluation=evaluation) for name in ("clinic", "clinic")],
+        external=[clinic, clinic],
     )
     said = limitations.external_limitations(run)
     assert sum("1 class of 2 no trial has seen, named by prompts alone: Drusen." in line for line in said) == 1
     assert sum("scores among 2 classes do not compare" in line for line in said) == 1
-    evaluation["per_class"] = [{"class": "Healthy"}, {"class": "Glaucoma"}]
+    clinic.evaluation = evaluation_of(per_class=[{"class": "Healthy"}, {"class": "Glaucoma"}])
     assert [line for line in limitations.external_limitations(run) if "clinic" in line] == [
         limitations.external_limitations(run)[1]
     ]
@@ -246,7 +237,7 @@ SCORE = {"value": 0.61, "low": 0.5, "high": 0.7, "standard_error": 0.05}
     ],
 )  # fmt: skip
 def test_what_the_page_says_of_external_data_follows_from_what_was_found(found, said, not_said):
-    evaluation = {"per_class": [], "retrieval_omitted": None, "overlap": found}
+    evaluation = evaluation_of(overlap=found)
     run = SimpleNamespace(
         fingerprint={"classes": []},
         test_metric="zero_shot_balanced_accuracy",
@@ -322,7 +313,7 @@ def test_the_checklist_has_every_item_and_real_sections():
 def test_the_checklist_claims_no_examples_that_were_not_made(private):
     run = run_of(final("tuned", 0.9))
     run.config["privacy"]["private"], run.config["final"]["seeds"] = private, 1
-    run.finals[0].evaluation["subgroups"] = []
+    run.finals[0].evaluation = dataclasses.replace(run.finals[0].evaluation, subgroups=())
     answers = {entry.where: entry for entry in checklist.checklist(run)}
     assert answers["CLAIM 31"].answer == "none was made"
     assert answers["CLAIM 31"].anchor is None
@@ -360,9 +351,9 @@ def several_labels(kind: str, share: float) -> FinalModel:
         table[f"score_{k}"] = table[f"template_{k}"] = np.where(np.arange(60) < 60 * share, member[:, k], noise[:, k])
     ranks = {name: np.ones(60, int) for name in ("image_to_text", "text_to_image")}
     retrieval = evaluation.Retrieval(ranks, table["patient_id"].to_numpy(), table["sample_id"].tolist())
-    document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, texts_from_labels=False)
-    trial = {"kind": kind, "text_encoder": "pubmedbert", "seed": 1}
-    return FinalModel(kind, {"trial": trial, "status": "completed"}, None, None, document, table)
+    document = evaluation.evaluation_document(table, frame, classes, retrieval, {}, False, ORIGIN)
+    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert"), gpus=None)
+    return FinalModel(kind, metrics, None, None, document, table)
 
 
 @pytest.mark.parametrize(("share", "learned"), [(0.9, True), (0.0, False)])
@@ -373,7 +364,7 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     for other in ("_configuration", "_encoder", "_cost"):
         monkeypatch.setattr(answer, other, lambda run: "")
     said = " ".join(answer.answer(run))
-    found = tuned_model.evaluation["multi_label"]["macro_auroc"]
+    found = tuned_model.evaluation.multi_label.macro_auroc
     assert (
         f"On 60 test patients, the tuned configuration reaches a macro AUROC over all labels of "
         f"{found['value']:.3f} (95 % CI {found['low']:.3f} to {found['high']:.3f}); the baseline"
@@ -383,8 +374,8 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     assert "accuracy" not in said
     assert limitations._few_cases(run) == ["Every class has at least 40 test patients."]
     gap = comparisons.difference([tuned_model], [default], run.test_metric)
-    assert gap.value == pytest.approx(found["value"] - default.evaluation["multi_label"]["macro_auroc"]["value"])
-    assert gap.is_significant or not learned
+    assert gap.value == pytest.approx(found["value"] - default.evaluation.multi_label.macro_auroc["value"])
+    assert gap.excludes_zero or not learned
 
 
 def test_a_failed_seed_has_no_score_on_test_and_is_named():
@@ -415,7 +406,7 @@ def test_the_recommended_encoder_names_its_failed_seeds():
         final("tuned", 0.9, 1), failing(final("tuned", 0.9, 2)), final("tuned", 0.6, 1), final("tuned", 0.6, 2)
     )
     for one in run.finals[2:]:
-        one.trial["text_encoder"] = "biobert"
+        one.metrics = dataclasses.replace(one.metrics, trial=dataclasses.replace(one.trial, text_encoder="biobert"))
     counted = {"planned": 2, "failed": {"pubmedbert-s2": "diverged"}}
     run.recommendation = {"encoder": "pubmedbert", "seeds": {"pubmedbert": counted}}
     said = answer._encoder(run)
@@ -431,7 +422,7 @@ def test_shares_of_wins_hold_the_spread_of_seeds(tmp_path):
             folder = tmp_path / f"{name}s{seed}"
             folder.mkdir()
             final("tuned", right).predictions.to_parquet(folder / "val_predictions.parquet")
-            trial = {"candidate": name, "seed": seed}
+            trial = trial_of(candidate=name, seed=seed)
             members.append(SimpleNamespace(id=folder.name, trial=trial, folder=folder))
     run = SimpleNamespace(metric=METRIC, searched={"confirm": members}, decisions={}, interim=False)
     run.boards = {"confirm": pd.DataFrame({"id": ["c0", "c1"], "metric": [0.75, 0.745], "may_be_chosen": True})}

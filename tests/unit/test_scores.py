@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 import pandas as pd
 import pytest
+from documents import ORIGIN
 from sklearn.metrics import (
     average_precision_score,
     balanced_accuracy_score,
@@ -13,14 +14,13 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from retclip.core import schemas
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
+from retclip.metrics.differences import holm
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS, MULTI_LABEL, SEVERAL_LABELS, Retrieval, ZeroShot
 from retclip.metrics.subgroups import groups_of
 from retclip.metrics.thresholds import choose_thresholds
-from retclip.report.comparisons import holm
 
 
 def random_case(seed: int, samples: int = 60, classes: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -124,7 +124,7 @@ def test_a_metric_without_a_formula_for_its_draws_is_scored_row_by_row(metric, m
 
 
 def test_a_metrics_name_says_what_it_needs():
-    """The schemas of result files, the state of a training and the plan go by it."""
+    """The schemas of result files, the state of a training run and the plan go by it."""
     for name, declared in METRICS.items():
         prefix = declared.direction if isinstance(declared, Retrieval) else "zero_shot"
         assert isinstance(declared, Retrieval | ZeroShot)
@@ -140,10 +140,6 @@ def test_holms_rule():
 
 
 # --- evaluation.json -----------------------------------------------------------------------------------------
-
-
-PROVENANCE = {"trial_sha256": "", "seed": 1, "device": "cpu", "precision": "fp32", "versions": {}, "code": "",
-              "commit": None, "machine": {}, "data": {}}  # fmt: skip
 
 
 def evaluated(labels: list[str], values, patients=None, texts=None, extras=None, **options) -> dict:
@@ -162,10 +158,8 @@ def evaluated(labels: list[str], values, patients=None, texts=None, extras=None,
         texts or [f"text {i}" for i in range(count)],
     )
     cuts = choose_thresholds(table, classes)
-    options = {"texts_from_labels": False, **options}
-    document = evaluation.evaluation_document(table, frame, classes, retrieval, cuts, **options)
-    schemas.check({**document, **PROVENANCE}, "evaluation", "evaluation.json")
-    return document
+    options = {"texts_from_labels": False, "provenance": ORIGIN, **options}
+    return evaluation.evaluation_document(table, frame, classes, retrieval, cuts, **options).to_dict()
 
 
 def letters(target: np.ndarray) -> list[str]:

@@ -1,10 +1,12 @@
 """Grids, proposals, budgets and the choice: pure functions of the search floor."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
+from documents import BUDGET, ENCODER, metrics_of, trial_of
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import declared_defaults
@@ -56,7 +58,7 @@ def specification(**changes):
         "id": "p1-00000000",
         "phase": "phase1",
         "text_encoder": "pubmedbert",
-        "text_encoder_settings": {"source": "x", "revision": None},
+        "text_encoder_settings": ENCODER,
         "seed": 1,
         "image_encoder": {"architecture": "ViT-B-16"},
         "image_size": 224,
@@ -117,12 +119,12 @@ def test_ranges_are_drawn_inside_their_bounds():
 def test_a_short_run_warms_up_for_the_same_share_of_its_steps():
     counts = {"train": 12_989, "val": 1000}
     full = budget.plan(specification(), DEFAULTS, counts)
-    assert full["budget"]["total_steps"] == 1020  # 102 steps an epoch
-    assert full["hyperparameters"]["warmup_steps"] == 500
+    assert full.budget.total_steps == 1020  # 102 steps an epoch
+    assert full.hyperparameters["warmup_steps"] == 500
     short = budget.plan(specification(train_samples=2000, epochs=2), DEFAULTS, counts)
-    assert short["budget"]["total_steps"] == 32
-    assert short["hyperparameters"]["warmup_steps"] == round(500 * 32 / 1020)
-    assert short["configured"]["warmup_steps"] == 500
+    assert short.budget.total_steps == 32
+    assert short.hyperparameters["warmup_steps"] == round(500 * 32 / 1020)
+    assert short.configured["warmup_steps"] == 500
 
 
 def test_test_mode_takes_2_to_4_steps():
@@ -130,7 +132,7 @@ def test_test_mode_takes_2_to_4_steps():
     steps = [
         budget.plan(
             specification(train_samples=100, val_samples=50, epochs=2), {**DEFAULTS, "batch_size": size}, counts
-        )["budget"]["total_steps"]
+        ).budget.total_steps
         for size in (64, 128)
     ]
     assert steps == [4, 2]
@@ -140,12 +142,12 @@ def test_adjustments_are_recorded():
     trial = budget.plan(
         specification(train_samples=100, epochs=2), {**DEFAULTS, "batch_size": 128}, {"train": 50_000, "val": 9}
     )
-    assert trial["hyperparameters"]["batch_size"] == 100
-    assert [cut["key"] for cut in trial["budget"]["cuts"]] == ["batch_size"]
+    assert trial.hyperparameters["batch_size"] == 100
+    assert [cut.key for cut in trial.budget.cuts] == ["batch_size"]
     long = budget.plan(specification(), {**DEFAULTS, "warmup_steps": 1000}, {"train": 11_700, "val": 9})
-    assert long["budget"]["total_steps"] == 920
-    assert long["hyperparameters"]["warmup_steps"] == 736  # the 1000 of the guide in 920 steps, adjusted to 80 %
-    assert long["budget"]["cuts"][0]["configured"] == 1000
+    assert long.budget.total_steps == 920
+    assert long.hyperparameters["warmup_steps"] == 736  # the 1000 of the guide in 920 steps, adjusted to 80 %
+    assert long.budget.cuts[0].configured == 1000
 
 
 def test_nothing_to_contrast_is_refused():
@@ -176,9 +178,7 @@ def run(identifier, score, error=0.01, patients=200, cost=1000, offset=0, **valu
         "standard_error": dict.fromkeys(METRICS, error),
         "levels": {"chance": dict.fromkeys(ZERO_SHOT, 0.5), "majority": {}},
     }
-    metrics = {"trial": trial, "status": "completed", "val": val, "epochs": 10, "device_seconds": 1.0,
-               "steps": trial["budget"]["total_steps"]}  # fmt: skip
-    return selection.Candidate(identifier, [selection.Run(metrics, table)])
+    return selection.Candidate(identifier, [selection.Run(metrics_of(trial, val), table)])
 
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -214,13 +214,7 @@ def test_where_nothing_beats_chance_the_defaults_are_kept():
 
 def test_a_diverged_trial_ranks_last_and_all_diverged_means_the_defaults():
     broken = run("x", 0.9, learning_rate=1.0)
-    metrics = broken.runs[0].metrics
-    metrics["status"] = "diverged"
-    metrics["val"] = {
-        **dict.fromkeys(METRICS),
-        "standard_error": {},
-        "levels": {"chance": {}, "majority": {}},
-    }
+    broken.runs[0].metrics = metrics_of(broken.runs[0].trial, status="diverged")
     board, best = decide(broken, run("a", 0.8))
     assert list(board["id"]) == ["a", "x"]
     assert best["id"] == "a"
@@ -267,10 +261,8 @@ def test_every_hyperparameter_stands_in_the_leaderboard():
 def test_the_encoder_is_recommended_by_the_mean_over_seeds():
     finals = []
     for encoder, score in [("a", 0.7), ("a", 0.9), ("b", 0.85), ("b", 0.79)]:
-        metrics = run(encoder, 0.8).runs[0].metrics
-        metrics["trial"]["text_encoder"] = encoder
-        metrics["val"] = {METRIC: score}
-        finals.append(metrics)
+        trial = replace(run(encoder, 0.8).runs[0].trial, text_encoder=encoder)
+        finals.append(metrics_of(trial, {METRIC: score}))
     decision = recommend_encoder(finals, METRIC)
     assert decision["encoder"] == "b"
     assert decision["val_scores"]["a"] == pytest.approx(0.8)
@@ -413,8 +405,8 @@ def test_optuna_is_told_the_worst_score_of_what_diverged_and_the_curve_of_what_w
 
 
 def metrics(values, epochs, total, score, status="completed"):
-    trial = {"configured": values, "budget": {"total_steps": total * 10}}
-    return {"trial": trial, "status": status, "epochs": epochs, "steps": epochs * 10, "val": {"score": score}}
+    trial = trial_of(configured=values, budget={**BUDGET, "total_steps": total * 10})
+    return metrics_of(trial, {"score": score}, status=status, epochs=epochs, steps=epochs * 10)
 
 
 def test_rungs_of_one_training_are_one_observation():

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from documents import ENCODER, metrics_of
 from running import merged
 from scipy.stats import norm
 
@@ -17,7 +18,7 @@ PATIENTS = 60
 DEFAULTS = configured_defaults(merged())
 SPECIFICATION = {
     "phase": "confirm",
-    "text_encoder_settings": {"source": "x"},
+    "text_encoder_settings": ENCODER,
     "image_encoder": {},
     "image_size": 224,
     "selection_metric": METRIC,
@@ -30,13 +31,12 @@ SPECIFICATION = {
 
 
 def document(identifier, score, status="completed", encoder="pubmedbert", seed=1, **values):
-    """metrics.json of one training; one that failed has no score and knows no levels, as the trainer writes it."""
+    """metrics.json of one training run; one that failed has no score and knows no levels, as the trainer writes it."""
     specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed}
     trial = budget.plan(specification, {**DEFAULTS, **values}, {"train": 5000, "val": PATIENTS})
     levels = {"chance": dict.fromkeys(METRICS, CHANCE) if score is not None else {}, "majority": {}}
     val = {"loss": None, **dict.fromkeys(METRICS, score), "levels": levels, "standard_error": {}}
-    return {"trial": trial, "status": status, "val": val, "epochs": 10, "device_seconds": 1.0,
-            "steps": trial["budget"]["total_steps"]}  # fmt: skip
+    return metrics_of(trial, val, status=status)
 
 
 def training(identifier, hits, seed=1, **values):
@@ -97,7 +97,7 @@ def test_the_order_of_encoders_and_seeds_decides_nothing():
 def test_where_every_seed_failed_no_encoder_is_recommended():
     found = recommend_encoder(finals({"a": ["diverged"] * 2, "b": ["out_of_memory"] * 2}), METRIC)
     assert found["encoder"] is None
-    assert found["reason"] == "no training ended with a score"
+    assert found["reason"] == "no training run ended with a score"
     assert found["val_scores"] == {"a": None, "b": None}
     assert found["seeds"]["b"]["failed"] == {"b-s0": "out_of_memory", "b-s1": "out_of_memory"}
 
@@ -188,3 +188,71 @@ def test_equal_configurations_differ_by_more_than_one_standard_error_as_rarely_a
         surely += abs(second.difference) > second.difference_se
     margin = 2.5 * np.sqrt(0.32 * 0.68 / studies)
     assert 0.15 < surely / studies < 0.32 + margin, surely / studies
+
+
+# --- whether anything was learned ---------------------------------------------------------------------------------
+
+
+def clustered(identifier, generator, learned=0.0, **values):
+    """A trial whose images are clustered by class, and whose class prompts point anywhere."""
+    centers = generator.normal(size=(8, 16))
+    target = np.arange(240) % 8
+    images = centers[target] + 1.5 * generator.normal(size=(240, 16))
+    directions = generator.normal(size=(8, 16)) + learned * centers
+    scores = images @ (directions / np.linalg.norm(directions, axis=1, keepdims=True)).T
+    table = pd.DataFrame(scores, columns=[f"score_{k}" for k in range(8)])
+    table = table.assign(patient_id=np.arange(240).astype(str), target=target)
+    found = document(identifier, float((scores.argmax(1) == target).mean()), **values)
+    found.val.levels.chance.update(dict.fromkeys(METRICS, 1 / 8))
+    return selection.Candidate(identifier, [selection.Run(found, table)])
+
+
+def test_the_best_of_twenty_trials_that_learned_no_text_keeps_the_defaults():
+    """The best of twenty was two standard errors above chance in every study."""
+    kept = 0
+    for study in range(20):
+        generator = np.random.default_rng([20, study])
+        board, best = decide(*(clustered(f"t{k}", generator, weight_decay=k / 100) for k in range(20)))
+        kept += best["id"] == "defaults"
+        leader = board.iloc[0]
+        assert leader["null_low"] < 1 / 8 < leader["null_high"]
+    assert kept >= 17, kept  # nominal: one of twenty studies is wrong
+
+
+def test_a_trial_that_learned_is_chosen_among_twenty_and_its_p_value_is_in_the_files():
+    generator = np.random.default_rng(21)
+    trials = [clustered(f"t{k}", generator, learned=4.0 * (k == 7), weight_decay=k / 100) for k in range(20)]
+    board, best = decide(*trials)
+    assert best["id"] == "t7"
+    assert best["p_value"] <= 0.05
+    assert board.set_index("id").loc["t7", "p_value"] == best["p_value"]
+
+
+def test_two_classes_are_judged_by_patients_and_the_choice_says_so():
+    _, best = decide(selection.Candidate("a", [training("a", right(0.9))]))
+    assert best["id"] == "a"
+    assert best["p_value"] is None
+    assert best["judged_by"] == selection.BY_PATIENTS
+
+
+def test_equal_trials_are_said_to_be_flat_and_unequal_ones_are_not():
+    """Patients alone make the scores of twenty equal trials differ by what one would take for a gain."""
+    generator = np.random.default_rng(30)
+
+    def board_of(shares):
+        hardness = generator.normal(size=PATIENTS)
+        return [
+            selection.Candidate(
+                f"t{k}",
+                [training(f"t{k}", hardness + generator.normal(size=PATIENTS) < 1.4 * norm.ppf(share),
+                          weight_decay=k / 99)],
+            )
+            for k, share in enumerate(shares)
+        ]  # fmt: skip
+
+    _, equal = decide(*board_of([0.8] * 20))
+    assert equal["flatness"]["is_flat"]
+    assert equal["flatness"]["low"] == 0.0 < equal["flatness"]["high"] < 0.1
+    _, unequal = decide(*board_of(np.linspace(0.5, 0.95, 20)))
+    assert not unequal["flatness"]["is_flat"]
+    assert unequal["flatness"]["low"] > 0.05

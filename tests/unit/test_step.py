@@ -4,9 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from documents import BUDGET, trial_of
 from running import declared_defaults
 from transformers import BertConfig, BertModel
 
+from retclip.core.preprocessing import CLIP
 from retclip.data.store import write_store
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split, prefetch
@@ -77,7 +79,8 @@ def plain_outputs(net, split, indices):
     sides = [("left", "right") if eyes == "both" else ("right",) * 2 if eyes == "right" else ("left",) * 2
              for eyes in np.array(EYES)[indices]]  # fmt: skip
     names = split.frame["sample_id"].to_numpy()[indices]
-    images = [torch.stack([to_model_input(torch.from_numpy(split.store.get(f"{name}/{side[eye]}"))[None], False)[0]
+    stored = split.store.get
+    images = [torch.stack([to_model_input(torch.from_numpy(stored(f"{name}/{side[eye]}"))[None], False, CLIP)[0]
                            for name, side in zip(names, sides, strict=True)]) for eye in (0, 1)]  # fmt: skip
     ids = {view: tokenize([split.texts[split.read[view]][i] for i in indices], LONGEST) for view in split.texts}
     return net(*images, *ids["patient"], text_ids_left=ids["left"][0], attention_mask_left=ids["left"][1],
@@ -121,10 +124,10 @@ def test_features_keep_fp32_where_encoders_compute_in_bf16(split, net):
 def test_images_are_moved_by_fp32_coordinates_where_encoders_compute_in_bf16():
     images = torch.randint(0, 256, (8, 64, 64, 3), dtype=torch.uint8)
     torch.manual_seed(1)
-    exact = to_model_input(images, augment=True)
+    exact = to_model_input(images, True, CLIP)
     torch.manual_seed(1)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        torch.testing.assert_close(to_model_input(images, augment=True), exact, rtol=0, atol=0)
+        torch.testing.assert_close(to_model_input(images, True, CLIP), exact, rtol=0, atol=0)
 
 
 def test_short_texts_are_not_padded_to_the_longest(split):
@@ -252,16 +255,10 @@ HYPERPARAMETERS = {
 
 
 def trainer_of(net, split, folder, metric="image_to_text_recall_at_10", epochs=1, patience=None):
-    budget = {"stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
+    budget = {**BUDGET, "stop_epoch": epochs, "steps_per_epoch": 1, "total_steps": epochs}
     prompts = {name: ["1"] for name in split.classes}
-    trial = {
-        "id": "t",
-        "seed": 1,
-        "hyperparameters": {**HYPERPARAMETERS, "epochs": epochs, "early_stopping_patience": patience},
-        "budget": budget,
-        "class_prompts": prompts,
-        "selection_metric": metric,
-    }
+    trial = trial_of(hyperparameters={**HYPERPARAMETERS, "epochs": epochs, "early_stopping_patience": patience},
+                     budget=budget, class_prompts=prompts, selection_metric=metric)  # fmt: skip
     return Trainer(trial, net, split, split, tokenize, CPU, "fp32", StateFolder(folder, "k"), 999)
 
 

@@ -242,7 +242,7 @@ def test_a_trial_names_no_path(digest):
         "shuffled_texts": False,
         "class_prompts": {"a": ["b"]},
     }
-    trial = plan(specification, DEMO_VALUES, {"train": 640, "val": 100})
+    trial = plan(specification, DEMO_VALUES, {"train": 640, "val": 100}).to_dict()
     schemas.check(trial, "trial", "trial.json")
     with pytest.raises(ValueError, match=r"trial\.json: class_prompts_sha256"):
         schemas.check({**trial, "class_prompts_sha256": digest}, "trial", "trial.json")

@@ -84,7 +84,7 @@ def test_only_a_new_image_is_prepared(photographs, tmp_path):
     try:
         path.write_bytes((photographs / "8.jpg").read_bytes())
         changed = entry("build_lmdb", *arguments(photographs, tmp_path))
-        assert f"{IMAGES - 1} pictures are ready from before, 1 to prepare" in changed.stderr
+        assert f"{IMAGES - 1} images are ready from before, 1 to prepare" in changed.stderr
         assert outcome(tmp_path)[0]["sha256"] != before["sha256"]
     finally:
         path.write_bytes(content)

@@ -43,6 +43,7 @@ TARGETS = {
     "test-reliability": PLAN,
     "lint": PLAN,  # continuous integration runs it
     "lock": PLAN,  # needs a package index, and changes with it
+    "weights": PLAN,  # likewise; continuous integration runs it
     "bench": PLAN,  # minutes, or a GPU, or half an hour
     "bench-data": PLAN,
     "bench-gpu": PLAN,
@@ -58,6 +59,8 @@ COMMANDS = {
         "make status": RUN,
         "make interim": RUN,
         "make plan CONFIG=my.yaml": RUN,
+        'make plan CONFIG="config/laptop.yaml my.yaml"': RUN,
+        "snakemake --cores all --configfile config/laptop.yaml my.yaml": PLAN,
         "make unlock CONFIG=my.yaml": RUN,
         "pytest tests/golden": "make test runs it",
         "pytest tests/slurm": "make test runs it",
@@ -77,6 +80,8 @@ COMMANDS = {
         "make fetch CONFIG=my.yaml": RUN,
         "make plan": RUN,
         "make plan CONFIG=my.yaml": RUN,
+        'make plan CONFIG="config/laptop.yaml my.yaml"': RUN,
+        "snakemake --cores all --configfile config/laptop.yaml my.yaml": PLAN,
         "make reference": RUN,
         "make reproduce RUN=...": PLAN,
         "make submit CONFIG=my.yaml": PLAN,
@@ -253,13 +258,13 @@ def test_plan_shows_jobs_and_what_is_finished(clone):
     assert "Nothing to be done" in done
     for stage, count in {"Phase 1": 3, "Phase 2": 2, "confirmations": 1, "finals": 3}.items():
         assert re.search(rf"{stage} +{count} +{count} ", done), done
-    assert "device time: none for trainings, since all 9 have finished." in done
+    assert "device time: none for training runs, since all 9 have finished." in done
     (clone / "grid.yaml").write_text("phase1: {space: {learning_rate: [1.0e-3, 2.0e-3, 3.0e-3]}}\n")
     more = works(clone, "make plan CONFIG='my.yaml grid.yaml'", RUN)
     assert more.count("Job stats:") == 1
     assert re.search(r"train_phase1_trial +1\n", more), more
     assert re.search(r"Phase 1 +4 +3 ", more), more
-    assert re.search(r"device time: 0\.0 h for the 1 trainings to come, at the \d+ samples a second", more), more
+    assert re.search(r"device time: 0\.0 h for the 1 training runs to come, at the \d+ samples a second", more), more
     # of another config, nothing has been paid for yet
     (clone / "other.yaml").write_text("defaults: {weight_decay: 0.3}\nfinal: {epochs: 2}\n")
     other = works(clone, "make plan CONFIG='my.yaml other.yaml'", RUN)
@@ -300,13 +305,13 @@ def test_interim_while_finals_are_evaluated_and_no_encoder_is_recommended(clone,
     page = (unfinished / "interim/index.html").read_text()
     assert "the tuned recipe reaches" in page
     assert "Nothing was learned" not in page
-    assert "Which text encoder to take is known when all final trainings have been evaluated." in page
+    assert "Which text encoder to take is known when all final training runs have been evaluated." in page
 
 
 def test_predictions_that_were_removed_on_purpose(clone, unfinished):
     for path in unfinished.rglob("*predictions.parquet"):
         path.unlink()
-    assert "9 of 9 trainings have finished" in works(clone, "make status RUN=going", RUN)
+    assert "9 of 9 training runs have finished" in works(clone, "make status RUN=going", RUN)
     works(clone, "make interim RUN=going", RUN)
     assert 'id="gain"' in (unfinished / "interim/index.html").read_text()
     done = typed(

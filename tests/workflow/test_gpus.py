@@ -1,4 +1,4 @@
-"""A workstation with GPUs, run by the real rules: trainings at once get a GPU each, and a CPU in its place is named."""
+"""A workstation with GPUs, run by the real rules: parallel runs get a GPU each, and a CPU in its place is named."""
 
 import ast
 import json
@@ -102,8 +102,8 @@ def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
     config = merged()
     config["data"].update(manifest=str(tmp_path / "table.csv"), image_root=str(tmp_path))
     numbers = {"phase1": 17, "phase2": 20, "confirm": 6, "encoders": 0, "final": 12}
-    trainings = {stage: [f"t{k}" for k in range(number)] for stage, number in numbers.items()}
-    flags = ["--trainings", json.dumps(trainings), "--code", "x"]
+    training_runs = {stage: [f"t{k}" for k in range(number)] for stage, number in numbers.items()}
+    flags = ["--training-runs", json.dumps(training_runs), "--code", "x"]
 
     def plan(**variables):
         command = [sys.executable, REPOSITORY / "scripts/plan_run.py", "--config", json.dumps(check_config(config)),
@@ -112,13 +112,13 @@ def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    two = "GPUs: 2 here (2 x NVIDIA A100-SXM4-40GB): 2 trainings at a time on this machine, with --resources gpu=2"
+    two = "GPUs: 2 here (2 x NVIDIA A100-SXM4-40GB): 2 training runs at a time on this machine, with --resources gpu=2"
     assert two in plan()
     one = "GPUs: 1 here (NVIDIA A100-SXM4-40GB; CUDA_VISIBLE_DEVICES=1): 1 training at a time"
     assert one in plan(CUDA_VISIBLE_DEVICES="1")
     none = "GPUs: none here (CUDA_VISIBLE_DEVICES=): what is trained on this machine is trained on its CPU"
     assert none in plan(CUDA_VISIBLE_DEVICES="")
     config["training"]["gpus"] = 4
-    assert "and each training needs 4: none can be trained on this machine" in plan()
+    assert "and each training run needs 4: none can be trained on this machine" in plan()
     config["training"].update(device="cpu", gpus=0)
     assert "GPUs:" not in plan()

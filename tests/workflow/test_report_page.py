@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_comm
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.qualitative_examples import read_examples, write_examples
+from retclip.metrics.metrics_document import Metrics
 from retclip.models.export import model_card
 from retclip.report.sections.provenance import overlay_text
 
@@ -319,7 +321,7 @@ def test_it_opens_at_once_and_after_a_thousand_trials_soon(page, copied, tmp_pat
             (copied / "phase2" / name / file).symlink_to(first / file)
         rows.append({**board.iloc[0], "rank": i + 1, "id": name, "learning_rate": rate})
     pd.DataFrame(rows).to_csv(copied / "phase2/leaderboard.csv", index=False)
-    record["trainings"]["phase2"] = {row["id"]: 1 for row in rows}
+    record["training_runs"]["phase2"] = {row["id"]: 1 for row in rows}
     (copied / "run.json").write_text(json.dumps(record))
     long = report_of(copied)
     text = re.sub(PLOTTING_SCRIPT, "", long.read_text(), flags=re.DOTALL)
@@ -373,16 +375,13 @@ def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
 def test_a_model_card_shows_a_script_as_text(small_run):
     """Its classes are the table's, its encoder's licence is the hub's, and Markdown lets HTML through."""
     folder = small_run / "results/small"
-    metrics = json.loads((folder / "final/pubmedbert-s2001/metrics.json").read_text())
+    metrics = Metrics.read(folder / "final/pubmedbert-s2001/metrics.json")
     fingerprint = json.loads((folder / "data/fingerprint.json").read_text().replace("Glaucoma", HOSTILE))
-    trial = {
-        **metrics["trial"],
-        "text_encoder_settings": {**metrics["trial"]["text_encoder_settings"], "source": HOSTILE},
-    }
-    image_encoder = {**trial["image_encoder"], "weights": "weights<b>.pt"}
+    trial = replace(metrics.trial, encoder=replace(metrics.trial.encoder, source=HOSTILE))
+    image_encoder = {**trial.image_encoder, "weights": "weights<b>.pt"}
     assert HOSTILE in fingerprint["classes"]
     card = model_card(
-        trial, image_encoder, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics["val"]
+        trial, image_encoder, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics.val
     )
     assert "<script" not in card
     assert "<b>" not in card
@@ -485,9 +484,9 @@ def resampled(tables: list[pd.DataFrame], value, seeds: int) -> tuple[float, flo
     draws = []
     for _ in range(400):
         picked = np.concatenate([rows[patients[i]] for i in generator.integers(0, len(patients), len(patients))])
-        trainings = generator.integers(0, seeds, seeds)
+        training_runs = generator.integers(0, seeds, seeds)
         models = [tables[start : start + seeds] for start in range(0, len(tables), seeds)]
-        draws.append(value([model[position].iloc[picked] for model in models for position in trainings]))
+        draws.append(value([model[position].iloc[picked] for model in models for position in training_runs]))
     return tuple(np.quantile(draws, [0.025, 0.975]))
 
 
@@ -505,7 +504,7 @@ def assert_result_is_true(folder, page) -> str:
     """Every score that it names, recomputed from the tables of predictions. folder: results/{run}. Returns it."""
     said = result_of_methods(page)
     record = json.loads((folder / "run.json").read_text())
-    config, names = record["config"], record["trainings"]["final"]
+    config, names = record["config"], record["training_runs"]["final"]
 
     def tables(kind: str) -> list[pd.DataFrame]:
         return [pd.read_parquet(folder / f"final/{name}/predictions.parquet")
@@ -630,7 +629,7 @@ def test_an_interim_page_holds_what_has_finished_and_touches_nothing(copied):
 
 
 def test_beside_a_run_that_goes_on(small_run, small_config, tmp_path):
-    """Status and interim page are made between two trainings of a run, which ends as if nobody had looked."""
+    """Status and interim page are made between two training runs of a run, which ends as if nobody had looked."""
     after = shutil.ignore_patterns("phase1", "phase2", "confirm", "final", "state", "best.json", "report")
     shutil.copytree(small_run, tmp_path, symlinks=True, ignore=after, dirs_exist_ok=True)
     targets = [f"results/small/{name}" for name in ("run.json", "phase1/leaderboard.csv")]

@@ -12,7 +12,10 @@ from running import entry, planned_jobs, snakemake
 
 from retclip.core import schemas
 from retclip.core.code_hash import code_hash
-from retclip.core.io import sha256_of
+from retclip.core.io import sha256_of, write_json
+from retclip.core.trial import Trial
+from retclip.metrics.evaluation_document import Evaluation
+from retclip.metrics.metrics_document import Metrics
 
 pytestmark = pytest.mark.slow
 AFTER_PHASE1 = {"rank_phase1", "select_phase1", "propose_bracket", "plan_phase2_trial", "train_phase2_trial",
@@ -60,6 +63,18 @@ def test_every_file_of_the_contract_is_there(results):
             assert evaluation["seed"] == metrics["trial"]["seed"]
 
 
+@pytest.mark.parametrize(("kind", "name"), [(Trial, "trial.json"), (Metrics, "metrics.json"),
+                                            (Evaluation, "evaluation.json")])  # fmt: skip
+def test_documents_are_dataclasses_that_give_the_file_again(results, kind, name):
+    """Byte for byte: whoever reads one and writes it changes nothing."""
+    paths = list(results.glob(f"*/*/{name}"))
+    assert len(paths) > 3
+    for path in paths:
+        write_json(path.with_suffix(".again"), kind.read(path).to_dict())
+        assert path.with_suffix(".again").read_bytes() == path.read_bytes(), path
+        path.with_suffix(".again").unlink()
+
+
 def test_nothing_is_written_beside_the_results(small_run):
     assert {path.name for path in small_run.iterdir()} <= {"results", "resources", ".snakemake", ".cache"}
 
@@ -69,7 +84,7 @@ def test_a_second_run_is_idle(small_run, small_config):
 
 
 def test_another_figure_style_reruns_the_report_alone(small_run, small_config, tmp_path):
-    """Settings of the report are no part of a training. A private one has no images: examples are remade."""
+    """Settings of the report are no part of a training run. A private one has no images: examples are remade."""
     (tmp_path / "private.yaml").write_text("privacy: {private: true}\n")
     assert set(planned_jobs(small_run, *small_config, tmp_path / "private.yaml")) == {
         "record_run", "build_report", "collect_examples",
@@ -86,7 +101,7 @@ def test_changing_a_value_of_the_grid_reruns_its_trials_and_what_follows(small_r
 
 
 def test_an_audit_that_runs_again_hides_no_other_change(small_run, small_config, tmp_path):
-    """Snakemake looks at no trigger downstream of a job that runs: the audit must stand aside of the trainings."""
+    """Snakemake looks at no trigger downstream of a job that runs: the audit must stand aside of the training runs."""
     overlay = tmp_path / "own.yaml"
     overlay.write_text("model: {text_encoders: {bert_base: null}}\nphase2: {strategy: qmc}\n")
     jobs = planned_jobs(small_run, *small_config, overlay)

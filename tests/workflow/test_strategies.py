@@ -26,7 +26,7 @@ STRATEGIES = {
 @pytest.mark.parametrize("strategy", STRATEGIES)
 def test_a_strategy_runs_to_its_report(small_run, small_config, tmp_path, strategy):
     """Its trials are those that were planned, and a round that is lost is proposed again as it was."""
-    settings, trainings = STRATEGIES[strategy]
+    settings, training_runs = STRATEGIES[strategy]
     work = tmp_path / "run"
     shutil.copytree(small_run, work, symlinks=True)
     own = {"phase2": {"strategy": strategy, **settings}, "confirm": {"top_k": 0}}
@@ -36,7 +36,7 @@ def test_a_strategy_runs_to_its_report(small_run, small_config, tmp_path, strate
     snakemake(work, *flags)
     results = work / "results/small"
     board = pd.read_csv(results / "phase2/leaderboard.csv")
-    assert len(board) == trainings
+    assert len(board) == training_runs
     trials = pd.read_csv(results / "report/trials.csv")
     assert set(trials.loc[trials["stage"] == "phase2", "id"]) == set(board["id"])
     first = json.loads((results / "phase2/bracket-0.json").read_text())

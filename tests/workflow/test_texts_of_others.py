@@ -13,7 +13,7 @@ from running import snakemake
 
 pytestmark = pytest.mark.slow
 CHANCE = "Nothing was learned that is better than chance"
-# near the demo's winner; every trial of every stage is this one training, which four epochs suffice for
+# near the demo's winner; every trial of every stage is this one training run, which four epochs suffice for
 RECIPE = {"learning_rate": 4e-3, "batch_size": 32, "warmup_steps": 5, "weight_decay": 0.1, "temperature": 0.2}
 SPACE = {name: [value] for name, value in RECIPE.items()}
 

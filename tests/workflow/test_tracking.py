@@ -46,8 +46,8 @@ def work(small_run, tmp_path_factory) -> Path:
 def test_trainings_are_logged_and_nothing_is_trained_for_it(work, small_config, tmp_path):
     flags = [*small_config, overlay(tmp_path, tracking={"wandb": "offline"})]
     jobs = planned_jobs(work, *flags)
-    trainings = list((work / "results/small").glob("*/*/metrics.json"))
-    assert {rule: len(found) for rule, found in jobs.items()} == {"track_trial": len(trainings)}
+    training_runs = list((work / "results/small").glob("*/*/metrics.json"))
+    assert {rule: len(found) for rule, found in jobs.items()} == {"track_trial": len(training_runs)}
 
     snakemake(work, *flags, "--", "results/small/tracking/phase1/baseline.json")
     outcome = json.loads((work / "results/small/tracking/phase1/baseline.json").read_text())

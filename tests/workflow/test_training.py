@@ -1,4 +1,4 @@
-"""Real trainings on the demo's data: they learn, survive kill -9, and are never done twice."""
+"""Real training runs on the demo's data: they learn, survive kill -9, and are never done twice."""
 
 import json
 import signal

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 SCRIPTS = Path(__file__).resolve().parents[2]
-# A training reads what is declared here, but not what it is called: the page, which shows that, has a hash of whole
+# A training run reads what is declared here, but not what it is called: the page, which shows that, has a hash of whole
 # files beside that of its code (rules/report.smk).
 DECLARATIONS = ("retclip/core/hyperparameters.py", "retclip/metrics/registry.py")
 WORDS = ("label", "about", "unit")

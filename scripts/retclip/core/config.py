@@ -9,6 +9,7 @@ from retclip.core.csv_tables import read_header, shown
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import is_file
 from retclip.core.source_facts import SourceFacts, all_source_facts, source_facts
+from retclip.core.table_columns import check_columns, suggestion
 
 Config = dict[str, Any]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -28,6 +29,7 @@ def check_config(config: Config, origin: str = "config") -> Config:
     """The config without nulls. Raises ValueError with one sentence naming the first wrong key or path."""
     clean = drop_nulls(config)
     try:
+        _spell_values(clean, origin)
         check_form(clean, origin)
         _check_model(clean, origin)
         _check_search(clean, origin)
@@ -37,6 +39,28 @@ def check_config(config: Config, origin: str = "config") -> Config:
     except ValueError as error:  # a value may hold line breaks, a sentence may not
         raise ValueError(" ".join(str(error).split())) from None
     return clean
+
+
+def _spell_values(config: Config, origin: str) -> None:
+    """Keys and values of data.values as the texts that cells are: YAML reads {0: No DR} as a number. In place."""
+    places = {"data": config.get("data")}
+    if isinstance(config.get("evaluation"), dict) and isinstance(config["evaluation"].get("external_tests"), dict):
+        tests = config["evaluation"]["external_tests"]
+        places |= {f"evaluation.external_tests.{name}": entry for name, entry in tests.items()}
+    for key, data in places.items():
+        if not isinstance(data, dict) or not isinstance(data.get("values"), dict):
+            continue
+        for column, given in data["values"].items():
+            if not isinstance(given, dict):
+                continue
+            for word in (*given, *given.values()):
+                if isinstance(word, bool):
+                    raise ValueError(
+                        f"{origin}: {key}.values.{column} has {word}; YAML reads bare yes, no, on and off as true or "
+                        "false: put the word in quotes."
+                    )
+            plain = {str(cell): str(word) if isinstance(word, int | float) else word for cell, word in given.items()}
+            data["values"][column] = plain
 
 
 def check_form(config: Config, origin: str) -> None:
@@ -187,13 +211,19 @@ def _check_source(data: dict[str, Any], key: str) -> None:
             raise ValueError(f"{key}.source is {source}, so {short}.{keys[0]} must be given.")
         if len(given) != 1:
             raise ValueError(
-                f"{key}.source is {source}, so the pictures come from "
+                f"{key}.source is {source}, so the images come from "
                 f"{' or from '.join(f'{short}.{name}' for name in keys)}; give one, and set the other to null."
             )
     if "hub_dataset" in data and not facts.knows("hub_dataset"):
         known = " or ".join(name for name, other in all_source_facts().items() if other.knows("hub_dataset"))
         raise ValueError(f"{key}.hub_dataset is for {short}.source: {known}; set it to null.")
-    _check_pattern(data["patient_id"], key)
+    for name in ("columns", "values"):
+        if data.get(name) and not facts.reads:
+            raise ValueError(f"{key}.{name} is for tables; {short}.source is {source}, which has no columns to name.")
+    _check_pattern(data["patient_id"], f"{key}.patient_id")
+    for ours, given in data.get("columns", {}).items():
+        if isinstance(given, dict):
+            _check_column(given, f"{key}.columns.{ours}", ours)
     for table in ("manifest", "test_manifest"):
         if table in data:
             _check_table(data, facts, Path(data[table]), f"{key}.{table}")
@@ -203,15 +233,25 @@ def _check_source(data: dict[str, Any], key: str) -> None:
         raise ValueError(f"{key}.class_map is {data['class_map']}: no such file.")
 
 
-def _check_pattern(patient_id: str | dict[str, str], key: str) -> None:
-    if isinstance(patient_id, str):
+def _check_column(given: dict[str, Any], key: str, ours: str) -> None:
+    """A declaration that is no column's name."""
+    if ("pattern" in given) == ("one_hot" in given) or ("otherwise" in given and "pattern" in given):
+        raise ValueError(f"{key} must be a column, {{one_hot: [columns], otherwise: class}} or {{pattern: REGEX}}.")
+    if "one_hot" in given and not ours.startswith("label"):
+        raise ValueError(f"{key}: columns of 0 and 1 are labels; one_hot belongs to label, label_left or label_right.")
+    if "pattern" in given:
+        _check_pattern(given, key)
+
+
+def _check_pattern(given: str | dict[str, str], key: str) -> None:
+    if isinstance(given, str):
         return
     try:
-        groups = re.compile(patient_id["pattern"]).groups
+        groups = re.compile(given["pattern"]).groups
     except re.error as error:
-        raise ValueError(f"{key}.patient_id.pattern is no regular expression ({error}).") from None
+        raise ValueError(f"{key}.pattern is no regular expression ({error}).") from None
     if groups == 0:
-        raise ValueError(f"{key}.patient_id.pattern needs a group in parentheses: the patient's part.")
+        raise ValueError(f"{key}.pattern needs a group in parentheses: the part that is meant.")
 
 
 def _check_table(data: dict[str, Any], facts: SourceFacts, path: Path, origin: str) -> None:
@@ -224,16 +264,25 @@ def _check_table(data: dict[str, Any], facts: SourceFacts, path: Path, origin: s
     if not is_file(path):
         raise ValueError(f"{origin} is {path}: no such file.")
     try:
-        columns = read_header(path)
+        names = read_header(path)
     except ValueError as error:
         raise ValueError(f"{origin}: {error}") from None
-    if not facts.has_patients and isinstance(patient_id, str) and patient_id not in ("none", *columns):
+    declared = data.get("columns", {})
+    columns = check_columns(declared, names, facts.reads, f"{origin} ({path})", "data.columns")
+    if "patient_id" in declared and patient_id not in ("patient_id", declared["patient_id"]):
+        raise ValueError(f"{origin}: data.patient_id and data.columns.patient_id name two columns; leave one out.")
+    asked = not facts.has_patients and isinstance(patient_id, str) and "patient_id" not in declared
+    if asked and patient_id not in ("none", *columns):
         raise ValueError(
-            f"{origin} ({path}) lacks the column {patient_id}; it has {shown(columns)}. Name the patient's "
+            f"{origin} ({path}) lacks the column {patient_id}; it has {shown(names)}. Name the patient's "
             "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
         )
     for wanted in facts.columns:
-        if not set(wanted) & set(columns):
+        given = "image_pattern" in data and "image" in wanted
+        if not set(wanted) & columns and not given:
             need = wanted[0] if len(wanted) == 1 else f"one of {', '.join(wanted)}"
-            hint = " Columns of 0 and 1 are no labels: join their names by | in one." if "label" in wanted else ""
-            raise ValueError(f"{origin} ({path}) lacks the column {need}; it has {shown(columns)}.{hint}")
+            hint = suggestion(names, wanted)
+            hint = f" Did you mean {hint}?" if hint else ""
+            if "label" in wanted:
+                hint += " Columns of 0 and 1 are labels by data.columns: {label: {one_hot: [...]}}."
+            raise ValueError(f"{origin} ({path}) lacks the column {need}; it has {shown(names)}.{hint}")

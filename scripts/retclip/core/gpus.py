@@ -80,7 +80,7 @@ def memory_mib() -> dict[str, tuple[int, int]]:
 
 
 def cpu_warning(training: dict[str, Any], python: str) -> str | None:
-    """One sentence where `training.device: auto` will train on this machine's CPU though GPUs are asked for, else None.
+    """One sentence where `training.device: auto` will train on this machine's CPU though GPUs are requested, else None.
 
     training: that section of the config. python: the interpreter whose torch trains.
     """
@@ -162,8 +162,8 @@ def _ask(*flags: str) -> str:
 
 def _torch_sees_one(python: str) -> bool:
     """False alone where torch says so: an environment that is not made yet says nothing."""
-    asked = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)"
+    question = "import sys, torch; sys.exit(0 if torch.cuda.is_available() else 3)"
     try:
-        return subprocess.run([python, "-c", asked], capture_output=True, timeout=PATIENCE_SECONDS).returncode != 3
+        return subprocess.run([python, "-c", question], capture_output=True, timeout=PATIENCE_SECONDS).returncode != 3
     except (OSError, subprocess.TimeoutExpired):
         return True

@@ -95,7 +95,7 @@ def _refuse_others(what: str, commit: str, names: set[str]) -> None:
 
 
 def is_hub_id(source: str) -> bool:
-    """owner/name; whatever starts otherwise, or is deeper or flatter, is meant as a folder."""
+    """owner/name; whatever starts otherwise, or is of another depth, is meant as a folder."""
     return not source.startswith((".", "/", "~")) and source.count("/") == 1
 
 

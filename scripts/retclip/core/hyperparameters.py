@@ -18,9 +18,9 @@ class Hyperparameter:
     """One hyperparameter.
 
     at: its key in the config, section and name. about: what it is, for the key table. choices: of a choice, else
-    empty. above, least: bounds that no training can leave; config_least, config_most: narrower ones of what a config
-    may say, since a search may multiply a value (times_best). default: the baseline's value where the config says
-    nothing; None: it is off. searched: may a space hold it? label: its name for people; by default its name in words.
+    empty. above, least: bounds that no training run can leave; config_least, config_most: narrower ones of what a
+    config may say, since a search may multiply a value (times_best). default: the baseline's value where the config
+    says nothing; None: it is off. searched: may a space hold it? label: its name for people; by default, its name.
     log: figures show it on a logarithmic axis. unit: of the configured value, behind the label of an axis.
     guide_gain: what the RET-CLIP tuning guide expects of tuning it, "" where it says nothing of one that it tunes.
     """
@@ -124,7 +124,7 @@ HYPERPARAMETERS = {
     ),
     "early_stopping_patience": Hyperparameter(
         at="training.early_stopping_patience",
-        about="epochs without a better selection.metric before a training stops; null trains to the end",
+        about="epochs without a better selection.metric before a training run stops; null trains to the end",
         kind="integer", least=1, default=None, searched=False, unit="epochs",
     ),
     "precision": Hyperparameter(

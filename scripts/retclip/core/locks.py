@@ -74,7 +74,7 @@ def try_hold(path: str | Path) -> Lock | None:
         _log_once(error.strerror)
         return _lease(path)
     os.close(descriptor)
-    return try_hold(path)  # it was deleted between our opening and our locking: whoever comes now makes another one
+    return try_hold(path)  # it was deleted after we opened and before we locked it: whoever comes now makes another one
 
 
 def this_process() -> str:

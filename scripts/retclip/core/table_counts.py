@@ -1,4 +1,4 @@
-"""What can be said of a table without reading an image: rows, patients and classes, for planning."""
+"""What a table tells without reading an image: rows, patients and classes, for planning."""
 
 from pathlib import Path
 from typing import Any

@@ -43,7 +43,7 @@ def audit(
         "patients_known": fingerprint["patients_known"],
         "patients_in_two_splits": int((frame.groupby("patient_id")["split"].nunique() > 1).sum()),
         "eyes": {str(kind): int(count) for kind, count in frame["eyes"].value_counts().items()},
-        "unlabelled_samples": int(_unlabelled(frame).sum()),
+        "unlabeled_samples": int(_unlabeled(frame).sum()),
         "several_labels": int(_several(frame, fingerprint["label_level"]).sum()),
         "texts": text_problems(frame, fingerprint["classes"], fingerprint["texts_from_labels"]),
         "tokens": {name: token_statistics(folder, texts, context_length) for name, folder in encoders.items()},
@@ -60,7 +60,7 @@ def audit(
     return {**document, "warnings": _warnings(document)}
 
 
-def _unlabelled(frame: "pd.DataFrame") -> "pd.Series":
+def _unlabeled(frame: "pd.DataFrame") -> "pd.Series":
     return frame[["label", "label_left", "label_right"]].eq("").all(axis=1)
 
 
@@ -138,8 +138,8 @@ def _text_warnings(document: dict[str, Any]) -> list[str]:
             f"{document['several_labels']} samples have several labels: they train, and on test they are scored class "
             "by class (macro AUROC), but the choices on validation leave them out."
         )
-    if document["unlabelled_samples"]:
-        warnings.append(f"{document['unlabelled_samples']} samples have no label: they train but are not scored.")
+    if document["unlabeled_samples"]:
+        warnings.append(f"{document['unlabeled_samples']} samples have no label: they train but are not scored.")
     for name, tokens in document["tokens"].items():
         if tokens["truncated"] > TRUNCATED_LIMIT:
             warnings.append(

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 from retclip.data.dicom import eye_of_image, is_dicom_file
 from retclip.data.eyes import eye_of, without_eye
+from retclip.data.image_paths import ENDINGS
 from retclip.data.tables import LINE, need, read_table, refuse_nearly, rows_of
 
-# What a folder is searched for; DICOM files are known by content, whatever they are called.
-ENDINGS = {".jpg", ".jpeg", ".png", ".tif", ".tiff", ".bmp", ".webp", ".dcm", ".dicom", ".jp2", ".gif"}
 # Columns of the left and the right image; the last are those of ODIR-5K's published table.
 PAIRS = (("image_left", "image_right"), ("left", "right"), ("Left-Fundus", "Right-Fundus"))
 IDS = ("sample_id", "name", "patient_id", "ID")

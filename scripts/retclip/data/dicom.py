@@ -1,8 +1,10 @@
 """DICOM photographs: one frame of any form as 8-bit RGB, and the eye that the header names."""
 
 import io
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+import os
+import stat
+import zlib
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
@@ -16,6 +18,12 @@ PALETTES = ("Red", "Green", "Blue")
 # Decoders that are no part of the environment, by how the name of the compression begins.
 PACKAGES = {"JPEG-LS": "pyjpegls", "JPEG 2000": "pylibjpeg-openjpeg", "High-Throughput": "pylibjpeg-openjpeg"}
 OTHER_PACKAGE = "pylibjpeg-libjpeg"
+DEFLATED = b"1.2.840.10008.1.2.1.99"
+# The header of a file's meta information ends here; its length stands in its last four bytes.
+META_AT = 144
+# Of a deflated file: six bytes for each pixel of the largest image (RGB of 16 bits), and a generous header.
+MOST_BYTES = 6 * 100_000_000 + (1 << 24)
+CHUNK = 1 << 20
 
 
 def is_dicom(content: bytes) -> bool:
@@ -23,31 +31,36 @@ def is_dicom(content: bytes) -> bool:
     return content[MARK_AT : MARK_AT + len(MARK)] == MARK
 
 
-def is_dicom_file(path: Path) -> bool:
+def is_dicom_file(path: str | os.PathLike[str]) -> bool:
     """The same of a regular file; False for what cannot be read."""
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            return is_dicom(stream.read(MARK_AT + len(MARK)))
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name keeps nobody waiting
     except (OSError, ValueError):
         return False
+    try:
+        return stat.S_ISREG(os.fstat(handle).st_mode) and is_dicom(os.read(handle, MARK_AT + len(MARK)))
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
-def laterality(path: Path) -> str | None:
+def laterality(path: str | os.PathLike[str]) -> str | None:
     """left or right where a DICOM file says so; None for every other file. Nothing else of its header is kept."""
     if not is_dicom_file(path):
         return None
     import pydicom
 
     try:
+        with open(path, "rb") as stream:
+            _refuse_inflation(stream)
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ImageLaterality", "Laterality"])
         return SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""))
     except Exception:  # a broken header raises nearly anything; reading the image says what is wrong with it
         return None
 
 
-def eye_of_image(path: Path, stated: str | None, who: str) -> str:
+def eye_of_image(path: str | os.PathLike[str], stated: str | None, who: str) -> str:
     """left or right as `who` (the table, the name) says, else as the DICOM header does; unknown where neither does.
 
     Raises ValueError where the header names the other eye.
@@ -66,6 +79,7 @@ def read_dicom(content: bytes, most_pixels: int) -> Image.Image:
     """
     import pydicom
 
+    _refuse_inflation(io.BytesIO(content))
     try:
         dataset = pydicom.dcmread(io.BytesIO(content))
         width, height, frames = int(dataset.Columns), int(dataset.Rows), int(dataset.get("NumberOfFrames") or 1)
@@ -81,18 +95,68 @@ def read_dicom(content: bytes, most_pixels: int) -> Image.Image:
     except NotImplementedError:
         raise ValueError(f"the DICOM file is compressed as {syntax.name}, which is not read") from None
     if not decoder.is_available:
-        package = next((name for start, name in PACKAGES.items() if syntax.name.startswith(start)), OTHER_PACKAGE)
-        raise ValueError(f"the DICOM file is compressed as {syntax.name}; to read it, pip install {package}")
+        raise ValueError(
+            f"the DICOM file is compressed as {syntax.name}; to read it, pip install {_package_for(syntax.name)}"
+        )
+    if not dataset.get("PixelData"):
+        raise ValueError("the DICOM file has no pixels")
     try:
+        _refuse_other_size(dataset)
         pixels, found = _decoded(decoder, dataset)
         return Image.fromarray(_eight_bits(pixels, found, dataset)).convert("RGB")
     except Exception as error:  # each decoder has errors of its own
+        if syntax.is_encapsulated and dataset.BitsStored > 8 and "RLE" not in syntax.name:
+            bits = f"{dataset.BitsStored} bits, compressed as {syntax.name}"
+            raise ValueError(
+                f"the DICOM file has {bits}; to read it, pip install {_package_for(syntax.name)}"
+            ) from None
         raise ValueError(_broken(error)) from None
 
 
+def _package_for(compression: str) -> str:
+    """The package that decodes a compression which this environment cannot decode."""
+    return next((name for start, name in PACKAGES.items() if compression.startswith(start)), OTHER_PACKAGE)
+
+
 def _broken(error: Exception) -> str:
-    reason = (str(error).splitlines() or [""])[0][:80] or type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines()] or [""]
+    # pydicom's first line says only that all decoders failed
+    reason = lines[1] if lines[0].endswith(":") and len(lines) > 1 else lines[0]
+    reason = reason.split(" <_io")[0][:80] or type(error).__name__
     return f"the DICOM file cannot be read ({reason})"
+
+
+def _refuse_inflation(stream: BinaryIO) -> None:
+    """Raises ValueError where a deflated file unfolds to more than MOST_BYTES; what is unfolded is not kept."""
+    head = stream.read(META_AT)
+    length = int.from_bytes(head[-4:], "little")
+    if length > CHUNK or DEFLATED not in stream.read(length):
+        return
+    unfolded, unpacker = 0, zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        while packed := unpacker.unconsumed_tail or stream.read(CHUNK):
+            unfolded += len(unpacker.decompress(packed, CHUNK))
+            if unfolded > MOST_BYTES:
+                raise ValueError(f"the DICOM file unfolds to more than {MOST_BYTES >> 20} MB, which is too large")
+    except zlib.error:
+        return  # pydicom says so
+
+
+def _refuse_other_size(dataset: "Dataset") -> None:
+    """Raises ValueError where a JPEG or JPEG 2000 file within has another size than the header, which was checked."""
+    from pydicom.encaps import get_frame
+
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    try:
+        with Image.open(io.BytesIO(get_frame(dataset.PixelData, 0, number_of_frames=1))) as image:
+            width, height = image.size
+    except OSError:
+        return  # of another compression, or broken, as its decoder says
+    if (width, height) != (dataset.Columns, dataset.Rows):
+        raise ValueError(
+            f"its image has {width} x {height} pixels, but its header says {dataset.Columns} x {dataset.Rows}"
+        )
 
 
 def _decoded(decoder: Any, dataset: "Dataset") -> tuple[np.ndarray, dict[str, Any]]:

@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from retclip.data.dicom import is_dicom, read_dicom
+from retclip.data.foreign_files import kind_of
 from retclip.data.image_quality import measure_quality
 
 if TYPE_CHECKING:
@@ -35,16 +36,17 @@ class Fundus(NamedTuple):
     thumbnail: bytes
 
 
-def load_fundus(path: str | Path, size: int) -> np.ndarray:
+def load_fundus(path: str | Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
     """The pixels of read_fundus for a file. Raises ValueError likewise, or where the file is missing."""
     path = Path(path)
     if not path.is_file():
         raise ValueError("the image file does not exist")
-    return read_fundus(path.read_bytes(), size).pixels
+    return read_fundus(path.read_bytes(), size, interpolation).pixels
 
 
-def read_fundus(content: bytes, size: int) -> Fundus:
-    """The fundus in an image file's bytes, and the quality of the whole photograph.
+def read_fundus(content: bytes, size: int, interpolation: str = "bicubic") -> Fundus:
+    """The fundus in an image file's bytes, and the quality of the whole photograph. interpolation: of the resize, one
+    of core.preprocessing's.
 
     Raises ValueError with the reason where it is empty, truncated, too large or no image.
     """
@@ -59,11 +61,12 @@ def read_fundus(content: bytes, size: int) -> Fundus:
             else:
                 whole, square, original = _decode(content, size)
     except (UnidentifiedImageError, OSError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:80]
+        reason = kind_of(content) or (str(error).splitlines() or [type(error).__name__])[0][:80]
         # Pillow names the buffer's address, which helps nobody
         reason = reason.split(" <_io")[0].removesuffix(" file")
         raise ValueError(f"the image cannot be read ({reason})") from None
-    pixels = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
+    kind = Image.Resampling[interpolation.upper()]
+    pixels = np.asarray(square.resize((size, size), kind, reducing_gap=2.0))
     return Fundus(pixels, *measure_quality(whole, square, original, len(content)))
 
 
@@ -80,7 +83,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 
 def crop_to_fundus(image: Image.Image) -> Image.Image:
-    """The bounding box of what is not dark, made square with black; the whole image if that is too small."""
+    """The bounding box of what is not dark, made square with black; the whole image if that is too small.
+
+    Raises ValueError where the square would have more than MAX_PIXELS: a long strip becomes a large one.
+    """
     brightness = np.asarray(image.convert("L"))
     lit = brightness > DARK
     columns = np.flatnonzero(lit.mean(0) > LIT_SHARE)
@@ -92,6 +98,8 @@ def crop_to_fundus(image: Image.Image) -> Image.Image:
             box = found
     width, height = box[2] - box[0], box[3] - box[1]
     side = max(width, height)
+    if side * side > MAX_PIXELS:
+        raise ValueError(f"the image has {width} x {height} pixels, which is too long for a square")
     left, top = box[0] - (side - width) // 2, box[1] - (side - height) // 2
     square = Image.new("RGB", (side, side))
     square.paste(image.crop(box), (box[0] - left, box[1] - top))

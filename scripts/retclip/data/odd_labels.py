@@ -1,10 +1,12 @@
-"""What labels look like that were meant in another way: asked about in one sentence each, and used as they are."""
+"""Labels that were meant in another way: those that differ in form are one, others are asked about, a sentence each."""
 
 import re
-import unicodedata
 from collections import Counter
+from itertools import combinations
 from typing import TYPE_CHECKING
 
+from retclip.core.csv_tables import form_of
+from retclip.core.table_columns import within_letters
 from retclip.data.reconciliation import LABELS
 
 if TYPE_CHECKING:
@@ -19,16 +21,17 @@ UNSURE = frozenset(
 )  # fmt: skip
 LONGEST = 30  # letters of a label in a sentence
 MOST = 6
+NUMBER = re.compile(r"-?\d+(\.\d+)?")
+NEGATION = re.compile("^(no|non|not)-?")
+COUNTED = re.compile(r"\d+")
+# Of names that a slip may tell apart: fewer letters differ by chance, and more classes are no list of classes.
+SHORT_NAME, LONG_NAME, SHORT_WORD, MOST_COMPARED = 5, 9, 4, 500
 
 
 def label_notes(frame: "pd.DataFrame") -> list[str]:
-    """Sentences about labels joined otherwise than by |, classes that differ in form alone, and words for nothing."""
-    counts: Counter[str] = Counter()
-    for column in LABELS:
-        for cell, count in frame[column].value_counts().items():
-            for label in str(cell).split("|"):
-                counts[label] += int(count)
-    del counts[""]
+    """Sentences about labels joined otherwise than by |, classes that are nearly the same, numbers, and words for
+    nothing."""
+    counts = _counts(frame)
     notes = []
     joined = [label for label in counts if _joins(label, counts)]
     if joined:
@@ -36,19 +39,59 @@ def label_notes(frame: "pd.DataFrame") -> list[str]:
         notes.append(
             f"{total} labels seem to join several ({_shown(joined)}), but each is one class: only | joins labels."
         )
-    forms: dict[str, list[str]] = {}
-    for label in sorted(counts):
-        forms.setdefault(_form(label), []).append(label)
-    alike = [label for labels in forms.values() if len(labels) > 1 for label in labels]
-    if alike:
+    near = _near(sorted(counts))
+    if near:
         notes.append(
-            f"{len(alike)} classes differ in letter case, blanks, width or a final .0 alone ({_shown(alike)}): "
-            "are they the same?"
+            f"{len(near)} classes differ from another in a letter or two ({_shown(near)}): are they the same? "
+            "data.values.label can make them one."
+        )
+    numbers = sorted((label for label in counts if NUMBER.fullmatch(label)), key=float)
+    if numbers:
+        notes.append(
+            f"{len(numbers)} classes are bare numbers ({_shown(numbers)}): prompts would read 'showing {numbers[0]}'; "
+            f'name them: data.values.label: {{"{numbers[0]}": ...}}.'
         )
     unsure = sorted(label for label in counts if label.casefold() in UNSURE)
     if unsure:
         notes.append(f"{len(unsure)} classes may be words for nothing ({_shown(unsure)}): empty such cells, if so.")
     return notes
+
+
+def unite_labels(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
+    """Classes that differ in form alone as one, the more frequent spelling, and what is to be said of it."""
+    counts = _counts(frame)
+    forms: dict[str, list[str]] = {}
+    for label in sorted(counts, key=lambda label: (-counts[label], label)):
+        forms.setdefault(_form(label), []).append(label)
+    alike = [labels for labels in forms.values() if len(labels) > 1]
+    if not alike:
+        return frame, []
+    first = {label: labels[0] for labels in alike for label in labels}
+    frame = frame.copy()
+    for column in LABELS:
+        cells = {cell: _united(cell, first) for cell in frame[column].unique()}
+        frame[column] = frame[column].map(cells)
+    shown = _shown(sorted(first))
+    note = (
+        f"{len(first)} classes differ in letter case, blanks, width or a final .0 alone ({shown}): each is read as its "
+        "most frequent spelling."
+    )
+    return frame, [note]
+
+
+def _united(cell: str, first: dict[str, str]) -> str:
+    return "|".join(dict.fromkeys(first.get(label, label) for label in cell.split("|")))
+
+
+def _counts(frame: "pd.DataFrame") -> Counter[str]:
+    """How often each class is named."""
+    counts: Counter[str] = Counter()
+    for column in LABELS:
+        for cell, count in frame[column].value_counts().items():
+            for label in str(cell).split("|"):
+                counts[label] += int(count)
+    del counts[""]
+    return counts
 
 
 def _joins(label: str, counts: Counter[str]) -> bool:
@@ -59,8 +102,29 @@ def _joins(label: str, counts: Counter[str]) -> bool:
     return len(parts) > 1 and (all(known) or (any(known) and re.search("[;；]", label) is not None))
 
 
+def _near(labels: list[str]) -> list[str]:
+    """Classes that a slip of the pen tells from another one; grades and stages differ in their number alone."""
+    if len(labels) > MOST_COMPARED:
+        return []
+    found = set()
+    for one, other in combinations(labels, 2):
+        a, b = (COUNTED.sub("0", _form(label)) for label in (one, other))
+        a, b = NEGATION.sub("", a), NEGATION.sub("", b)  # No glaucoma is not Glaucoma, and nobody takes it for that
+        short = min(len(a), len(b))
+        most = 2 if short >= LONG_NAME else 1
+        if short >= SHORT_NAME and a != b and within_letters(a, b, most) and not _grades(one, other):
+            found |= {one, other}
+    return sorted(found)
+
+
+def _grades(one: str, other: str) -> bool:
+    """Whether the words that differ are numbers of one letter or two (Grade I, Grade II; stage A, stage B)."""
+    a, b = one.casefold().split(), other.casefold().split()
+    return len(a) == len(b) and all(x == y or max(len(x), len(y)) < SHORT_WORD for x, y in zip(a, b, strict=True))
+
+
 def _form(label: str) -> str:
-    return "".join(unicodedata.normalize("NFKC", label).casefold().removesuffix(".0").split())
+    return "".join(form_of(label).split())
 
 
 def _shown(labels: list[str]) -> str:

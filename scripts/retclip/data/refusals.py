@@ -15,7 +15,7 @@ LONGEST_REASONS = 150
 
 
 def refuse_leaks(frame: "pd.DataFrame", table: Path) -> None:
-    """A patient in two splits."""
+    """Raises ValueError where a patient is in two splits. table: the table that was read, named in the sentence."""
     splits = frame.groupby("patient_id")["split"].nunique()
     leaking = splits[splits > 1]
     if len(leaking):
@@ -28,22 +28,22 @@ def refuse_leaks(frame: "pd.DataFrame", table: Path) -> None:
 
 
 def refuse_many(problems: Problems, rows: int, max_bad_fraction: float) -> None:
-    """More rows with a problem than the limit. rows: all of the tables."""
+    """Raises ValueError where more rows have a problem than the limit allows. rows: how many all tables have."""
     bad = len({(problem["table"], problem["row"]) for problem in problems})
     if bad > max_bad_fraction * rows:
         raise ValueError(
             f"{bad} of {rows} rows cannot be used, more than data.max_bad_fraction = {max_bad_fraction:g} "
-            f"allows ({_reasons(problems)}); correct them, or raise the limit."
+            f"allows ({reasons_of(problems)}); correct them, or raise the limit."
         )
 
 
 def refuse_nothing_left(frame: "pd.DataFrame", problems: Problems) -> None:
-    """No sample whose image could be read, where the limit of bad rows allows even that."""
+    """Raises ValueError where no image could be read at all, even if the limit of bad rows allows that."""
     if not len(frame):
-        raise ValueError(f"no image can be used ({_reasons(problems)}).")
+        raise ValueError(f"no image can be used ({reasons_of(problems)}).")
 
 
-def _reasons(problems: Problems) -> str:
+def reasons_of(problems: Problems) -> str:
     """The first lines of as many reasons as go into a sentence: at least one."""
     lines: dict[str, list[str]] = {}
     for problem in sorted(problems, key=lambda problem: int(problem["row"])):
@@ -59,7 +59,8 @@ def _reasons(problems: Problems) -> str:
 
 
 def refuse_never_scored(frame: "pd.DataFrame", table: Path, max_bad_fraction: float) -> None:
-    """Where eyes have labels of their own, eyes are scored: a label that is the patient's alone never would be."""
+    """Raises ValueError where eyes have labels of their own, yet many labels are the patient's alone: eyes are scored,
+    and such a label never would be."""
     by_eye = frame[["label_left", "label_right"]].ne("").any(axis=1)
     never = frame["label"].ne("") & ~by_eye
     images = frame[["source_left", "source_right"]].ne("").sum(axis=1)
@@ -79,7 +80,10 @@ def refuse_never_scored(frame: "pd.DataFrame", table: Path, max_bad_fraction: fl
 
 
 def refuse_useless(fingerprint: dict[str, Any], silent: set[str], named: bool) -> None:
-    """silent: the splits of which nothing is said at all. named: the data name their splits; no fraction draws them."""
+    """Raises ValueError where a split is empty, or too small or unlabeled to train or to score.
+
+    silent: the splits without a label or a text. named: the data name their splits; no fraction draws them.
+    """
     for split, entry in fingerprint["splits"].items():
         if entry["samples"] == 0:
             if named and split != "val":

@@ -1,12 +1,11 @@
 """What every source ends in: one row a sample, its images found, its texts filled in."""
 
-import os
 import re
-import unicodedata
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.csv_tables import CONTROLS, is_missing
+from retclip.core.csv_tables import form_of
+from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 
 if TYPE_CHECKING:
@@ -26,7 +25,7 @@ COLUMNS = (
     "source_left",
     "source_right",
 )
-# What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training.
+# What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training run.
 EXTRAS = ("age", "sex", "site", "camera")
 LINES = ("row_left", "row_right")
 # table: the file of the rows where a source has several. base: the sample that this one repeats an eye of.
@@ -67,7 +66,7 @@ class Row(NamedTuple):
 
 def collect(
     rows: Iterable[Row],
-    image_root: str | os.PathLike[str],
+    folder: ImageFolder,
     eye_images: str,
     problems: Problems,
     ledger: Ledger,
@@ -81,7 +80,7 @@ def collect(
     here; the build keeps the sharpest) or first. What cannot be used goes to problems and is booked in the ledger; a
     row with one good image keeps it. schemes: of locations SCHEME://... in other files, which a reader made.
     """
-    samples = _Samples(os.path.realpath(image_root), eye_images, problems, ledger, schemes)
+    samples = _Samples(folder, eye_images, problems, ledger, schemes)
     for row in rows:
         try:
             samples.add(row)
@@ -170,8 +169,10 @@ def text_columns(frame: "pd.DataFrame") -> list[str]:
 class _Samples:
     """The samples so far. by_id: sample_id -> its values; of_name: what rows call a sample -> its sample_ids."""
 
-    def __init__(self, root: str, eye_images: str, problems: Problems, ledger: Ledger, schemes: Iterable[str]) -> None:
-        self.root, self.eye_images, self.problems, self.ledger = root, eye_images, problems, ledger
+    def __init__(
+        self, folder: ImageFolder, eye_images: str, problems: Problems, ledger: Ledger, schemes: Iterable[str]
+    ) -> None:
+        self.folder, self.eye_images, self.problems, self.ledger = folder, eye_images, problems, ledger
         self.containers = tuple(f"{scheme}://" for scheme in schemes)
         self.by_id: dict[str, dict[str, str]] = {}
         self.of_name: dict[str, list[str]] = {}
@@ -223,7 +224,7 @@ class _Samples:
         reasons: dict[str, str] = {}
         for eye, location in row.images.items():
             try:
-                found[eye] = location if location.startswith(self.containers) else _inside(self.root, location)
+                found[eye] = location if location.startswith(self.containers) else self.folder.find(location)
             except ValueError as error:
                 reasons[eye] = str(error)
         if not found:
@@ -272,23 +273,18 @@ def _name(row: Row) -> str:
     if not row.patient_id:
         raise ValueError("patient_id is empty")
     if row.values.get("split", "") not in ("", *SPLITS):
-        raise ValueError("split is none of ours; it must be train, val or test")
+        raise ValueError("split is none of ours; it must be train, val or test, or what data.values.split maps to them")
     name = row.sample_id or (f"{row.patient_id}@{row.visit}" if row.visit else row.patient_id)
     if "\0" in name or len(name) > LONGEST_ID:
         raise ValueError(f"sample_id has a null character or more than {LONGEST_ID} letters")
     return name
 
 
-def joined_label(cell: str) -> str:
-    """Several labels joined by |, without blanks around them or words for nothing; each is one line."""
-    parts = [part.strip() for part in CONTROLS.sub(" ", cell).split("|")]
-    return "|".join(part for part in parts if len(parts) == 1 or not is_missing(part))
-
-
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:
     """Whether a value says that the row is of another visit than the sample."""
     known = sample.get(column, "")
-    return bool(value and known and value != known and (_what(column) or column == "age"))
+    same = form_of(value) == form_of(known) if column in LABELS or column == "age" else value == known
+    return bool(value and known and not same and (_what(column) or column == "age"))
 
 
 def _columns_of(eyes: set[str], columns: Iterable[str]) -> set[str]:
@@ -317,22 +313,6 @@ def _items(row: Row) -> dict[str, set[str] | int]:
 
 def _image_name(row: Row, eye: str) -> str:
     return f"{row_name(row.table, row.line)}/{_side(eye)}"
-
-
-def _inside(root: str, location: str) -> str:
-    """The location, in the Unicode form that the disk knows. Raises ValueError for no file there; no path is named."""
-    if "://" in location:  # only a reader of such files may say so
-        raise ValueError("the image path names a place inside another file, or on the net")
-    if "\0" in location:
-        raise ValueError("the image path has a null character")
-    forms = dict.fromkeys((location, *(unicodedata.normalize(form, location) for form in ("NFC", "NFD"))))
-    for form in forms:
-        path = os.path.realpath(os.path.join(root, form))  # a loop of links ends in a path that is no file
-        if not path.startswith(root.rstrip(os.sep) + os.sep):
-            raise ValueError("the image path leads out of the image root")
-        if os.path.isfile(path):
-            return os.path.normpath(form)
-    raise ValueError("the image path is a folder" if os.path.isdir(path) else "the image file does not exist")
 
 
 def _side(eye: str) -> str:

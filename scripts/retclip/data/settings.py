@@ -3,6 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
+from retclip.core.preprocessing import INTERPOLATIONS
 from retclip.data.sources.registry import SOURCES
 
 REQUIRED = object()
@@ -18,16 +19,27 @@ class Setting(NamedTuple):
 
 
 NUMBER = (int, float)
-KINDS = {str: "a text", int: "a whole number", float: "a number", bool: "true or false", list: "a list of texts"}
+KINDS = {
+    str: "a text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    list: "a list of texts",
+    dict: "a mapping",
+}
 SETTINGS = {
     "source": Setting((str,), "the form of the data", choices=tuple(SOURCES)),
     "patient_id": Setting((str,), "a column, none, or pattern:REGEX of image paths", "patient_id"),
-    "image_pattern": Setting((str,), "file names of prompts and odir", "{dataset_index}.*"),
+    "image_pattern": Setting((str,), "names of the image files, of what a row says", None),
+    "columns": Setting((dict,), "our name -> the table's column, {one_hot: ...} or {pattern: ...}", {}),
+    "values": Setting((dict,), "our name -> {a cell of the column: what it means}", {}),
     "eye_images": Setting((str,), "which of several images of one eye", "all", ("all", "first", "best")),
+    "follow_links": Setting((bool,), "symbolic links out of the image root are read, whosoever they are", False),
     "text_columns": Setting((list,), "further columns of the table that hold texts", ()),
     "report_section": Setting((str,), "heading whose paragraph stands for the report", None),
     "near_duplicates": Setting((str,), "what to do with them", "warn", ("ignore", "warn", "group", "drop")),
     "image_size": Setting((int,), "pixels, square"),
+    "interpolation": Setting((str,), "of the resize; by default the image encoder's", None, INTERPOLATIONS),
     "image_encoding": Setting((str,), "of the stored pixels", choices=("raw", "jpeg")),
     "test_fraction": Setting(NUMBER, "of the patients"),
     "val_fraction": Setting(NUMBER, "of the patients not in test"),

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from retclip.core.source_facts import SourceFacts
+from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, Row
 
@@ -13,7 +15,8 @@ from retclip.data.samples import Problems, Row
 class Source(NamedTuple):
     """What the config's `data` says of the table and its images; the keys bear the same names there.
 
-    text_columns: further columns that hold texts, which model.text_encoders names.
+    text_columns: further columns that hold texts, which model.text_encoders names. columns: our name -> the table's,
+    {one_hot: names, otherwise: class} or {pattern: REGEX}; values: our name -> {cell: what it means}.
     """
 
     kind: str
@@ -21,10 +24,17 @@ class Source(NamedTuple):
     image_root: Path
     test_table: Path | None = None
     patient_id: str = "patient_id"
-    image_pattern: str = "{dataset_index}.*"
+    image_pattern: str | None = None
     class_map: Path | None = None
     eye_images: str = "all"
     text_columns: tuple[str, ...] = ()
+    columns: Mapping[str, Any] = MappingProxyType({})
+    values: Mapping[str, Mapping[str, str]] = MappingProxyType({})
+    follow_links: bool = False
+
+    def folder_of(self, table: Path) -> ImageFolder:
+        """The image root, as paths of one of its tables may lead into it."""
+        return ImageFolder(self.image_root, table, self.follow_links)
 
     def name_of(self, table: Path) -> str:
         """What to call one of its tables where no path may be told."""

@@ -106,7 +106,7 @@ class Store:
                 raise ValueError(f"{self.path}: is damaged; delete the file and run again to rebuild it.") from None
 
 
-# lmdb opens a file once in a process, so that all its readers share it; a child process has to open it anew
+# lmdb opens a file once in a process, so that all its readers share it; a child process has to open it again
 _OPEN: WeakValueDictionary[tuple[int, int, int], lmdb.Environment] = WeakValueDictionary()
 
 

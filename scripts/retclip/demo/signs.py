@@ -19,7 +19,7 @@ PIGMENT = (0.13, 0.08, 0.07)
 
 
 def _place(scene: Scene, reach: float) -> tuple[float, float]:
-    """A point within `reach` of the macula's neighbourhood, more often than not in the scene's quadrant."""
+    """A point within `reach` of the macula's surroundings, more often than not in the scene's quadrant."""
     spread = scene.generator.uniform(-reach, reach, 2)
     if scene.generator.random() < 0.6:
         spread = np.abs(spread) * scene.quadrant
@@ -89,7 +89,7 @@ def _myopic_choroid(scene: Scene) -> None:
 
 
 def _dying_periphery(scene: Scene) -> None:
-    """Retinitis pigmentosa: a greyish, mottled ring outside the arcades."""
+    """Retinitis pigmentosa: a grayish, mottled ring outside the arcades."""
     ring = np.clip((distance(scene, 0, 0, 1, 1) - 0.45) / 0.25, 0, 1)
     mottle = 1 + 0.25 * clouds(scene.generator, len(scene.x), 24)
     blend(scene, (0.47, 0.36, 0.27), (0.35 + 0.3 * scene.severity) * ring * np.clip(mottle, 0, 1.3))

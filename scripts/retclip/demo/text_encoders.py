@@ -99,7 +99,7 @@ def _train_tokenizer(sentences: list[str], cased: bool) -> Any:
     # with every letter at hand, a word never seen falls to pieces, not to [UNK]
     alphabet = [*letters, *capitals, *"0123456789.,;:-/()"]
     # Letters within a word would be numbered as they are met, which is by chance; pairs that are equally frequent are
-    # merged in the order of those numbers, so that each training would end with another vocabulary.
+    # merged in the order of those numbers, so that each training run would end with another vocabulary.
     inner = [f"##{letter}" for letter in alphabet]
     trainer = trainers.WordPieceTrainer(
         vocab_size=VOCABULARY,

@@ -110,12 +110,12 @@ def choose_examples(table: "pd.DataFrame", classes: int, seed: int = 0) -> list[
 @torch.inference_mode()
 def encode_prompts(model: "RetClip", reader: Reader, classes: list[str]) -> Prompts:
     """The prompts of the model's trial, each by itself."""
-    words = {label: reader.trial["class_prompts"][label] for label in classes}
+    words = {label: reader.trial.class_prompts[label] for label in classes}
     sentences = [sentence for label in classes for sentence in words[label]]
     owner = np.array([k for k, label in enumerate(classes) for _ in words[label]], dtype=np.int64)
     if not sentences:
         return Prompts([], owner, {})
-    ids, mask = reader.tokenize(sentences, reader.trial["hyperparameters"]["context_length"])
+    ids, mask = reader.tokenize(sentences, reader.trial.hyperparameters["context_length"])
     tokens = model.pooled_text(ids.to(reader.device), mask.to(reader.device))
     views = {view: model.text_feature(tokens, view).float().cpu() for view in (*SIDES, "patient")}
     return Prompts(sentences, owner, views)
@@ -205,7 +205,7 @@ def _images_of(split: Split, row: int, view: str) -> tuple[np.ndarray, np.ndarra
 def _features(model: "RetClip", reader: Reader, images: np.ndarray, view: str) -> torch.Tensor:
     """L2-normalized features [B, D] of uint8 images [B, V, S, S, 3]."""
     inputs = [
-        to_model_input(torch.from_numpy(images[:, position]).to(reader.device), augment=False)
+        to_model_input(torch.from_numpy(images[:, position]).to(reader.device), False, model.preprocessing)
         for position in range(images.shape[1])
     ]
     with autocast(reader.device, reader.precision):

@@ -32,7 +32,7 @@ LOG_SECONDS = 10.0
 
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     """Class -> prompts. path: YAML (class name: descriptions), or a text file with one class name a line, whose
-    prompts are the exported model's where it has them, and templates otherwise."""
+    prompts are the exported model's where it has them, else templates. Raises ValueError where there is none."""
     import yaml
 
     if path.suffix.lower() in (".yaml", ".yml"):
@@ -107,7 +107,7 @@ class Predictor:
         return pd.DataFrame(rows, columns=columns)
 
     def _untrained(self, eyes: Iterable[str]) -> bool:
-        """Whether one of these eyes has a head that no training has reached."""
+        """Whether one of these eyes has a head that no training run has reached."""
         return any(eye in SIDES and eye not in self.heads for eye in eyes)
 
     def _read(self, case: Case) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -118,7 +118,7 @@ class Predictor:
             return found, dict.fromkeys(case.images or [""], case.problem)
         for eye, path in case.images.items():
             try:
-                pixels = load_fundus(path, self.reading["image_size"])
+                pixels = load_fundus(path, self.reading["image_size"], self.model.preprocessing.interpolation)
             except ValueError as error:
                 problems[eye] = f"{eye} image: {error}" if eye in SIDES else str(error)
                 continue
@@ -140,7 +140,7 @@ class Predictor:
         features: dict[str, np.ndarray] = {}
         if pairs:
             stacked = torch.from_numpy(np.stack([image for side in zip(*pairs, strict=True) for image in side]))
-            left, right = to_model_input(stacked.to(self.device), augment=False).chunk(2)
+            left, right = to_model_input(stacked.to(self.device), False, self.model.preprocessing).chunk(2)
             with autocast(self.device, self.precision):
                 patient, left, right = self.model.encode_eyes(left, right)
             for view, feature in (("left", left), ("right", right), ("patient", patient)):

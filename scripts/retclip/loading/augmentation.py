@@ -5,9 +5,7 @@ import math
 import torch
 from torch.nn import functional
 
-# OpenAI CLIP's image statistics, which RET-CLIP's weights were trained with.
-MEAN = (0.48145466, 0.4578275, 0.40821073)
-STD = (0.26862954, 0.26130258, 0.27577711)
+from retclip.core.preprocessing import Preprocessing
 
 MAX_ROTATION_DEGREES = 10.0
 MAX_ZOOM = 0.1
@@ -15,8 +13,8 @@ MAX_SHIFT = 0.04
 MAX_COLOR_JITTER = 0.1
 
 
-def to_model_input(images: torch.Tensor, augment: bool) -> torch.Tensor:
-    """uint8 [B, S, S, 3] -> normalized float32 [B, 3, S, S] on the same device.
+def to_model_input(images: torch.Tensor, augment: bool, preprocessing: Preprocessing) -> torch.Tensor:
+    """uint8 [B, S, S, 3] -> normalized float32 [B, 3, S, S] on the same device, by mean and std of `preprocessing`.
 
     Augmentation is a small affine map (rotation, zoom, shift) and color jitter (brightness, contrast) of each
     image; it never flips, because the loss tells left from right. Draws come from torch's global generator,
@@ -28,8 +26,8 @@ def to_model_input(images: torch.Tensor, augment: bool) -> torch.Tensor:
         # autocast would place the pixels by coordinates of eight bits, most of a pixel beside where they belong
         with torch.autocast(images.device.type, enabled=False):
             images = _color_jitter_(_affine(images))
-    mean = torch.tensor(MEAN).view(1, 3, 1, 1).to(images.device, non_blocking=True)
-    std = torch.tensor(STD).view(1, 3, 1, 1).to(images.device, non_blocking=True)
+    mean = torch.tensor(preprocessing.mean).view(1, 3, 1, 1).to(images.device, non_blocking=True)
+    std = torch.tensor(preprocessing.std).view(1, 3, 1, 1).to(images.device, non_blocking=True)
     return images.sub_(mean).div_(std)
 
 

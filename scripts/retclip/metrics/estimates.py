@@ -10,13 +10,16 @@ INTERVAL = (0.025, 0.975)
 # Resamples of the patients of a test split.
 DRAWS = 1000
 NO_DRAWS = np.empty(0)
+# With fewer seeds of a configuration no difference from it is called significant: what two or three degrees of freedom
+# say rests on assumptions more than on data.
+FEWEST_SEEDS = 3
 
 
 @dataclass
 class Estimate:
     """A value with its 95 % percentile interval and standard error; all None where the data cannot give it.
 
-    p_value: of a difference, two-sided: the share of draws on the far side of zero, twice.
+    p_value: of a difference, two-sided. seeds: of the side that has fewer; see differences.
     """
 
     value: float | None
@@ -24,11 +27,22 @@ class Estimate:
     high: float | None = None
     standard_error: float | None = None
     p_value: float | None = None
+    seeds: int | None = None
+
+    @property
+    def between_models(self) -> bool:
+        """Of a difference: it is one between these models, and says nothing of their configurations."""
+        return self.seeds is not None and self.seeds < FEWEST_SEEDS
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Of a difference: the 95 % CI leaves out zero."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     @property
     def is_significant(self) -> bool:
-        """Of a difference: the interval leaves out zero."""
-        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+        """Of a difference: at 5 %, between configurations; never so of fewer than FEWEST_SEEDS seeds."""
+        return self.excludes_zero and not self.between_models
 
 
 def estimate(value: float | None = None, draws: np.ndarray = NO_DRAWS) -> Estimate:

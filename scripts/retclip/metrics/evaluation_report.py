@@ -2,9 +2,10 @@
 
 A table of predictions has one row a unit (eye or patient) and these columns: sample_id, patient_id, eye, target (class
 index; -1: not scored), labels (joined by |), score_k (cosine similarity to the prompt ensemble of class k), template_k
-(to one template sentence), probe{s}_k (probability by the linear probe of seed s; only where there is one),
-logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of which no unit
-has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
+(to one template sentence), probe_k and probe{s}_k (probability by the linear probe, and by that of seed s; only where
+there is one), logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of
+which no unit has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the
+same.
 """
 
 from collections.abc import Iterable
@@ -13,7 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.logs import log
+from retclip.metrics.calibration import calibration
 from retclip.metrics.estimates import DRAWS, Documented, documented
+from retclip.metrics.evaluation_document import Confusion, Counts, Evaluation, Probe, Row
+from retclip.metrics.metrics_document import Levels
 from retclip.metrics.multi_label import multi_label_scores
 from retclip.metrics.registry import MULTI_LABEL, RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.scores import (
@@ -33,19 +37,9 @@ from retclip.metrics.weighted import aurocs
 if TYPE_CHECKING:
     import pandas as pd
 
-CALIBRATION_BINS = 15
 SUBGROUP_METRICS = [name for name, declared in ZERO_SHOT.items() if declared.subgroups]
 # A group of fewer patients is not scored: its interval would span everything, and it might name a person.
 SMALLEST_GROUP = 10
-
-
-class Probe(NamedTuple):
-    """How the linear probe was trained: see `probe` of the schema."""
-
-    features: str
-    strength: float
-    train_units: int
-    seeds: tuple[int, ...]
 
 
 class Retrieval(NamedTuple):
@@ -63,19 +57,21 @@ def evaluation_document(
     retrieval: Retrieval,
     thresholds: dict[str, float],
     texts_from_labels: bool,
+    provenance: dict[str, Any],
     probe: Probe | None = None,
     ordered_classes: list[str] | None = None,
-) -> dict[str, Any]:
-    """The content of evaluation.json.
+) -> Evaluation:
+    """The scores of a table of predictions, as evaluation.json has them.
 
     table: predictions of the split. frame: its samples, with age, sex, site and camera. thresholds: class -> score
-    from which on it is called present, chosen on val. ordered_classes: from the least to the most severe.
+    from which on it is called present, chosen on val. provenance: the fields of Evaluation from trial_sha256 on.
+    ordered_classes: from the least to the most severe.
     """
     scored = table[table["target"] >= 0].reset_index(drop=True)
     target = scored["target"].to_numpy(dtype=np.int64)
     scores = columns_of(scored, "score_", classes)
     failed = not np.isfinite(columns_of(table, "score_", classes)).all()
-    if failed:  # a training that diverged exports what it has
+    if failed:  # a training run that diverged exports what it has
         scored, target, scores = scored.iloc[:0], target[:0], scores[:0]
     patients = scored["patient_id"].to_numpy()
     weights = resamples(patients, DRAWS)
@@ -84,32 +80,33 @@ def evaluation_document(
     several = None if failed else multi_label_scores(table, classes)
     if several:
         chance[MULTI_LABEL] = SEVERAL_LABELS[MULTI_LABEL].chance
-    return {
-        "zero_shot": _with_intervals(target, scores, weights),
-        "zero_shot_single_template": _with_intervals(target, columns_of(scored, "template_", classes), weights),
-        "linear_probe": {} if probe is None else _probe_scores(scored, target, classes, probe, weights),
-        "probe": None if probe is None else {**probe._asdict(), "seeds": list(probe.seeds)},
-        "retrieval": {} if omitted else _retrieval_scores(retrieval),
-        "retrieval_omitted": omitted,
-        "levels": {
-            "chance": {**chance, **({} if omitted else chance_recalls(retrieval.texts))},
-            "majority": majority_levels(target, len(classes)) if len(target) else {},
-        },
-        "per_class": _per_class(target, scores, patients, classes, thresholds, weights),
-        "confusion": {"classes": classes, "matrix": _confusion(target, scores, len(classes))},
-        "calibration": _calibration(scored, target, scores, weights) if len(target) else None,
-        "quadratic_kappa": _quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
-        "multi_label": several,
-        "subgroups": _subgroups(scored, frame, target, scores),
-        "texts_from_labels": texts_from_labels,
-        "counts": {
-            "samples": len(frame),
-            "patients": int(frame["patient_id"].nunique()),
-            "scored": several["units"] if several else len(target),
-            "scored_patients": several["patients"] if several else len(np.unique(patients)),
-        },
-        "failed": "the model's features are not finite: its training diverged" if failed else None,
-    }
+    return Evaluation(
+        zero_shot=_with_intervals(target, scores, weights),
+        zero_shot_single_template=_with_intervals(target, columns_of(scored, "template_", classes), weights),
+        linear_probe={} if probe is None else _probe_scores(scored, target, classes, probe, weights),
+        probe=probe,
+        retrieval={} if omitted else _retrieval_scores(retrieval),
+        retrieval_omitted=omitted,
+        levels=Levels(
+            chance={**chance, **({} if omitted else chance_recalls(retrieval.texts))},
+            majority=majority_levels(target, len(classes)) if len(target) else {},
+        ),
+        per_class=_per_class(target, scores, patients, classes, thresholds, weights),
+        confusion=Confusion(classes=tuple(classes), matrix=_confusion(target, scores, len(classes))),
+        calibration=calibration(target, scores, scored["logit_scale"].to_numpy(), weights) if len(target) else None,
+        quadratic_kappa=_quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
+        multi_label=several,
+        subgroups=_subgroups(scored, frame, target, scores),
+        texts_from_labels=texts_from_labels,
+        counts=Counts(
+            samples=len(frame),
+            patients=int(frame["patient_id"].nunique()),
+            scored=several.units if several else len(target),
+            scored_patients=several.patients if several else len(np.unique(patients)),
+        ),
+        failed="the model's features are not finite: its training diverged" if failed else None,
+        **provenance,
+    )
 
 
 def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
@@ -132,19 +129,12 @@ def _with_intervals(
 def _probe_scores(
     scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe, weights: np.ndarray
 ) -> dict[str, Any]:
-    """Means over the probe's seeds; in the bootstrap, too, so that the interval is that of the mean."""
+    """Of the probe that was fitted on all of train, and of each seed's, which had a fifth less."""
     if len(target) == 0:
         return {}
-    tables = [columns_of(scored, f"probe{seed}_", classes) for seed in probe.seeds]
-    values = [zero_shot_scores(target, scores) for scores in tables]
-    document: dict[str, Any] = {}
-    for metric in ZERO_SHOT:
-        seeds = [value[metric] for value in values]
-        known = [value for value in seeds if value is not None]
-        mean = float(np.mean(known)) if len(known) == len(seeds) else None
-        draws = np.mean([resampled(metric, target, scores, weights) for scores in tables], axis=0)
-        document[metric] = {**documented(mean, draws), "seeds": seeds}
-    return document
+    seeds = [zero_shot_scores(target, columns_of(scored, f"probe{seed}_", classes)) for seed in probe.seeds]
+    whole = _with_intervals(target, columns_of(scored, "probe_", classes), weights)
+    return {metric: {**whole[metric], "seeds": [one[metric] for one in seeds]} for metric in ZERO_SHOT}
 
 
 def _retrieval_scores(retrieval: Retrieval) -> dict[str, Documented]:
@@ -164,7 +154,7 @@ def _per_class(
     classes: list[str],
     thresholds: dict[str, float],
     weights: np.ndarray,
-) -> list[dict[str, Any]]:
+) -> tuple[Row, ...]:
     from sklearn.metrics import average_precision_score, precision_recall_fscore_support
 
     named = len(target) > 0
@@ -193,7 +183,7 @@ def _per_class(
         row |= _flat("sensitivity", _share(called, positive, weights, cut is not None))
         row |= _flat("specificity", _share(~called, ~positive, weights, cut is not None))
         rows.append(row)
-    return rows
+    return tuple(rows)
 
 
 def _auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Documented:
@@ -216,36 +206,13 @@ def _flat(name: str, found: Documented) -> Documented:
     return {name: found["value"], f"{name}_low": found["low"], f"{name}_high": found["high"]}
 
 
-def _confusion(target: np.ndarray, scores: np.ndarray, classes: int) -> list[list[int]]:
+def _confusion(target: np.ndarray, scores: np.ndarray, classes: int) -> tuple[tuple[int, ...], ...]:
     from sklearn.metrics import confusion_matrix
 
     if len(target) == 0:
-        return []
-    return confusion_matrix(target, scores.argmax(1), labels=range(classes)).tolist()
-
-
-def _calibration(scored: "pd.DataFrame", target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> dict[str, Any]:
-    """Source: Guo et al., On calibration of modern neural networks, ICML 2017, with 15 bins as there."""
-    from scipy.special import softmax
-
-    confidence = softmax(scores * scored["logit_scale"].to_numpy()[:, None], axis=1).max(1)
-    right = scores.argmax(1) == target
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, CALIBRATION_BINS - 1)
-    member = np.eye(CALIBRATION_BINS)[place]
-    # count / N * |confidence - accuracy|, the counts cancel
-    gaps = np.abs(weights @ (member * (confidence - right)[:, None])).sum(1) / weights.sum(1)
-    bins: list[dict[str, Any]] = []
-    error = 0.0
-    for k in range(CALIBRATION_BINS):
-        here = place == k
-        entry = {"low": float(edges[k]), "high": float(edges[k + 1]), "count": int(here.sum())}
-        known = (
-            {"confidence": float(confidence[here].mean()), "accuracy": float(right[here].mean())} if here.any() else {}
-        )
-        error += here.mean() * abs(known["confidence"] - known["accuracy"]) if known else 0.0
-        bins.append({**entry, **(known or dict.fromkeys(("confidence", "accuracy")))})
-    return {"expected_calibration_error": documented(float(error), gaps), "bins": bins}
+        return ()
+    matrix = confusion_matrix(target, scores.argmax(1), labels=range(classes)).tolist()
+    return tuple(tuple(row) for row in matrix)
 
 
 def _quadratic_kappa(
@@ -280,7 +247,7 @@ def _quadratic_kappa(
 
 def _subgroups(
     scored: "pd.DataFrame", frame: "pd.DataFrame", target: np.ndarray, scores: np.ndarray
-) -> list[dict[str, Any]]:
+) -> tuple[Row, ...]:
     rows = []
     for variable, group, samples in groups_of(frame, SMALLEST_GROUP):
         here = scored["sample_id"].isin(samples).to_numpy()
@@ -296,4 +263,4 @@ def _subgroups(
                 "scores": _with_intervals(target[here], scores[here], weights, SUBGROUP_METRICS) if enough else None,
             }
         )
-    return rows
+    return tuple(rows)

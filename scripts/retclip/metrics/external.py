@@ -1,10 +1,12 @@
 """An evaluation on an external data set, beside what that shares with the data a model was trained and chosen on."""
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retclip.metrics.estimates import DRAWS, documented
+from retclip.metrics.evaluation_document import Evaluation, LeftOut, Overlap, ScoredCounts, Without
 from retclip.metrics.evaluation_report import SMALLEST_GROUP
 from retclip.metrics.scores import ZERO_SHOT, columns_of, resampled, resamples, zero_shot_scores
 
@@ -12,23 +14,23 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def with_overlap(document: dict[str, Any], table: "pd.DataFrame", found: dict[str, Any]) -> dict[str, Any]:
-    """evaluation.json with what find_overlap found, counted, and the scores without the people who are in both.
+def with_overlap(evaluation: Evaluation, table: "pd.DataFrame", found: dict[str, Any]) -> Evaluation:
+    """The evaluation with what find_overlap found, counted, and the scores without the people who are in both.
 
-    table: the predictions that the document is made of.
+    table: the predictions that the evaluation is made of.
     """
     out = found["left_out"]
     people = table.loc[table["sample_id"].isin(out), "patient_id"].nunique()
-    overlap = {
-        **found,
-        "left_out": {"samples": len(out), "patients": int(people)},
-        "without": scores_without(table, document["confusion"]["classes"], out) if out else None,
-    }
-    return {**document, "overlap": overlap}
+    overlap = Overlap(
+        **{name: value for name, value in found.items() if name != "left_out"},
+        left_out=LeftOut(samples=len(out), patients=int(people)),
+        without=scores_without(table, list(evaluation.confusion.classes), out) if out else None,
+    )
+    return replace(evaluation, overlap=overlap)
 
 
-def scores_without(table: "pd.DataFrame", classes: list[str], left_out: list[str]) -> dict[str, Any] | None:
-    """counts {patients, scored} and zero_shot as in evaluation.json, of the table's patients without some samples; None
+def scores_without(table: "pd.DataFrame", classes: list[str], left_out: list[str]) -> Without | None:
+    """Counts and zero-shot scores of the table's patients without some samples; None
     where fewer than SMALLEST_GROUP patients are left, or one class."""
     kept = table[(table["target"] >= 0) & ~table["sample_id"].isin(left_out)]
     scores, target = columns_of(kept, "score_", classes), kept["target"].to_numpy(dtype=np.int64)
@@ -38,4 +40,4 @@ def scores_without(table: "pd.DataFrame", classes: list[str], left_out: list[str
         return None
     values, weights = zero_shot_scores(target, scores), resamples(patients, DRAWS)
     zero_shot = {metric: documented(values[metric], resampled(metric, target, scores, weights)) for metric in ZERO_SHOT}
-    return {"counts": {"patients": people, "scored": len(target)}, "zero_shot": zero_shot}
+    return Without(counts=ScoredCounts(patients=people, scored=len(target)), zero_shot=zero_shot)

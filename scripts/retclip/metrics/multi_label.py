@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from retclip.metrics.estimates import DRAWS, Documented, documented
+from retclip.metrics.evaluation_document import MultiLabel
 from retclip.metrics.scores import resamples, unpack_labels
 from retclip.metrics.weighted import aurocs, average_precisions, mean_of_known, per_class_draws
 
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def multi_label_scores(table: "pd.DataFrame", classes: list[str]) -> dict[str, Any] | None:
+def multi_label_scores(table: "pd.DataFrame", classes: list[str]) -> MultiLabel | None:
     """`multi_label` of evaluation.json, of a table of predictions; None where no unit has several labels."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -42,11 +43,11 @@ def multi_label_scores(table: "pd.DataFrame", classes: list[str]) -> dict[str, A
         draws = mean_of_known(per_class_draws(area, member, scores, weights))
         return documented(float(np.mean(known)), draws) if known else documented()
 
-    return {
-        "units": len(member),
-        "patients": len(np.unique(patients)),
-        "joined": joined,
-        "macro_auroc": macro("auroc", aurocs),
-        "macro_average_precision": macro("average_precision", average_precisions),
-        "classes": entries,
-    }
+    return MultiLabel(
+        units=len(member),
+        patients=len(np.unique(patients)),
+        joined=joined,
+        macro_auroc=macro("auroc", aurocs),
+        macro_average_precision=macro("average_precision", average_precisions),
+        classes=tuple(entries),
+    )

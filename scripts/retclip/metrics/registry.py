@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from retclip.metrics import class_pairs
 from retclip.metrics.weighted import aurocs, average_precisions, mean_of_known, per_class_draws
 
 
@@ -20,7 +21,9 @@ class ZeroShot:
 
     value(target, score): NaN where these targets cannot give it. chance(share): of guessing uniformly among C classes
     whose shares of the units are share [C]. draws(target, score, weights): the value under every row of sample weights
-    [draws, N], [draws]; left out, the rows of each resample are written out and scored, which takes seconds. The
+    [draws, N], [draws]; left out, the rows of each resample are written out and scored, which takes seconds.
+    pairs(member, score): what each class adds with the prompts of each, see class_pairs; left out, fewer permutations
+    of the class prompts are scored, one by one. The
     majority level is the value of always naming the largest class. subgroups: is it given for groups of patients?
     in_brief: do tables show it that have room for few?
     """
@@ -29,6 +32,7 @@ class ZeroShot:
     value: Callable[[np.ndarray, np.ndarray], float]
     chance: Callable[[np.ndarray], float]
     draws: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None = None
+    pairs: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     subgroups: bool = False
     in_brief: bool = False
 
@@ -50,10 +54,12 @@ class Retrieval:
 
 @dataclass(frozen=True, kw_only=True)
 class MultiLabel:
-    """The mean over classes of area(positive [N], score [N], weights [draws, N]) [draws]. chance: of random scores."""
+    """The mean over classes of area(positive [N], score [N], weights [draws, N]) [draws]. chance: of random scores.
+    pairs: see class_pairs."""
 
     label: str
     area: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    pairs: Callable[[np.ndarray, np.ndarray], np.ndarray]
     chance: float
 
 
@@ -162,28 +168,29 @@ def _recall(direction: str, k: int) -> Retrieval:
 # In the order of files and tables. What is trained is chosen by one of these.
 METRICS: dict[str, ZeroShot | Retrieval] = {
     "zero_shot_accuracy": ZeroShot(
-        label="accuracy", value=_accuracy, chance=lambda share: 1 / len(share), draws=_accuracy_draws, subgroups=True,
-        in_brief=True,
+        label="accuracy", value=_accuracy, chance=lambda share: 1 / len(share), draws=_accuracy_draws,
+        pairs=class_pairs.accuracy, subgroups=True, in_brief=True,
     ),
     "zero_shot_balanced_accuracy": ZeroShot(
         label="balanced accuracy", value=_balanced_accuracy, chance=lambda share: 1 / len(share),
-        draws=_balanced_accuracy_draws, subgroups=True, in_brief=True,
+        draws=_balanced_accuracy_draws, pairs=class_pairs.balanced_accuracy, subgroups=True, in_brief=True,
     ),
     "zero_shot_macro_f1": ZeroShot(
         label="macro F1", value=_f1("macro"), chance=lambda share: _mean_of_present(_guessed_f1(share), share),
-        draws=_macro_f1_draws,
+        draws=_macro_f1_draws, pairs=class_pairs.macro_f1,
     ),
     "zero_shot_weighted_f1": ZeroShot(
         label="weighted F1", value=_f1("weighted"), chance=lambda share: float((_guessed_f1(share) * share).sum()),
-        draws=_weighted_f1_draws,
+        draws=_weighted_f1_draws, pairs=class_pairs.weighted_f1,
     ),
     "zero_shot_macro_auroc": ZeroShot(
-        label="macro AUROC", value=_macro_auroc, chance=lambda share: 0.5, draws=_area_draws(aurocs), subgroups=True,
-        in_brief=True,
+        label="macro AUROC", value=_macro_auroc, chance=lambda share: 0.5, draws=_area_draws(aurocs),
+        pairs=class_pairs.macro_auroc, subgroups=True, in_brief=True,
     ),
     "zero_shot_mean_average_precision": ZeroShot(
         label="mean average precision", value=_mean_average_precision,
-        chance=lambda share: _mean_of_present(share, share), draws=_area_draws(average_precisions), in_brief=True,
+        chance=lambda share: _mean_of_present(share, share), draws=_area_draws(average_precisions),
+        pairs=class_pairs.mean_average_precision, in_brief=True,
     ),
     **{
         f"{direction}_recall_at_{k}": _recall(direction, k)
@@ -193,6 +200,10 @@ METRICS: dict[str, ZeroShot | Retrieval] = {
 }  # fmt: skip
 ZERO_SHOT = {name: one for name, one in METRICS.items() if isinstance(one, ZeroShot)}
 RETRIEVAL = {name: one for name, one in METRICS.items() if isinstance(one, Retrieval)}
-# Of units that may have several labels, which no accuracy can judge; evaluation.json has it, metrics.json has not.
+# Of units that may have several labels, which no accuracy can judge; metrics.json has it where val has such units.
 MULTI_LABEL = "multi_label_macro_auroc"
-SEVERAL_LABELS = {MULTI_LABEL: MultiLabel(label="macro AUROC over all labels", area=aurocs, chance=0.5)}
+SEVERAL_LABELS = {
+    MULTI_LABEL: MultiLabel(label="macro AUROC over all labels", area=aurocs, pairs=class_pairs.macro_auroc, chance=0.5)
+}
+# What selection.metric may be.
+SELECTABLE: dict[str, ZeroShot | Retrieval | MultiLabel] = {**METRICS, **SEVERAL_LABELS}

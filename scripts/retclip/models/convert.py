@@ -37,10 +37,18 @@ def from_retclip(state_dict: dict[str, Any], text_num_attention_heads: int | Non
     return model
 
 
+def has_upstream_layout(model: RetClip) -> bool:
+    """Whether upstream has such encoders."""
+    is_bert = model.bert.config.model_type == "bert" and model.pooling == "cls"
+    return is_bert and hasattr(model.visual, "class_embedding")
+
+
 def to_retclip(model: RetClip) -> dict[str, torch.Tensor]:
-    """The state dict in upstream's layout. Raises ValueError for image encoders that upstream does not have."""
-    if not hasattr(model.visual, "class_embedding"):
-        raise ValueError("upstream's layout holds open_clip's VisionTransformer only.")
+    """The state dict in upstream's layout. Raises ValueError for encoders that upstream does not have."""
+    if not has_upstream_layout(model):
+        raise ValueError(
+            "upstream's layout holds open_clip's VisionTransformer beside a BERT that gives its [CLS] only."
+        )
     return model.state_dict()
 
 

@@ -2,11 +2,13 @@
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 
-from retclip.models.pretrained import WHOLE
+from retclip.core.preprocessing import preprocessing_of
+from retclip.core.trial import ModelSpecification
+from retclip.models.image_encoder import WHOLE
 
 if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
@@ -15,20 +17,25 @@ IMAGE_HEADS = ("global_feature_mapping.", "left_feature_mapping.", "right_featur
 TEXT_HALF = ("bert.", "text_projection")
 
 
-def build_model(trial: dict[str, Any], encoder_dir: Path, image_weights: Path | None) -> "RetClip":
+def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Path | None) -> "RetClip":
     """The untrained model of `trial`, frozen as it says; the same seed gives the same initial weights.
 
-    encoder_dir: the text encoder's folder, as fetched. vision_weights: the image encoder's initial weights, as fetched;
+    encoder_dir: the text encoder's folder, as fetched. image_weights: the image encoder's initial weights, as fetched;
     None starts at random. Raises ValueError where weights do not fit the model.
     """
-    from retclip.models.image_encoder import build_image_encoder
+    from retclip.models.image_encoder import build_image_encoder, check_forward
     from retclip.models.retclip import RetClip
-    from retclip.models.text_encoder import load_text_encoder
+    from retclip.models.text_encoder import load_text_encoder, pooling_of
 
-    torch.manual_seed(trial["seed"])
-    image_encoder, embed_dim = build_image_encoder(trial["image_encoder"], trial["image_size"], image_weights)
-    model = RetClip(image_encoder, load_text_encoder(encoder_dir), embed_dim)
-    hyperparameters = trial["hyperparameters"]
+    torch.manual_seed(trial.seed)
+    image_encoder, embed_dim = build_image_encoder(trial.image_encoder, trial.image_size, image_weights)
+    if image_weights is None:  # weights were tried where they were fetched
+        name = trial.image_encoder.get("architecture", "sizes")
+        check_forward(image_encoder, name, trial.image_size, embed_dim)
+    pooling = pooling_of(encoder_dir, trial.text_encoder_settings.pooling)
+    model = RetClip(image_encoder, load_text_encoder(encoder_dir, pooling), embed_dim, pooling=pooling)
+    model.preprocessing = preprocessing_of(trial.image_encoder)
+    hyperparameters = trial.hyperparameters
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))
         scale.requires_grad_(hyperparameters["learnable_temperature"])
@@ -38,7 +45,7 @@ def build_model(trial: dict[str, Any], encoder_dir: Path, image_weights: Path | 
     return model
 
 
-def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) -> None:
+def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Path) -> None:
     """Loads the image heads of a RET-CLIP checkpoint, and its text half where the encoder is set to from_checkpoint.
 
     Raises ValueError where the file has no such half, or where sizes differ.
@@ -46,10 +53,10 @@ def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) 
     from safetensors.torch import load_file
 
     whole = {name.removeprefix(WHOLE): value for name, value in load_file(path).items() if name.startswith(WHOLE)}
-    with_text = trial["text_encoder_settings"]["from_checkpoint"]
+    with_text = trial.text_encoder_settings.from_checkpoint
     if with_text and not whole:
         raise ValueError(
-            f"model.text_encoders.{trial['text_encoder']}.from_checkpoint is set, but model.image_encoder.weights is "
+            f"model.text_encoders.{trial.text_encoder}.from_checkpoint is set, but model.image_encoder.weights is "
             "no whole RET-CLIP checkpoint."
         )
     parts = (*IMAGE_HEADS, *TEXT_HALF) if with_text else IMAGE_HEADS
@@ -60,6 +67,6 @@ def _start_from_checkpoint(model: "RetClip", trial: dict[str, Any], path: Path) 
             found = tuple(own[name].shape) if name in own else "nothing of that name"
             raise ValueError(
                 f"model.image_encoder.weights: the checkpoint's {name} is {tuple(value.shape)}, the model's is "
-                f"{found}; {trial['text_encoder']} must be the text encoder that the checkpoint was trained with."
+                f"{found}; {trial.text_encoder} must be the text encoder that the checkpoint was trained with."
             )
     model.load_state_dict(taken, strict=False)

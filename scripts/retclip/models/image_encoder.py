@@ -1,37 +1,95 @@
-"""Builds the image encoder that a config names, from open_clip."""
+"""Builds the image encoder that a config names, from open_clip or timm, and loads fetched weights."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from retclip.models.timm_encoder import AVERAGE_PATCHES, TimmEncoder, build_timm
+
 DEFAULT_EMBED_DIM = 512
+TIMM, HUB = "timm/", "hf-hub:"
+# Prefix of the parts of a RET-CLIP checkpoint besides the image encoder, in the file of image encoder weights.
+WHOLE = "retclip."
 
 
 def build_image_encoder(
-    architecture: dict[str, Any], image_size: int, weights: str | Path | None = None
+    settings: dict[str, Any], image_size: int, weights: str | Path | None = None
 ) -> tuple[nn.Module, int]:
     """The encoder [B, 3, S, S] -> [B, embed_dim], and embed_dim.
 
-    architecture: model.image_encoder of the config: an open_clip name, timm/NAME through open_clip's adapter, or
-    sizes of open_clip's VisionTransformer with QuickGELU. weights: a safetensors file of the encoder; position
-    embeddings are interpolated where the image size differs.
-    Raises ValueError for a name that open_clip or timm does not know and for weights that do not fit.
+    settings: model.image_encoder of the config, with what its weights bring (core.preprocessing): an open_clip name,
+    timm/NAME, a repository of the hub, or sizes of open_clip's VisionTransformer with QuickGELU. weights: what
+    fetch_image_weights wrote for this image size. Raises ValueError for a name that open_clip or timm does not know,
+    for an image size that the network cannot read, and for weights that do not fit.
     """
-    name = architecture.get("architecture")
-    if name is None:
-        image_encoder = _transformer(architecture, image_size)
-        embed_dim = architecture["embed_dim"]
-    elif name.startswith("timm/"):
-        embed_dim = architecture.get("embed_dim", DEFAULT_EMBED_DIM)
-        image_encoder = _timm(name.removeprefix("timm/"), embed_dim, image_size)
+    name = settings.get("architecture")
+    if "open_clip_config" in settings:
+        encoder, embed_dim = _open_clip(settings["open_clip_config"], image_size)
+    elif name is None:
+        encoder, embed_dim = _transformer(settings, image_size), settings["embed_dim"]
+    elif name.startswith(TIMM) or "timm_name" in settings:
+        embed_dim = settings.get("embed_dim", DEFAULT_EMBED_DIM)
+        timm_name = settings.get("timm_name", name.removeprefix(TIMM))
+        # from scratch a class token learns too slowly; pretrained networks pool as they were trained to
+        pool = settings.get("pool", AVERAGE_PATCHES if settings.get("weights") is None else None)
+        encoder = build_timm(timm_name, embed_dim, image_size, pool, settings.get("timm_arguments"))
+    elif name.startswith(HUB):
+        raise ValueError(
+            f"model.image_encoder.architecture is {name}, so model.image_encoder.weights must be the same repository."
+        )
     else:
-        image_encoder, embed_dim = _open_clip(name, image_size)
+        encoder, embed_dim = _open_clip(known_config(name, settings.get("quick_gelu")), image_size)
     if weights is not None:
-        _load(image_encoder, Path(weights), name or "sizes")
-    return image_encoder, embed_dim
+        _load(encoder, Path(weights), name or "sizes")
+    return encoder, embed_dim
+
+
+def known_config(name: str, quick_gelu: bool | None = None) -> dict[str, Any]:
+    """open_clip's embed_dim, vision_cfg and quick_gelu of a name.
+
+    quick_gelu: None takes the variant with QuickGELU where there is one: OpenAI's weights were trained with it, and
+    plain GELU puts features off by 2.7e-2. Raises ValueError where open_clip does not know the name.
+    """
+    import open_clip
+
+    known = open_clip.get_model_config(name)
+    if quick_gelu is None:
+        known = open_clip.get_model_config(f"{name}-quickgelu") or known
+    if known is None:
+        raise ValueError(
+            f"model.image_encoder.architecture is {name!r}, which open_clip does not know; "
+            "python -c 'import open_clip; print(open_clip.list_models())' prints the names."
+        )
+    chosen = known.get("quick_gelu", False) if quick_gelu is None else quick_gelu
+    return {"embed_dim": known["embed_dim"], "vision_cfg": known["vision_cfg"], "quick_gelu": chosen}
+
+
+@torch.inference_mode()
+def check_forward(encoder: nn.Module, name: str, image_size: int, embed_dim: int) -> None:
+    """Raises ValueError where the network cannot read one image [1, 3, S, S], or makes other features than [1, D]."""
+    training = encoder.training
+    try:
+        shape = tuple(encoder.eval()(torch.zeros(1, 3, image_size, image_size)).shape)
+    except (
+        RuntimeError,
+        AssertionError,
+        ValueError,
+        IndexError,
+        TypeError,
+        AttributeError,
+        NotImplementedError,
+    ) as error:
+        reason = " ".join(str(error).split())[:100]
+        raise ValueError(
+            f"model.image_encoder: {name} cannot read images of {image_size} px ({reason}); "
+            "set data.image_size to the network's own, or take another network."
+        ) from None
+    finally:
+        encoder.train(training)
+    if shape != (1, embed_dim):
+        raise ValueError(f"model.image_encoder: {name} makes features of shape {shape}, not (1, {embed_dim}).")
 
 
 def _transformer(sizes: dict[str, Any], image_size: int) -> nn.Module:
@@ -49,45 +107,31 @@ def _transformer(sizes: dict[str, Any], image_size: int) -> nn.Module:
     )
 
 
-def _timm(name: str, embed_dim: int, image_size: int) -> nn.Module:
-    from open_clip.timm_model import TimmModel
-
-    import retclip.demo.image_encoder  # noqa: F401, registers the demo's image encoder with timm
-
-    adapter = partial(TimmModel, name, embed_dim=embed_dim, image_size=image_size, proj="linear")
-    try:
-        return adapter(pool="avg")
-    except RuntimeError as error:
-        raise ValueError(f"model.image_encoder.architecture: timm has no model {name!r} ({error}).") from None
-
-
-def _open_clip(name: str, image_size: int) -> tuple[nn.Module, int]:
-    import open_clip
+def _open_clip(config: dict[str, Any], image_size: int) -> tuple[nn.Module, int]:
     from open_clip.model import _build_vision_tower
 
-    # OpenAI's weights were trained with QuickGELU; plain GELU puts features off by 2.7e-2
-    quick = f"{name}-quickgelu"
-    known = open_clip.get_model_config(quick) or open_clip.get_model_config(name)
-    if known is None:
-        raise ValueError(
-            f"model.image_encoder.architecture is {name!r}, which open_clip does not know; "
-            "python -c 'import open_clip; print(open_clip.list_models())' prints the names."
-        )
-    sizes = {**known["vision_cfg"], "image_size": image_size}
-    image_encoder = _build_vision_tower(known["embed_dim"], sizes, quick_gelu=known.get("quick_gelu", False))
-    return image_encoder, known["embed_dim"]
+    sizes = {**config["vision_cfg"], "image_size": image_size, "timm_model_pretrained": False}
+    encoder = _build_vision_tower(config["embed_dim"], sizes, quick_gelu=config.get("quick_gelu", False))
+    if hasattr(encoder, "set_input_size"):  # of timm's networks, which open_clip builds at their own size
+        encoder.set_input_size(image_size)
+    return encoder, config["embed_dim"]
 
 
-def _load(image_encoder: nn.Module, path: Path, name: str) -> None:
-    from open_clip.model import resize_pos_embed
+def _load(encoder: nn.Module, path: Path, name: str) -> None:
+    """What the file lacks must be new by design: the projection behind a network of timm, and a norm at its start."""
     from safetensors.torch import load_file
 
-    own = {key: tensor for key, tensor in load_file(path).items() if not key.startswith("retclip.")}
-    state = {f"visual.{key}": tensor for key, tensor in own.items()}
-    resize_pos_embed(state, torch.nn.ModuleDict({"visual": image_encoder}))
-    state = {key.removeprefix("visual."): tensor for key, tensor in state.items()}
+    state = {key: tensor for key, tensor in load_file(path).items() if not key.startswith(WHOLE)}
     try:
-        image_encoder.load_state_dict(state)
+        missing, unexpected = encoder.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        first = str(error).splitlines()[1].strip()
+        first = " ".join(str(error).splitlines()[1].split())[:120]
         raise ValueError(f"{path}: these weights do not fit model.image_encoder ({name}): {first}") from None
+    wrong = [key for key in missing if not key.startswith(("head.proj.", "trunk.fc_norm."))] + unexpected
+    if wrong:
+        raise ValueError(
+            f"{path}: these weights do not fit model.image_encoder ({name}): {wrong[0]} and {len(wrong) - 1} more "
+            "tensors are missing or unexpected; delete the file and fetch it again."
+        )
+    if isinstance(encoder, TimmEncoder):
+        encoder.has_new_head = "head.proj.weight" in missing

@@ -12,18 +12,25 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from retclip.core.preprocessing import CLIP
+from retclip.models.text_encoder import Pooling, pool
+from retclip.models.timm_encoder import parts
+
 MAX_LOG_SCALE = math.log(100)
 
 
 class RetClip(nn.Module):
-    """visual: [B, 3, S, S] -> [B, embed_dim]; bert: a BertModel without pooler."""
+    """visual: [B, 3, S, S] -> [B, embed_dim]; bert: a text encoder of transformers."""
 
-    def __init__(self, visual: nn.Module, bert: Any, embed_dim: int, head_depth: int = 2) -> None:
-        """head_depth: linear layers in each text head, with ReLU between them."""
+    def __init__(
+        self, visual: nn.Module, bert: Any, embed_dim: int, head_depth: int = 2, pooling: Pooling = "cls"
+    ) -> None:
+        """head_depth: linear layers in each text head, with ReLU between them. pooling: see text_encoder.pool."""
         super().__init__()
         hidden = bert.config.hidden_size
         self.visual = visual
         self.bert = bert
+        self.pooling = pooling
         self.global_feature_mapping = nn.Linear(2 * embed_dim, embed_dim, bias=False)
         self.left_feature_mapping = nn.Linear(embed_dim, embed_dim, bias=False)
         self.right_feature_mapping = nn.Linear(embed_dim, embed_dim, bias=False)
@@ -34,6 +41,7 @@ class RetClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_left = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_right = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.preprocessing = CLIP  # of the images that `visual` reads; who loads other weights sets it
         self._frozen: tuple[nn.Module, ...] = ()
         for mapping in (self.global_feature_mapping, self.left_feature_mapping, self.right_feature_mapping):
             nn.init.normal_(mapping.weight, std=mapping.in_features**-0.5)
@@ -41,6 +49,14 @@ class RetClip(nn.Module):
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """The image encoder's feature of one eye, [B, 3, S, S] -> [B, embed_dim], not normalized."""
         return self.visual(images)
+
+    def image_features(self, images: torch.Tensor) -> torch.Tensor:
+        """[B, 3, S, S] -> [B, D], before a projection that may be new: what `project` takes to encode_image's."""
+        return parts(self.visual)[0](images)
+
+    def project(self, features: torch.Tensor) -> torch.Tensor:
+        """image_features [..., D] -> [..., embed_dim]."""
+        return parts(self.visual)[1](features)
 
     def encode_eyes(
         self, image_left: torch.Tensor, image_right: torch.Tensor
@@ -63,9 +79,13 @@ class RetClip(nn.Module):
             if padding is None:
                 raise ValueError("the text encoder's config has no pad_token_id, so attention_mask must be given.")
             attention_mask = text_ids != padding
-        # laid out as attention reads it: of [B, L], transformers would ask the GPU whether anything is masked
-        laid_out = attention_mask.bool()[:, None, None, :].expand(-1, 1, text_ids.shape[1], -1)
-        return self.bert(input_ids=text_ids, attention_mask=laid_out).last_hidden_state[:, 0]
+        mask = attention_mask.bool()
+        if self.bert.config.model_type == "bert":
+            # laid out as its attention reads it: of [B, L], transformers would ask the GPU whether anything is masked
+            laid_out = mask[:, None, None, :].expand(-1, 1, text_ids.shape[1], -1)
+        else:  # some attend to neighbors alone, and lay out masks of their own
+            laid_out = mask.long()
+        return pool(self.bert(input_ids=text_ids, attention_mask=laid_out), mask, self.pooling)
 
     def text_feature(self, pooled: torch.Tensor, view: str) -> torch.Tensor:
         """L2-normalized feature [B, embed_dim] of pooled texts [B, hidden] through the head of `view`."""
@@ -122,10 +142,13 @@ class RetClip(nn.Module):
             scale.clamp_(0, MAX_LOG_SCALE)
 
     def freeze(self, encoders: str) -> None:
-        """Freezes none, image, text or both encoders: no gradients, and evaluation mode from here on."""
-        self._frozen = {"none": (), "image": (self.visual,), "text": (self.bert,)}.get(
-            encoders, (self.visual, self.bert)
-        )
+        """Freezes none, image, text or both encoders: no gradients, and evaluation mode from here on.
+
+        A projection behind the image encoder that is in no weights is new, as the heads are, and is trained.
+        """
+        network, projection = parts(self.visual)
+        image = (network,) if getattr(self.visual, "has_new_head", False) else (network, projection)
+        self._frozen = {"none": (), "image": image, "text": (self.bert,)}.get(encoders, (*image, self.bert))
         for encoder in self._frozen:
             encoder.requires_grad_(False)
             encoder.eval()
@@ -133,7 +156,7 @@ class RetClip(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Encoders that train recompute their layers' activations in the backward pass instead of keeping them."""
         visual: Any = self.visual
-        if not self.is_frozen(visual):
+        if not self.is_frozen(parts(visual)[0]):
             visual.set_grad_checkpointing(True)
         if not self.is_frozen(self.bert):
             self.bert.activation_checkpointing_enable()

@@ -1,38 +1,61 @@
 """Text encoders and their tokenizers, from a Hugging Face folder on disk."""
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import torch
 from torch import nn
 
+from retclip.core.hub import first_line
 from retclip.core.io import read_json
 
 TOKENIZER = "tokenizer.json"
 # What a tokenizer may consist of, in a folder of Hugging Face's.
-TOKENIZER_FILES = (TOKENIZER, "tokenizer_config.json", "vocab.txt", "special_tokens_map.json")
+TOKENIZER_FILES = (
+    TOKENIZER, "tokenizer_config.json", "vocab.txt", "special_tokens_map.json", "vocab.json", "merges.txt", "spm.model",
+    "sentencepiece.bpe.model", "added_tokens.json",
+)  # fmt: skip
+# Where sentence-transformers says how a model's tokens become one vector.
+POOLING_FILE = "1_Pooling/config.json"
 
 Tokenize = Callable[[list[str], int], tuple[torch.Tensor, torch.Tensor]]
+Pooling = Literal["cls", "mean", "pooler"]
 
 
-def load_text_encoder(folder: str | Path) -> nn.Module:
-    """The folder's BERT without pooler; its config has the padding id of the folder's tokenizer.
+def load_text_encoder(folder: str | Path, pooling: Pooling = "cls") -> nn.Module:
+    """The folder's encoder, with its pooler only where `pooling` reads it; its config has the padding id of the
+    folder's tokenizer.
 
-    Raises ValueError where the folder holds no BERT, or not all of it.
+    Raises ValueError where the folder holds no text encoder that transformers knows, or not all of it.
     """
-    from transformers import BertModel
+    from transformers import AutoModel
     from transformers.utils import logging
 
-    kind = read_json(Path(folder) / "config.json").get("model_type")
-    if kind != "bert":
-        raise ValueError(f"{folder}: holds a model of type {kind!r}; the text encoder must be a BERT.")
     logging.set_verbosity_error()  # its table of unused masked-language weights would hide our lines
     logging.disable_progress_bar()
-    # sdpa: RetClip gives it a mask of true and false, which other kinds of attention would add as numbers
-    loaded: Any = BertModel.from_pretrained(
-        folder, add_pooling_layer=False, output_loading_info=True, attn_implementation="sdpa"
-    )
+    config = _encoder_config(folder)
+    kind: Any = AutoModel._model_mapping[type(config)]
+    has_pooler = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
+    if pooling == "pooler" and not has_pooler:
+        raise ValueError(f"{folder}: a {config.model_type} has no pooler; set pooling to cls or mean.")
+    choice = {"add_pooling_layer": pooling == "pooler"} if has_pooler else {}
+    # sdpa: RetClip gives a BERT a mask of true and false, which other kinds of attention would add as numbers
+    attention = "sdpa" if getattr(kind, "_supports_sdpa", False) else "eager"
+    try:
+        loaded: Any = kind.from_pretrained(
+            folder,
+            config=config,
+            output_loading_info=True,
+            attn_implementation=attention,
+            dtype=torch.float32,
+            **choice,
+        )
+    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{folder}: transformers cannot load this {config.model_type} ({first_line(error)})."
+        ) from None
     model, found = loaded
     if found["missing_keys"]:
         missing = ", ".join(sorted(found["missing_keys"])[:3])
@@ -43,11 +66,52 @@ def load_text_encoder(folder: str | Path) -> nn.Module:
     return model
 
 
+def pooling_of(folder: str | Path, setting: str | None = None) -> Pooling:
+    """The config's pooling, else what fetch_text_encoder found to be the model's own, else cls, which is BERT's.
+
+    Raises ValueError for another one than cls, mean and pooler.
+    """
+    source = Path(folder) / "source.json"
+    recorded = read_json(source).get("pooling") if source.is_file() else None
+    found: Any = setting or recorded or "cls"
+    if found not in get_args(Pooling):
+        raise ValueError(f"{folder}: pooling is {found!r}; it must be cls, mean or pooler.")
+    return found
+
+
+def own_pooling(folder: Path) -> Pooling:
+    """How a model's makers pool it: by sentence-transformers' file, by its config (ModernBERT), else [CLS].
+
+    Raises ValueError where that file names another pooling than cls and mean.
+    """
+    path = folder / POOLING_FILE
+    if path.is_file():
+        said = read_json(path)
+        modes = {"mean": "pooling_mode_mean_tokens", "cls": "pooling_mode_cls_token"}
+        found: Any = said.get("pooling_mode") or next((name for name, key in modes.items() if said.get(key)), None)
+        if found not in modes:
+            raise ValueError(f"{path}: its pooling is neither cls nor mean; set model.text_encoders.NAME.pooling.")
+        return found
+    return "mean" if read_json(folder / "config.json").get("classifier_pooling") == "mean" else "cls"
+
+
+def pool(output: Any, mask: torch.Tensor, pooling: Pooling) -> torch.Tensor:
+    """[B, hidden] of what a text encoder makes of texts: cls, its first token; mean, the average of the tokens that are
+    read; pooler, what it makes of the first one itself. mask: bool [B, L], true where a token is read."""
+    if pooling == "pooler":
+        return output.pooler_output
+    tokens = output.last_hidden_state
+    if pooling == "cls":
+        return tokens[:, 0]
+    weights = mask.unsqueeze(2).to(tokens.dtype)
+    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
+
+
 def load_tokenizer(folder: str | Path, truncation_side: str = "right") -> Tokenize:
     """A function (texts, context_length) -> (ids int64 [N, L], mask int64 [N, L]).
 
-    L is the longest text, at most context_length. A longer text loses its right or left end (truncation_side);
-    [CLS] and [SEP] stay.
+    L is the longest text, at most context_length. A longer text loses its right or left end (truncation_side); the
+    special tokens, such as [CLS] and [SEP], stay.
     """
     tokenizer, padding = _read_tokenizer(folder)
 
@@ -62,15 +126,47 @@ def load_tokenizer(folder: str | Path, truncation_side: str = "right") -> Tokeni
     return tokenize
 
 
+def _encoder_config(folder: str | Path) -> Any:
+    """Raises ValueError where transformers does not know the model, or where it writes texts and reads none."""
+    from transformers import AutoConfig, AutoModel
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
+
+    kind = read_json(Path(folder) / "config.json").get("model_type")
+    try:
+        config = AutoConfig.from_pretrained(folder)
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{folder}: holds a model of type {kind!r}, which transformers does not know ({first_line(error)[:60]})."
+        ) from None
+    writes = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
+    if writes or config.is_encoder_decoder or type(config) not in AutoModel._model_mapping:
+        raise ValueError(
+            f"{folder}: holds a model of type {kind!r}; the text encoder must be an encoder such as BERT, RoBERTa or "
+            "ModernBERT."
+        )
+    return config
+
+
 def _read_tokenizer(folder: str | Path) -> tuple[Any, int]:
-    """The folder's tokenizer and its id of [PAD]. Raises ValueError where there is none, or it has no [PAD]."""
+    """The folder's tokenizer and its id of padding. Raises ValueError where there is none, or it has no padding."""
     from tokenizers import Tokenizer
 
     path = Path(folder) / TOKENIZER
     if not path.is_file():
         raise ValueError(f"{folder}: has no {TOKENIZER}; fetch the text encoder again.")
     tokenizer = Tokenizer.from_file(str(path))
-    padding = tokenizer.token_to_id("[PAD]")
-    if padding is None:
-        raise ValueError(f"{path}: has no [PAD] token, so it is not a BERT tokenizer.")
-    return tokenizer, padding
+    for name in (*_named_padding(Path(folder)), "[PAD]", "<pad>"):
+        padding = tokenizer.token_to_id(name)
+        if padding is not None:
+            return tokenizer, padding
+    raise ValueError(f"{path}: has no padding token, such as [PAD] or <pad>, so it is no tokenizer of a text encoder.")
+
+
+def _named_padding(folder: Path) -> list[str]:
+    """What the tokenizer's own files call its padding."""
+    found = []
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        if (folder / name).is_file():
+            token = read_json(folder / name).get("pad_token")
+            found += [token["content"] if isinstance(token, dict) else token] if token else []
+    return found

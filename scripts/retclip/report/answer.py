@@ -5,9 +5,13 @@ from typing import NamedTuple
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
-from retclip.report.comparisons import difference, holm, score
+from retclip.report.comparisons import difference, holm, is_above_chance, judge, score
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.choice import configuration_table
+
+_ABOVE_NULL = (
+    "its score on test is not significantly above that of permuted class prompts or random ranks (p = {p:.2g})"
+)
 
 
 class Verdict(NamedTuple):
@@ -28,21 +32,24 @@ def verdict(run: RunFolder) -> Verdict:
     if reached.value is None:
         why = wording.failed(failures(tuned), len(tuned))
         return Verdict(False, f"the tuned configuration has no score on test{f' ({why})' if why else ''}")
-    if chance is not None and (reached.low is None or reached.low <= chance):
+    judged = judge(tuned, run.test_metric)
+    if judged.is_learned is False:
+        return Verdict(False, _ABOVE_NULL.format(p=judged.p_value))
+    if judged.is_learned is None and chance is not None and (reached.low is None or reached.low <= chance):
         place = "lies below chance" if reached.high is not None and reached.high < chance else "reaches down to chance"
         return Verdict(False, f"the tuned configuration's interval on test {place} ({wording.score(chance)})")
     controls = run.controls()
     # a control that failed has no score, and so nothing to say
     if controls and not failures(controls):
         gap = difference(run.tuned(run.search_encoder), controls, run.test_metric)
-        if not (gap.is_significant and (gap.value or 0.0) > 0):
+        if not (gap.excludes_zero and (gap.value or 0.0) > 0):
             return Verdict(False, "the same configuration trained on texts shuffled between patients scores no worse")
     return Verdict(True, "")
 
 
 def failures(finals: list[FinalModel]) -> dict[str, str]:
     """Those of a model's trials that ended without a score: id -> status."""
-    return {final.id: final.metrics["status"] for final in finals if final.failed}
+    return {final.id: final.metrics.status for final in finals if final.failed}
 
 
 def answer(run: RunFolder) -> list[str]:
@@ -83,15 +90,15 @@ def answer(run: RunFolder) -> list[str]:
 
 
 def _against(run: RunFolder) -> str:
-    levels = run.finals[0].evaluation["levels"]
-    largest = levels["majority"].get(run.test_metric)
+    levels = run.finals[0].evaluation.levels
+    largest = levels.majority.get(run.test_metric)
     always = f", and always naming the largest class {wording.score(largest)}" if largest is not None else ""
-    return f"Guessing would give {wording.score(levels['chance'].get(run.test_metric))}{always}."
+    return f"Guessing would give {wording.score(levels.chance.get(run.test_metric))}{always}."
 
 
 def _cost(run: RunFolder) -> str:
     trials = [finished for stage in run.paid().values() for finished in stage]
-    seconds = sum(finished.metrics["device_seconds"] for finished in trials)
+    seconds = sum(finished.metrics.device_seconds for finished in trials)
     return (
         f"The search and the final models took {wording.count(len(trials), 'trial')} and "
         f"{wording.duration(seconds)} of device time."
@@ -101,7 +108,7 @@ def _cost(run: RunFolder) -> str:
 def _probe(run: RunFolder, tuned: list[FinalModel]) -> list[str]:
     """Why the linear probe is no consolation: it reads the images alone."""
     whole = [final for final in tuned if not final.failed]
-    values = [final.evaluation["linear_probe"].get(run.test_metric, {}).get("value") for final in whole]
+    values = [final.evaluation.linear_probe.get(run.test_metric, {}).get("value") for final in whole]
     known = [value for value in values if value is not None]
     if not known:
         return []
@@ -122,15 +129,19 @@ def _configuration(run: RunFolder) -> str:
 def _gain(run: RunFolder, gain: Estimate) -> str:
     if run.decisions["best"]["id"] == "defaults":
         return (
-            "No trial beat chance by two standard errors, so the baseline was kept: this run has nothing to recommend."
+            "No trial was shown to have learned anything, so the baseline was kept: this run has nothing to recommend."
         )
     if gain.value is None:
         return "The two cannot be compared: one of them has no score."
     alone = run.seeds_each == 1
     verdict = "not statistically significant at 5 %"
-    if gain.is_significant:
+    if gain.excludes_zero:
         verdict = "statistically significant at 5 %" + (
-            " for these two trials; one seed each says nothing of other seeds" if alone else ""
+            " for these two trials; one seed each says nothing of other seeds"
+            if alone
+            else f" between these models; {gain.seeds} seeds each are too few to say it of their configurations"
+            if gain.between_models
+            else ""
         )
     return (
         f"Tuning changed the score by {wording.signed(gain.value)} (95 % CI "
@@ -150,11 +161,11 @@ def _control(run: RunFolder) -> list[str]:
     reached, chance = score(controls, run.test_metric), run.chance(run.test_metric)
     gap = difference(run.tuned(run.search_encoder), controls, run.test_metric)
     verdict = "the tuned configuration is no better: nothing was learned from the texts"
-    if gap.is_significant and (gap.value or 0.0) > 0:
+    if gap.excludes_zero and (gap.value or 0.0) > 0:
         verdict = "the tuned configuration is better, so the texts taught it"
     level = ""
     if reached.low is not None and chance is not None:
-        level = ", above chance" if reached.low > chance else ", not above chance"
+        level = ", above chance" if is_above_chance(controls, run.test_metric, chance) else ", not above chance"
     return [
         f"Trained on texts shuffled between patients, the same configuration scores {_said(reached)}{level}; {verdict}."
     ]
@@ -175,10 +186,11 @@ def _encoder(run: RunFolder) -> str:
     gaps = {name: difference(run.tuned(name), run.tuned(recommended), run.test_metric) for name in others}
     unknown = [name for name, gap in gaps.items() if gap.value is None]
     real = [f"{name} ({wording.signed(gaps[name].value)})" for name in holm(gaps)]
-    surely = "significantly, with one seed each" if run.seeds_each == 1 else "significantly at 5 %"
-    verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it {surely}"
+    verdict = f"on test, {' and '.join(real)} differ{'s' if len(real) == 1 else ''} from it significantly at 5 %"
     if not real:
         verdict = "on test, no other differs from it significantly at 5 %"
+    if any(gap.between_models for gap in gaps.values()):
+        verdict = f"on test, {wording.count(run.seeds_each, 'seed')} each cannot show whether another differs from it"
     if unknown:
         verdict += f"; {' and '.join(unknown)} cannot be compared with it there, for want of a score in each seed"
     return f"By validation, the text encoder to take is {named}; {verdict}."

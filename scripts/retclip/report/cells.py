@@ -27,11 +27,14 @@ class TrialCell(str):
 
 
 class Captioned(NamedTuple):
+    """A table and its caption."""
+
     caption: str
     content: Table
 
 
 def with_interval(estimate: Estimate, write: Any = wording.score) -> str:
+    """The estimate, and its 95 % CI where it has one. write: how a value is written."""
     if estimate.low is None:
         return write(estimate.value)
     return f"{write(estimate.value)} ({wording.interval(estimate.low, estimate.high)})"

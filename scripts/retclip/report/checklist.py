@@ -50,4 +50,4 @@ def _examples(run: RunFolder) -> str:
 
 
 def _has_groups(run: RunFolder) -> bool:
-    return any(final.evaluation["subgroups"] for final in run.finals)
+    return any(final.evaluation.subgroups for final in run.finals)

@@ -1,99 +1,73 @@
-"""Scores on test and their differences, with intervals from one bootstrap over patients that all models share.
-
-Where a model was trained with several seeds, each draw takes as many of its trials with replacement, too, so that
-the interval holds the spread of seeds. A few seeds, drawn again, still make it too narrow: of n, by about (n - 1) / n
-in their variance. Where there is one trial, an interval says nothing of other seeds.
-"""
-
-from dataclasses import replace
+"""Scores on test and their differences, over patients and seeds together: see metrics.differences, which does it."""
 
 import numpy as np
 
-from retclip.metrics.estimates import DRAWS, Estimate, estimate
+from retclip.metrics import differences, nulls
+from retclip.metrics.differences import Seeds, holm
+from retclip.metrics.estimates import DRAWS, Estimate
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.metrics.scores import draws_of
 from retclip.report.run_folder import FinalModel
 
-ERROR_RATE = 0.05
+__all__ = ["difference", "holm", "is_above_chance", "judge", "score", "value_of"]
 
 
 def score(finals: list[FinalModel], metric: str) -> Estimate:
-    """The mean of `metric` on test over trials that differ in the seed alone."""
-    values = [value_of(final, metric) for final in finals]
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(values):
-        return Estimate(None)
-    return _estimate(float(np.mean(known)), _draws(finals, metric, _picks(finals)))
+    """The mean of `metric` on test over final models that differ in the seed alone."""
+    found = _seeds(finals, metric)
+    return Estimate(None) if found is None else differences.mean_of(found)
 
 
 def difference(first: list[FinalModel], second: list[FinalModel], metric: str) -> Estimate:
-    """score(first) - score(second), paired: both are scored on the same resampled patients, and where both have the
-    same seeds on the same resampled seeds."""
-    scores = (score(first, metric).value, score(second, metric).value)
-    if scores[0] is None or scores[1] is None:
-        return Estimate(None)
-    picks = _picks(first)
-    others = picks if _seeds(first) == _seeds(second) else _picks(second, stream=2)
-    return _estimate(scores[0] - scores[1], _draws(first, metric, picks) - _draws(second, metric, others))
+    """score(first) - score(second), paired over patients; p_value: of no difference, two-sided."""
+    one, other = _seeds(first, metric), _seeds(second, metric)
+    return Estimate(None) if one is None or other is None else differences.compare(one, other)
 
 
-def holm(differences: dict[str, Estimate]) -> list[str]:
-    """The names of those that differ from zero when all are looked at, by Holm's step-down rule at 5 %.
+def judge(finals: list[FinalModel], metric: str) -> nulls.Judgement:
+    """Whether the mean of `metric` on test is above what models reach that learned nothing from the texts."""
+    tables = [final.predictions for final in finals if final.predictions is not None]
+    if len(tables) < len(finals) or any(value_of(final, metric) is None for final in finals):
+        return nulls.NOTHING
+    chance = finals[0].evaluation.levels.chance.get(metric)
+    return nulls.judge(metric, [tables], [chance], _classes(finals[0], metric))[0]
 
-    Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
-    """
-    known = {name: estimate.p_value for name, estimate in differences.items() if estimate.p_value is not None}
-    found = []
-    for position, name in enumerate(sorted(known, key=lambda name: known[name])):
-        if known[name] > ERROR_RATE / (len(known) - position):
-            break
-        found.append(name)
-    return [name for name in differences if name in found]
+
+def is_above_chance(finals: list[FinalModel], metric: str, chance: float) -> bool:
+    """At 5 %, by `judge`; where that cannot tell, the interval lies above chance. What lies below is no leak."""
+    judged, low = judge(finals, metric).is_learned, score(finals, metric).low
+    return (low is not None and low > chance) if judged is None else judged
 
 
 def value_of(final: FinalModel, metric: str) -> float | None:
-    """The score on test of one trial; None where the data cannot give it, or where it failed: what such weights
+    """The score on test of one training run; None where the data cannot give it, or where it failed: what such weights
     score is nobody's result."""
     if final.failed:
         return None
     if metric == MULTI_LABEL:
-        return (final.evaluation["multi_label"] or {}).get("macro_auroc", {}).get("value")
-    part = "zero_shot" if metric in ZERO_SHOT else "retrieval"
-    return final.evaluation[part].get(metric, {}).get("value")
+        several = final.evaluation.multi_label
+        return several.macro_auroc["value"] if several else None
+    part = final.evaluation.zero_shot if metric in ZERO_SHOT else final.evaluation.retrieval
+    return part[metric]["value"] if metric in part else None
 
 
-def _seeds(finals: list[FinalModel]) -> list[int]:
-    return [final.trial["seed"] for final in finals]
-
-
-def _picks(finals: list[FinalModel], stream: int = 1) -> np.ndarray:
-    """Which training stands in each place of each draw, [DRAWS, n]: as many as there are, with replacement.
-
-    stream: another one draws independently; none is that of the patients.
-    """
-    return np.random.default_rng([0, stream]).integers(0, len(finals), size=(DRAWS, len(finals)))
-
-
-def _draws(finals: list[FinalModel], metric: str, picks: np.ndarray) -> np.ndarray:
-    """The mean of `metric` over the picked trials in each resample of the patients, [DRAWS]; all NaN where the
-    predictions of one were removed: its score is known, but no interval."""
+def _seeds(finals: list[FinalModel], metric: str) -> Seeds | None:
+    """None where one has no score. Where the predictions of one were removed, its draws are NaN: the score is known,
+    but no interval."""
+    values = [value_of(final, metric) for final in finals]
+    known = [value for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return None
 
     def draws(final: FinalModel) -> np.ndarray:
         if final.predictions is None:
             return np.full(DRAWS, np.nan)
-        # the one metric that reads the labels' names has to know which class each score is of
-        classes = final.evaluation["confusion"]["classes"] if metric == MULTI_LABEL else ()
-        return draws_of(metric, final.predictions, DRAWS, classes=classes)
+        return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric))
 
-    values = np.array([draws(final) for final in finals])
-    return values[picks, np.arange(DRAWS)[:, None]].mean(axis=1)
+    patients = [final.predictions["patient_id"].nunique() for final in finals if final.predictions is not None]
+    return Seeds(known, np.array([draws(final) for final in finals]), min(patients, default=0))
 
 
-def _estimate(value: float, draws: np.ndarray) -> Estimate:
-    found = estimate(value, draws)
-    if found.standard_error is None:
-        return found
-    finite = draws[np.isfinite(draws)]
-    # one draw is added on each side: a finite number of draws never proves a chance of zero
-    side = min((finite <= 0).sum(), (finite >= 0).sum())
-    return replace(found, p_value=min(1.0, 2 * (int(side) + 1) / (len(finite) + 1)))
+def _classes(final: FinalModel, metric: str) -> list[str]:
+    """The one metric that reads the labels' names has to know which class each score is of."""
+    return list(final.evaluation.confusion.classes) if metric == MULTI_LABEL else []

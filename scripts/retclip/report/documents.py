@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from retclip.core.documents import plain
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS
 from retclip.report.answer import answer, verdict
@@ -40,8 +41,8 @@ def results(run: RunFolder) -> dict[str, Any]:
         "baseline": _scores(baselines),
         "gain": {metric: _plain(difference(tuned, baselines, metric)) for metric in METRICS},
         "negative_control": _scores(controls) if controls else None,
-        "levels": run.finals[0].evaluation["levels"],
-        "counts": run.finals[0].evaluation["counts"],
+        "levels": plain(run.finals[0].evaluation.levels),
+        "counts": plain(run.finals[0].evaluation.counts),
         "encoders": {
             "recommended": recommended,
             "scores": {name: _plain(score(run.tuned(name), run.test_metric)) for name in run.encoders},
@@ -54,19 +55,19 @@ def results(run: RunFolder) -> dict[str, Any]:
                 "data_set": one.name,
                 "model": one.model.id,
                 **{
-                    key: one.evaluation[key]
+                    key: plain(getattr(one.evaluation, key))
                     for key in ("counts", "zero_shot", "retrieval", "multi_label", "quadratic_kappa", "levels")
                 },
-                "overlap": one.evaluation.get("overlap"),
+                "overlap": plain(one.evaluation.overlap),
             }
             for one in run.external
         ],
-        "per_class": tuned[0].evaluation["per_class"],
+        "per_class": plain(tuned[0].evaluation.per_class),
         "stability": {stage: winning_shares(run, stage) for stage in ("phase2", "confirm")},
         "cost": {
             "trials": len(paid),
-            "device_seconds": sum(finished.metrics["device_seconds"] for finished in paid),
-            "lost_seconds": sum(finished.metrics["lost_seconds"] for finished in paid),
+            "device_seconds": sum(finished.metrics.device_seconds for finished in paid),
+            "lost_seconds": sum(finished.metrics.lost_seconds for finished in paid),
         },
         "test_set_evaluations": run.test_set_evaluations,
         "evaluated_on_test": run.evaluated_on_test,
@@ -74,8 +75,8 @@ def results(run: RunFolder) -> dict[str, Any]:
         "limitations": limitations(run),
         "seed": run.config["seed"],
         "data": run.fingerprint["sha256"] if run.fingerprint else None,
-        "versions": tuned[0].metrics["versions"],
-        "code": sorted({finished.metrics["code"] for finished in everything}),
+        "versions": tuned[0].metrics.versions,
+        "code": sorted({finished.metrics.code for finished in everything}),
         "commits": commits(everything),
         "machines": machines(everything),
     }

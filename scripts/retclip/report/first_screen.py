@@ -47,7 +47,7 @@ def headline(run: RunFolder) -> str:
         )
         return f"{found}: {reason}. This run recommends neither a configuration nor a text encoder."
     if run.decisions["best"]["id"] == "defaults":
-        return f"Keep the baseline with {encoder}: no trial beats chance by two standard errors on validation."
+        return f"Keep the baseline with {encoder}: no trial is significantly better than chance on validation."
     gain = difference(tuned, baselines, run.test_metric)
     if gain.value is None:
         return f"The gain of the tuned configuration with {encoder} is unknown: the baseline has no score on test."
@@ -55,6 +55,10 @@ def headline(run: RunFolder) -> str:
     low, high = (gain.low, gain.high) if gain.value >= 0 else _turned(gain.low, gain.high)
     ci = f" (95 % CI {wording.interval(low, high)})" if gain.low is not None else ""
     distance = f"{wording.score(abs(gain.value))} {side} the baseline's{ci}"
+    if gain.between_models and gain.excludes_zero:
+        return (
+            f"With {encoder}: {metric} is {distance} between these models; too few seeds to test their configurations."
+        )
     if not gain.is_significant:
         return f"Tuning shows no significant gain with {encoder}: {metric} is {distance}, not significant at 5 %."
     if gain.value < 0:
@@ -67,7 +71,7 @@ def headline(run: RunFolder) -> str:
 
 def tuned_name(run: RunFolder) -> str:
     """The tuned configuration, called by what differs from the baseline."""
-    tuned, baseline = run.tuned(run.answer_encoder)[0].trial["configured"], run.baselines()[0].trial["configured"]
+    tuned, baseline = run.tuned(run.answer_encoder)[0].trial.configured, run.baselines()[0].trial.configured
     changed = [name for name in tuned if tuned[name] != baseline.get(name)]
     return configuration_name(tuned, changed) if changed else "equal to the baseline"
 
@@ -87,12 +91,12 @@ def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
 def collapsed(run: RunFolder) -> list[Collapsed]:
     """Classes that the tuned model names as one other class more often than rightly, the most samples lost first."""
     evaluation = run.tuned(run.answer_encoder)[0].evaluation
-    classes, matrix = evaluation["confusion"]["classes"], evaluation["confusion"]["matrix"]
-    precision = {row["class"]: row["precision"] for row in evaluation["per_class"]}
+    classes, matrix = evaluation.confusion.classes, evaluation.confusion.matrix
+    precision = {row["class"]: row["precision"] for row in evaluation.per_class}
     found = []
     for k, row in enumerate(matrix):
         other = max((j for j in range(len(row)) if j != k), key=lambda j: row[j], default=k)
-        if row[other] > row[k] or (sum(row) and not any(line[k] for line in matrix)):
+        if row[other] > row[k] or (any(row) and not any(line[k] for line in matrix)):
             named = classes[other]
             found.append(Collapsed(classes[k], row[k] / sum(row), sum(row), named, row[other], precision.get(named)))
     return sorted(found, key=lambda one: one.taken - one.recall * one.samples, reverse=True)

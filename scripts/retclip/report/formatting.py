@@ -25,6 +25,7 @@ NOTHING = "\N{EM DASH}"
 
 
 def metric_name(metric: str) -> str:
+    """The label that is declared for a metric; of any other key its words."""
     declared = {**METRICS, **SEVERAL_LABELS}.get(metric)
     return declared.label if declared else metric.replace("_", " ")
 
@@ -42,6 +43,7 @@ def signed(value: float | None) -> str:
 
 
 def interval(low: float | None, high: float | None) -> str:
+    """Both ends of a 95 % CI; empty where an end is missing."""
     if low is None or high is None:
         return ""
     return f"{score(low)} to {score(high)}"
@@ -98,4 +100,5 @@ def test_set_evaluations(models: dict[str, int]) -> str:
 
 
 def percent(share: float) -> str:
+    """A share of 1 as a percentage with one decimal."""
     return f"{share:.1%}"

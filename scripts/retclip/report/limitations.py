@@ -1,10 +1,9 @@
 """What limits the answer: warnings of every stage, and what data of this size do not show."""
 
-from typing import Any
-
+from retclip.metrics.evaluation_document import Row
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
-from retclip.report.comparisons import difference, score
+from retclip.report.comparisons import difference, is_above_chance, score
 from retclip.report.run_folder import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
@@ -25,20 +24,19 @@ def warnings(run: RunFolder) -> list[str]:
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
     for name, finals in run.models().items():
-        why = wording.failed({one.id: one.metrics["status"] for one in finals if one.failed}, len(finals))
+        why = wording.failed({one.id: one.metrics.status for one in finals if one.failed}, len(finals))
         if why:
             found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
     return [*found, *leaks(run), *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
 
 
 def leaks(run: RunFolder) -> list[str]:
-    """A sentence for each negative control that scores above chance."""
+    """A sentence where the negative controls score above chance."""
     found = []
-    for control in run.controls():
-        estimate = score([control], run.test_metric)
-        chance = control.evaluation["levels"]["chance"].get(run.test_metric)
-        # below chance is no leak: an interval of few patients may lie wholly beneath it
-        if estimate.low is not None and chance is not None and estimate.low > chance:
+    controls, level = run.controls(), run.chance(run.test_metric)
+    if controls:
+        estimate = score(controls, run.test_metric)
+        if estimate.low is not None and level is not None and is_above_chance(controls, run.test_metric, level):
             found.append(
                 f"The negative control scores {wording.score(estimate.value)} (95 % CI "
                 f"{wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
@@ -53,7 +51,7 @@ def _on_cpu(run: RunFolder) -> list[str]:
         return []
     everything = [one for trials in run.trials().values() for one in trials]
     # what an earlier version trained does not tell
-    on_cpu = sum(one.metrics.get("gpus") == [] for one in everything)
+    on_cpu = sum(one.metrics.gpus == () for one in everything)
     if not on_cpu:
         return []
     return [
@@ -66,10 +64,10 @@ def limitations(run: RunFolder) -> list[str]:
     """What the test split's size lets one conclude, and what it does not."""
     metric = run.test_metric
     tuned, baselines = run.tuned(run.search_encoder), run.baselines()
-    counts, patients = run.finals[0].evaluation["counts"], run.scored_patients
+    counts, patients = run.finals[0].evaluation.counts, run.scored_patients
     everyone = sum(split["patients"] for split in run.audit["splits"].values())
     reached, gain, chance = score(tuned, metric), difference(tuned, baselines, metric), run.chance(metric)
-    said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored{_eyes(run, counts['scored'])}."]
+    said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored{_eyes(run, counts.scored)}."]
     if reached.low is not None and reached.high is not None:
         level = ""
         if chance is not None:
@@ -149,7 +147,7 @@ def external_limitations(run: RunFolder) -> list[str]:
     known = set(run.fingerprint["classes"])
     for name, evaluation in {one.name: one.evaluation for one in run.external}.items():
         said += _shared(run, name)
-        classes = [row["class"] for row in evaluation["per_class"]]
+        classes = [row["class"] for row in evaluation.per_class]
         new = [name for name in classes if name not in known]
         if new:
             said.append(
@@ -161,29 +159,29 @@ def external_limitations(run: RunFolder) -> list[str]:
                 f"{name}: scores among {wording.count(len(classes), 'class', 'classes')} do not compare with those of "
                 f"this run's own {len(known)}; compare each with its own chance."
             )
-        if evaluation["retrieval_omitted"]:
-            said.append(f"{name}: retrieval is not reported: {evaluation['retrieval_omitted']}.")
+        if evaluation.retrieval_omitted:
+            said.append(f"{name}: retrieval is not reported: {evaluation.retrieval_omitted}.")
     return said
 
 
 def _shared(run: RunFolder, name: str) -> list[str]:
     """What the images, ids and texts of an external data set tell of whether its people are in train or val."""
     models = [one for one in run.external if one.name == name]
-    found = models[0].evaluation.get("overlap")
+    found = models[0].evaluation.overlap
     if not found:
         return [f"{name}: Not looked for: patients of train or val among its patients; evaluate it again to know."]
-    patients, same_id = found["patients"], found["same_id"]
+    patients, same_id = found.patients, found.same_id
     said = []
-    if found["image_patients"]:
-        copies, more = found["image_copies"], found["near_duplicates"]
+    if found.image_patients:
+        copies, more = found.image_copies, found.near_duplicates
         said.append(
-            f"{name}: Not external for {found['image_patients']:,} of {patients:,} patients: train or val has images "
+            f"{name}: Not external for {found.image_patients:,} of {patients:,} patients: train or val has images "
             f"of theirs ({copies:,} exact copies, {more:,} more that seem to show the same eye); {same_id:,} share an "
             f"id.{_without(run, models)}"
         )
     else:
         said.append(
-            f"{name}: nothing was trained or chosen on these data, as far as its {found['images']:,} images tell: "
+            f"{name}: nothing was trained or chosen on these data, as far as its {found.images:,} images tell: "
             "none is a copy of one in train or val, or seems to show the same eye."
         )
         if same_id:
@@ -191,9 +189,9 @@ def _shared(run: RunFolder, name: str) -> list[str]:
                 f"{name}: {same_id:,} of {patients:,} patients have an id of train or val too; no image of theirs "
                 "matches, so that the ids may coincide."
             )
-    if found["identical_texts"]:
+    if found.identical_texts:
         said.append(
-            f"{name}: {found['identical_texts']:,} of {found['samples']:,} samples have a report that is in train or "
+            f"{name}: {found.identical_texts:,} of {found.samples:,} samples have a report that is in train or "
             "val word for word."
         )
     return said
@@ -201,19 +199,22 @@ def _shared(run: RunFolder, name: str) -> list[str]:
 
 def _without(run: RunFolder, models: list[External]) -> str:
     """The scores of an external data set without the people who are in train or val, too."""
-    overlap = models[0].evaluation["overlap"]
-    out = overlap["left_out"]["patients"]
-    if overlap["without"] is None:
+    overlap = models[0].evaluation.overlap
+    assert overlap is not None
+    out = overlap.left_out.patients
+    if overlap.without is None:
         return f" Too few patients are left to score without these {out:,}."
     metric = run.test_metric if run.test_metric in ZERO_SHOT else "zero_shot_balanced_accuracy"
     reached = []
     for one in models:
-        value = one.evaluation["overlap"]["without"]["zero_shot"][metric]
+        assert one.evaluation.overlap is not None
+        assert one.evaluation.overlap.without is not None, "all models are scored on the same people"
+        value = one.evaluation.overlap.without.zero_shot[metric]
         reached.append(
             f"{one.model.id} reaches a {wording.metric_name(metric)} of {wording.score(value['value'])} "
             f"(95 % CI {wording.interval(value['low'], value['high'])})"
         )
-    left = overlap["without"]["counts"]["patients"]
+    left = overlap.without.counts.patients
     return f" Without these {out:,} patients, {', '.join(reached)}, on {left:,} patients."
 
 
@@ -253,10 +254,7 @@ def few_classes(run: RunFolder) -> list[str]:
     return [row["class"] for row in sorted(few, key=lambda row: row["patients"])]
 
 
-def _classes(run: RunFolder) -> list[dict[str, Any]]:
+def _classes(run: RunFolder) -> tuple[Row, ...]:
     """A row for each class with its units and patients on test, those of several labels included."""
     evaluation = run.tuned(run.search_encoder)[0].evaluation
-    rows: list[dict[str, Any]] = (
-        evaluation["multi_label"]["classes"] if evaluation["multi_label"] else evaluation["per_class"]
-    )
-    return rows
+    return evaluation.multi_label.classes if evaluation.multi_label else evaluation.per_class

@@ -25,12 +25,12 @@ def trial_names(run: RunFolder) -> dict[str, str]:
     for stage, trials in run.searched.items():
         varied = _varied(run, "phase2" if stage == "confirm" else stage)
         for one in trials:
-            name = configuration_name(one.trial["configured"], varied)
+            name = configuration_name(one.trial.configured, varied)
             if one.kind == "baseline":
                 name = f"baseline ({name})"
-            if one.trial["candidate"]:
-                found[one.trial["candidate"]] = name
-                name = f"{name}, seed {one.trial['seed']}"
+            if one.trial.candidate:
+                found[one.trial.candidate] = name
+                name = f"{name}, seed {one.trial.seed}"
             found[one.id] = name
     return found | {one.id: final_name(one) + _seed(run, one) for one in run.finals}
 
@@ -38,20 +38,20 @@ def trial_names(run: RunFolder) -> dict[str, str]:
 def final_name(final: FinalModel) -> str:
     """What a final model is called; the seeds of one share a name."""
     named = {"tuned": f"tuned, {final.encoder}", "baseline": "baseline", "control": "negative control"}
-    return named.get(final.kind) or f"baseline with the tuned {label_of(final.trial['ablated'])}"
+    return named.get(final.kind) or f"baseline with the tuned {label_of(final.trial.ablated or '')}"
 
 
 def _seed(run: RunFolder, final: FinalModel) -> str:
-    return f", seed {final.trial['seed']}" if run.seeds_each > 1 else ""
+    return f", seed {final.trial.seed}" if run.seeds_each > 1 else ""
 
 
 def _varied(run: RunFolder, stage: str) -> list[str]:
     """The hyperparameters that differ between the trials of a stage; where none does, from the baseline of Phase 1."""
-    values = [one.trial["configured"] for one in run.searched.get(stage, [])]
+    values = [one.trial.configured for one in run.searched.get(stage, [])]
     differ = [name for name in HYPERPARAMETERS if len({str(one.get(name)) for one in values}) > 1]
     if differ or stage == "phase1":
         return differ
-    values += [one.trial["configured"] for one in run.searched.get("phase1", []) if one.kind == "baseline"]
+    values += [one.trial.configured for one in run.searched.get("phase1", []) if one.kind == "baseline"]
     return [name for name in HYPERPARAMETERS if len({str(one.get(name)) for one in values}) > 1]
 
 

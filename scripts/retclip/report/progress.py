@@ -24,14 +24,14 @@ def stages(run: RunFolder) -> list[Stage]:
     """
     found = run.trials()
     everything = [finished for trials in found.values() for finished in trials]
-    per_sample = _rate(everything, lambda one: one.metrics["epochs"] * one.metrics["train_samples"])
+    per_sample = _rate(everything, lambda one: one.metrics.epochs * one.metrics.train_samples)
     entries = []
     for stage, planned in run.planned.items():
         if not planned:
             continue
         trials = list(found.get(stage, []))
         open_epochs = sum(epochs for name, epochs in planned.items() if name not in {one.id for one in trials})
-        per_epoch = _rate(trials, lambda one: one.metrics["epochs"])
+        per_epoch = _rate(trials, lambda one: one.metrics.epochs)
         if per_epoch is None and per_sample is not None:
             per_epoch = per_sample * _samples(run, stage)
         entries.append(
@@ -39,7 +39,7 @@ def stages(run: RunFolder) -> list[Stage]:
                 name=wording.STAGE_NAMES[stage],
                 finished=len(trials),
                 planned=len(planned),
-                device_seconds=sum(one.metrics["device_seconds"] for one in trials),
+                device_seconds=sum(one.metrics.device_seconds for one in trials),
                 to_go=0.0 if open_epochs == 0 else None if per_epoch is None else per_epoch * open_epochs,
             )
         )
@@ -57,8 +57,8 @@ def seconds_to_go(run: RunFolder) -> float | None:
     if not trials or any(entry.to_go is None for entry in entries):
         return None
     ends = [(finished.folder / "metrics.json").stat().st_mtime for finished in trials]
-    begun = min(end - one.metrics["wall_seconds"] for end, one in zip(ends, trials, strict=True))
-    pace = sum(one.metrics["device_seconds"] for one in trials) / max(max(ends) - begun, 1e-9)
+    begun = min(end - one.metrics.wall_seconds for end, one in zip(ends, trials, strict=True))
+    pace = sum(one.metrics.device_seconds for one in trials) / max(max(ends) - begun, 1e-9)
     return sum(entry.to_go or 0.0 for entry in entries) / pace
 
 
@@ -111,12 +111,12 @@ def still_to_come(run: RunFolder) -> list[str]:
 def _best(run: RunFolder) -> str:
     """The best finished trial of the latest stage that searches."""
     for stage in ("confirm", "phase2", "phase1"):
-        scored = [one for one in run.searched.get(stage, []) if one.metrics["val"][run.metric] is not None]
+        scored = {one.id: score for one in run.searched.get(stage, []) if (score := one.score(run.metric)) is not None}
         if scored:
-            best = max(scored, key=lambda one: one.metrics["val"][run.metric])
+            best = max(scored, key=lambda name: scored[name])
             return (
-                f"best of {wording.STAGE_NAMES[stage]} so far: {best.id}, validation {wording.metric_name(run.metric)} "
-                f"{wording.score(best.metrics['val'][run.metric])} (chance {wording.score(run.chance(run.metric))})"
+                f"best of {wording.STAGE_NAMES[stage]} so far: {best}, validation {wording.metric_name(run.metric)} "
+                f"{wording.score(scored[best])} (chance {wording.score(run.chance(run.metric))})"
             )
     return "best so far: none has a score yet"
 
@@ -130,6 +130,6 @@ def _samples(run: RunFolder, stage: str) -> int:
 
 def _rate(trials: list[FinishedTrial], amount) -> float | None:
     """Device seconds per `amount` of the trials that were not broken off."""
-    whole = [one for one in trials if one.metrics["status"] in ("completed", "early_stopped")]
+    whole = [one for one in trials if one.metrics.status in ("completed", "early_stopped")]
     total = sum(amount(one) for one in whole)
-    return sum(one.metrics["device_seconds"] for one in whole) / total if total else None
+    return sum(one.metrics.device_seconds for one in whole) / total if total else None

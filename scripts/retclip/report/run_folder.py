@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from retclip.core.config import Config
 from retclip.core.facts import KINDS
-from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
 from retclip.core.qualitative_examples import read_examples
+from retclip.metrics.evaluation_document import Evaluation
+from retclip.metrics.finished import Finished
+from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 
 if TYPE_CHECKING:
@@ -25,10 +27,10 @@ STAGES = ("phase1", "phase2", "confirm")
 
 @dataclass
 class FinishedTrial(Finished):
-    """One finished training: its metrics.json (with its trial) and one row of history per epoch."""
+    """One finished training run: its metrics.json (with its trial) and one row of history per epoch."""
 
     id: str
-    metrics: dict[str, Any]
+    metrics: Metrics
     history: "pd.DataFrame"
     folder: Path
 
@@ -37,12 +39,12 @@ class FinishedTrial(Finished):
 class FinalModel(FinishedTrial):
     """A final model with its evaluation on test. predictions: None where they were removed."""
 
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
     predictions: "pd.DataFrame | None"
 
     @property
     def encoder(self) -> str:
-        return self.trial["text_encoder"]
+        return self.trial.text_encoder
 
 
 @dataclass
@@ -51,7 +53,7 @@ class External:
 
     name: str
     model: FinalModel
-    evaluation: dict[str, Any]
+    evaluation: Evaluation
 
 
 @dataclass
@@ -81,7 +83,7 @@ class RunFolder:
     external: list[External]
     external_fingerprints: dict[str, Any]
     recommendation: Any
-    initial: Any
+    initial: Evaluation | None
     examples: Any
 
     @property
@@ -93,7 +95,7 @@ class RunFolder:
     def test_metric(self) -> str:
         """What models are compared by on test: where units have several labels, a metric that knows them; else the
         metric of the choice where that is zero-shot, or where there is nothing else because nothing is labeled."""
-        if any(final.evaluation.get("multi_label") for final in self.finals):
+        if any(final.evaluation.multi_label for final in self.finals):
             return MULTI_LABEL
         unlabeled = self.fingerprint is not None and self.fingerprint["label_level"] == "none"
         return self.metric if self.metric in ZERO_SHOT or unlabeled else "zero_shot_balanced_accuracy"
@@ -106,10 +108,10 @@ class RunFolder:
     def chance(self, metric: str) -> float | None:
         """What guessing gives: on test where that was opened, before on validation."""
         if self.finals:
-            return self.finals[0].evaluation["levels"]["chance"].get(metric)
+            return self.finals[0].evaluation.levels.chance.get(metric)
         for trials in self.searched.values():
             for finished in trials:
-                return finished.metrics["val"]["levels"]["chance"].get(metric)
+                return finished.metrics.val.levels.chance.get(metric)
         return None
 
     @property
@@ -137,10 +139,11 @@ class RunFolder:
         longest: dict[str, tuple[str, FinishedTrial]] = {}
         for stage, trials in self.trials().items():
             for finished in trials:
-                budget = {key: finished.trial["budget"][key] for key in ("train_samples", "val_samples", "total_steps")}
+                budget = finished.trial.budget
+                budgeted = [budget.train_samples, budget.val_samples, budget.total_steps]
                 names = ("text_encoder", "hyperparameters", "seed", "shuffled_texts")
-                key = canonical_json([budget, *(finished.trial[name] for name in names)])
-                if key not in longest or finished.metrics["epochs"] >= longest[key][1].metrics["epochs"]:
+                key = canonical_json([budgeted, *(getattr(finished.trial, name) for name in names)])
+                if key not in longest or finished.metrics.epochs >= longest[key][1].metrics.epochs:
                     longest[key] = stage, finished
         return {stage: [finished for where, finished in longest.values() if where == stage] for stage in self.trials()}
 
@@ -165,7 +168,7 @@ class RunFolder:
 
     def ablations(self) -> dict[str, FinalModel]:
         """Hyperparameter -> the baseline's training with the tuned configuration's value of it alone."""
-        return {final.trial["ablated"]: final for final in self.finals if final.kind == "ablation"}
+        return {final.trial.ablated: final for final in self.finals if final.trial.ablated}
 
     @property
     def seeds_each(self) -> int:
@@ -177,7 +180,7 @@ class RunFolder:
     def shown_seed(self) -> str:
         """Behind what shows one trial of each model: which seed it has, where there are several."""
         tuned = self.tuned(self.search_encoder)
-        return f" (seed {tuned[0].trial['seed']}, the first of {len(tuned)})" if len(tuned) > 1 else ""
+        return f" (seed {tuned[0].trial.seed}, the first of {len(tuned)})" if len(tuned) > 1 else ""
 
     @property
     def search_encoder(self) -> str:
@@ -192,8 +195,8 @@ class RunFolder:
     @property
     def scored_patients(self) -> int:
         """Test patients whose scores models are compared by; all of them where nobody has a label."""
-        counts = self.finals[0].evaluation["counts"]
-        return counts["scored_patients"] or counts["patients"]
+        counts = self.finals[0].evaluation.counts
+        return counts.scored_patients or counts.patients
 
     @property
     def encoders(self) -> list[str]:
@@ -211,9 +214,9 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     import pandas as pd
 
     record = read_json(folder / "run.json")
-    if "facts" not in record:
+    if not {"facts", "training_runs"} <= record.keys():
         raise ValueError(f"{folder / 'run.json'}: is of an earlier version; run snakemake again, which remakes it.")
-    planned, known = record["trainings"], record["facts"]
+    planned, known = record["training_runs"], record["facts"]
     stages = [stage for stage in STAGES if planned[stage]]
     encoders = sorted({told["text_encoder"] for told in known["encoders"].values()})
 
@@ -229,16 +232,8 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         whole = [path for path in paths if path.is_file() and path.with_name("history.csv").is_file()]
         return whole if interim else paths
 
-    def of_this_version(found: list[Any]) -> list[Any]:
-        """Without what does not say what it was for: the same command publishes or trains it again."""
-        for finished in found:
-            if "kind" not in finished.trial and not interim:
-                path = finished.folder / "metrics.json"
-                raise ValueError(f"{path}: is of an earlier version; run snakemake again, which remakes it.")
-        return [finished for finished in found if "kind" in finished.trial]
-
     searched = {
-        stage: of_this_version([_finished_trial(path) for path in finished(stage, "metrics.json")])
+        stage: [one for path in finished(stage, "metrics.json") if (one := _finished_trial(path, interim))]
         for stage in [*stages, *(["encoders"] if encoders else [])]
     }
     decisions = {name: document(f"{name}/best.json".removeprefix("best/")) for name in ("phase1", "phase2", "best")}
@@ -247,9 +242,9 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     for stage, board in boards.items():
         if board is None and searched[stage]:
             boards[stage] = provisional_board(searched[stage], metric)
-    finals = of_this_version([_final_model(path, interim) for path in finished("final", "evaluation.json")])
+    finals = [one for path in finished("final", "evaluation.json") if (one := _final_model(path, interim))]
     places = record["config"]["evaluation"].get("external_tests", {})
-    external_limitations = [
+    external: list[tuple[str, FinalModel, Any]] = [
         (place, final, document(f"final/{final.id}/external/{place}.json"))
         for place in places
         for final in finals
@@ -274,14 +269,18 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         importances=pd.read_csv(importances) if importances.is_file() else None,
         searched=searched,
         finals=finals,
-        external=[External(*entry) for entry in external_limitations if entry[-1] is not None],
+        external=[
+            External(place, final, Evaluation.from_dict(found, f"final/{final.id}/external/{place}.json"))
+            for place, final, found in external
+            if found is not None
+        ],
         external_fingerprints={
             place: read_json(path)
             for place in places
             if (path := folder / f"external/{place}/fingerprint.json").is_file()
         },
         recommendation=document("final/recommendation.json"),
-        initial=read_json(initial) if initial.is_file() else None,
+        initial=Evaluation.read(initial) if initial.is_file() else None,
         examples=read_examples(examples) if examples.is_file() else None,
     )
 
@@ -293,16 +292,16 @@ def provisional_board(trials: list[FinishedTrial], metric: str) -> "pd.DataFrame
     rows = [
         {
             "id": finished.id,
-            "status": finished.metrics["status"],
+            "status": finished.metrics.status,
             "kind": finished.kind,
             "may_be_chosen": finished.score(metric) is not None,
-            **{name: finished.trial["configured"][name] for name in HYPERPARAMETERS},
+            **{name: finished.trial.configured[name] for name in HYPERPARAMETERS},
             "metric": finished.score(metric),
-            "standard_error": finished.metrics["val"]["standard_error"].get(metric),
+            "standard_error": finished.metrics.val.standard_error.get(metric),
             "difference": float("nan"),
             "difference_se": float("nan"),
-            "epochs_trained": finished.metrics["epochs"],
-            "device_seconds": finished.metrics["device_seconds"],
+            "epochs_trained": finished.metrics.epochs,
+            "device_seconds": finished.metrics.device_seconds,
             "note": "",
         }
         for finished in trials
@@ -322,29 +321,38 @@ def _known(entries: dict[str, Any]) -> dict[str, Any]:
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def _finished_trial(metrics: Path) -> FinishedTrial:
+def _finished_trial(path: Path, interim: bool) -> FinishedTrial | None:
+    """None, or in a finished run ValueError, where an earlier version wrote it: the same command remakes it."""
     import pandas as pd
 
-    document = read_json(metrics)
+    document = read_json(path)
     try:
-        history = pd.read_csv(metrics.with_name("history.csv"))
+        metrics = Metrics.from_dict(document, str(path))
+    except ValueError:
+        if interim:
+            return None
+        raise ValueError(f"{path}: is of an earlier version; run snakemake again, which remakes it.") from None
+    try:
+        history = pd.read_csv(path.with_name("history.csv"))
     except pd.errors.EmptyDataError:  # it diverged before its first evaluation
         history = pd.DataFrame({"epoch": []})
-    return FinishedTrial(metrics.parent.name, document, history, metrics.parent)
+    return FinishedTrial(path.parent.name, metrics, history, path.parent)
 
 
-def _final_model(evaluation: Path, interim: bool) -> FinalModel:
+def _final_model(evaluation: Path, interim: bool) -> FinalModel | None:
     import pandas as pd
 
     predictions = evaluation.with_name("predictions.parquet")
     if not predictions.is_file() and not interim:
         raise ValueError(f"{predictions}: this file does not exist.")
-    finished = _finished_trial(evaluation.with_name("metrics.json"))
+    finished = _finished_trial(evaluation.with_name("metrics.json"), interim)
+    if finished is None:
+        return None
     return FinalModel(
         finished.id,
         finished.metrics,
         finished.history,
         finished.folder,
-        read_json(evaluation),
+        Evaluation.read(evaluation),
         pd.read_parquet(predictions) if predictions.is_file() else None,
     )

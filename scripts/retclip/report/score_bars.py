@@ -45,7 +45,7 @@ def draw_scores(axes: "Axes", run: RunFolder, rows: list[Row]) -> None:
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
     chance = run.chance(run.test_metric)
     level_line(axes, chance, vertical=True)
-    majority = run.finals[0].evaluation["levels"]["majority"].get(run.test_metric)
+    majority = run.finals[0].evaluation.levels.majority.get(run.test_metric)
     if majority is not None and abs(majority - (chance or 0.0)) > 0.005:
         level_line(axes, majority, "always the largest class", vertical=True)
     axes.set_xlim(0, 1)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from retclip.core.config import strategy_facts
+from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.registry import SEVERAL_LABELS
 from retclip.metrics.scores import draws_of
 from retclip.report.run_folder import FinishedTrial, RunFolder
 
@@ -43,7 +45,7 @@ def random_reference(run: RunFolder) -> Reference | None:
         pool, label = scores, "random orders of the same trials, 90 %"
         drawn = np.array([generator.permutation(pool) for _ in range(ORDERS)])
     else:
-        first = np.array([(trial.trial["bracket"], trial.trial["rung"]) == (0, 0) for trial in trials])
+        first = np.array([(trial.trial.bracket, trial.trial.rung) == (0, 0) for trial in trials])
         pool, label = scores[first], f"random trials, drawn from the first {first.sum()}, 90 %"
         drawn = generator.choice(pool, (ORDERS, len(scores))) if len(pool) else np.zeros((0, 0))
     if np.isfinite(pool).sum() < 2:
@@ -82,7 +84,7 @@ def candidates_of(run: RunFolder, stage: str) -> dict[str, list[FinishedTrial]]:
     board = run.boards[stage]
     able = board[board["may_be_chosen"]].head(CONTENDERS)
     members = {
-        name: [one for one in run.searched[stage] if name in (one.id, one.trial["candidate"])] for name in able["id"]
+        name: [one for one in run.searched[stage] if name in (one.id, one.trial.candidate)] for name in able["id"]
     }
     return {name: found for name, found in members.items() if found}
 
@@ -94,17 +96,21 @@ def choices_by_one_seed(run: RunFolder) -> dict[int, str]:
     for name, trials in finalists.items():
         for finished in trials:
             score = finished.score(run.metric)
-            seed = finished.trial["seed"]
+            seed = finished.trial.seed
             if score is not None and score > best.get(seed, (-np.inf, ""))[0]:
                 best[seed] = score, name
     return {seed: name for seed, (_, name) in sorted(best.items())}
 
 
 def _drawn(metric: str, members: list[FinishedTrial]) -> np.ndarray:
-    """The mean score [draws] of as many seeds, drawn with replacement, in each resample of the patients."""
-    ordered = sorted(members, key=lambda one: one.trial["seed"])
+    """The mean score [draws] of seeds, drawn with replacement, in each resample of the patients.
+
+    Of n seeds n - 1 are drawn: n of n would vary too little, by (n - 1) / n (Rao and Wu, Resampling inference with
+    complex survey data, J. Am. Stat. Assoc. 83, 1988).
+    """
+    ordered = sorted(members, key=lambda one: one.trial.seed)
     values = np.array([_draws(metric, one.folder) for one in ordered])
-    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], len(values)))
+    picks = np.random.default_rng([0, 1]).integers(0, len(values), size=(values.shape[1], max(1, len(values) - 1)))
     return values[picks, np.arange(values.shape[1])[:, None]].mean(axis=1)
 
 
@@ -112,7 +118,10 @@ def _drawn(metric: str, members: list[FinishedTrial]) -> np.ndarray:
 def _draws(metric: str, folder: Path) -> np.ndarray:
     import pandas as pd
 
-    return draws_of(metric, pd.read_parquet(folder / "val_predictions.parquet"))
+    classes: list[str] = []
+    if metric in SEVERAL_LABELS:  # the one kind that has to know which class each score is of
+        classes = sorted(Metrics.read(folder / "metrics.json").trial.class_prompts)
+    return draws_of(metric, pd.read_parquet(folder / "val_predictions.parquet"), classes=classes)
 
 
 def _number(score: float | None) -> float:

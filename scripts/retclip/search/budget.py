@@ -9,8 +9,10 @@ warm-up in its own steps); the optimizer reads these, and trial.json has both.
 import math
 from typing import Any
 
+from retclip.core.documents import build
 from retclip.core.facts import FACTS, facts_in
 from retclip.core.io import sha256_of
+from retclip.core.trial import Trial
 from retclip.search.space import Values
 
 # A warm-up that never ends never reaches the learning rate that the trial is named after.
@@ -19,8 +21,8 @@ MAX_WARMUP_SHARE = 0.8
 RANKABLE_STEPS = 20
 
 
-def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) -> dict[str, Any]:
-    """The content of trial.json.
+def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) -> Trial:
+    """The trial of a specification.
 
     specification: id, phase, text_encoder, seed, image_encoder, encoder, image_size, selection_metric, train_samples,
     val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it), and for a rung
@@ -71,21 +73,26 @@ def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) 
             "cuts": cuts,
         },
     }
-    return {**trial, "sha256": sha256_of(trial)}
+    return build(Trial, {**trial, "sha256": sha256_of(trial)})
 
 
-def same_training(trial: dict[str, Any]) -> str:
+def same_training(trial: Trial) -> str:
     """One text for all trials that are the same training: names, what they are for and configured values do not
     count."""
+    return same_document(trial.to_dict())
+
+
+def same_document(trial: dict[str, Any]) -> str:
+    """As same_training, of a trial.json, which may be of an earlier version."""
     ignored = ("id", "phase", *FACTS, "configured", "sha256", "budget")
     content = {key: value for key, value in trial.items() if key not in ignored}
     content["budget"] = {key: value for key, value in trial["budget"].items() if key != "cuts"}
     return sha256_of(content)
 
 
-def planned_cost(trial: dict[str, Any]) -> int:
-    """Samples seen by the whole training: what it costs before anyone has measured it."""
-    return trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
+def planned_cost(trial: Trial) -> int:
+    """Samples seen by the whole training run: what it costs before anyone has measured it."""
+    return trial.budget.train_samples * trial.budget.stop_epoch
 
 
 def _adjustment(key: str, values: Values, used: Values, why: str) -> dict[str, Any]:

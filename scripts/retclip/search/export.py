@@ -4,7 +4,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.io import atomic, canonical_json, read_json
+from retclip.core.io import atomic, canonical_json
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.proposals import Observation, observations, optuna_trials
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def export_study(metrics: list[Path], space: dict[str, Any], metric: str, name: 
     from optuna.storages.journal import JournalFileBackend
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    documents = {path: read_json(path) for path in metrics}
+    documents = {path: Metrics.read(path) for path in metrics}
     # one by one, since those outside of the space are left out
     found = [one for one in observations(list(documents.values()), metric) if optuna_trials([one], space, False)]
     trials = optuna_trials(found, space, ordered=False)
@@ -37,21 +38,21 @@ def export_study(metrics: list[Path], space: dict[str, Any], metric: str, name: 
     return len(trials)
 
 
-def _is_of(document: dict[str, Any], one: Observation) -> bool:
-    return canonical_json(document["trial"]["configured"]) == canonical_json(one.values)
+def _is_of(document: Metrics, one: Observation) -> bool:
+    return canonical_json(document.trial.configured) == canonical_json(one.values)
 
 
-def _complete(trial: "FrozenTrial", rungs: dict[Path, dict[str, Any]], metric: str) -> None:
+def _complete(trial: "FrozenTrial", rungs: dict[Path, Metrics], metric: str) -> None:
     """Gives a trial the ids, times and curve of its rungs: metrics.json -> its content."""
     import pandas as pd
 
-    longest = max(rungs, key=lambda path: rungs[path]["epochs"])
+    longest = max(rungs, key=lambda path: rungs[path].epochs)
     ends = {path: path.stat().st_mtime for path in rungs}
     trial.user_attrs = {
-        "id": ", ".join(told["trial"]["id"] for told in rungs.values()),
-        "status": rungs[longest]["status"],
+        "id": ", ".join(told.trial.id for told in rungs.values()),
+        "status": rungs[longest].status,
     }
-    trial.datetime_start = datetime.fromtimestamp(min(end - rungs[path]["wall_seconds"] for path, end in ends.items()))
+    trial.datetime_start = datetime.fromtimestamp(min(end - rungs[path].wall_seconds for path, end in ends.items()))
     trial.datetime_complete = datetime.fromtimestamp(max(ends.values()))
     try:
         history = pd.read_csv(longest.with_name("history.csv")).set_index("epoch")[metric].dropna()

@@ -5,23 +5,29 @@ import operator
 from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
+from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.registry import RETRIEVAL
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
-from retclip.search.jobs import epochs_of, epochs_of_rungs, section_of, specification
+from retclip.search.jobs import cached_networks, epochs_of, epochs_of_rungs, section_of, specification
 from retclip.search.space import Values, grid, near_best
 from retclip.search.strategies import STRATEGIES
 
 # A forward pass alone, against a step with its backward pass.
 EVALUATION_SHARE = 1 / 3
+# Of a training run of heads on cached features, on one core: seconds for imports, plan, scores and files, and samples a
+# second, both measured (tests/bench/README.md, `frozen`; a run of config/laptop.yaml).
+START_SECONDS = 10.0
+HEADS_PER_SECOND = 2000.0
 
 
 class Stage(NamedTuple):
-    """trainings, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
+    """training_runs, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
     shown to the model by all of them, cuts (adjustments: sentence -> configurations), how many became equal to another,
     how many of a ranked stage are too short to be ranked, and their budgets: (train samples, val samples, steps).
-    finished: trainings that need not be paid for again."""
+    finished: training runs that need not be paid for again."""
 
     name: str
-    trainings: int
+    training_runs: int
     steps: tuple[int, int]
     warmup: tuple[float, float]
     samples_shown: float
@@ -34,12 +40,12 @@ class Stage(NamedTuple):
 
     @property
     def samples_to_come(self) -> float:
-        """Of samples_shown, those of trainings that have not finished."""
-        return self.samples_shown * (1 - self.finished / self.trainings)
+        """Of samples_shown, those of training runs that have not finished."""
+        return self.samples_shown * (1 - self.finished / self.training_runs)
 
 
-def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) -> list[Stage]:
-    """One entry a stage of `trainings` (stage -> how many). counts: samples per split.
+def forecast(config: Config, counts: dict[str, int], training_runs: dict[str, int]) -> list[Stage]:
+    """One entry a stage of `training_runs` (stage -> how many). counts: samples per split.
 
     Phase 1's values are known; those of later stages depend on what it selects, so all that it may select are planned.
     Raises ValueError where no optimizer step is left.
@@ -50,39 +56,65 @@ def forecast(config: Config, counts: dict[str, int], trainings: dict[str, int]) 
     ]
     second = _phase2_values(config["phase2"]["space"], first)
     values = {"phase1": first, "phase2": second, "confirm": second, "encoders": second, "final": [*second, defaults]}
-    return [_stage(name, trainings[name], values[name], config, counts) for name in values if trainings.get(name)]
+    return [
+        _stage(name, training_runs[name], values[name], config, counts) for name in values if training_runs.get(name)
+    ]
+
+
+def trains_heads_alone(config: Config) -> bool:
+    """Whether every training run is one of heads on cached features, on a CPU."""
+    return config["training"]["device"] == "cpu" and cached_networks(config) == {"image", "text"}
+
+
+def cached_seconds(stages: list[Stage], samples_per_second: float | None) -> float:
+    """Of all training runs that have not finished, on cached features and one core. samples_per_second: as measured;
+    None before that."""
+    to_come = sum(stage.training_runs - stage.finished for stage in stages)
+    return to_come * START_SECONDS + device_seconds(stages, samples_per_second or HEADS_PER_SECOND)
+
+
+def seconds_to_come(config: Config, stages: list[Stage], samples_per_second: float | None) -> float | None:
+    """Of all training runs that have not finished, on the devices that they get; None where nobody knows the speed.
+
+    samples_per_second: what find_lr measured; None before that.
+    """
+    if trains_heads_alone(config):
+        return cached_seconds(stages, samples_per_second)
+    if samples_per_second is None:
+        return None
+    return device_seconds(stages, samples_per_second) * max(1, config["training"]["gpus"])
 
 
 def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
-    """Of all trainings that have not finished and their evaluations, on one device of the measured speed."""
+    """Of all training runs that have not finished and their evaluations, on one device of the measured speed."""
     return sum(stage.samples_to_come for stage in stages) / samples_per_second
 
 
 def count_finished(
     stages: list[Stage],
-    found: dict[str, list[dict[str, Any]]],
+    found: dict[str, list[Metrics]],
     config: Config,
     code: str,
     data: dict[str, str],
 ) -> list[Stage]:
-    """The stages with their finished trainings counted: those of this code, these data and this config.
+    """The stages with their finished training runs counted: those of this code, these data and this config.
 
-    found: stage -> metrics.json of each training that is planned. code: hash of the training code. data: split -> its
-    hash. What a search has chosen is taken as it is; whether an earlier stage chooses otherwise, only the run tells.
+    found: stage -> metrics.json of each training run that is planned. code: hash of the training code. data: split ->
+    its hash. What a search has chosen is taken as it is; whether an earlier stage chooses otherwise only the run tells.
     """
     first = set(config["phase1"]["space"])
     defaults = configured_defaults(config)
 
-    def is_valid(stage: Stage, metrics: dict[str, Any]) -> bool:
-        trial, budget = metrics["trial"], metrics["trial"]["budget"]
+    def is_valid(stage: Stage, metrics: Metrics) -> bool:
+        trial, budget = metrics.trial, metrics.trial.budget
         searched = first if stage.name == "phase1" else first | set(config["phase2"]["space"])
         return (
-            metrics["code"] == code
-            and metrics["data"] == data
-            and (trial["image_encoder"], trial["image_size"])
-            == (config["model"]["image_encoder"], config["data"]["image_size"])
-            and all(trial["configured"].get(name) == value for name, value in defaults.items() if name not in searched)
-            and (budget["train_samples"], budget["val_samples"], budget["total_steps"]) in stage.budgets
+            metrics.code == code
+            and metrics.data == data
+            and config["model"]["image_encoder"].items() <= trial.image_encoder.items()
+            and trial.image_size == config["data"]["image_size"]
+            and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
+            and (budget.train_samples, budget.val_samples, budget.total_steps) in stage.budgets
         )
 
     return [
@@ -91,9 +123,15 @@ def count_finished(
     ]
 
 
-def refuse_meaningless(metric: str, labels: int) -> None:
-    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones."""
-    if metric.startswith("zero_shot") and labels == 0:
+def refuse_meaningless(metric: str, labels: int, single: int | None = None) -> None:
+    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones. single: how
+    many units have one label alone; None where that is not known."""
+    if metric.startswith("zero_shot") and labels > 1 and single == 0:
+        raise ValueError(
+            f"config: selection.metric is {metric}, which needs units of one label, but every unit has several labels; "
+            "choose multi_label_macro_auroc."
+        )
+    if metric not in RETRIEVAL and labels == 0:
         raise ValueError(
             f"config: selection.metric is {metric}, but the data has no labels; choose a retrieval metric, "
             "such as image_to_text_recall_at_10, or add labels."
@@ -102,39 +140,38 @@ def refuse_meaningless(metric: str, labels: int) -> None:
         raise ValueError("config: the data has one class, so there is nothing to tell apart; leave its labels out.")
 
 
-def _stage(name: str, trainings: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
+def _stage(name: str, training_runs: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
     planned = specification(config, "planned", "planned", section_of(config, name), epochs_of(config, name))
     trials = [plan({**planned, "class_prompts": {}}, one, counts) for one in values]
-    steps = [trial["budget"]["total_steps"] for trial in trials]
-    shares = [trial["hyperparameters"]["warmup_steps"] / total for trial, total in zip(trials, steps, strict=True)]
-    shown = [planned_cost(trial) + EVALUATION_SHARE * trial["budget"]["val_samples"] * trial["budget"]["stop_epoch"]
+    steps = [trial.budget.total_steps for trial in trials]
+    shares = [trial.hyperparameters["warmup_steps"] / total for trial, total in zip(trials, steps, strict=True)]
+    shown = [planned_cost(trial) + EVALUATION_SHARE * trial.budget.val_samples * trial.budget.stop_epoch
              for trial in trials]  # fmt: skip
     cuts: dict[str, int] = {}
     for trial in trials:
-        for cut in trial["budget"]["cuts"]:
-            sentence = f"{cut['key']} {cut['configured']} becomes {cut['used']}: {cut['reason']}"
+        for cut in trial.budget.cuts:
+            sentence = f"{cut.key} {cut.configured} becomes {cut.used}: {cut.reason}"
             cuts[sentence] = cuts.get(sentence, 0) + 1
     different = len({same_training(trial) for trial in trials})
     share = _share_trained(config["phase2"]) if name == "phase2" else 1.0
     return Stage(
         name=name,
-        trainings=trainings,
+        training_runs=training_runs,
         steps=(min(steps), max(steps)),
         warmup=(min(shares), max(shares)),
-        samples_shown=share * trainings * sum(shown) / len(shown),
+        samples_shown=share * training_runs * sum(shown) / len(shown),
         cuts=cuts,
         equal=len(trials) - different if name == "phase1" else 0,
         few_steps=sum(count < RANKABLE_STEPS for count in steps) if name in ("phase1", "phase2") else 0,
         configurations=len(trials),
         budgets=frozenset(
-            (trial["budget"]["train_samples"], trial["budget"]["val_samples"], trial["budget"]["total_steps"])
-            for trial in trials
+            (trial.budget.train_samples, trial.budget.val_samples, trial.budget.total_steps) for trial in trials
         ),
     )
 
 
 def _share_trained(phase2: dict[str, Any]) -> float:
-    """Of what all trainings would see at full length, what they see where rungs stop them early."""
+    """Of what all training runs would see at full length, what they see where rungs stop them early."""
     if not STRATEGIES[phase2["strategy"]].has_rungs:
         return 1.0
     slots, added = phase2["rungs"]["slots"], epochs_of_rungs(phase2)

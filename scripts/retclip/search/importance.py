@@ -16,7 +16,7 @@ INTERVAL = (0.025, 0.975)
 def importances(board: "pd.DataFrame", names: list[str], draws: int = 100, seed: int = 0) -> list[dict[str, Any]]:
     """[{name, value, low, high}], the most important first; value is the share of the score's variance (they sum to 1).
 
-    board: a leaderboard. Optuna's fANOVA (Hutter, Hoos and Leyton-Brown 2014) on the trials, and the 95 % interval of
+    board: a leaderboard. Optuna's fANOVA (Hutter, Hoos and Leyton-Brown 2014) on the trials, and the 95 % CI of
     a bootstrap over them. A broken trial counts as the worst; one that stands on its rung is left out. Empty where
     fewer than LEAST_TRIALS are left, or fewer than two of `names` were varied.
     """

@@ -1,4 +1,4 @@
-"""Every training of a run and its trial specification, from the checked config alone: known before anything runs."""
+"""Every training run of a study and its trial specification, from the checked config alone."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,8 +11,8 @@ from retclip.search.layout import Slot, before, slots
 from retclip.search.space import Values, grid
 from retclip.search.strategies import STRATEGIES
 
-# Above the base seed start here confirmations and final models, so that neither shares a training with what was chosen
-# for its luck: the best of twenty single trainings is the luckiest one, too.
+# Above the base seed start here confirmations and final models, so that neither shares a run with what was chosen
+# for its luck: the best of twenty single training runs is the luckiest one, too.
 CONFIRM_SEED, FINAL_SEED = 1000, 2000
 
 
@@ -42,7 +42,7 @@ class Final(NamedTuple):
 
 @dataclass(frozen=True)
 class Jobs:
-    """The trainings of a run, by id. phase1: the values in which each differs from the defaults."""
+    """The training runs of a run, by id. phase1: the values in which each differs from the defaults."""
 
     config: Config
     phase1: dict[str, Values]
@@ -52,13 +52,13 @@ class Jobs:
     final: dict[str, Final]
 
     @cached_property
-    def trainings(self) -> dict[str, list[str]]:
+    def training_runs(self) -> dict[str, list[str]]:
         """Stage -> ids, in the order of the run."""
         return {stage: list(getattr(self, stage)) for stage in ("phase1", "phase2", "confirm", "encoders", "final")}
 
     @cached_property
     def finalists(self) -> dict[str, list[str]]:
-        """Candidate of the confirmation -> ids of its trainings."""
+        """Candidate of the confirmation -> ids of its training runs."""
         found: dict[str, list[str]] = {}
         for trial, entry in self.confirm.items():
             found.setdefault(entry.candidate, []).append(trial)
@@ -79,17 +79,17 @@ class Jobs:
         return [trial for trial, entry in self.final.items() if entry.kind == kind]
 
     def of_encoder(self, encoder: str) -> list[str]:
-        """The ids of the trainings that choose this text encoder's learning rate."""
+        """The ids of the training runs that choose this text encoder's learning rate."""
         return [trial for trial, entry in self.encoders.items() if entry.encoder == encoder]
 
     def encoder(self, stage: str, trial: str) -> str:
-        """The text encoder of a training."""
+        """The text encoder of a training run."""
         if stage == "encoders":
             return self.encoders[trial].encoder
         return self.final[trial].encoder if stage == "final" else self.config["model"]["search_encoder"]
 
     def facts(self, stage: str, trial: str) -> dict[str, Any]:
-        """What trial.json, run.json and leaderboards record of a training, so that nobody reads it off its id."""
+        """What trial.json, run.json and leaderboards record of a training run, so that nobody reads it off its id."""
         if stage == "phase2":
             return self.phase2[trial].facts()
         if stage == "confirm":
@@ -99,17 +99,17 @@ class Jobs:
         return facts("baseline" if stage == "phase1" and self.phase1[trial] == {} else "trial")
 
     def epochs_added(self, stage: str, trial: str) -> int:
-        """How many epochs a training adds: a later rung resumes where the one before it stopped."""
+        """How many epochs a training run adds: a later rung resumes where the one before it stopped."""
         phase2 = self.config["phase2"]
         if stage == "phase2" and STRATEGIES[phase2["strategy"]].has_rungs:
             return epochs_of_rungs(phase2)[self.phase2[trial].rung]
         return section_of(self.config, stage)["epochs"]
 
     def all_epochs_added(self) -> dict[str, dict[str, int]]:
-        """Stage -> id -> epochs that it adds, of every training."""
+        """Stage -> id -> epochs that it adds, of every training run."""
         return {
             stage: {trial: self.epochs_added(stage, trial) for trial in trials}
-            for stage, trials in self.trainings.items()
+            for stage, trials in self.training_runs.items()
         }
 
     def facts_to_tell(self) -> dict[str, dict[str, dict[str, Any]]]:
@@ -117,7 +117,7 @@ class Jobs:
 
         Of no more: a command that told those of thousands of trials could not be started.
         """
-        told = {**self.trainings, "phase1": ["baseline"]}
+        told = {**self.training_runs, "phase1": ["baseline"]}
         return {
             stage: {
                 trial: {**self.facts(stage, trial), "text_encoder": self.encoder(stage, trial)} for trial in told[stage]
@@ -126,7 +126,7 @@ class Jobs:
         }
 
     def observed(self, bracket: int) -> list[tuple[str, str]]:
-        """Stage and id of each training that a bracket may learn from.
+        """Stage and id of each training run that a bracket may learn from.
 
         All before it, and Phase 1 where that trained as much on as many samples.
         """
@@ -137,7 +137,7 @@ class Jobs:
         return [("phase1", trial) for trial in self.phase1] + earlier if learns and alike else earlier
 
     def specification(self, stage: str, trial: str) -> dict[str, Any]:
-        """The trial specification of a training: all that plan_trial needs to know of the config."""
+        """The trial specification of a training run: all that plan_trial needs to know of the config."""
         changes: dict[str, Any] = {"epochs": epochs_of(self.config, stage)}
         if stage == "phase1":
             changes["values"] = self.phase1[trial]
@@ -165,14 +165,15 @@ class Jobs:
 
 
 def jobs_of(config: Config) -> Jobs:
-    """The trainings of a checked config. Raises ValueError where Phase 2's space cannot fill its slots."""
+    """The training runs of a checked config. Raises ValueError where Phase 2's space cannot fill its slots."""
     confirm, model, seeds = config["confirm"], config["model"], final_seeds(config)
     factors = config["final"]["learning_rate_factors"]
     search_encoder = model["search_encoder"]
     final = {f"{name}-s{seed}": Final("tuned", name, seed) for name in model["text_encoders"] for seed in seeds}
     final |= {f"baseline-s{seed}": Final("baseline", search_encoder, seed) for seed in seeds}
     if config["controls"]["shuffled_texts"]:
-        final[f"control-s{seeds[0]}"] = Final("control", search_encoder, seeds[0])
+        # each seed shuffles anew: a single shuffle may pair texts by luck
+        final |= {f"control-s{seed}": Final("control", search_encoder, seed) for seed in seeds}
     if config["ablation"]:
         for name in tuned_names(config):
             final[f"ablation_{name}-s{seeds[0]}"] = Final("ablation", search_encoder, seeds[0], name)
@@ -263,7 +264,7 @@ def section_of(config: Config, stage: str) -> dict[str, Any]:
 
 
 def epochs_of(config: Config, stage: str) -> int | None:
-    """The epochs of a stage's trainings, or None where the space that their values come from searches over them."""
+    """The epochs of a stage's training runs, or None where the space that their values come from searches over them."""
     searched = "epochs" in config["phase1" if stage == "phase1" else "phase2"]["space"]
     fixed = stage == "confirm" and "epochs" in config["confirm"]
     return None if searched and not fixed else section_of(config, stage)["epochs"]

@@ -26,7 +26,7 @@ class Slot(NamedTuple):
 
 
 def slots(phase2: dict[str, Any]) -> dict[str, Slot]:
-    """id -> slot of every training, in the order of brackets and rungs.
+    """id -> slot of every training run, in the order of brackets and rungs.
 
     phase2: that part of a checked config. Raises ValueError where the space cannot fill the slots.
     """
@@ -64,20 +64,20 @@ def slots(phase2: dict[str, Any]) -> dict[str, Slot]:
     }
 
 
-def facts_of_trainings(
-    config: dict[str, Any], trainings: dict[str, dict[str, int]], told: dict[str, dict[str, dict[str, Any]]]
+def facts_of_training_runs(
+    config: dict[str, Any], training_runs: dict[str, dict[str, int]], told: dict[str, dict[str, dict[str, Any]]]
 ) -> dict[str, dict[str, dict[str, Any]]]:
-    """Stage -> id -> facts and text encoder of every training of a run.
+    """Stage -> id -> facts and text encoder of every training run.
 
-    trainings: stage -> id -> anything. told: those that do not follow from the stage and the config alone.
+    training_runs: stage -> id -> anything. told: those that do not follow from the stage and the config alone.
     """
     encoder = {"text_encoder": config["model"]["search_encoder"]}
     places = slots(config["phase2"])
     known = {
-        "phase1": {name: {**facts(), **encoder} for name in trainings["phase1"]},
-        "phase2": {name: {**places[name].facts(), **encoder} for name in trainings["phase2"]},
+        "phase1": {name: {**facts(), **encoder} for name in training_runs["phase1"]},
+        "phase2": {name: {**places[name].facts(), **encoder} for name in training_runs["phase2"]},
     }
-    return {stage: {**known.get(stage, {}), **told.get(stage, {})} for stage in trainings}
+    return {stage: {**known.get(stage, {}), **told.get(stage, {})} for stage in training_runs}
 
 
 def members(layout: dict[str, Slot], bracket: int, rung: int) -> list[str]:

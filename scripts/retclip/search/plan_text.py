@@ -5,7 +5,7 @@ from typing import Any
 from retclip.core.config import Config
 from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
-from retclip.search.forecast import Stage
+from retclip.search.forecast import HEADS_PER_SECOND, START_SECONDS, Stage
 
 NAMES = {
     "phase1": "Phase 1",
@@ -26,30 +26,38 @@ def plan_lines(
     stages: list[Stage],
     speed: dict[str, Any] | None,
     seconds: float | None,
+    heads_alone: bool = False,
 ) -> list[str]:
-    """The table of stages, what is adjusted, warnings, and the device time."""
+    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
     lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
     lines.append(
-        f"{'stage':<14}{'trainings':>9}{'finished':>10}{'steps each':>18}{'warm-up share':>16}{'samples shown':>16}"
+        f"{'stage':<14}{'training runs':>15}{'finished':>10}{'steps each':>18}{'warm-up':>16}{'samples shown':>16}"
     )
     for stage in stages:
         lines.append(
-            f"{NAMES[stage.name]:<14}{stage.trainings:>9,}{stage.finished:>10,}{_range(*stage.steps):>18}"
+            f"{NAMES[stage.name]:<14}{stage.training_runs:>15,}{stage.finished:>10,}{_range(*stage.steps):>18}"
             f"{_range(*(f'{100 * share:.0f} %' for share in stage.warmup)):>16}{stage.samples_shown:>16,.0f}"
         )
     lines += ["", *_notes(stages)]
     total = sum(stage.samples_to_come for stage in stages)
-    finished, trainings = sum(stage.finished for stage in stages), sum(stage.trainings for stage in stages)
-    if finished == trainings:
-        lines.append(f"device time: none for trainings, since all {trainings:,} have finished.")
+    finished, training_runs = sum(stage.finished for stage in stages), sum(stage.training_runs for stage in stages)
+    if finished == training_runs:
+        lines.append(f"device time: none for training runs, since all {training_runs:,} have finished.")
+    elif heads_alone and seconds is not None:
+        rate = speed["samples_per_second"] if speed else HEADS_PER_SECOND
+        lines.append(
+            f"device time: about {max(1, seconds / 60):.0f} minutes on one CPU core for {training_runs - finished:,} "
+            f"training runs: {START_SECONDS:.0f} s each to start, and {rate:,.0f} samples a second on cached features."
+        )
+        lines.append("Besides, each encoder reads train and val once, and the final models' evaluations read test.")
     elif seconds is None or speed is None:
         lines.append(
             f"device time: not known before find_lr has measured the speed; {total:,.0f} samples are shown in all, "
             f"{total / 100 / 3600:.1f} h at 100 samples a second."
         )
     else:
-        to_come = f" for the {trainings - finished:,} trainings to come" if finished else ""
+        to_come = f" for the {training_runs - finished:,} training runs to come" if finished else ""
         lines.append(
             f"device time: {seconds / 3600:.1f} h{to_come}, at the {speed['samples_per_second']:.0f} samples a second "
             f"that find_lr measured ({speed['device']})."
@@ -58,37 +66,37 @@ def plan_lines(
 
 
 def gpu_lines(training: dict[str, Any], gpus: list[Gpu]) -> list[str]:
-    """The GPUs of this machine that trainings may use; none where the config wants the CPU. training: its section."""
+    """The GPUs of this machine for training runs; none where the config wants the CPU. training: section."""
     if training["device"] == "cpu":
         return []
     here, each = described(gpus), max(1, training["gpus"])
-    elsewhere = "; those of a cluster's nodes are not counted here"
+    others = "; those of a cluster's nodes are not counted here"
     if not gpus and training["device"] == "auto":
-        return [f"GPUs: {here}: what is trained on this machine is trained on its CPU{elsewhere}."]
+        return [f"GPUs: {here}: what is trained on this machine is trained on its CPU{others}."]
     if len(gpus) < each:
-        return [f"GPUs: {here}, and each training needs {each}: none can be trained on this machine{elsewhere}."]
+        return [f"GPUs: {here}, and each training run needs {each}: none can be trained on this machine{others}."]
     at_once = len(gpus) // each
     return [
         f"GPUs: {here}: {at_once} training{'s' * (at_once > 1)} at a time on this machine, with --resources "
-        f"gpu={len(gpus)}{elsewhere}."
+        f"gpu={len(gpus)}{others}."
     ]
 
 
-def disk_lines(config: Config, counts: dict[str, int], trainings: int, free: dict[str, int | None]) -> list[str]:
+def disk_lines(config: Config, counts: dict[str, int], training_runs: int, free: dict[str, int | None]) -> list[str]:
     """Bytes and files against what is free; final models are left out, since their sizes are not known here."""
     size = config["data"]["image_size"]
     raw = sum(counts.values()) * IMAGES_PER_SAMPLE * size * size * 3
     images = raw if config["data"]["image_encoding"] == "raw" else raw // 10
     # once in the stores, once in the working store that makes a second build quick
     weights = config["training"]["kept_weights_gb"]
-    wanted = {"bytes": 2 * images + weights * 1e9, "files": trainings * FILES_PER_TRAINING}
+    wanted = {"bytes": 2 * images + weights * 1e9, "files": training_runs * FILES_PER_TRAINING}
     left = f"{(free['bytes'] or 0) / 1e9:.0f} GB"
     if free["files"] is not None:
         left += f" and {free['files']:,} files"
     lines = [
-        f"disk: at most {2 * images / 1e9:.1f} GB for images, {weights:g} GB for weights of finished trainings "
-        f"(training.kept_weights_gb) and {wanted['files']:,} files for trainings, besides final models and the "
-        f"checkpoints of trainings at work; {left} are free."
+        f"disk: at most {2 * images / 1e9:.1f} GB for images, {weights:g} GB for weights of finished training runs "
+        f"(training.kept_weights_gb) and {wanted['files']:,} files for training runs, besides final models and the "
+        f"checkpoints of training runs at work; {left} are free."
     ]
     for what, amount in wanted.items():
         available = free[what]
@@ -98,13 +106,13 @@ def disk_lines(config: Config, counts: dict[str, int], trainings: int, free: dic
 
 
 def upgrade_lines(finished: list[dict[str, Any]], code: str) -> list[str]:
-    """What the code that is here now would train again. finished: metrics.json of trainings. code: its hash."""
+    """What the code that is here now would train again. finished: metrics.json of training runs. code: its hash."""
     older = [metrics for metrics in finished if metrics["code"] != code]
     if not older:
         return []
     hours = sum(metrics["device_seconds"] for metrics in older) / 3600
     return [
-        f"upgrade: {len(older)} of {len(finished)} finished trainings are of other training code, and train again: "
+        f"upgrade: {len(older)} of {len(finished)} finished training runs are of other training code, and train again: "
         f"{hours:.2g} device-hours. To keep them, see 'After an upgrade' in config/README.md."
     ]
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from retclip.core.io import canonical_json
+from retclip.metrics.metrics_document import Metrics
 from retclip.search.space import Values
 from retclip.search.strategies import STRATEGIES, sampler_of
 
@@ -70,17 +71,17 @@ def propose(
     )
 
 
-def observations(documents: list[dict[str, Any]], metric: str) -> list[Observation]:
-    """One entry per configuration of the metrics.json that are given, rungs of one training taken together."""
+def observations(documents: list[Metrics], metric: str) -> list[Observation]:
+    """One entry per configuration of the metrics.json that are given, rungs of one training run taken together."""
     found: dict[str, Observation] = {}
     for metrics in documents:
-        trial = metrics["trial"]
-        budget = trial["budget"]
-        values = trial["configured"]
-        broken = metrics["status"] in ("diverged", "out_of_memory")
-        ended = metrics["status"] != "completed" or metrics["steps"] >= budget["total_steps"]
+        trial = metrics.trial
+        budget = trial.budget
+        values = trial.configured
+        broken = metrics.status in ("diverged", "out_of_memory")
+        ended = metrics.status != "completed" or metrics.steps >= budget.total_steps
         known = found.get(canonical_json(values), Observation(values, {}, False))
-        scores = {**known.scores, metrics["epochs"]: None if broken else metrics["val"][metric]}
+        scores = {**known.scores, metrics.epochs: None if broken else metrics.val.scores[metric]}
         found[canonical_json(values)] = Observation(values, scores, known.finished or ended)
     return list(found.values())
 

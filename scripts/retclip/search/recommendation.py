@@ -1,4 +1,4 @@
-"""Recommends a text encoder by its final trainings, on validation alone; a seed that failed counts, too.
+"""Recommends a text encoder by its final training runs, on validation alone; a seed that failed counts, too.
 
 Who leaves out seeds that diverged recommends whatever was lucky once. So every planned seed is part of an encoder's
 mean, and one that ended without a score stands there with the score of guessing: all that such a model is good for.
@@ -8,29 +8,31 @@ from typing import Any
 
 import numpy as np
 
+from retclip.metrics.metrics_document import Metrics
+
 RULE = "the highest mean validation score over all planned seeds; a seed that failed counts as chance"
 
 
-def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, Any]:
+def recommend_encoder(finals: list[Metrics], metric: str) -> dict[str, Any]:
     """The content of recommendation.json; the test split has no say.
 
-    finals: metrics.json of every planned final training of a text encoder, in any order. val_scores: encoder -> its
+    finals: metrics.json of every planned final model of a text encoder, in any order. val_scores: encoder -> its
     mean by RULE, null where nothing is known. seeds: encoder -> how many were planned, and those that failed with
     their status. Of equal means, that with fewer failed seeds is better.
     """
     seeds: dict[str, dict[str, Any]] = {}
     scores: dict[str, list[float | None]] = {}
     for metrics in finals:
-        trial, score = metrics["trial"], metrics["val"][metric]
-        scores.setdefault(trial["text_encoder"], []).append(score)
-        counted = seeds.setdefault(trial["text_encoder"], {"planned": 0, "failed": {}})
+        trial, score = metrics.trial, metrics.val.scores[metric]
+        scores.setdefault(trial.text_encoder, []).append(score)
+        counted = seeds.setdefault(trial.text_encoder, {"planned": 0, "failed": {}})
         counted["planned"] += 1
         if score is None:
-            counted["failed"][trial["id"]] = metrics["status"]
+            counted["failed"][trial.id] = metrics.status
     decision: dict[str, Any] = {"encoder": None, "metric_name": metric, "rule": RULE}
-    if all(metrics["val"][metric] is None for metrics in finals):
+    if all(metrics.val.scores[metric] is None for metrics in finals):
         nothing: dict[str, None] = dict.fromkeys(scores)
-        reason = "no training ended with a score"
+        reason = "no training run ended with a score"
         return {**decision, "reason": reason, "chance": None, "val_scores": nothing, "seeds": seeds}
     chance = _chance(finals, metric) if any(entry["failed"] for entry in seeds.values()) else None
     means = {encoder: float(np.mean([chance if one is None else one for one in values]))
@@ -40,9 +42,9 @@ def recommend_encoder(finals: list[dict[str, Any]], metric: str) -> dict[str, An
     return {**decision, "encoder": best, "reason": reason, "chance": chance, "val_scores": means, "seeds": seeds}
 
 
-def _chance(finals: list[dict[str, Any]], metric: str) -> float:
-    """What guessing scores on validation, of a training that has scores; 0.0, the least there is, where none says."""
-    known = [metrics["val"]["levels"]["chance"].get(metric) for metrics in finals if metrics["val"][metric] is not None]
+def _chance(finals: list[Metrics], metric: str) -> float:
+    """What guessing scores on validation for runs with scores; 0.0 where none says."""
+    known = [metrics.val.levels.chance.get(metric) for metrics in finals if metrics.val.scores[metric] is not None]
     return next((level for level in known if level is not None), 0.0)
 
 

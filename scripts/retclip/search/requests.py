@@ -1,6 +1,6 @@
 """What a job asks a cluster for, from its budget: memory and minutes.
 
-Estimates on the safe side, not measurements: a job that needs more gets it with its next attempt, and a training
+Estimates on the safe side, not measurements: a job that needs more gets it with its next attempt, and a training run
 that runs into its time limit resumes from its saved state.
 """
 
@@ -23,7 +23,7 @@ SLOW_SAMPLES_PER_SECOND = 20
 
 
 def memory_mb(batch_size: int, image_size: int, gpus: int) -> int:
-    """Host memory of a training or an evaluation, in MB; image_size in pixels."""
+    """Host memory of a training run or an evaluation, in MB; image_size in pixels."""
     images = batch_size * 2 * image_size**2 * 3 * FLOAT_BYTES
     factor = 2 if gpus else ACTIVATION_BYTES_PER_PIXEL_BYTE
     return BASE_MB + math.ceil(images * factor / 1e6)
@@ -34,11 +34,14 @@ def runtime_minutes(samples_seen: int, gpus: int) -> int:
     return START_MINUTES + math.ceil(samples_seen / (SLOW_SAMPLES_PER_SECOND * max(1, gpus) * 60))
 
 
-def of_training(trial: dict[str, Any], gpus: int) -> dict[str, int]:
-    """mem_mb and runtime (minutes) of the training that trial.json describes."""
-    seen = trial["budget"]["train_samples"] * trial["budget"]["stop_epoch"]
+def of_training(document: dict[str, Any], gpus: int) -> dict[str, int]:
+    """mem_mb and runtime (minutes) of the training that a trial.json describes.
+
+    document: as it stands in the file, since one of an earlier version may lie there until its job makes it again.
+    """
+    seen = document["budget"]["train_samples"] * document["budget"]["stop_epoch"]
     return {
-        "mem_mb": memory_mb(trial["hyperparameters"]["batch_size"], trial["image_size"], gpus),
+        "mem_mb": memory_mb(document["hyperparameters"]["batch_size"], document["image_size"], gpus),
         "runtime": runtime_minutes(seen, gpus),
     }
 

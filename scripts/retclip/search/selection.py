@@ -1,21 +1,26 @@
 """Ranks finished trials and chooses one, on validation data alone, by a rule fixed beforehand.
 
 The rule: rank by the one declared metric; whoever is within one standard error of the leader (of patients, paired,
-and seeds together) is tied with it; among the tied, the lower planned cost wins, then the better score. A leader that
-does not beat chance by two standard errors means that nothing was learned: then the defaults are kept. A configuration
-that failed in one of its seeds has no score.
+and seeds together) is tied with it; among the tied, the lower planned cost wins, then the better score. Where the
+leader's score is not above what the best of as many trials reaches that learned nothing (metrics.nulls, at 5 %), the
+defaults are kept. Of three classes or fewer that cannot be told: then a leader has to beat chance by two standard
+errors over patients. A configuration that failed in one of its seeds has no score.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.core.finished import Finished
 from retclip.core.hyperparameters import HYPERPARAMETERS
-from retclip.metrics.estimates import spread
+from retclip.metrics import nulls
+from retclip.metrics.differences import Seeds, compare, mean_of
+from retclip.metrics.finished import Finished
+from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.registry import RETRIEVAL
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
+from retclip.search.flatness import FEWEST_TRIALS, flatness_of
 from retclip.search.space import on_border
 
 if TYPE_CHECKING:
@@ -23,6 +28,10 @@ if TYPE_CHECKING:
 
 TIE_STANDARD_ERRORS = 1.0
 CHANCE_STANDARD_ERRORS = 2.0
+# How it was judged that the leader learned anything.
+BY_PROMPTS = "p_value: the best of all trials under permutations of the class prompts, at 5 %"
+BY_RANKS = "p_value: a binomial test of the ranks, times the number of trials, at 5 %"
+BY_PATIENTS = "two standard errors over patients above chance; so few classes have too few permutations for a p-value"
 RULE = (
     "the highest validation score; ties within one standard error (of patients, paired, and of seeds where there are "
     "several) go to the lower planned cost, then to the better score"
@@ -31,15 +40,15 @@ RULE = (
 
 @dataclass
 class Run(Finished):
-    """One finished training: its metrics.json and its val_predictions.parquet."""
+    """One finished training run: its metrics.json and its val_predictions.parquet."""
 
-    metrics: dict[str, Any]
+    metrics: Metrics
     predictions: "pd.DataFrame"
 
 
 @dataclass
 class Candidate:
-    """One configuration and its runs: one training, or several with fresh seeds whose scores are averaged."""
+    """One configuration and its runs: one training run, or several with fresh seeds whose scores are averaged."""
 
     id: str
     runs: list[Run]
@@ -49,24 +58,31 @@ class Candidate:
     draws: np.ndarray | None = field(default=None, repr=False)
     difference: float | None = None
     difference_se: float | None = None
+    judgement: nulls.Judgement = nulls.NOTHING
+    noise: float | None = None
     same_as: str | None = None
 
     @property
     def configured(self) -> dict[str, Any]:
-        return self.runs[0].trial["configured"]
+        return self.runs[0].trial.configured
 
     @property
     def is_unfinished(self) -> bool:
         """It stopped on a rung below the last: its score is that of a schedule that has not ended."""
         return any(
-            run.metrics["status"] == "completed" and run.metrics["steps"] < run.trial["budget"]["total_steps"]
-            for run in self.runs
+            run.metrics.status == "completed" and run.metrics.steps < run.trial.budget.total_steps for run in self.runs
         )
 
     @property
     def may_be_chosen(self) -> bool:
         """It has a score, of a whole schedule, and is no other candidate's twin."""
         return self.score is not None and self.same_as is None and not self.is_unfinished
+
+    @property
+    def seeds(self) -> Seeds:
+        """Its scores and what they are in resamples of the patients; only of one that has a score."""
+        assert self.draws is not None
+        return Seeds(self.scores, self.draws, min(run.predictions["patient_id"].nunique() for run in self.runs))
 
     @property
     def cost(self) -> int:
@@ -95,6 +111,8 @@ def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
     leader = ranked[0]
     for candidate in ranked:
         _compare(candidate, leader)
+    _judge([candidate for candidate in ranked if candidate.score is not None], metric)
+    _measure_noise([candidate for candidate in ranked if candidate.may_be_chosen])
     return ranked
 
 
@@ -104,25 +122,29 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
 
     rows = []
     for position, candidate in enumerate(ranked, start=1):
-        statuses = sorted({run.metrics["status"] for run in candidate.runs})
+        statuses = sorted({run.metrics.status for run in candidate.runs})
         rows.append(
             {
                 "rank": position,
                 "id": candidate.id,
                 "status": " ".join(statuses),
-                **{name: candidate.runs[0].trial[name] for name in ("kind", "bracket", "rung")},
+                **{name: getattr(candidate.runs[0].trial, name) for name in ("kind", "bracket", "rung")},
                 "may_be_chosen": candidate.may_be_chosen,
                 **candidate.configured,
                 "metric": candidate.score,
                 "standard_error": candidate.standard_error,
                 "difference": candidate.difference,
                 "difference_se": candidate.difference_se,
+                "noise": candidate.noise,
                 "seeds": len(candidate.runs),
-                "steps": candidate.runs[0].trial["budget"]["total_steps"],
-                "epochs_trained": candidate.runs[0].metrics["epochs"],
-                "device_seconds": sum(run.metrics["device_seconds"] for run in candidate.runs),
+                "steps": candidate.runs[0].trial.budget.total_steps,
+                "epochs_trained": candidate.runs[0].metrics.epochs,
+                "device_seconds": sum(run.metrics.device_seconds for run in candidate.runs),
                 "planned_cost": candidate.cost,
-                "chance": _mean([run.metrics["val"]["levels"]["chance"].get(metric) for run in candidate.runs]),
+                "chance": _chance(candidate, metric),
+                "null_low": candidate.judgement.low,
+                "null_high": candidate.judgement.high,
+                "p_value": candidate.judgement.p_value,
                 "note": _note(candidate),
             }
         )
@@ -142,17 +164,19 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
             f"the trials took only {steps[0]} to {steps[1]} optimizer steps: "
             "that shows that everything runs, and cannot rank."
         )
-    why_not = "no candidate has a score in all its seeds"
-    beats_chance = False
+    learned, why_not, judged_by = False, "no candidate has a score in all its seeds", None
     if len(scored):
         leader = scored.iloc[0]
-        # of an unknown error (NaN) nothing is known to be above chance
-        beats_chance = bool(leader["metric"] - leader["chance"] > CHANCE_STANDARD_ERRORS * leader["standard_error"])
-        why_not = f"no trial beats chance by two standard errors (best {metric}: {leader['metric']:.3f})"
-    if not beats_chance:
+        learned, why_not = _learned(leader, len(board), metric)
+        judged_by = BY_PATIENTS
+        if _python(leader["p_value"]) is not None:
+            judged_by = BY_RANKS if metric in RETRIEVAL else BY_PROMPTS
+    found = flatness_of(scored["metric"].to_numpy(), scored["noise"].to_numpy(dtype=float))
+    stage = {"judged_by": judged_by, "flatness": found and found._asdict()}
+    if not learned:
         reason = f"undecided: using the defaults, since {why_not}"
-        kept: dict[str, Any] = {"id": "defaults", "configured": defaults, "metric": None, "standard_error": None}
-        return _decision(kept, [], metric, reason, [], [*warnings, reason])
+        kept = {**dict.fromkeys(("metric", "standard_error", "p_value")), "id": "defaults", "configured": defaults}
+        return {**_decision(kept, [], metric, reason, [], [*warnings, reason]), **stage}
     tied = scored[
         (scored["difference"].abs() <= TIE_STANDARD_ERRORS * scored["difference_se"].fillna(0.0))
         | (scored["id"] == leader["id"])
@@ -174,7 +198,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
             f"{name} = {chosen['configured'][name]:g} lies on the border of what was tried; widen the space."
         )
     ties = [identifier for identifier in order["id"] if identifier != chosen["id"]]
-    return _decision(chosen, candidates[1:], metric, reason, ties, warnings)
+    return {**_decision(chosen, candidates[1:], metric, reason, ties, warnings), **stage}
 
 
 def _merge_equals(candidates: list[Candidate]) -> None:
@@ -188,8 +212,8 @@ def _merge_equals(candidates: list[Candidate]) -> None:
 def _identity(run: Run) -> str:
     """What ended early on a rung is, promoted, the same training: it takes no step more."""
     trial = run.trial
-    if run.metrics["status"] == "early_stopped":
-        trial = {**trial, "budget": {**trial["budget"], "stop_epoch": trial["hyperparameters"]["epochs"]}}
+    if run.metrics.status == "early_stopped":
+        trial = replace(trial, budget=replace(trial.budget, stop_epoch=trial.hyperparameters["epochs"]))
     return same_training(trial)
 
 
@@ -199,48 +223,63 @@ def _score(candidate: Candidate, metric: str) -> None:
     if len(candidate.scores) < len(scores):
         return
     candidate.score = float(np.mean(candidate.scores))
-    # the same patients score every seed, so averaging seeds does not shrink this part
-    candidate.draws = np.mean([draws_of(metric, run.predictions) for run in candidate.runs], axis=0)
-    candidate.standard_error = _standard_error(candidate.draws, [candidate.scores])
+    # the same patients score every seed, so averaging seeds does not shrink their part
+    candidate.draws = np.array(
+        [draws_of(metric, run.predictions, classes=sorted(run.trial.class_prompts)) for run in candidate.runs]
+    )
+    candidate.standard_error = mean_of(candidate.seeds).standard_error
 
 
 def _compare(candidate: Candidate, leader: Candidate) -> None:
     if candidate.score is None or leader.score is None:
         return
     candidate.difference = candidate.score - leader.score
-    if candidate is leader:
-        candidate.difference_se = 0.0
+    candidate.difference_se = 0.0
+    if candidate is not leader:
+        candidate.difference_se = compare(candidate.seeds, leader.seeds).standard_error
+
+
+def _judge(scored: list[Candidate], metric: str) -> None:
+    """Whether each learned anything, corrected for all that have a score: whoever is best is the best of these."""
+    tables = [[run.predictions for run in candidate.runs] for candidate in scored]
+    chances = [_chance(candidate, metric) for candidate in scored]
+    classes = sorted(scored[0].runs[0].trial.class_prompts) if scored else []
+    for candidate, judgement in zip(scored, nulls.judge(metric, tables, chances, classes), strict=True):
+        candidate.judgement = judgement
+
+
+def _measure_noise(compared: list[Candidate]) -> None:
+    """How far each strays from the mean of all by patients and seeds alone: what flatness_of calls its error."""
+    if len(compared) < FEWEST_TRIALS:
         return
-    assert candidate.draws is not None
-    assert leader.draws is not None
-    candidate.difference_se = _standard_error(candidate.draws - leader.draws, [candidate.scores, leader.scores])
+    means = np.array([candidate.seeds.draws.mean(axis=0) for candidate in compared])
+    strayed = means - means.mean(axis=0)
+    # the mean of all strays with each of them
+    patients = np.nanvar(strayed, axis=1, ddof=1) * len(compared) / (len(compared) - 1)
+    several = [candidate.scores for candidate in compared if len(candidate.scores) > 1]
+    freedom = sum(len(scores) - 1 for scores in several)
+    seeds = sum(float(np.var(scores, ddof=1)) * (len(scores) - 1) for scores in several) / max(1, freedom)
+    for candidate, variance in zip(compared, patients, strict=True):
+        candidate.noise = float(np.sqrt(variance + seeds / len(candidate.scores)))
 
 
-def _standard_error(draws: np.ndarray, groups: list[list[float]]) -> float | None:
-    """Of a mean over seeds, or of the difference of two, over patients and seeds; None where patients tell nothing.
+def _learned(leader: "pd.Series", looked_at: int, metric: str) -> tuple[bool, str]:
+    """Whether the leader of a leaderboard learned anything, and why not, as a clause."""
+    p_value = _python(leader["p_value"])
+    if p_value is not None:
+        why_not = (
+            f"the best {metric}, {leader['metric']:.3f}, is not significantly above what the best of {looked_at} "
+            f"trials reaches without learning (p = {p_value:.2g})"
+        )
+        return p_value <= nulls.ERROR_RATE, why_not
+    # of an unknown error (NaN) nothing is known to be above chance
+    above = bool(leader["metric"] - leader["chance"] > CHANCE_STANDARD_ERRORS * leader["standard_error"])
+    return above, f"no trial beats chance by two standard errors (best {metric}: {leader['metric']:.3f})"
 
-    draws: its values in resamples of the patients [draws]. groups: the scores of each configuration's seeds. Both parts
-    are independent, so that their variances add up.
-    """
-    patients = spread(draws)
-    return None if patients is None else float(np.hypot(patients, _seeds_error(groups)))
 
-
-def _seeds_error(groups: list[list[float]]) -> float:
-    """The part of a standard error that is due to seeds; 0.0 where no configuration has two, so that nothing is known.
-
-    The variance between seeds is pooled over the configurations. A few seeds may lie close by luck: Student's t widens
-    it until it is exceeded as rarely as one standard error should be (twice two seeds: by 1.32). Equal seeds of two
-    configurations are not paired, which errs on the side of a tie.
-    """
-    freedom = sum(len(scores) - 1 for scores in groups)
-    if freedom == 0:
-        return 0.0
-    from scipy.stats import norm, t
-
-    variance = sum(float(np.var(scores)) * len(scores) for scores in groups) / freedom
-    widened = float(t.ppf(norm.cdf(1.0), freedom))
-    return widened * float(np.sqrt(variance * sum(1 / len(scores) for scores in groups)))
+def _chance(candidate: Candidate, metric: str) -> float | None:
+    """What guessing scores, on average over its runs."""
+    return _mean([run.metrics.val.levels.chance.get(metric) for run in candidate.runs])
 
 
 def _values_in_order(candidate: Candidate) -> str:
@@ -248,15 +287,15 @@ def _values_in_order(candidate: Candidate) -> str:
 
 
 def _note(candidate: Candidate) -> str:
-    failed = [f"{run.trial['id']} {run.metrics['status']}" for run in candidate.runs if run.failed]
+    failed = [f"{run.trial.id} {run.metrics.status}" for run in candidate.runs if run.failed]
     if failed and len(candidate.runs) > 1:
         return f"{len(failed)} of {len(candidate.runs)} seeds failed: {', '.join(failed).replace('_', ' ')}"
     if candidate.same_as:
         return f"equal to {candidate.same_as} after the budget's adjustments"
     if candidate.is_unfinished:
-        return f"stopped on its rung after {candidate.runs[0].metrics['epochs']} epochs"
-    cuts = candidate.runs[0].trial["budget"]["cuts"]
-    return "; ".join(f"{cut['key']} adjusted to {cut['used']}" for cut in cuts)
+        return f"stopped on its rung after {candidate.runs[0].metrics.epochs} epochs"
+    cuts = candidate.runs[0].trial.budget.cuts
+    return "; ".join(f"{cut.key} adjusted to {cut.used}" for cut in cuts)
 
 
 def _mean(values: list[float | None]) -> float | None:
@@ -272,6 +311,7 @@ def _row(row: "pd.Series") -> dict[str, Any]:
         "configured": values,
         "metric": float(row["metric"]),
         "standard_error": error,
+        "p_value": _python(row["p_value"]),
     }
 
 

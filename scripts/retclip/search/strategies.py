@@ -15,7 +15,7 @@ class Strategy(NamedTuple):
     """sampler(optuna.samplers, seed) -> Optuna's sampler; None: every point of the space, in the space's own order.
 
     learns: from what was tried, so it proposes phase2.trials_per_round at a time. has_rungs: brackets of rungs, of
-    which the best go on, in place of phase2.trials. ordered: a list of numbers is drawn by its place, so that
+    which the best resume, in place of phase2.trials. ordered: a list of numbers is drawn by its place, so that
     neighbors in it are neighbors to the sampler. most_repetitions: how often in a row the sampler may name what is
     known, before it gets the nearest point that is left. about: what is to know of it, for the table of strategies.
     """

@@ -1,6 +1,6 @@
-"""One finished training as a run of Weights & Biases: config, curves, what it cost, and its files as an artifact.
+"""One finished training run as a run of Weights & Biases: config, curves, what it cost, and its files as an artifact.
 
-It reads what the training wrote, and nothing of the training knows of it: a training neither waits for a server nor
+It reads what the training wrote, and nothing of the training knows of it: a training run neither waits for a server nor
 fails with it, and tracking can be turned on for a run that is finished.
 """
 
@@ -8,12 +8,15 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from retclip.core.documents import plain
 from retclip.core.logs import log
+from retclip.core.trial import Trial
+from retclip.metrics.metrics_document import Metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# Seconds that an unreachable server may cost, per training; sending may take longer, and wandb sync sends the rest.
+# Seconds that an unreachable server may cost, per training run; sending may take longer, and wandb sync sends the rest.
 PATIENCE, SENDING = 15, 120
 COSTS = ("samples_per_second", "wall_seconds", "device_seconds", "peak_memory_bytes", "epochs", "best_epoch", "steps")
 
@@ -32,8 +35,8 @@ class Place(NamedTuple):
     id: str | None
 
 
-def log_run(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", files: list[Path]) -> dict[str, Any]:
-    """Logs one training; returns what became of it: id, mode, and the error if there was one.
+def log_run(place: Place, metrics: Metrics, history: "pd.DataFrame", files: list[Path]) -> dict[str, Any]:
+    """Logs one training run; returns what became of it: id, mode, and the error if there was one.
 
     metrics: its metrics.json. history: one row an epoch. files: its artifact. Where the server is not reached, the
     run is written offline, for `wandb sync` to send.
@@ -45,7 +48,7 @@ def log_run(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", file
     for mode in dict.fromkeys([place.mode, "offline"]):
         try:
             return {**_log(place._replace(mode=mode), metrics, history, files), "error": "; ".join(errors) or None}
-        # whatever goes wrong in a service that only watches must not cost a training
+        # whatever goes wrong in a service that only watches must not cost a training run
         except Exception as error:
             errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
             log(f"{place.name}: W&B ({mode or 'as the environment says'}) failed: {errors[-1]}")
@@ -53,11 +56,11 @@ def log_run(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", file
     return {"id": place.id, "mode": None, "error": "; ".join(errors)}
 
 
-def _log(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", files: list[Path]) -> dict[str, Any]:
+def _log(place: Place, metrics: Metrics, history: "pd.DataFrame", files: list[Path]) -> dict[str, Any]:
     import wandb
 
     place.folder.mkdir(parents=True, exist_ok=True)
-    # neither the machine, nor the code, nor this process's load is part of a training's record
+    # neither the machine, nor the code, nor this process's load is part of a training run's record
     settings = wandb.Settings(
         init_timeout=PATIENCE,
         login_timeout=PATIENCE,
@@ -77,9 +80,9 @@ def _log(place: Place, metrics: dict[str, Any], history: "pd.DataFrame", files: 
         group=place.group,
         name=place.name,
         id=place.id,
-        job_type=metrics["trial"]["phase"],
+        job_type=metrics.trial.phase,
         resume="allow" if place.id and place.mode == "online" else None,
-        config=_config(metrics["trial"]),
+        config=_config(metrics.trial),
         settings=settings,
     )
     try:
@@ -105,18 +108,18 @@ def _forget() -> None:
         log(f"W&B's service did not end: {error}")
 
 
-def _config(trial: dict[str, Any]) -> dict[str, Any]:
+def _config(trial: Trial) -> dict[str, Any]:
     """What was configured; `used` where the budget adjusted it."""
-    cuts = {f"{cut['key']}_used": cut["used"] for cut in trial["budget"]["cuts"]}
-    budget = {name: value for name, value in trial["budget"].items() if name != "cuts"}
+    cuts = {f"{cut.key}_used": cut.used for cut in trial.budget.cuts}
+    budget = {name: value for name, value in plain(trial.budget).items() if name != "cuts"}
     names = ("phase", "text_encoder", "seed", "selection_metric")
-    return {**trial["configured"], **cuts, **budget, **{name: trial[name] for name in names}}
+    return {**trial.configured, **cuts, **budget, **{name: getattr(trial, name) for name in names}}
 
 
-def _summary(metrics: dict[str, Any]) -> dict[str, Any]:
+def _summary(metrics: Metrics) -> dict[str, Any]:
     """The scores of the chosen epoch, the status, and what it cost, GPU utilization included."""
-    scores = {name: value for name, value in metrics["val"].items() if isinstance(value, float)}
-    loss = {"val_loss": scores.pop("loss")} if "loss" in scores else {}
-    costs = {name: metrics[name] for name in COSTS}
-    return {**scores, **loss, **costs, "status": metrics["status"], "gpu_utilization": metrics["utilization"],
-            "device": metrics["device"]}  # fmt: skip
+    scores = {name: value for name, value in metrics.val.scores.items() if isinstance(value, float)}
+    loss = {"val_loss": metrics.val.loss} if isinstance(metrics.val.loss, float) else {}
+    costs = {name: getattr(metrics, name) for name in COSTS}
+    return {**scores, **loss, **costs, "status": metrics.status, "gpu_utilization": metrics.utilization,
+            "device": metrics.device}  # fmt: skip

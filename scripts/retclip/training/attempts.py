@@ -1,4 +1,4 @@
-"""Every process that worked on one training: the device seconds that it used or lost.
+"""Every process that worked on one training run: the device seconds that it used or lost.
 
 The list lies beside the training's state and is written every few seconds, so that a process killed with -9
 is in it, too. Importing this module does not import torch.
@@ -40,7 +40,7 @@ class Attempts:
             self.entries[-1]["seconds"] = seconds
             try:
                 write_json(self.path, self.entries)
-            except (OSError, ValueError) as error:  # an account of time is worth no training
+            except (OSError, ValueError) as error:  # an account of time is worth no training run
                 log(f"{self.path.name} is not written any more, and lost time not counted: {error}")
                 self.writes = False
 
@@ -52,7 +52,7 @@ class Attempts:
 
 
 def _earlier(path: Path) -> list[dict[str, Any]]:
-    """The entries so far; a damaged list costs the account of earlier attempts, and no training."""
+    """The entries so far; a damaged list costs the account of earlier attempts, and no training run."""
     try:
         return [{"job": entry["job"], "seconds": float(entry["seconds"])} for entry in read_json(path)]
     except (OSError, ValueError, KeyError, TypeError):

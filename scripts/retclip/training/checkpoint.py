@@ -1,4 +1,4 @@
-"""The resumable state of one training, in results/{run}/state/{key}/, and its results once it is complete.
+"""The resumable state of one training run, in results/{run}/state/{key}/, and its results once it is complete.
 
 The key is a hash of what determines the weights; who requests the training (a phase, a slot, an id) is not
 part of it. So the same folder serves a killed job, a retry, the next rung, a trial that two phases share, other
@@ -12,13 +12,16 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from retclip.core.io import atomic, file_sha256, read_json, remove_leftovers, sha256_of, whole_folder, write_json
 from retclip.core.locks import held, try_hold
 from retclip.core.logs import log
+from retclip.core.trial import Trial
+from retclip.metrics.metrics_document import Metrics
 
 FORMAT_VERSION = 5
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
@@ -27,31 +30,29 @@ KEY = re.compile("[0-9a-f]{64}")
 SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
 
 
-def state_key(trial: dict[str, Any], data: dict[str, str], encoder: dict[str, Any], code: str) -> str:
-    """Hex digest of everything that determines the weights of a training.
+def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code: str) -> str:
+    """Hex digest of everything that determines the weights of a training run.
 
     The class prompts are part of it only where early stopping watches a score that they make: else the same weights
     are scored with other prompts. data: content hash per split that training reads. encoder: source.json of the
     text encoder's folder.
     """
-    watched = trial["selection_metric"] if trial["hyperparameters"]["early_stopping_patience"] else None
-    budget = trial["budget"]
+    watched = trial.selection_metric if trial.hyperparameters["early_stopping_patience"] else None
+    budget, texts = trial.budget, trial.text_encoder_settings
     return sha256_of(
         {
             "format": FORMAT_VERSION,
-            "hyperparameters": trial["hyperparameters"],
-            "seed": trial["seed"],
-            "image_encoder": trial["image_encoder"],
-            "image_size": trial["image_size"],
+            "hyperparameters": trial.hyperparameters,
+            "seed": trial.seed,
+            "image_encoder": trial.image_encoder,
+            "image_size": trial.image_size,
             "encoder": encoder,
-            "reading": [
-                trial["text_encoder_settings"][name] for name in ("texts", "truncation_side", "from_checkpoint")
-            ],
-            "class_prompts": trial["class_prompts_sha256"] if watched and watched.startswith("zero_shot") else None,
+            "reading": texts.reading,
+            "class_prompts": trial.class_prompts_sha256 if watched and watched.startswith("zero_shot") else None,
             "early_stopping_metric": watched,
-            "shuffled_texts": trial["shuffled_texts"],
-            "samples": [budget["train_samples"], budget["val_samples"]],
-            "total_steps": budget["total_steps"],
+            "shuffled_texts": trial.shuffled_texts,
+            "samples": [budget.train_samples, budget.val_samples],
+            "total_steps": budget.total_steps,
             "data": data,
             "code": code,
         }
@@ -59,7 +60,7 @@ def state_key(trial: dict[str, Any], data: dict[str, str], encoder: dict[str, An
 
 
 class StateFolder:
-    """One training's folder: a lock, a checkpoint, and per epoch at which it was stopped the weights that were
+    """One training run's folder: a lock, a checkpoint, and per epoch at which it was stopped the weights that were
     scored, and complete results per set of class prompts."""
 
     def __init__(self, root: str | Path, key: str) -> None:
@@ -94,26 +95,26 @@ class StateFolder:
             remove_leftovers(self.path, of_all=True)
             yield
 
-    def results(self, trial: dict[str, Any]) -> Path:
+    def results(self, trial: Trial) -> Path:
         """Where the results of the trial's stopping epoch and class prompts lie."""
-        return self.path / f"epoch-{trial['budget']['stop_epoch']:03d}-{trial['class_prompts_sha256'][:8]}"
+        return self.path / f"epoch-{trial.budget.stop_epoch:03d}-{trial.class_prompts_sha256[:8]}"
 
-    def complete(self, trial: dict[str, Any]) -> None:
+    def complete(self, trial: Trial) -> None:
         """Seals the results, which are all written: what is not whole later on counts as not there."""
         folder = self.results(trial)
         write_json(folder / SEAL, {name: file_sha256(folder / name) for name in RESULTS})
 
-    def is_complete(self, trial: dict[str, Any], with_model: bool) -> bool:
+    def is_complete(self, trial: Trial, with_model: bool) -> bool:
         """Whether there are results, just as they were written, and the model, which comes whole or not at all."""
         folder = self.results(trial)
         return _is_sealed(folder) and (not with_model or (folder / "model").is_dir())
 
-    def scored(self, trial: dict[str, Any]) -> Path | None:
+    def scored(self, trial: Trial) -> Path | None:
         """Results of the same weights with these class prompts, or else with others; None where there are none."""
-        folders = [self.results(trial), *sorted(self.path.glob(f"epoch-{trial['budget']['stop_epoch']:03d}-*"))]
+        folders = [self.results(trial), *sorted(self.path.glob(f"epoch-{trial.budget.stop_epoch:03d}-*"))]
         return next(filter(_is_sealed, folders), None)
 
-    def publish(self, trial: dict[str, Any], folder: Path, with_model: bool) -> None:
+    def publish(self, trial: Trial, folder: Path, with_model: bool) -> None:
         """Puts the results under the names that the workflow declared, metrics.json last."""
         source = self.results(trial)
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,8 +124,8 @@ class StateFolder:
             with atomic(folder / name) as temporary:
                 shutil.copyfile(source / name, temporary)
         # whoever trained it, these are now the results of the trial that requests them
-        requested = {"trial": trial, "trial_sha256": trial["sha256"]}
-        write_json(folder / "metrics.json", {**read_json(source / "metrics.json"), **requested})
+        requested = replace(Metrics.read(source / "metrics.json"), trial=trial, trial_sha256=trial.sha256)
+        write_json(folder / "metrics.json", requested.to_dict())
 
     def drop_best(self, but: int) -> None:
         """Deletes the weights of epochs that are no longer the best."""
@@ -133,15 +134,15 @@ class StateFolder:
                 path.unlink()
 
     def drop_checkpoint(self) -> None:
-        """Deletes what a finished training resumed from; the weights that were scored are kept."""
+        """Deletes what a finished training run resumed from; the weights that were scored are kept."""
         self.checkpoint.unlink(missing_ok=True)
         self.drop_best(but=0)
 
 
 def bound_weights(root: Path, gigabytes: float) -> None:
-    """Drops weights under results/{run}/state until what finished trainings keep takes no more than that.
+    """Drops weights under results/{run}/state until what finished training runs keep takes no more than that.
 
-    Those of the lowest validation score go first. Without its weights a training still has its results; it trains
+    Those of the lowest validation score go first. Without its weights a training run still has its results; it trains
     again only where other class prompts or a later rung need it.
     """
     with held(root / "weights.lock", "another process bounds the kept weights; waiting for it"):
@@ -178,7 +179,7 @@ def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The saved content on the CPU; None, with a line in the log, if it is damaged or of another training."""
+    """The saved content on the CPU; None, with a line in the log, if it is damaged or of another training run."""
     import torch
 
     if not path.is_file():
@@ -190,7 +191,7 @@ def load_checkpoint(path: Path) -> dict[str, Any] | None:
         return None
     content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
     if content["key"] != path.parent.name:
-        log(f"the saved {path.name} belongs to another training; doing without it")
+        log(f"the saved {path.name} belongs to another training run; doing without it")
         return None
     return content
 
@@ -215,11 +216,12 @@ def _is_at_rest(folder: Path) -> bool:
 
 
 def _score(folder: Path) -> float:
-    """The best validation score of a training, by its own selection metric; below all others where it has none."""
+    """The best validation score of a training run, by its own selection metric; below all others where it has none."""
     scores = []
     for path in filter(_is_sealed, folder.glob("epoch-*")):
-        metrics = read_json(path / "metrics.json")
-        scores.append(metrics["val"][metrics["trial"]["selection_metric"]])
+        with suppress(ValueError):  # of an earlier version: nothing reads it any more
+            metrics = Metrics.read(path / "metrics.json")
+            scores.append(metrics.val.scores[metrics.trial.selection_metric])
     return max((score for score in scores if score is not None), default=-math.inf)
 
 

@@ -1,7 +1,9 @@
-"""Where a training stands, and how it ended."""
+"""Where a training run stands, and how it ended."""
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from retclip.metrics.metrics_document import Validation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -9,7 +11,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Progress:
-    """Where a training stands; plain values only, so that a checkpoint holds no code."""
+    """Where a training run stands; plain values only, so that a checkpoint holds no code."""
 
     epoch: int = 0
     step_in_epoch: int = 0
@@ -24,10 +26,10 @@ class Progress:
 
 @dataclass
 class Outcome:
-    """A finished training: the chosen weights are in the model; val and predictions belong to them."""
+    """A finished training run: the chosen weights are in the model; val and predictions belong to them."""
 
     progress: Progress
-    val: dict[str, Any]
+    val: Validation
     predictions: "pd.DataFrame"
     resumed_from_epoch: float | None
     attempts: int

@@ -1,15 +1,17 @@
-"""A finished training scored once more from the weights that it kept: with other class prompts, without a step."""
+"""A finished training run scored once more from the weights that it kept: with other class prompts, without a step."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from retclip.core.io import read_json
+from retclip.core.trial import Trial
 from retclip.evaluation.validation import evaluate, standard_errors
 from retclip.loading.dataset import Split
 from retclip.loading.device import prepare_device
-from retclip.metrics.registry import ZERO_SHOT
+from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.training.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -36,13 +38,13 @@ def restore_weights(model: "RetClip", path: Path) -> bool:
 
 def rescore(
     scored: Path,
-    trial: dict[str, Any],
+    trial: Trial,
     model: "RetClip",
-    val: Split,
+    split: Split,
     tokenize: Any,
     device: torch.device,
     precision: str,
-) -> tuple[dict[str, Any], "pd.DataFrame", "pd.DataFrame"]:
+) -> tuple[Metrics, "pd.DataFrame", "pd.DataFrame"]:
     """metrics.json, history and predictions of `trial`, whose weights are in the model.
 
     scored: results of the same weights with other class prompts, from which all that prompts do not touch is taken.
@@ -50,19 +52,20 @@ def rescore(
     """
     import pandas as pd
 
-    metrics = read_json(scored / "metrics.json")
+    metrics = Metrics.read(scored / "metrics.json")
     try:
         history = pd.read_csv(scored / "history.csv", float_precision="round_trip")
     except pd.errors.EmptyDataError:  # it broke in its first epoch
         history = pd.DataFrame()
-    if metrics["status"] in BROKEN:
+    if metrics.status in BROKEN:
         return metrics, history, pd.read_parquet(scored / "val_predictions.parquet")
     prepare_device(device, precision)
-    found = evaluate(trial, model.to(device), val, tokenize, device, precision)
+    found = evaluate(trial, model.to(device), split, tokenize, device, precision)
     assert found is not None, "weights that were scored with other prompts are finite"
-    val_scores, table = found
-    names = [name for name in ZERO_SHOT if name in history]
+    val, table = found
+    names = [name for name in (*ZERO_SHOT, MULTI_LABEL) if name in history]
     history[names] = float("nan")
     for name in names:
-        history.loc[history["epoch"] == metrics["best_epoch"], name] = val_scores[name]
-    return {**metrics, "val": {**val_scores, "standard_error": standard_errors(table)}}, history, table
+        history.loc[history["epoch"] == metrics.best_epoch, name] = val.scores[name]
+    val = replace(val, standard_error=standard_errors(table, split.classes))
+    return replace(metrics, val=val), history, table

@@ -1,7 +1,7 @@
 """Trains one trial to its stopping epoch, resumably.
 
 Every step seeds its own randomness from (seed, step), and the order of an epoch follows from (seed, epoch):
-so a training that was killed anywhere resumes bit for bit as if it had not been, with nothing to restore but
+so a training run that was killed anywhere resumes bit for bit as if it had not been, with nothing to restore but
 weights and optimizer.
 """
 
@@ -9,7 +9,7 @@ import math
 import signal
 import sys
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +17,12 @@ import torch
 
 from retclip.core import slurm
 from retclip.core.logs import log
+from retclip.core.trial import Trial
 from retclip.evaluation.validation import evaluate, no_predictions, standard_errors
 from retclip.loading.dataset import Split, epoch_batches, prefetch
 from retclip.loading.device import autocast, grad_scaler, is_out_of_memory, prepare_device, to_device
-from retclip.metrics.registry import METRICS
+from retclip.metrics.metrics_document import Levels, Validation
+from retclip.metrics.registry import SELECTABLE
 from retclip.models.encode import OnBatches, has_batch_norm
 from retclip.models.loss import tripartite_loss
 from retclip.training import distributed
@@ -28,7 +30,7 @@ from retclip.training.attempts import Attempts
 from retclip.training.checkpoint import StateFolder, load_checkpoint, save_checkpoint
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
-from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
+from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, set_learning_rate
 from retclip.training.progress import Outcome, Progress
 
 if TYPE_CHECKING:
@@ -48,7 +50,7 @@ class Trainer:
 
     def __init__(
         self,
-        trial: dict[str, Any],
+        trial: Trial,
         model: "RetClip",
         train: Split,
         val: Split,
@@ -58,7 +60,7 @@ class Trainer:
         folder: StateFolder,
         save_seconds: float,
     ) -> None:
-        self.trial, self.hyperparameters, self.budget = trial, trial["hyperparameters"], trial["budget"]
+        self.trial, self.hyperparameters, self.budget = trial, trial.hyperparameters, trial.budget
         self.model, self.train, self.val, self.tokenize = model.to(device), train, val, tokenize
         self.device, self.precision = device, precision
         self.folder, self.save_seconds = folder, save_seconds
@@ -72,7 +74,7 @@ class Trainer:
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.scaler = grad_scaler(device, precision)
         self.progress = Progress()
-        self.latest: tuple[dict[str, Any], pd.DataFrame] | None = None
+        self.latest: tuple[Validation, pd.DataFrame] | None = None
         self.stop_requested = False
 
     def run(self) -> Outcome | None:
@@ -86,7 +88,7 @@ class Trainer:
         if self.folder.out_of_memory.exists():
             self.progress.status = "out_of_memory"
         try:
-            while self.progress.epoch < self.budget["stop_epoch"] and self.progress.status == "completed":
+            while self.progress.epoch < self.budget.stop_epoch and self.progress.status == "completed":
                 self._epoch()
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -110,7 +112,7 @@ class Trainer:
     @property
     def can_resume(self) -> bool:
         """Whether a later rung may resume from here: the schedule is longer than this rung, and nothing broke."""
-        whole = self.budget["stop_epoch"] >= self.hyperparameters["epochs"]
+        whole = self.budget.stop_epoch >= self.hyperparameters["epochs"]
         return not whole and self.progress.status in ("completed", "early_stopped")
 
     def _epoch(self) -> None:
@@ -119,12 +121,12 @@ class Trainer:
         pause = self.save_seconds
         loss_sum = torch.tensor(progress.epoch_loss_sum, dtype=torch.float64, device=self.device)
         self.model.train()
-        order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial["seed"], progress.epoch)
+        order = epoch_batches(len(self.train), self.hyperparameters["batch_size"], self.trial.seed, progress.epoch)
         ahead = islice(order, progress.step_in_epoch, None)
         # a GPU must not wait for images; on a CPU a thread would only take the core that computes
         batches = prefetch(self._prefetch, ahead) if self.device.type == "cuda" else map(self._read, ahead)
         for position, batch in enumerate(batches, start=progress.step_in_epoch):
-            loss_sum += self._step(progress.epoch * self.budget["steps_per_epoch"] + position, *batch)
+            loss_sum += self._step(progress.epoch * self.budget.steps_per_epoch + position, *batch)
             stop_requested = distributed.in_any(self.stop_requested)
             if self.first and (stop_requested or time.monotonic() - saved >= pause):
                 saved = time.monotonic()
@@ -136,7 +138,7 @@ class Trainer:
                 self._leave()
         seconds = time.monotonic() - started
         progress.train_seconds += seconds
-        train_loss = float(loss_sum) / self.budget["steps_per_epoch"]
+        train_loss = float(loss_sum) / self.budget.steps_per_epoch
         progress.epoch += 1
         progress.step_in_epoch, progress.epoch_loss_sum = 0, 0.0
         if self.first:
@@ -171,7 +173,7 @@ class Trainer:
 
     def _step(self, step: int, indices: Any, parts: list[dict[str, Any]] | None) -> torch.Tensor:
         """One optimizer step; returns the loss, still on the device: reading it here would stall a GPU."""
-        set_learning_rate(self.optimizer, learning_rate_at(step, self.budget["total_steps"], self.hyperparameters))
+        set_learning_rate(self.optimizer, learning_rate_at(step, self.budget.total_steps, self.hyperparameters))
         self.optimizer.zero_grad(set_to_none=True)
         loss = self._backward(step, indices, parts)
         self.scaler.unscale_(self.optimizer)  # the limit is for the gradients' own size
@@ -216,13 +218,13 @@ class Trainer:
         def loss_of(outputs: dict[str, torch.Tensor]) -> torch.Tensor:
             return tripartite_loss(distributed.gather(outputs), left, right, labels=labels)["total"]
 
-        seed = self.trial["seed"] * 1_000_003 + step + (distributed.rank() << 40)
+        seed = self.trial.seed * 1_000_003 + step + (distributed.rank() << 40)
         seeds = [seed + (position << 48) for position in range(len(parts))]
         return backward(encode, parts, seeds, loss_of, self.scaler.scale)
 
     def _finish_epoch(self, train_loss: float) -> None:
         """Evaluates, writes the epoch's row of history, and decides whether to stop early."""
-        progress, metric = self.progress, self.trial["selection_metric"]
+        progress, metric = self.progress, self.trial.selection_metric
         finite = math.isfinite(train_loss) and all(
             torch.isfinite(parameter).all() for parameter in self.model.parameters()
         )
@@ -237,16 +239,17 @@ class Trainer:
         progress.history.append(
             {
                 "epoch": progress.epoch,
-                "step": progress.epoch * self.budget["steps_per_epoch"],
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "step": progress.epoch * self.budget.steps_per_epoch,
+                "learning_rate": learning_rate_of(self.optimizer),
                 "train_loss": train_loss,
-                **{f"val_{name}" if name == "loss" else name: v for name, v in val.items() if name != "levels"},
+                "val_loss": val.loss,
+                **val.scores,
                 **dict(zip(("temperature", "temperature_left", "temperature_right"), temperatures, strict=True)),
             }
         )
-        score = val[metric]
+        score = val.scores[metric]
         shown = "none" if score is None else f"{score:.3f}"
-        log(f"epoch {progress.epoch}/{self.budget['stop_epoch']}: loss {train_loss:.3f}, val {metric} {shown}")
+        log(f"epoch {progress.epoch}/{self.budget.stop_epoch}: loss {train_loss:.3f}, val {metric} {shown}")
         patience = self.hyperparameters["early_stopping_patience"]
         if patience is None:
             progress.best_epoch, progress.best_score = progress.epoch, score
@@ -259,10 +262,10 @@ class Trainer:
             log(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
 
-    def _evaluate(self) -> tuple[dict[str, Any], "pd.DataFrame"] | None:
+    def _evaluate(self) -> tuple[Validation, "pd.DataFrame"] | None:
         return evaluate(self.trial, self.model, self.val, self.tokenize, self.device, self.precision)
 
-    def _result(self) -> tuple[dict[str, Any], "pd.DataFrame"]:
+    def _result(self) -> tuple[Validation, "pd.DataFrame"]:
         """Loads the chosen epoch's weights; scores them, unless that epoch was evaluated last."""
         progress = self.progress
         if progress.status in ("out_of_memory", "diverged"):
@@ -281,7 +284,7 @@ class Trainer:
             self.latest = self._evaluate()
         assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
-        return {**val, "standard_error": standard_errors(table)}, table
+        return replace(val, standard_error=standard_errors(table, self.val.classes)), table
 
     def _resume(self) -> float | None:
         """Takes up the saved state, if there is one; returns the epoch it stood at, in fractions."""
@@ -298,7 +301,7 @@ class Trainer:
         if saved["scaler"]:  # empty where it was saved on a device that needs none
             self.scaler.load_state_dict(saved["scaler"])
         self.progress = progress
-        at = self.progress.epoch + self.progress.step_in_epoch / self.budget["steps_per_epoch"]
+        at = self.progress.epoch + self.progress.step_in_epoch / self.budget.steps_per_epoch
         log(f"resuming at epoch {at:.2f}")
         return at
 
@@ -321,6 +324,10 @@ class Trainer:
         self.folder.drop_best(but=self.progress.best_epoch)
 
 
-def _no_scores() -> dict[str, Any]:
-    nothing: dict[str, Any] = {"loss": None, **dict.fromkeys(METRICS)}
-    return {**nothing, "levels": {"chance": {}, "majority": {}}, "standard_error": dict.fromkeys(METRICS)}
+def _no_scores() -> Validation:
+    return Validation(
+        loss=None,
+        scores=dict.fromkeys(SELECTABLE),
+        levels=Levels(chance={}, majority={}),
+        standard_error=dict.fromkeys(SELECTABLE),
+    )

@@ -3,31 +3,24 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from retclip.data.dicom import eye_of_image
+from retclip.core.csv_tables import shown
+from retclip.data.declared import note_of_table, read_declared
+from retclip.data.image_paths import ImageFolder
+from retclip.data.labels import joined_label
 from retclip.data.reconciliation import LABELS, Ledger
-from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
+from retclip.data.samples import EXTRAS, EYES, Problems, Row
 from retclip.data.source import Source, SourceForm
-from retclip.data.tables import (
-    LINE,
-    filled,
-    need,
-    note_of_table,
-    patient_of,
-    read_table,
-    refuse_nearly,
-    refuse_rounded,
-    rows_of,
-)
+from retclip.data.tables import LINE, PROBLEM, filled, need, patient_of, refuse_rounded, rows_of
 
 IMAGES = ("image", "image_left", "image_right")
 TEXTS = ("text", "text_left", "text_right")
 OURS = (*IMAGES, *TEXTS, *LABELS, "eye", "split", "sample_id", "visit")
+READS = ("patient_id", *OURS, *EXTRAS)
 
 
 def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
     """The table's rows. Raises ValueError naming a column that is missing."""
-    table = read_table(table_path)
-    refuse_nearly(table_path, table, OURS)
+    table = read_declared(table_path, source, READS, ledger)
     by_column = source.patient_id != "none" and not source.patient_id.startswith("pattern:")
     if by_column:
         need(table_path, table, source.patient_id)
@@ -55,18 +48,23 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     refuse_rounded(table_path, table, [*patient, "sample_id"])
     used = [*images, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
     note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
+    kept = frozenset(word for name in LABELS for word in source.values.get(name, {}).values())
+    folder = source.folder_of(table_path)
+    eye_column = table.attrs["theirs"].get("eye", "eye")
     for cells in rows_of(table):
         line = int(cells.pop(LINE))
         given = {eye: cells[name] for eye, name in zip(_eyes(by_eye), images, strict=True) if cells.get(name)}
-        problem = ""
+        problem, sample, person = cells.pop(PROBLEM), "", ""
         try:
-            given = _images(cells, given, by_eye, source.image_root)
+            if problem:
+                raise ValueError(problem)
+            given = _images(cells, given, by_eye, folder, eye_column)
             first = next(iter(given.values()))
             sample = cells.get("sample_id", "")
             person = patient_of(source.patient_id, cells, first, sample or first)
         except ValueError as error:
-            problem, sample, person = str(error), "", ""
-        yield Row(line, person, sample, given, _values(cells, given, by_eye, carried), problem,
+            problem = str(error)
+        yield Row(line, person, sample, given, _values(cells, given, by_eye, carried, kept), problem,
                   visit=cells.get("visit", ""))  # fmt: skip
 
 
@@ -74,26 +72,34 @@ def _eyes(by_eye: bool) -> tuple[str, ...]:
     return ("unknown",) if by_eye else ("left", "right")
 
 
-def _images(cells: dict[str, str], given: dict[str, str], by_eye: bool, root: Path) -> dict[str, str]:
-    """eye -> path. given: the row's paths, whose eye may be in a column of its own."""
+def _images(
+    cells: dict[str, str], given: dict[str, str], by_eye: bool, folder: ImageFolder, eye_column: str
+) -> dict[str, str]:
+    """eye -> path. given: the row's paths, whose eye may be in a column of its own, which the table calls
+    eye_column."""
     if not given:
         raise ValueError("image is empty" if by_eye else "neither image_left nor image_right is given")
     if not by_eye:
         for eye, location in given.items():
-            eye_of_image(root / location, eye, "table")
+            folder.eye_of(location, eye, "table")
         return given
     word = cells.get("eye", "").lower()
     if word not in ("", "unknown") and word not in EYES:
         # the word is not quoted: a cell that was shifted here may be a name
         kind = "a number" if word.replace(".", "", 1).isdecimal() else "no eye's name"
-        raise ValueError(f"the eye is {kind}; it must be left, right or unknown")
-    return {eye_of_image(root / cells["image"], EYES.get(word), "table"): cells["image"]}
+        raise ValueError(
+            f"the eye is {kind}; it must be left, right or unknown (the column {shown([eye_column])}; data.values.eye "
+            "can say which is which)"
+        )
+    return {folder.eye_of(cells["image"], EYES.get(word), "table"): cells["image"]}
 
 
-def _values(cells: dict[str, str], images: dict[str, str], by_eye: bool, carried: list[str]) -> dict[str, str]:
+def _values(
+    cells: dict[str, str], images: dict[str, str], by_eye: bool, carried: list[str], kept: frozenset[str]
+) -> dict[str, str]:
     values = {name: cells[name] for name in carried}
     for name in LABELS:
-        values[name] = joined_label(cells.get(name, ""))
+        values[name] = joined_label(cells.get(name, ""), kept)
     eye = next(iter(images), "unknown")
     if by_eye and eye != "unknown":
         # in a table of eyes, label and text are those of the eye, unless columns of the eye say something, too
@@ -105,7 +111,11 @@ def _values(cells: dict[str, str], images: dict[str, str], by_eye: bool, carried
 
 SOURCES = {
     "manifest": SourceForm(
-        read=read, keys=(("image_root",),), columns=(IMAGES, (*LABELS, *TEXTS)), labels=tuple(LABELS)
+        read=read,
+        keys=(("image_root",),),
+        columns=(IMAGES, (*LABELS, *TEXTS)),
+        labels=tuple(LABELS),
+        reads=READS,
     ),
-    "demo": SourceForm(read=read, keys=(("demo_patients",),), is_drawn=True),
+    "demo": SourceForm(read=read, reads=READS, keys=(("demo_patients",),), is_drawn=True),
 }

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retclip.data import sources
-from retclip.data.odd_labels import label_notes
+from retclip.data.odd_labels import label_notes, unite_labels
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
 from retclip.data.source import Source, SourceForm
-from retclip.data.tables import ids_alike
+from retclip.data.tables import ids_alike, refuse_alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,10 +56,14 @@ def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataF
     if not len(frame):
         first = f" Line {problems[0]['row']}: {sentence_of(problems[0])}." if problems else ""
         raise ValueError(f"{source.table}: no row can be used.{first}")
-    for note in label_notes(frame):
+    if SOURCES[source.kind].holds_images:  # upstream's keys, which its own files tell apart
+        if alike := sum(map(len, ids_alike(frame["patient_id"]))):
+            ledger.note(f"{alike} patient ids differ in letter case, blanks, width or zeros alone: one patient's?")
+    elif source.patient_id != "none":
+        refuse_alike(source.table, frame)
+    frame, notes = unite_labels(frame)
+    for note in [*notes, *label_notes(frame)]:
         ledger.note(note)
-    if alike := ids_alike(frame["patient_id"]):
-        ledger.note(f"{alike} patient ids differ in letter case, blanks, width or zeros alone: are they one patient's?")
     return frame, problems
 
 
@@ -84,4 +88,4 @@ def _read_one(source: Source, table: Path, name: str, problems: Problems, ledger
     form = SOURCES[source.kind]
     rows = form.read(source, table, problems, ledger)
     named = (row._replace(table=name) for row in rows) if name else rows
-    return collect(named, source.image_root, source.eye_images, problems, ledger, tuple(form.containers))
+    return collect(named, source.folder_of(table), source.eye_images, problems, ledger, tuple(form.containers))

@@ -98,6 +98,7 @@ def read_tsv(source: Source, folder: Path, problems: Problems, ledger: Ledger) -
     """{split}_imgs.tsv (patient_id, left, right as base64) and {split}_texts.jsonl (text, image_ids) of a folder.
 
     An image's location is the byte range of its base64, so that nothing but ids and texts is held in memory.
+    Raises ValueError where the folder has no such files.
     """
     found = {name: folder / f"{name}_imgs.tsv" for name in SPLITS if (folder / f"{name}_imgs.tsv").is_file()}
     if not found:
@@ -118,7 +119,10 @@ def read_tsv(source: Source, folder: Path, problems: Problems, ledger: Ledger) -
 
 
 def read_lmdb(source: Source, folder: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
-    """{split}/pairs and {split}/imgs of a folder, or pairs and imgs themselves."""
+    """{split}/pairs and {split}/imgs of a folder, or pairs and imgs themselves.
+
+    Raises ValueError where the folder has neither.
+    """
     found = {name: folder / name for name in SPLITS if (folder / name / "pairs").exists()}
     if (folder / "pairs").exists():
         found = {"": folder}

@@ -129,7 +129,7 @@ def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]], metric: str) ->
     for position, (_, gap) in enumerate(gaps):
         if gap.value is None:
             continue
-        color = BLUE if gap.is_significant else GRAY
+        color = BLUE if gap.excludes_zero else GRAY
         whiskers(axes, position, gap.value, gap.low, gap.high, color=color, linewidth=2)
         axes.scatter(gap.value, position, color=color, s=42, zorder=3)
         axes.annotate(signed(gap.value), (gap.value, position), xytext=(0, 7), textcoords="offset points",

@@ -25,8 +25,8 @@ Chosen: {{ names[run.decisions.best.id] }} <small>{{ run.decisions.best.id }}</s
 
 def configuration_table(run: RunFolder) -> Table:
     """The tuned configuration beside the baseline; changed values are marked."""
-    tuned_model = run.tuned(run.search_encoder)[0].trial["configured"]
-    default = run.baselines()[0].trial["configured"]
+    tuned_model = run.tuned(run.search_encoder)[0].trial.configured
+    default = run.baselines()[0].trial.configured
     shown = [name for name in HYPERPARAMETERS if name in tuned_model]
     rows = [[label_of(name), wording.setting(tuned_model[name]), wording.setting(default[name])] for name in shown]
     changed = frozenset(i for i, name in enumerate(shown) if tuned_model[name] != default[name])

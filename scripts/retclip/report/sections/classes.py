@@ -1,10 +1,11 @@
 """The classes on test: which are told from the rest, how sure the model is, and who is missed."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from retclip.metrics.estimates import Estimate
+from retclip.metrics.evaluation_document import Row
 from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table, estimated, with_interval
 from retclip.report.drawing import BLUE, GRAY, heatmap, nothing, subplots
@@ -31,7 +32,7 @@ def draw_per_class(run: RunFolder) -> "Figure":
     tuned_model, baseline = run.tuned(run.answer_encoder)[0], run.baselines()[0]
     pairs = [
         (ours, theirs)
-        for ours, theirs in zip(tuned_model.evaluation["per_class"], baseline.evaluation["per_class"], strict=True)
+        for ours, theirs in zip(tuned_model.evaluation.per_class, baseline.evaluation.per_class, strict=True)
         if ours["recall"] is not None
     ]
     if not pairs:
@@ -57,11 +58,14 @@ def draw_calibration(run: RunFolder) -> "Figure":
     drawn = False
     models = (("tuned configuration", run.tuned(run.answer_encoder)[0], BLUE), ("baseline", run.baselines()[0], GRAY))
     for name, final, color in models:
-        bins = [one for one in (final.evaluation["calibration"] or {"bins": []})["bins"] if one["count"]]
+        bins = [
+            one for one in (final.evaluation.calibration.bins if final.evaluation.calibration else ()) if one["count"]
+        ]
         if not bins:
             continue
         drawn = True
-        error = final.evaluation["calibration"]["expected_calibration_error"]["value"]
+        assert final.evaluation.calibration is not None
+        error = final.evaluation.calibration.expected_calibration_error["value"]
         confidence, accuracy = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
         axes.plot(confidence, accuracy, color=color, linewidth=1.5, label=f"{name}, expected error {error:.3f}")
         axes.scatter(confidence, accuracy, color=color, s=[18 + 160 * one["count"] / _units(bins) for one in bins])
@@ -89,7 +93,7 @@ def per_class_table(run: RunFolder) -> Table:
     """Per class on test: how it is named, how it is told from the rest, and the baseline's recall."""
     tuned_model, baseline = run.tuned(run.answer_encoder)[0], run.baselines()[0]
     rows = []
-    for ours, theirs in zip(tuned_model.evaluation["per_class"], baseline.evaluation["per_class"], strict=True):
+    for ours, theirs in zip(tuned_model.evaluation.per_class, baseline.evaluation.per_class, strict=True):
         rows.append(
             [
                 ours["class"],
@@ -129,25 +133,25 @@ def subgroups_table(run: RunFolder) -> Table:
             f"{entry['units']:,}",
             "too few patients" if entry["scores"] is None else estimated(entry["scores"].get(metric)),
         ]
-        for entry in run.tuned(run.answer_encoder)[0].evaluation["subgroups"]
+        for entry in run.tuned(run.answer_encoder)[0].evaluation.subgroups
     ]
     return Table(["group", "patients", "samples", wording.metric_name(metric)], rows)
 
 
-def _units(bins: list[dict]) -> int:
+def _units(bins: list[Row]) -> int:
     return sum(one["count"] for one in bins)
 
 
 def _confusion(final: FinalModel) -> "Figure":
     """Rows are true classes, in shares of the row; counts in the cells."""
-    confusion = final.evaluation["confusion"]
-    if not confusion["matrix"]:
+    confusion = final.evaluation.confusion
+    if not confusion.matrix:
         return nothing("no test sample has a single label")
-    matrix = np.array(confusion["matrix"], dtype=int)
-    return heatmap(matrix, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), confusion["classes"])
+    matrix = np.array(confusion.matrix, dtype=int)
+    return heatmap(matrix, matrix / np.maximum(matrix.sum(1, keepdims=True), 1), list(confusion.classes))
 
 
-def _of(row: dict[str, Any], key: str) -> str:
+def _of(row: Row, key: str) -> str:
     """A value of a class with its interval."""
     return with_interval(Estimate(row[key], row[f"{key}_low"], row[f"{key}_high"]))
 

@@ -90,7 +90,7 @@ def findings_table(run: RunFolder) -> Table:
     near = "not looked for" if audit["near_duplicates"] == "ignore" else f"{copies['near']['groups']:,} groups"
     rows = [
         *([f"samples with {words}", f"{audit['eyes'].get(eyes, 0):,}"] for eyes, words in EYES.items()),
-        ["samples without a label", f"{audit['unlabelled_samples']:,}"],
+        ["samples without a label", f"{audit['unlabeled_samples']:,}"],
         ["patients in two splits", f"{audit['patients_in_two_splits']:,}"],
         ["images of one eye in several samples", near],
         ["of these in several splits", f"{copies['near']['across_splits']:,}"],

@@ -58,12 +58,18 @@ def encoders_table(run: RunFolder) -> Table:
         rows.append(
             [
                 name,
-                wording.setting(finals[0].trial["configured"]["learning_rate"]),
+                wording.setting(finals[0].trial.configured["learning_rate"]),
                 wording.score(run.recommendation["val_scores"].get(name)),
                 _seeds(run.recommendation["seeds"].get(name)),
                 with_interval(score(finals, metric)),
                 against,
-                wording.NOTHING if name not in gaps else "yes" if name in significant else "not significant",
+                wording.NOTHING
+                if name not in gaps
+                else "too few seeds"
+                if gaps[name].between_models
+                else "yes"
+                if name in significant
+                else "not significant",
                 wording.score(_mean(finals, "linear_probe", metric)),
                 *(wording.score(_mean(finals, "retrieval", recall)) for recall in SHOWN_RETRIEVAL),
             ]
@@ -91,7 +97,7 @@ def _seeds(counted: dict[str, Any] | None) -> str:
 
 def _mean(finals: list[FinalModel], part: str, metric: str) -> float | None:
     """Over all seeds; None where one of them failed or has no value, since the others are no fair sample."""
-    values = [None if one.failed else one.evaluation[part].get(metric, {}).get("value") for one in finals]
+    values = [None if one.failed else getattr(one.evaluation, part).get(metric, {}).get("value") for one in finals]
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known and len(known) == len(values) else None
 

@@ -24,11 +24,11 @@ TEXT = """
 def external_table(run: RunFolder) -> Table:
     """Per external data set and tuned model: its size, and the scores that it can give, each beside chance there."""
     documents = [one.evaluation for one in run.external]
-    chances = [one["levels"]["chance"] for one in documents]
+    chances = [one.levels.chance for one in documents]
     views = [
         (
             wording.metric_name(metric),
-            [one["zero_shot" if metric in ZERO_SHOT else "retrieval"].get(metric) for one in documents],
+            [(one.zero_shot if metric in ZERO_SHOT else one.retrieval).get(metric) for one in documents],
             [one.get(metric) for one in chances],
         )
         for metric in SHOWN
@@ -36,20 +36,20 @@ def external_table(run: RunFolder) -> Table:
     views += [
         (
             "macro AUROC, all labels",
-            [(one["multi_label"] or {}).get("macro_auroc") for one in documents],
+            [one.multi_label.macro_auroc if one.multi_label else None for one in documents],
             [0.5] * len(documents),
         ),
-        ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in documents], [0.0] * len(documents)),
+        ("quadratic kappa over ordered classes", [one.quadratic_kappa for one in documents], [0.0] * len(documents)),
     ]
     views = [view for view in views if any(value and value["value"] is not None for value in view[1])]
     heads = ["external data set", "model", "samples", "patients", "of them in train or val", "scored"]
     rows = []
     for position, one in enumerate(run.external):
-        counts = one.evaluation["counts"]
-        overlap = one.evaluation.get("overlap")
-        shared = f"{overlap['left_out']['patients']:,}" if overlap else wording.NOTHING
-        row = [one.name, one.model.id, *(f"{counts[key]:,}" for key in ("samples", "patients"))]
-        row += [shared, f"{counts['scored']:,}"]
+        counts = one.evaluation.counts
+        overlap = one.evaluation.overlap
+        shared = f"{overlap.left_out.patients:,}" if overlap else wording.NOTHING
+        row = [one.name, one.model.id, f"{counts.samples:,}", f"{counts.patients:,}"]
+        row += [shared, f"{counts.scored:,}"]
         for _, values, levels in views:
             value = values[position]
             row += [estimated(value), wording.score(levels[position]) if value else wording.NOTHING]

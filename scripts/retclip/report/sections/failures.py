@@ -24,18 +24,18 @@ def failures_table(run: RunFolder) -> Table:
     for stage, trials in run.trials().items():
         for finished in trials:
             metrics = finished.metrics
-            if metrics["status"] == "completed" and metrics["attempts"] <= 1:
+            if metrics.status == "completed" and metrics.attempts <= 1:
                 continue
-            resumed = metrics["resumed_from"]
+            resumed = metrics.resumed_from
             rows.append(
                 [
                     TrialCell(names[finished.id], finished.id),
                     wording.STAGE_NAMES[stage],
-                    metrics["status"].replace("_", " "),
-                    f"{metrics['epochs']} of {finished.trial['hyperparameters']['epochs']}",
-                    str(metrics["attempts"]),
+                    metrics.status.replace("_", " "),
+                    f"{metrics.epochs} of {finished.trial.hyperparameters['epochs']}",
+                    str(metrics.attempts),
                     wording.NOTHING if resumed is None else f"{resumed:g}",
-                    wording.duration(metrics["lost_seconds"]),
+                    wording.duration(metrics.lost_seconds),
                 ]
             )
     heads = ["trial", "stage", "status", "epochs", "processes", "resumed at epoch", "device time lost"]

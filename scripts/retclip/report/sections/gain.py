@@ -27,7 +27,7 @@ Intervals are 95 %, from a bootstrap over test {{ wording.drawn(run.seeds_each) 
 def tuned_vs_baseline_table(run: RunFolder) -> Table:
     """Every metric on test that the data can give: tuned, baseline, and the paired difference."""
     tuned, baselines = run.tuned(run.search_encoder), run.baselines()
-    levels = run.finals[0].evaluation["levels"]
+    levels = run.finals[0].evaluation.levels
     rows = []
     for metric in METRICS:
         reached = score(tuned, metric)
@@ -40,8 +40,8 @@ def tuned_vs_baseline_table(run: RunFolder) -> Table:
                 with_interval(reached),
                 with_interval(score(baselines, metric)),
                 with_interval(gain, wording.signed),
-                wording.score(levels["chance"].get(metric)),
-                wording.score(levels["majority"].get(metric)),
+                wording.score(levels.chance.get(metric)),
+                wording.score(levels.majority.get(metric)),
             ]
         )
     return Table(["metric on test", "tuned", "baseline", "difference", "chance", "largest class"], rows)
@@ -57,16 +57,20 @@ def other_views_table(run: RunFolder) -> Table:
     metric = run.test_metric
     name = wording.metric_name(metric)
     views = [
-        (name, [one["zero_shot"].get(metric) for one in columns]),
-        (f"{name} by one template a class", [one["zero_shot_single_template"].get(metric) for one in columns]),
-        (f"{name} of a supervised linear probe", [one["linear_probe"].get(metric) for one in columns]),
-        (
-            "expected calibration error",
-            [(one["calibration"] or {}).get("expected_calibration_error") for one in columns],
-        ),
-        ("quadratic kappa over ordered classes", [one["quadratic_kappa"] for one in columns]),
+        (name, [one.zero_shot.get(metric) for one in columns]),
+        (f"{name} by one template a class", [one.zero_shot_single_template.get(metric) for one in columns]),
+        (f"{name} of a supervised linear probe", [one.linear_probe.get(metric) for one in columns]),
         *(
-            (f"{label}, all labels", [(one["multi_label"] or {}).get(key) for one in columns])
+            (label, [getattr(one.calibration, key) if one.calibration else None for one in columns])
+            for key, label in (
+                ("expected_calibration_error", "expected calibration error"),
+                ("expected_if_calibrated", "the same of a perfectly calibrated model"),
+                ("debiased_calibration_error", "calibration error, debiased"),
+            )
+        ),
+        ("quadratic kappa over ordered classes", [one.quadratic_kappa for one in columns]),
+        *(
+            (f"{label}, all labels", [getattr(one.multi_label, key) if one.multi_label else None for one in columns])
             for key, label in (("macro_auroc", "macro AUROC"), ("macro_average_precision", "mean average precision"))
         ),
     ]
@@ -81,14 +85,14 @@ def one_factor_table(run: RunFolder) -> Table:
     changed = [*run.ablations().items(), (None, tuned[0])]
     rows = []
     for name, final in changed:
-        if name is not None and final.trial["configured"][name] == baselines[0].trial["configured"][name]:
+        if name is not None and final.trial.configured[name] == baselines[0].trial.configured[name]:
             values, gain = "as the default", wording.NOTHING
         else:
             first, second = ([final], baselines) if name else (tuned, run.baselines())
             gain = with_interval(difference(first, second, run.test_metric), wording.signed)
             values = "all tuned values"
             if name:
-                old, new = (one.trial["configured"][name] for one in (baselines[0], final))
+                old, new = (one.trial.configured[name] for one in (baselines[0], final))
                 values = f"{wording.setting(old)} \N{RIGHTWARDS ARROW} {wording.setting(new)}"
         expected = (HYPERPARAMETERS[name].guide_gain or "") if name else EXPECTED_TOGETHER
         rows.append([label_of(name) if name else "together", values, gain, expected])

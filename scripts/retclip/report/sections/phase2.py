@@ -32,8 +32,8 @@ Chosen: {{ names[run.decisions.phase2.id] }} <small>{{ run.decisions.phase2.id }
 {{ figure("rank_phase2") }}
 {{ figure("importances") }}
 {% if "importances" in figures %}
-<p class="note">optuna-dashboard may show other importances: it computes them from values, this figure from ranks among
-the values that were tried.</p>
+<p class="note">optuna-dashboard may show other importances: it computes them from values, this figure from ranks
+among the values that were tried.</p>
 {% endif %}
 {{ figure("rung_cuts") }}
 {{ table("leaderboard_phase2") }}
@@ -108,14 +108,14 @@ def draw_rung_cuts(run: RunFolder) -> "Figure | None":
     figure, axes = subplots(height=3.6)
     longest: dict[str, FinishedTrial] = {}
     for trial in run.searched["phase2"]:
-        identity = canonical_json(trial.trial["configured"])
-        if identity not in longest or trial.metrics["epochs"] >= longest[identity].metrics["epochs"]:
+        identity = canonical_json(trial.trial.configured)
+        if identity not in longest or trial.metrics.epochs >= longest[identity].metrics.epochs:
             longest[identity] = trial
     for trial in longest.values():
         if run.metric not in trial.history:
             continue
         epochs, scores = trial.history["epoch"], trial.history[run.metric]
-        went_on = trial.metrics["steps"] >= trial.trial["budget"]["total_steps"]
+        went_on = trial.metrics.steps >= trial.trial.budget.total_steps
         axes.plot(epochs, scores, color=GREEN if went_on else GRAY, alpha=0.9 if went_on else 0.6, linewidth=1.2)
         if not went_on:
             axes.scatter(epochs.iloc[-1:], scores.iloc[-1:], marker="x", color=RED, s=26, zorder=3)

@@ -34,30 +34,30 @@ def provenance_table(run: RunFolder) -> Table:
     if run.fingerprint is not None:
         rows.append(["data, sha256", run.fingerprint["sha256"]])
     if trials:
-        codes = sorted({finished.metrics["code"] for finished in trials})
-        seeds = sorted({finished.trial["seed"] for finished in trials})
-        devices = sorted({f"{finished.metrics['device']}, {finished.metrics['precision']}" for finished in trials})
+        codes = sorted({finished.metrics.code for finished in trials})
+        seeds = sorted({finished.trial.seed for finished in trials})
+        devices = sorted({f"{finished.metrics.device}, {finished.metrics.precision}" for finished in trials})
         rows += [
             ["code of the trials", ", ".join(codes)],
             ["seeds of the trials", ", ".join(map(str, seeds))],
             ["commit of the trials", ", ".join(commits(trials))],
             ["devices", "; ".join(devices)],
             ["machines", "; ".join(machines(trials))],
-            *([name, version] for name, version in trials[0].metrics["versions"].items()),
+            *([name, version] for name, version in trials[0].metrics.versions.items()),
         ]
     if "best" in run.decisions and run.is_decided:
-        rows.append(["tuned trial, sha256", run.tuned(run.search_encoder)[0].metrics["trial_sha256"]])
+        rows.append(["tuned trial, sha256", run.tuned(run.search_encoder)[0].metrics.trial_sha256])
     return Table(["what", "value"], rows)
 
 
 def commits(trials: Sequence[FinishedTrial]) -> list[str]:
     """The commits of the code that trained, each once."""
-    return sorted({finished.metrics["commit"] or "not known: no git repository" for finished in trials})
+    return sorted({finished.metrics.commit or "not known: no git repository" for finished in trials})
 
 
 def machines(trials: Sequence[FinishedTrial]) -> list[str]:
     """The machines that trained, each once."""
-    return sorted({", ".join(f"{key} {value}" for key, value in t.metrics["machine"].items()) for t in trials})
+    return sorted({", ".join(f"{key} {value}" for key, value in (t.metrics.machine or {}).items()) for t in trials})
 
 
 def overlay_text(config: Config) -> str:

@@ -59,11 +59,11 @@ def draw_stability(run: RunFolder) -> "Figure":
 def seeds_table(run: RunFolder) -> Table:
     """The finalists' scores by fresh seed, their spread, and how often each wins resampled patients."""
     finalists, shares = candidates_of(run, "confirm"), winning_shares(run, "confirm")
-    found = sorted({one.trial["seed"] for members in finalists.values() for one in members})
+    found = sorted({one.trial.seed for members in finalists.values() for one in members})
     rows: list[list[str]] = []
     called = trial_names(run)
     for name, members in finalists.items():
-        by_seed = {one.trial["seed"]: one.score(run.metric) for one in members}
+        by_seed = {one.trial.seed: one.score(run.metric) for one in members}
         values = [value for value in by_seed.values() if value is not None]
         spread = f"{stdev(values):.3f}" if len(values) > 1 else wording.NOTHING
         share = wording.percent(shares[name]) if name in shares else wording.NOTHING

@@ -61,17 +61,18 @@ def trials_table(run: RunFolder) -> Table:
     rows: list[list[str]] = []
     for stage, trials in run.trials().items():
         for one in trials:
+            metrics = one.metrics
             rows.append(
                 [
                     TrialCell(names[one.id], one.id),
                     wording.STAGE_NAMES[stage],
-                    one.metrics["status"].replace("_", " "),
-                    one.trial["text_encoder"],
-                    str(one.trial["seed"]),
-                    wording.score(one.metrics["val"][run.metric]),
-                    wording.score(one.metrics["val"]["loss"]),
-                    str(one.metrics["epochs"]),
-                    f"{one.metrics['device_seconds']:.0f}",
+                    metrics.status.replace("_", " "),
+                    one.trial.text_encoder,
+                    str(one.trial.seed),
+                    wording.score(metrics.val.scores[run.metric]),
+                    wording.score(metrics.val.loss),
+                    str(metrics.epochs),
+                    f"{metrics.device_seconds:.0f}",
                 ]
             )
     heads = ["trial", "stage", "status", "text encoder", "seed", f"validation {wording.metric_name(run.metric)}",
@@ -87,11 +88,11 @@ def shown_trials(run: RunFolder) -> list[Shown]:
             one.id,
             names[one.id],
             wording.STAGE_NAMES[stage],
-            one.metrics["status"].replace("_", " "),
-            one.metrics["val"][run.metric],
+            one.metrics.status.replace("_", " "),
+            one.metrics.val.scores[run.metric],
             curve_of(one.history, run.metric),
-            [(label_of(name), wording.setting(one.trial["configured"][name])) for name in HYPERPARAMETERS
-             if name in one.trial["configured"]],
+            [(label_of(name), wording.setting(one.trial.configured[name])) for name in HYPERPARAMETERS
+             if name in one.trial.configured],
             f"logs/{RULES[stage]}/{one.id}.log",
             COMMAND.format(run=run.config["run"], stage=stage, trial=one.id),
         )
@@ -117,7 +118,7 @@ def _kept(run: RunFolder) -> list[str]:
     """The ids of the trials that have a part of the page."""
 
     def rank(one: FinishedTrial) -> float:
-        score = one.metrics["val"][run.metric]
+        score = one.metrics.val.scores[run.metric]
         return float("inf") if score is None else -score
 
     finals = [one.id for one in run.finals]

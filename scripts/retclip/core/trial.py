@@ -1,0 +1,139 @@
+"""trial.json as a dataclass: one trial, complete, so that the trainer has no defaults of its own.
+
+config/schema says what each key means. Hyperparameters stay a mapping by name, since they are declared once, in
+core/hyperparameters.py; the image encoder's settings are the config's own.
+"""
+
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+from retclip.core.documents import OPTIONAL, build, plain
+from retclip.core.io import read_json
+from retclip.core.schemas import check
+
+Values = dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+    """The text encoder as the config describes it, keys in alphabetical order, as a trial specification has them.
+
+    texts: view -> column; None: as the data has them.
+    """
+
+    from_checkpoint: bool
+    pooling: str | None = field(default=None, metadata=OPTIONAL)
+    revision: str | None
+    source: str
+    texts: dict[str, str] | None
+    truncation_side: str
+
+    @property
+    def reading(self) -> list[Any]:
+        """What changes the features of a text, beside the encoder and the tokens that it reads."""
+        chosen = [] if self.pooling is None else [self.pooling]
+        return [self.texts, self.truncation_side, self.from_checkpoint, *chosen]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A hyperparameter that the budget did not allow as configured."""
+
+    key: str
+    configured: float
+    used: float
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Samples (patients), epochs and optimizer steps of a trial; total_steps: of its whole schedule."""
+
+    train_samples: int
+    val_samples: int
+    stop_epoch: int
+    steps_per_epoch: int
+    total_steps: int
+    cuts: tuple[Cut, ...]
+
+
+class ModelSpecification(Protocol):
+    """What it takes to build an untrained model."""
+
+    @property
+    def text_encoder(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def hyperparameters(self) -> Values: ...
+    @property
+    def image_encoder(self) -> Values: ...
+    @property
+    def text_encoder_settings(self) -> TextEncoder: ...
+    @property
+    def image_size(self) -> int: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """One trial: a configuration at one budget and seed.
+
+    hyperparameters: what the training uses, after the budget's cuts; configured: the same in the units of a full run.
+    image_encoder: that section of the config. class_prompts: class -> sentences. sha256: of all the rest.
+    """
+
+    id: str
+    phase: str
+    kind: str
+    bracket: int | None
+    rung: int | None
+    slot: int | None
+    candidate: str | None
+    ablated: str | None
+    text_encoder: str
+    seed: int
+    hyperparameters: Values
+    configured: Values
+    image_encoder: Values
+    text_encoder_settings: TextEncoder
+    image_size: int
+    class_prompts: dict[str, list[str]]
+    class_prompts_sha256: str
+    selection_metric: str
+    shuffled_texts: bool
+    budget: Budget
+    sha256: str
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Trial":
+        """trial.json. Raises ValueError in one sentence where it is missing, broken or of another version."""
+        return cls.from_dict(read_json(path), str(path))
+
+    @classmethod
+    def from_dict(cls, document: Any, origin: str) -> "Trial":
+        """The parsed file. Raises ValueError, naming `origin` and the key, where it breaks the schema."""
+        check(document, "trial", origin)
+        return build(cls, document)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        document: dict[str, Any] = plain(self)
+        return document
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeaturesSpecification:
+    """Of a trial, what the features of frozen encoders depend on: a ModelSpecification that no trial differs in."""
+
+    text_encoder: str
+    text_encoder_settings: TextEncoder
+    image_encoder: Values
+    image_size: int
+    seed: int
+    hyperparameters: Values
+
+    @classmethod
+    def from_dict(cls, document: Any) -> "FeaturesSpecification":
+        """Of a trial specification or a whole trial, from which only these keys are taken."""
+        return build(cls, {one.name: document[one.name] for one in fields(cls)})
