@@ -1,5 +1,6 @@
 """Phase 2 as an Optuna study: optuna-dashboard shows the trials' ids, their true times and every epoch."""
 
+import dataclasses
 import json
 import os
 from datetime import datetime
@@ -7,8 +8,10 @@ from pathlib import Path
 
 import optuna
 import pytest
+from documents import VALUES, metrics_of, trial_of
 from optuna.storages.journal import JournalFileBackend
 
+from retclip.metrics.registry import METRICS
 from retclip.search.export import export_study
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -21,10 +24,12 @@ def finished(folder: Path, identity: str, rate: float, scores: list[float | None
     """The files of a trial that was evaluated after each epoch and ended at a time."""
     place = folder / identity
     place.mkdir()
-    trial = {"id": identity, "configured": {"learning_rate": rate}, "budget": {"total_steps": 30}}
+    trial = trial_of(id=identity, configured={**VALUES, "learning_rate": rate})
+    trial = dataclasses.replace(trial, budget=dataclasses.replace(trial.budget, total_steps=30))
+    val = {**dict.fromkeys(METRICS), METRIC: scores[-1], "loss": None}
+    document = metrics_of(trial, val, status=status, epochs=len(scores), steps=steps, wall_seconds=wall)
     path = place / "metrics.json"
-    path.write_text(json.dumps({"trial": trial, "status": status, "epochs": len(scores), "steps": steps,
-                                "wall_seconds": wall, "val": {METRIC: scores[-1]}}))  # fmt: skip
+    path.write_text(json.dumps(document.to_dict()))
     rows = [f"{epoch},{'' if score is None else score}" for epoch, score in enumerate(scores, start=1)]
     (place / "history.csv").write_text("\n".join([f"epoch,{METRIC}", *rows, ""]))
     os.utime(path, (ended, ended))

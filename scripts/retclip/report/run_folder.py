@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from retclip.core.config import Config
 from retclip.core.facts import KINDS
-from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import canonical_json, read_json
 from retclip.core.qualitative_examples import read_examples
 from retclip.metrics.evaluation_document import Evaluation
 from retclip.metrics.finished import Finished
 from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
+from retclip.report.provisional import provisional_board
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -241,7 +241,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     metric = record["config"]["selection"]["metric"]
     for stage, board in boards.items():
         if board is None and searched[stage]:
-            boards[stage] = provisional_board(searched[stage], metric)
+            boards[stage] = provisional_board({one.id: one for one in searched[stage]}, metric)
     finals = [one for path in finished("final", "evaluation.json") if (one := _final_model(path, interim))]
     places = record["config"]["evaluation"].get("external_tests", {})
     external: list[tuple[str, FinalModel, Any]] = [
@@ -283,33 +283,6 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         initial=Evaluation.read(initial) if initial.is_file() else None,
         examples=read_examples(examples) if examples.is_file() else None,
     )
-
-
-def provisional_board(trials: list[FinishedTrial], metric: str) -> "pd.DataFrame":
-    """What a leaderboard says, of the trials that have finished: by score, with nothing compared or chosen."""
-    import pandas as pd
-
-    rows = [
-        {
-            "id": finished.id,
-            "status": finished.metrics.status,
-            "kind": finished.kind,
-            "may_be_chosen": finished.score(metric) is not None,
-            **{name: finished.trial.configured[name] for name in HYPERPARAMETERS},
-            "metric": finished.score(metric),
-            "standard_error": finished.metrics.val.standard_error.get(metric),
-            "difference": float("nan"),
-            "difference_se": float("nan"),
-            "epochs_trained": finished.metrics.epochs,
-            "device_seconds": finished.metrics.device_seconds,
-            "note": "",
-        }
-        for finished in trials
-    ]
-    board = pd.DataFrame(rows).sort_values("metric", ascending=False, na_position="last", ignore_index=True)
-    board[["metric", "standard_error"]] = board[["metric", "standard_error"]].astype(float)
-    board.insert(0, "rank", range(1, len(board) + 1))
-    return board
 
 
 def _shown(finals: dict[str, dict[str, Any]], encoder: str) -> str:
