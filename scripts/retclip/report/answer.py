@@ -10,7 +10,8 @@ from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.choice import configuration_table
 
 _ABOVE_NULL = (
-    "its score on test is not significantly above that of permuted class prompts or random ranks (p = {p:.2g})"
+    "the tuned configuration's test score is not significantly above permuted class prompts or random ranks "
+    "(p = {p:.2g})"
 )
 
 
