@@ -20,6 +20,19 @@ WEIGHTS = "pytorch_model.bin"
 LISTED: list[dict] = []  # what the hub lists besides
 
 
+def clip_files() -> dict[str, bytes]:
+    """What open_clip pushes of a CLIP."""
+    import open_clip
+    from safetensors.torch import save
+
+    vision = {"layers": 1, "width": 32, "head_width": 32, "patch_size": 16, "image_size": 32}
+    text = {"context_length": 8, "vocab_size": 50, "width": 16, "heads": 2, "layers": 1}
+    config = {"model_cfg": {"embed_dim": 24, "vision_cfg": vision, "text_cfg": text},
+              "preprocess_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6], "size": 32}}  # fmt: skip
+    state = {name: value.contiguous() for name, value in open_clip.CLIP(24, vision, text).state_dict().items()}
+    return {"open_clip_config.json": json.dumps(config).encode(), "open_clip_model.safetensors": save(state)}
+
+
 def model_files() -> dict[str, bytes]:
     """A BERT repository as the hub has many: config, torch weights, a vocabulary and a file not to be fetched."""
     import io
@@ -37,6 +50,7 @@ def model_files() -> dict[str, bytes]:
         "pytorch_model.bin": weights.getvalue(),
         "vocab.txt": "\n".join(words).encode(),
         "README.md": b"---\nlicense: mit\n---\n",
+        **clip_files(),
         "evil.py": b"raise SystemExit('never fetched')",
     }
 
@@ -136,6 +150,24 @@ def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
     assert source["license"] == "mit"
     assert (tmp_path / "encoder/model.safetensors").is_file()
     assert (tmp_path / "encoder/tokenizer.json").is_file()
+    assert not any("evil.py" in path for path in requested)
+
+
+@pytest.mark.slow
+def test_fetch_an_image_encoder_from_a_hub(hub, tmp_path):
+    """Architecture, weights and preprocessing come from the repository, at the commit that its revision stands for."""
+    address, requested, _ = hub
+    environment = {**ENVIRONMENT, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment.pop("HF_HUB_OFFLINE", None)
+    settings = {"architecture": f"hf-hub:{MODEL}", "weights": f"hf-hub:{MODEL}@main"}
+    command = [sys.executable, str(REPOSITORY / "scripts/fetch_vision_weights.py"), "--settings", json.dumps(settings),
+               "--image-size", "32", "--output", str(tmp_path / "out.safetensors")]  # fmt: skip
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "dropped 18 (" in done.stderr
+    written = read_json(tmp_path / "out.json")
+    assert written["source"] == {"name": MODEL, "revision": COMMIT, "license": "mit"}
+    assert (written["encoder"]["mean"], written["encoder"]["native_size"]) == ([0.1, 0.2, 0.3], 32)
     assert not any("evil.py" in path for path in requested)
 
 

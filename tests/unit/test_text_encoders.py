@@ -225,3 +225,13 @@ def test_load_text_encoder_keeps_the_padding_of_its_tokenizer(family, tmp_path):
     special, _, _ = FAMILIES[name]
     wanted = Tokenizer.from_file(str(folder / "tokenizer.json")).token_to_id(special["pad"])
     assert load_text_encoder(tmp_path / "fetched").config.pad_token_id == wanted
+
+
+@pytest.mark.parametrize(("kind", "special"), [("words", BERT_TOKENS), ("words", ROBERTA_TOKENS),
+                                               ("pieces", ROBERTA_TOKENS)])  # fmt: skip
+def test_the_audit_counts_unknown_tokens_of_every_vocabulary(tmp_path, kind, special):
+    from retclip.data.audit_texts import token_statistics
+
+    tokenizer_of(kind, special).save(str(tmp_path / "tokenizer.json"))
+    assert token_statistics(tmp_path, TEXTS, 32)["unknown"] == 0
+    assert token_statistics(tmp_path, ["视网膜 视网膜"], 32)["unknown"] > 0.2

@@ -66,7 +66,7 @@ def contradiction(row: dict[str, Any], classes: list[str]) -> str:
 def token_statistics(folder: Path, texts: list[str], context_length: int) -> dict[str, Any]:
     """Token counts of the texts under the tokenizer in `folder`, without torch.
 
-    truncated: share of texts longer than context_length. unknown: share of [UNK] among the tokens.
+    truncated: share of texts longer than context_length. unknown: share of [UNK] or <unk> among the tokens.
     """
     from tokenizers import Tokenizer
 
@@ -76,7 +76,8 @@ def token_statistics(folder: Path, texts: list[str], context_length: int) -> dic
     unique, counts = np.unique(np.array(texts, dtype=object).astype(str), return_counts=True)
     encoded = tokenizer.encode_batch(list(unique))
     lengths = np.repeat([len(text.ids) for text in encoded], counts) if texts else np.zeros(1)
-    unknowns = sum(text.tokens.count("[UNK]") * count for text, count in zip(encoded, counts, strict=True))
+    unknown = {tokenizer.token_to_id(name) for name in ("[UNK]", "<unk>")}  # None is no token's id
+    unknowns = sum(sum(token in unknown for token in text.ids) * n for text, n in zip(encoded, counts, strict=True))
     quantiles = np.quantile(lengths, [0.05, 0.5, 0.95, 1.0])
     return {
         "vocabulary": tokenizer.get_vocab_size(),

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from retclip.core.io import atomic, sha256_of
+from retclip.core.preprocessing import with_weights_settings
 from retclip.core.trial import ModelSpecification
 
 
@@ -34,7 +35,7 @@ def features_key(
     data = {name: fingerprint["splits"].get(name, {}).get("sha256") for name in splits}
     content: dict[str, Any] = {"encoder_kind": which, "data": data, "precision": precision}
     if which == "image":
-        content |= {"image_encoder": trial.image_encoder, "image_size": trial.image_size}
+        content |= {"image_encoder": with_weights_settings(trial.image_encoder, None), "image_size": trial.image_size}
     else:
         texts = trial.text_encoder_settings
         reading = texts.reading
