@@ -144,6 +144,8 @@ KINDS = {
     "a split that is none": (rows(), {"values": {"split": {"1": "training"}}},
         "data.values.split: training is no split"),
     "values of no column": (rows(), {"values": {"lable": {"a": "b"}}}, "data.values.lable; did you mean label?"),
+    "one column with two meanings": (rows(), {"columns": {"text": "eye"}, "values": {"text": {"left": "Drusen"}}},
+        "data.columns: the column eye is both eye and text, whose values differ"),
     "a name of no file": (rows(), {"image_pattern": "{ID}.png"}, "data.image_pattern: {ID} is no column"),
     "a number that is none": (rows("patient_id,name,label"), {"image_pattern": "{name:04d}.png"},
         "{name:04d} does not fit"),

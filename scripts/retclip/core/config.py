@@ -271,8 +271,8 @@ def _check_table(data: dict[str, Any], facts: SourceFacts, path: Path, origin: s
     columns = check_columns(declared, names, facts.reads, f"{origin} ({path})", "data.columns")
     if "patient_id" in declared and patient_id not in ("patient_id", declared["patient_id"]):
         raise ValueError(f"{origin}: data.patient_id and data.columns.patient_id name two columns; leave one out.")
-    asked = not facts.has_patients and isinstance(patient_id, str) and "patient_id" not in declared
-    if asked and patient_id not in ("none", *columns):
+    is_named = not facts.has_patients and isinstance(patient_id, str) and "patient_id" not in declared
+    if is_named and patient_id not in ("none", *columns):
         raise ValueError(
             f"{origin} ({path}) lacks the column {patient_id}; it has {shown(names)}. Name the patient's "
             "column in data.patient_id, or give {pattern: ...} of the image paths, or none."

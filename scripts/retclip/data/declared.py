@@ -54,6 +54,7 @@ def read_declared(path: Path, source: Source, reads: Iterable[str], ledger: Ledg
     theirs = {ours: found[0] if len(found) == 1 else "" for ours, found in declared_columns(source.columns).items()}
     theirs = {**{name: name for name in reads if name in names}, **theirs}
     translate = {theirs[ours]: how for ours in theirs if theirs[ours] and (how := _translation(ours, source.values))}
+    _refuse_two_meanings(path, theirs, source)
     table = read_table(path, translate, [theirs.get(name, name) for name in PATHS], _fields(source))
     table.attrs["theirs"] = theirs
     _note_unseen(ledger, source, table)
@@ -67,6 +68,17 @@ def read_declared(path: Path, source: Source, reads: Iterable[str], ledger: Ledg
         if name in table.columns:
             table[name] = [" ".join(_whole(cell).split()) for cell in table[name]]
     return table
+
+
+def _refuse_two_meanings(path: Path, theirs: Mapping[str, str], source: Source) -> None:
+    """A column that is read as two things, one of which has values of its own: they would be taken for the other's."""
+    for ours, name in theirs.items():
+        for other, same in theirs.items():
+            if name and name == same and ours < other and {ours, other} & {"eye", "split", *source.values}:
+                raise ValueError(
+                    f"{path}: data.columns: the column {shown([name])} is both {ours} and {other}, whose values "
+                    "differ; write a second column for one of them."
+                )
 
 
 def _named(table: "pd.DataFrame", source: Source, reads: list[str], ledger: Ledger) -> "pd.DataFrame":
