@@ -65,6 +65,9 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  tests/reliability tests/unit/test_fuzz.py
 
+check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
+	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
+
 bench-slurm: .environment  ## what Slurm costs beside the work; as root, with Slurm's packages
 	$(BIN)/python tests/bench/slurm_overhead.py $(RUN)
 

@@ -24,6 +24,7 @@ else:
 BUILD_FLAGS = (
     "--settings {params.settings:q} --manifest {input.manifest:q} --image-root {params.image_root:q}",
     "{params.tables} --threads {threads} --work-dir {params.work} --output-dir {params.folder}",
+    image_weights_flag(),
 )
 BUILD_RESOURCES = {
     # each of its threads decodes one photograph at a time
@@ -75,6 +76,7 @@ rule build_lmdb:
     input:
         manifest=MANIFEST,
         test_manifest=DATA.get("test_manifest", []),
+        image_weights=image_weights(),
         images=IMAGE_ROOT if "hub_dataset" in DATA else [],
     output:
         pictures="<results>/data/pictures.parquet",
@@ -104,6 +106,7 @@ if EXTERNAL_TESTS:
         input:
             manifest=lambda wildcards: EXTERNAL_TESTS[wildcards.external]["manifest"],
             test_manifest=[],
+            image_weights=image_weights(),
         output:
             samples="<results>/external/{external}/samples_test.parquet",
             store="<results>/external/{external}/test.lmdb",
@@ -211,7 +214,9 @@ if FETCHED_ENCODERS:
             name=lambda wildcards: FETCHED_ENCODERS[wildcards.slug],
             source=lambda wildcards: fetched(wildcards)["source"],
             revision=lambda wildcards: fetched(wildcards).get("revision", "main"),
-            pooling=pooling_flag,
+            pooling=lambda wildcards: " ".join(
+                f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
+            ),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -233,7 +238,7 @@ if image_weights():
         """The initial weights of the image encoder, fitted to its architecture, and how they want their images."""
         input:
             # a file of the user's that changes is fetched again; one that is missing, the entry names
-            [MODEL["image_encoder"]["weights"]] if is_file(MODEL["image_encoder"]["weights"]) else [],
+            MODEL["image_encoder"]["weights"] if is_file(MODEL["image_encoder"]["weights"]) else [],
         output:
             weights=image_weights(),
             settings=[str(settings_path(Path(path))) for path in image_weights()],

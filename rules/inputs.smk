@@ -86,11 +86,6 @@ def fetched(wildcards):
     return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
 
 
-def pooling_flag(wildcards):
-    pooling = fetched(wildcards).get("pooling")
-    return f"--pooling {pooling}" if pooling else ""
-
-
 # --- training runs and their ranking ---------------------------------------------------------------------------
 
 

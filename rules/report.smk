@@ -56,7 +56,7 @@ FIGURES = {
 UNREAD = {
     "metric": "score",
     "test_metric": "score",
-    "encoder": MODEL["search_encoder"],
+    "encoder": "the recommended text encoder",
     "drawn": "patients" if CONFIG["final"]["seeds"] == 1 else "patients and seeds",
     "seed": "",
 }
@@ -136,9 +136,18 @@ rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
         **runs("train_trial"),
-        config=canonical_json(CONFIG),
+        # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {image}
+        config=lambda wildcards: canonical_json(CONFIG),
         training_runs=canonical_json(TRAINING_RUNS),
         folder=RESULTS,
+        images=IMAGE_ROOT,
+        class_maps=canonical_json(
+            {
+                name: in_repository(data["class_map"])
+                for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
+                if "class_map" in data
+            }
+        ),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:
@@ -147,6 +156,7 @@ rule plan_run:
         launch(
             "plan_run",
             "--config {params.config:q} --training-runs {params.training_runs:q}",
-            "--results-dir {params.folder} --code {params.code}",
+            "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
+            "--class-maps {params.class_maps:q}",
             shown=True,
         )

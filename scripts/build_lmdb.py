@@ -10,6 +10,7 @@ from pathlib import Path
 
 from retclip.core.locks import held
 from retclip.core.logs import run_entry
+from retclip.core.preprocessing import with_weights_settings
 from retclip.data.build import Settings, build
 from retclip.data.settings import described, read_settings
 from retclip.data.source import Source
@@ -24,12 +25,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--test-manifest", type=Path, help="a separate table of test samples")
     parser.add_argument("--image-root", type=Path, required=True, help="folder of the table's image paths")
     parser.add_argument("--class-map", type=Path, help="YAML, class: keywords (odir)")
+    parser.add_argument("--image-weights", type=Path, help="as fetched: they know how images are interpolated")
     parser.add_argument("--threads", type=int, default=1, help="processes that decode (default: 1)")
     parser.add_argument("--work-dir", type=Path, required=True, help="what a killed build resumes from")
     parser.add_argument("--output-dir", type=Path, required=True, help="results/{run}/data")
     options = parser.parse_args(arguments)
 
     given = read_settings(options.settings)
+    chosen = {"interpolation": given["interpolation"]} if given["interpolation"] else {}
+    given["interpolation"] = with_weights_settings(chosen, options.image_weights)["interpolation"]
     source = Source(
         given["source"],
         options.manifest,

@@ -49,7 +49,6 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint,
         options.ordered_classes,
         options.code,
-        before_heads=options.encoder_dir is not None,
     )
     weights_of = "" if options.model_dir else "initial weights of "
     log(f"{weights_of}{trial.id}: {evaluation.counts.samples} test samples scored")

@@ -80,7 +80,7 @@ def main(arguments: list[str] | None = None) -> None:
     note = "the steepest fall of the smoothed loss"
     if suggestion is None:
         suggestion = options.specification["values"]["learning_rate"]
-        note = "the curve broke off before 17 steps, so this is the default; lower lr_finder.end_lr"
+        note = "the loss did not fall by more than its noise, so this is the default; look at lr_finder and its curve"
     log(f"suggested learning rate {suggestion:.2e}: {note}")
     write_csv(options.output_curve, curve)
     write_json(

@@ -11,13 +11,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from retclip.core.config import external_test
+from retclip.core.data_settings import build_settings, image_root
 from retclip.core.gpus import visible
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry
+from retclip.core.source_facts import source_facts
 from retclip.core.table_counts import estimated_counts
+from retclip.data.preview import preview
 from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import same_document
-from retclip.search.forecast import count_finished, device_seconds, forecast, refuse_meaningless
+from retclip.search.forecast import count_finished, forecast, refuse_meaningless, seconds_to_come, trains_heads_alone
 from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
 
@@ -39,12 +43,40 @@ def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]
     }
 
 
+def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int, int | None]:
+    """Samples by split, the number of classes, and units of one label; prints what the tables hold.
+
+    Raises ValueError where they are refused. Where there is no image yet, it is an estimate.
+    """
+    facts = source_facts(config["data"]["source"])
+    if facts.is_drawn or ("hub_dataset" in config["data"] and not options.image_root.is_dir()):
+        estimate = estimated_counts(config["data"])
+        assert estimate is not None
+        return estimate["splits"], estimate["labels"], None
+    tables = {name: external_test(config, name) for name in config["evaluation"].get("external_tests", {})}
+    found = None
+    for name, data in {"": config["data"], **tables}.items():
+        images = Path(image_root(data)) if name else options.image_root
+        class_map = options.class_maps.get(name)
+        seen = preview(
+            build_settings(config, name or None), Path(data["manifest"]), images,
+            Path(data["test_manifest"]) if "test_manifest" in data else None, Path(class_map) if class_map else None,
+        )  # fmt: skip
+        print("\n".join([f"external data set {name}:" if name else "the data, as its table and files are:", *(
+            f"  {line}" for line in seen.lines), *(f"  warning: {note}" for note in seen.notes), ""]))  # fmt: skip
+        found = found or seen
+    assert found is not None
+    return found.counts, found.classes, found.single
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", type=json.loads, required=True, help="JSON: the checked config")
     parser.add_argument("--training-runs", type=json.loads, required=True, help="JSON: stage -> ids of training runs")
     parser.add_argument("--results-dir", type=Path, required=True, help="results/{run}; may not exist yet")
     parser.add_argument("--code", required=True, help="hash of the training code")
+    parser.add_argument("--image-root", type=Path, default=Path(), help="folder of the table's image paths")
+    parser.add_argument("--class-maps", type=json.loads, default={}, help="JSON: external data set, or '' -> its file")
     options = parser.parse_args(arguments)
     config = options.config
 
@@ -54,21 +86,17 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
         data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
-        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]))
+        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), fingerprint.get("single_labels"))
     else:
-        estimate = estimated_counts(config["data"])
-        if estimate is None:
-            raise ValueError("the plan needs the data built first, which takes no GPU: snakemake -- " + str(built))
-        counts = estimate["splits"]
-        refuse_meaningless(config["selection"]["metric"], estimate["labels"])
+        counts, classes, single = read_data(config, options)
+        refuse_meaningless(config["selection"]["metric"], classes, single)
     stages = forecast(config, counts, numbers)
     if built.is_file():
         stages = count_finished(stages, planned_and_finished(options), config, options.code, data)
     speed = read_json(measured) if measured.is_file() else None
-    seconds = None
-    if speed:
-        seconds = device_seconds(stages, speed["samples_per_second"]) * max(1, config["training"]["gpus"])
-    print("\n".join(plan_lines(config["run"], counts, built.is_file(), stages, speed, seconds)))
+    seconds = seconds_to_come(config, stages, speed["samples_per_second"] if speed else None)
+    heads = trains_heads_alone(config)
+    print("\n".join(plan_lines(config["run"], counts, built.is_file(), stages, speed, seconds, heads)))
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}

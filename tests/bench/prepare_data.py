@@ -6,7 +6,8 @@ Memory: the largest anonymous memory of one process of build_lmdb, sampled; what
 goes as the system likes, and does not count. Speed: CPU time on 1,200 px JPEG files, both routes in turn in one run.
 Upstream's route is a stand-in written from its documentation: each file is opened and saved again, base64 of it goes
 into a TSV file, and a second program turns that into LMDB entries of pickles. Its pictures still have to be decoded, at
-full size, whenever a training run reads them.
+full size, whenever a training run reads them. Near-duplicates: see near_duplicates.py; --patients without a number leaves
+the rest out.
 """
 
 import argparse
@@ -27,8 +28,10 @@ import lmdb
 import numpy as np
 from PIL import Image, ImageFilter
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+import near_duplicates
 from running import ENVIRONMENT, REPOSITORY, build_flags
 
 SIDE = 1200
@@ -38,8 +41,12 @@ ROUNDS = 5
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--patients", type=int, nargs="+", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--patients", type=int, nargs="*", default=[1_000, 10_000, 100_000])
+    parser.add_argument("--near-duplicates", type=int, nargs="*", default=[1_000, 10_000, 100_000], metavar="IMAGES")
     options = parser.parse_args()
+    near_duplicates.report(options.near_duplicates, threads=2)
+    if not options.patients:
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         print(f"{'patients':>10}{'seconds':>10}{'pictures/s':>12}{'peak MB':>10}")
@@ -149,5 +156,4 @@ def _cpu_seconds(work) -> float:
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(REPOSITORY / "scripts"))
     main()

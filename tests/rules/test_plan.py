@@ -1,5 +1,6 @@
 """What the workflow would do, as the real Snakemake answers: counts, order, and mistakes said at once."""
 
+import re
 import time
 
 import pytest
@@ -46,6 +47,15 @@ def test_the_full_run(own_data):
 def test_test_mode(own_data):
     found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "test_mode.yaml"))
     assert found == whole_run(1, 4, fetch_text_encoder=3, fetch_vision_weights=1)
+
+
+def test_the_laptop(own_data):
+    """The guide's whole plan, each encoder over the data once; nobody but a CPU is asked for."""
+    output = snakemake(own_data, "--dry-run", "--configfile", OVERLAYS / "laptop.yaml").stdout
+    found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "laptop.yaml"))
+    assert found == whole_run(6, 12, fetch_text_encoder=3, fetch_vision_weights=1, cache_features=4)
+    assert re.findall(r"gpu=(\d+)", output)
+    assert set(re.findall(r"gpu=(\d+)", output)) == {"0"}
 
 
 def test_the_wide_search(own_data):
@@ -122,18 +132,57 @@ def test_the_plan_is_printed_and_nothing_runs(own_data):
     (own_data / "data/manifest.csv").write_text(
         "patient_id,image,eye,label\n" + "".join(f"P{i},{i}.jpg,left,{'xy'[i % 2]}\n" for i in range(500))
     )
+    for index in range(500):
+        (own_data / f"data/images/{index}.jpg").touch()
     done = snakemake(own_data, "plan_run", "--quiet", "all", "--nolock")
-    assert "run full: 360 train, 40 val, 100 test samples (estimated from the table)" in done.stdout
+    train, val, test = map(
+        int, re.search(r"run full: (\d+) train, (\d+) val, (\d+) test samples", done.stdout).groups()
+    )
+    assert (train + val + test, abs(train - 360) < 30, abs(val - 40) < 20) == (500, True, True)
+    assert f"patients  500: train {train}, val {val}, test {test}" in done.stdout
+    assert "images    500: 500 left, 0 right" in done.stdout
+    assert "refused   0 of 500 rows" in done.stdout
     assert "Phase 1" in done.stdout
     assert "too short to rank" in done.stdout
     assert not (own_data / "results/full/data").exists()
 
 
 def test_the_plan_refuses_what_cannot_mean_anything(own_data):
-    (own_data / "data/manifest.csv").write_text("patient_id,image,text\n" + "P1,a.jpg,x\n" * 9)
+    (own_data / "data/manifest.csv").write_text(
+        "patient_id,image,text\n" + "".join(f"P{i},{i}.jpg,x\n" for i in range(90))
+    )
+    for index in range(90):
+        (own_data / f"data/images/{index}.jpg").touch()
     done = snakemake(own_data, "plan_run", "--quiet", "all", "--nolock", check=False)
     assert done.returncode
     assert "selection.metric is zero_shot_balanced_accuracy, but the data has no labels" in done.stdout
+
+
+def test_the_plan_says_what_is_wrong_with_the_rows(own_data):
+    """Before any job: eyes by number with the column's name, and what lacks at the end of each image's name."""
+    table = own_data / "data/manifest.csv"
+    for index in range(60):
+        (own_data / f"data/images/{index}.jpg").touch()
+    table.write_text(
+        "patient_id,image,exam_eye,label\n" + "".join(f"P{i},{i},{1 + i % 2},{i % 3}\n" for i in range(60))
+    )
+    (own_data / "my.yaml").write_text("data: {columns: {eye: exam_eye}}\n")
+    flags = ("plan_run", "--quiet", "all", "--nolock", "--configfile", own_data / "my.yaml")
+    done = snakemake(own_data, *flags, check=False)
+    assert (
+        "Line 2: the eye is a number; it must be left, right or unknown (the column exam_eye; data.values.eye"
+        in done.stdout
+    )
+    (own_data / "my.yaml").write_text("data: {columns: {eye: exam_eye}, values: {eye: {1: right, 2: left}}}\n")
+    done = snakemake(own_data, *flags, check=False)
+    assert "Line 2: the image file does not exist; it does with the ending .jpg" in done.stdout
+    (own_data / "my.yaml").write_text(
+        'data: {columns: {eye: exam_eye}, values: {eye: {1: right, 2: left}}, image_pattern: "{image}.jpg"}\n'
+    )
+    done = snakemake(own_data, *flags)
+    assert "images    60: 30 left, 30 right" in done.stdout
+    assert "warning: 3 classes are bare numbers (0, 1, 2)" in done.stdout
+    assert not (own_data / "results/full/data").exists()
 
 
 @pytest.mark.parametrize(

@@ -112,7 +112,7 @@ def test_old_keys_of_a_malformed_config_are_left_to_the_schema(wrong):
     in_new_words(wrong)
 
 
-@pytest.mark.parametrize("overlay", ["demo", "test_mode", "wide"])
+@pytest.mark.parametrize("overlay", ["demo", "laptop", "test_mode", "wide"])
 def test_shipped_overlays_fit_the_schema(overlay):
     schemas.check(drop_nulls(merged(overlay)), "config", overlay)
 

@@ -110,7 +110,8 @@ def documents() -> dict[str, tuple[type, dict]]:
         zero_shot={"zero_shot_accuracy": SCORE}, linear_probe={"zero_shot_accuracy": {**SCORE, "seeds": [0.5, None]}},
         probe={"features": "image", "strength": 0.1, "train_units": 9, "seeds": [0, 1]}, levels=levels,
         confusion={"classes": ["a", "b"], "matrix": [[1, 2], [3, 4]]}, multi_label=several, quadratic_kappa=SCORE,
-        calibration={"expected_calibration_error": SCORE, "bins": []}, overlap=COUNTS,
+        calibration={"expected_calibration_error": SCORE, "expected_if_calibrated": SCORE,
+                     "debiased_calibration_error": SCORE, "bins": []}, overlap=COUNTS,
     )  # fmt: skip
     return {
         "trial": (Trial, plain(trial)),

@@ -321,9 +321,9 @@ def test_a_learning_rate_is_found_on_a_gpu_as_on_the_cpu(folder, freeze):
     assert curves[1][1] == pytest.approx(curves[0][1])
 
 
-def evaluated(model, reader, folder, before_heads):
+def evaluated(model, reader, folder):
     fingerprint = read_json(folder / "data" / "fingerprint.json")
-    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code", before_heads)
+    document, table = evaluate_on_test(model, reader, folder / "data", fingerprint, None, "code")
     split = reader.split(folder / "data", "test", fingerprint)
     counts = fingerprint["splits"]["train"]["per_class"]
     examples = collect_examples(model, reader, split, reader.embed(model, split), table, counts, private=False)
@@ -355,10 +355,8 @@ def test_a_model_is_exported_evaluated_probed_and_used_on_a_gpu_as_on_the_cpu(fo
                          image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=fingerprint, val=val)  # fmt: skip
             model, reader = trained_model(trial, tmp_path / name, "auto" if name == "gpu" else "cpu")
             assert reader.device == device
-            trained = evaluated(model, reader, folder, before_heads=False)
-            untouched = evaluated(
-                *initial_model(trial, folder / "encoder", None, device.type), folder, before_heads=True
-            )
+            trained = evaluated(model, reader, folder)
+            untouched = evaluated(*initial_model(trial, folder / "encoder", None, device.type), folder)
             predictor = Predictor(tmp_path / name, device, "fp32")
             both = {side: photographs / f"{side}.png" for side in ("left", "right")}
             cases = [Case("both", both, dict.fromkeys(both, "both")),

@@ -1,12 +1,22 @@
 """The plan's arithmetic, against budgets worked out by hand, and what it refuses."""
 
+import json
+import re
+
 import pytest
-from running import merged
+from running import entry, merged
 
 from retclip.core.config import drop_nulls
 from retclip.core.table_counts import estimated_counts
-from retclip.search.forecast import device_seconds, forecast, refuse_meaningless
-from retclip.search.jobs import jobs_of
+from retclip.search.forecast import (
+    HEADS_PER_SECOND,
+    START_SECONDS,
+    cached_seconds,
+    device_seconds,
+    forecast,
+    refuse_meaningless,
+)
+from retclip.search.jobs import cached_networks, jobs_of
 from retclip.search.plan_text import plan_lines, refuse_costly
 
 GUIDE = {"train": 12_989 - 1_299, "val": 1_299, "test": 3_253}
@@ -41,6 +51,38 @@ def test_test_mode_is_too_short_to_rank():
     assert any("too short to rank" in line and "phase1.train_samples" in line for line in lines)
     assert any(line.startswith("merged: Phase 1") for line in lines)
     assert any("not known before find_lr" in line for line in lines)
+
+
+def test_a_laptop_is_told_minutes_before_anything_has_run(tmp_path):
+    """The guide's plan over its whole set, on features: the encoders are both pretrained and frozen."""
+    config = drop_nulls(merged("laptop"))
+    assert cached_networks(config) == {"image", "text"}
+    jobs = jobs_of(config)
+    numbers = {"phase1": len(jobs.phase1), "phase2": len(jobs.phase2), "confirm": len(jobs.confirm), "final": 12}
+    assert numbers == TRAINING_RUNS
+    stages = forecast(config, GUIDE, numbers)
+    starts = 55 * START_SECONDS
+    assert cached_seconds(stages, None) == pytest.approx(starts + device_seconds(stages, HEADS_PER_SECOND))
+    # where find_lr has measured the speed, that is taken
+    assert cached_seconds(stages, 100.0) == pytest.approx(starts + device_seconds(stages, 100.0))
+    table = tmp_path / "table.csv"
+    rows = [f"P{i},{i}.png,left,{'ab'[i % 2]}" for i in range(1000)]
+    table.write_text("\n".join(["patient_id,image,eye,label", *rows]))
+    for i in range(1000):
+        (tmp_path / f"{i}.png").touch()
+    config["data"].update(manifest=str(table), image_root=str(tmp_path))
+    ids = {stage: [f"{stage}-{i}" for i in range(count)] for stage, count in numbers.items()}
+    command = ["--config", json.dumps(config), "--training-runs", json.dumps(ids), "--results-dir", tmp_path]
+    command += ["--image-root", tmp_path]
+    printed = entry("plan_run", *command, "--code", "0").stdout
+    minutes = re.search(r"device time: about (\d+) minutes on one CPU core for 55 training runs", printed)
+    assert minutes, printed
+    assert 9 <= int(minutes[1]) <= 60
+    config["plan"] = {"max_device_hours": 0.1}
+    command[1] = json.dumps(config)
+    refused = entry("plan_run", *command, "--code", "0", check=False)
+    assert refused.returncode == 1
+    assert "more than plan.max_device_hours = 0.1" in refused.stderr
 
 
 def test_a_confirmation_is_forecast_as_it_is_planned():

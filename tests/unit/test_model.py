@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from documents import ENCODER, trial_of, validation_of
+from documents import ENCODER, trial_of
+from exports import DATA, VAL
 from PIL import Image
 from running import declared_defaults
 from torch.nn import functional
@@ -18,7 +19,6 @@ from retclip.core.preprocessing import CLIP
 from retclip.data.images import load_fundus
 from retclip.evaluation.predict import Predictor
 from retclip.loading import augmentation as augment
-from retclip.metrics.registry import METRICS
 from retclip.models import image_encoder, loss
 from retclip.models import retclip as model
 from retclip.models.convert import from_retclip, to_retclip
@@ -306,16 +306,6 @@ def test_an_incomplete_folder_is_named(tmp_path):
         fetch_text_encoder("x", str(tmp_path / "empty"), "main", tmp_path / "out")
     with pytest.raises(ValueError, match="neither a folder nor a hub id"):
         fetch_text_encoder("x", str(tmp_path / "gone"), "main", tmp_path / "out")
-
-
-SPLIT = {"patients": 10, "per_class": {"a": 1}}
-DATA = {"image_encoding": "raw", "texts_from_labels": False, "label_level": "eye", "classes": ["a"], "sha256": "0" * 64,
-        "splits": {"val": SPLIT, "test": SPLIT,
-                   "train": {"patients": 90, "eyes": {"left": 80, "right": 80}, "per_class": {"a": 7}}}}  # fmt: skip
-LEVEL = {"zero_shot_balanced_accuracy": 0.5}
-VAL = validation_of(**{**dict.fromkeys(METRICS), "zero_shot_balanced_accuracy": 0.6},
-                    levels={"chance": LEVEL, "majority": LEVEL},
-                    standard_error={"zero_shot_balanced_accuracy": 0.05})  # fmt: skip
 
 
 @pytest.mark.slow

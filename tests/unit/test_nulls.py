@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from simulations import predictions, unlearned
 
 from retclip.metrics import nulls, scores
 from retclip.metrics.registry import MULTI_LABEL
@@ -13,33 +14,12 @@ from retclip.metrics.registry import MULTI_LABEL
 BALANCED = "zero_shot_balanced_accuracy"
 
 
-def table_of(target, values, **columns) -> pd.DataFrame:
-    """A predictions table of one unit a patient."""
-    names = [f"p{i}" for i in range(len(target))]
-    table = pd.DataFrame({"sample_id": names, "patient_id": names, "target": target, **columns})
-    return table.assign(**{f"score_{k}": values[:, k] for k in range(values.shape[1])})
-
-
-def unlearned(generator, models=1, patients=200, classes=8, width=16, learned=0.0):
-    """Predictions of models whose images are clustered by class and whose class directions are random; `learned` moves
-    each direction towards its class."""
-    target = generator.integers(0, classes, patients)
-    tables = []
-    for _ in range(models):
-        centres = generator.normal(size=(classes, width))
-        images = centres[target] + 0.7 * generator.normal(size=(patients, width))
-        directions = generator.normal(size=(classes, width)) + learned * centres
-        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
-        tables.append(table_of(target, images @ directions.T))
-    return tables
-
-
 @pytest.mark.parametrize("metric", scores.ZERO_SHOT)
 def test_the_null_is_the_score_with_the_columns_of_the_classes_permuted(metric):
     """Against the slow oracle, which permutes the columns and scores them plainly; one class has no unit."""
     generator = np.random.default_rng(3)
     target, values = generator.integers(0, 3, 50), generator.normal(size=(50, 4))
-    found = nulls.null_of(metric, [table_of(target, values)])
+    found = nulls.null_of(metric, [predictions(target, values)])
     slow = [scores.zero_shot_scores(target, values[:, list(order)])[metric]
             for order in itertools.permutations(range(4))]  # fmt: skip
     assert found[0] == pytest.approx(scores.zero_shot_scores(target, values)[metric])
@@ -51,7 +31,7 @@ def test_the_null_of_several_labels():
     member, values = generator.random((60, 4)) < 0.4, generator.normal(size=(60, 4))
     member[:, 0] |= ~member.any(1)
     labels = ["|".join(name for name, there in zip("abcd", row, strict=True) if there) for row in member]
-    found = nulls.null_of(MULTI_LABEL, [table_of(np.full(60, -1), values, labels=labels)], list("abcd"))
+    found = nulls.null_of(MULTI_LABEL, [predictions(np.full(60, -1), values, labels=labels)], list("abcd"))
     from sklearn.metrics import roc_auc_score
 
     slow = [roc_auc_score(member, values[:, list(order)], average="macro")

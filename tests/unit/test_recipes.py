@@ -147,16 +147,18 @@ SOURCE = '''"""Photographs with a grade each: file, patient, grade."""
 from collections.abc import Iterator
 from pathlib import Path
 
+from retclip.data.declared import note_of_table, read_declared
+from retclip.data.labels import joined_label
 from retclip.data.reconciliation import Ledger
-from retclip.data.samples import Problems, Row, joined_label
+from retclip.data.samples import Problems, Row
 from retclip.data.source import Source, SourceForm
-from retclip.data.tables import LINE, filled, need, note_of_table, read_table, rows_of
+from retclip.data.tables import LINE, filled, need, rows_of
 
 COLUMNS = ("file", "patient", "grade")
 
 
 def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -> Iterator[Row]:
-    table = read_table(table_path)
+    table = read_declared(table_path, source, COLUMNS, ledger)
     for column in COLUMNS:
         need(table_path, table, column)
     ledger.receive(rows=len(table), images=filled(table, ["file"]), labels=filled(table, ["grade"]))

@@ -13,6 +13,7 @@ import yaml
 from documents import ORIGIN, evaluation_of, metrics_of, trial_of
 from running import REPOSITORY, merged
 from scipy import stats
+from small_runs import METRIC, failing, final, run_of
 
 from retclip.core import code_hash
 from retclip.metrics import evaluation_report as evaluation
@@ -20,7 +21,7 @@ from retclip.metrics import scores
 from retclip.report import answer, checklist, comparisons, limitations, methods, privacy, stability
 from retclip.report import formatting as wording
 from retclip.report.layout import read_captions, read_sections
-from retclip.report.run_folder import FinalModel, RunFolder
+from retclip.report.run_folder import FinalModel
 from retclip.report.sections import provenance
 
 
@@ -53,29 +54,6 @@ def test_the_best_so_far_passes_over_what_diverged():
 )
 def test_a_score_is_said_in_three_decimals(value, said):
     assert wording.score(value) == said
-
-
-METRIC = "zero_shot_balanced_accuracy"
-
-
-def final(kind: str, right: float, seed: int = 1) -> FinalModel:
-    """One of two classes for 60 patients, the first `right` of whom are named rightly."""
-    target = np.arange(60) % 2
-    hit = np.arange(60) < 60 * right
-    named = np.where(hit, target, 1 - target)
-    table = pd.DataFrame({"patient_id": [f"p{i}" for i in range(60)], "target": target,
-                          "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
-    levels = {"chance": {METRIC: 0.5}, "majority": {}}
-    evaluation = evaluation_of(zero_shot={METRIC: {"value": right}}, levels=levels)
-    metrics = metrics_of(trial_of(kind=kind, text_encoder="pubmedbert", seed=seed), gpus=None)
-    return FinalModel(kind, metrics, None, None, evaluation=evaluation, predictions=table)
-
-
-def run_of(*finals: FinalModel) -> RunFolder:
-    """As much of a run as the sentences about its control need."""
-    known = {"config": merged(), "finals": list(finals), "searched": {}, "decisions": {}}
-    known["config"]["selection"]["metric"] = METRIC
-    return RunFolder(**{field.name: known.get(field.name) for field in dataclasses.fields(RunFolder)})
 
 
 @pytest.mark.parametrize(
@@ -398,13 +376,6 @@ def test_units_of_several_labels_are_headlined_by_macro_auroc(monkeypatch, share
     gap = comparisons.difference([tuned_model], [default], run.test_metric)
     assert gap.value == pytest.approx(found["value"] - default.evaluation.multi_label.macro_auroc["value"])
     assert gap.excludes_zero or not learned
-
-
-def failing(final: FinalModel, status: str = "diverged") -> FinalModel:
-    """The same training, had it failed; its weights still give scores on test."""
-    final.metrics = dataclasses.replace(final.metrics, status=status)
-    final.id = f"{final.encoder}-s{final.trial.seed}"
-    return final
 
 
 def test_a_failed_seed_has_no_score_on_test_and_is_named():

@@ -31,7 +31,7 @@ def test_the_initial_weights_stand_beside_the_tuned(final):
     assert len(found["linear_probe"][METRIC]["seeds"]) == 5
     tuned = json.loads((final / "pubmedbert-s2001/evaluation.json").read_text())
     assert tuned["counts"] == found["counts"]
-    assert tuned["probe"]["features"] == "image"
+    assert tuned["probe"]["features"] == "image_encoder"
     tables = [pd.read_parquet(final / name / "predictions.parquet") for name in ("initial-s2001", "pubmedbert-s2001")]
     assert tables[0]["sample_id"].equals(tables[1]["sample_id"])
 

@@ -19,6 +19,7 @@ import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.qualitative_examples import read_examples, write_examples
 from retclip.metrics.metrics_document import Metrics
 from retclip.models.export import model_card
@@ -211,7 +212,7 @@ def test_sorting_filtering_and_interactive_plots_work(page, tmp_path):
     assert found["falling"] == sorted(found["falling"], reverse=True)
     assert len(set(found["rising"])) > 3
     assert len(found["words"]) == 2
-    assert all(name.startswith("p1-") for name in found["words"])
+    assert all(" p1-" in name for name in found["words"])
     assert set(found["stage"]) == {"Final"}
     assert found["count"] == "3 of 9"
     assert [name for name, *_ in found["plots"]] == [
@@ -230,6 +231,67 @@ def test_nothing_is_wider_than_the_window(page, tmp_path, width):
     done = chromium(tmp_path, f"--window-size={width},1200", "--dump-dom", f"file://{probe}")
     found, window = map(int, re.search(r"width (\d+) of (\d+)", done.stdout).groups())
     assert found <= window
+
+
+# Chromium's windows are at least 500 px wide, a phone's page is not. Written when all is laid out: boxes whose content
+# is wider than they are, and the smallest text of each figure in px of the screen.
+MEASURE = """
+window.addEventListener("load", () => {
+  if (NARROW) document.body.style.width = `${NARROW}px`;
+  for (const part of document.querySelectorAll("main details")) part.open = true;
+  const named = (box) => box.closest("[id]").id, cut = [], small = {};
+  for (const box of document.querySelectorAll(".scroll, .plot, .card, .tile"))
+    if (box.scrollWidth > box.clientWidth + 1) cut.push([named(box), box.scrollWidth, box.clientWidth]);
+  for (const box of document.querySelectorAll(".plot svg")) {
+    const sizes = [...box.querySelectorAll("text")].map((text) => {
+      const turn = text.getScreenCTM();
+      return parseFloat(getComputedStyle(text).fontSize) * Math.hypot(turn.a, turn.b);
+    });
+    small[named(box)] = Math.min(...sizes);
+  }
+  const found = document.createElement("pre");
+  found.id = "measured";
+  found.textContent = JSON.stringify({cut, small, wide: document.body.scrollWidth});
+  document.body.append(found);
+});
+"""
+
+
+def with_everything_varied(folder) -> None:
+    """Lets trials of Phase 2 differ in every hyperparameter, and two external data sets have been scored."""
+    board = pd.read_csv(folder / "phase2/leaderboard.csv", dtype=dict.fromkeys(HYPERPARAMETERS, object))
+    for number, path in enumerate(sorted((folder / "phase2").glob("*/metrics.json"))):
+        metrics = json.loads(path.read_text())
+        for name, declared in HYPERPARAMETERS.items():
+            value = metrics["trial"]["configured"][name]
+            if declared.is_numeric and value is not None:
+                metrics["trial"]["configured"][name] = value * (1 + number)
+            elif declared.choices:
+                metrics["trial"]["configured"][name] = declared.choices[number % len(declared.choices)]
+            board.loc[board["id"] == path.parent.name, name] = metrics["trial"]["configured"][name]
+        path.write_text(json.dumps(metrics))
+    board.to_csv(folder / "phase2/leaderboard.csv", index=False)
+    record = json.loads((folder / "run.json").read_text())
+    record["config"]["evaluation"]["external_tests"] = {"clinic_of_the_north": {}, "messidor": {}}
+    (folder / "run.json").write_text(json.dumps(record))
+    for path in folder.glob("final/*/evaluation.json"):
+        for name in ("clinic_of_the_north", "messidor"):
+            (path.parent / "external").mkdir(exist_ok=True)
+            (path.parent / f"external/{name}.json").write_text(path.read_text())
+
+
+@pytest.mark.parametrize(("width", "text"), [(400, 7.0), (1280, 11.0), (1920, 11.0)])
+def test_no_table_or_figure_is_cut_and_their_text_can_be_read(copied, tmp_path, width, text):
+    with_everything_varied(copied)
+    page = report_of(copied)
+    probe = with_script(page, MEASURE.replace("NARROW", str(width if width < 500 else 0)), tmp_path)
+    done = chromium(tmp_path, f"--window-size={max(width, 500)},1200", "--dump-dom", f"file://{probe}")
+    found = json.loads(html.unescape(re.search(r'<pre id="measured">(.*?)</pre>', done.stdout, re.DOTALL)[1]))
+    assert not errors(done)
+    assert found["cut"] == []
+    assert found["wide"] <= width
+    assert len(found["small"]) > 12
+    assert {name: size for name, size in found["small"].items() if size < text} == {}
 
 
 def test_a_picture_of_it_is_not_blank(page, tmp_path):
@@ -326,8 +388,77 @@ def test_a_model_card_shows_a_script_as_text(small_run):
     assert card.count("&lt;script&gt;alert(1)") == 4
 
 
-def first_paragraph(page) -> str:
-    return html.unescape(re.search(r'<p class="lead[^>]*>(.*?)</p>', page.read_text(), re.DOTALL)[1])
+def result_of_methods(page) -> str:
+    """The paragraph under Result in the methods.md beside the page."""
+    return re.search(r"## Result\n\n(.*?)\n\n## ", page.with_name("methods.md").read_text(), re.DOTALL)[1]
+
+
+def plain(element: str) -> str:
+    """The text of a piece of HTML."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", element)).split())
+
+
+def words(text: str) -> list[str]:
+    return re.findall(r"\S*\w\S*", text)
+
+
+def assert_first_screen_is_true(folder, page) -> str:
+    """At most 90 words before the figure, sentences of at most 25, and every number recomputed from the predictions.
+    Returns the answer."""
+    text = page.read_text()
+    screen = text[text.index('<section id="answer">') : text.index("</section>")]
+    before = screen[: screen.index("<figure")]
+    assert len(words(plain(before))) <= 90
+    (answer,) = map(plain, re.findall(r'<p class="lead[^>]*>(.*?)</p>', screen, re.DOTALL))
+    alarms = [plain(one) for one in re.findall(r'<p class="alarm">(.*?)</p>', screen, re.DOTALL)]
+    points = re.findall(r'<li>(.*?) <a href="#([\w-]+)">See ', screen[screen.index('<ul class="points">') :])
+    assert 1 <= len(points) <= 5
+    assert all(f'<section id="{anchor}">' in text for _, anchor in points)
+    for said in (answer, *alarms, *(plain(point) for point, _ in points)):
+        assert all(len(words(sentence)) <= 25 for sentence in re.split(r"(?<=[.!?]) (?=[A-Z])", said)), said
+
+    record = json.loads((folder / "run.json").read_text())
+    recommendation = json.loads((folder / "final/recommendation.json").read_text())
+    encoder = recommendation["encoder"] or record["config"]["model"]["search_encoder"]
+    names = record["trainings"]["final"]
+    kinds = [[name for name in names if name.startswith(f"{kind}-s")] for kind in (encoder, "baseline")]
+    tuned, baseline = (
+        [pd.read_parquet(folder / f"final/{name}/predictions.parquet") for name in kind] for kind in kinds
+    )
+
+    def gain(pair: list[pd.DataFrame]) -> float:
+        return mean_accuracy(pair[: len(tuned)]) - mean_accuracy(pair[len(tuned) :])
+
+    tiles = re.findall(r"<strong>(.*?)</strong><span class=\"interval\">95 % CI (.*?) to (.*?)</span>", screen)
+    for shown, own, value in zip(tiles, (tuned, baseline, [*tuned, *baseline]), (mean_accuracy,) * 2 + (gain,),
+                                 strict=True):  # fmt: skip
+        found, *ci = (float(number.replace("−", "-")) for number in shown)
+        low, high = resampled(own, value, len(tuned))
+        assert found == pytest.approx(value(own), abs=6e-4)
+        assert ci == pytest.approx([low, high], abs=0.2 * (high - low) + 0.002)
+    if said := re.search(r"is (\d\.\d{3}) (above|below) the baseline's \(95 % CI (\S+) to ([^)]+)\)", answer):
+        assert f"with {encoder}" in answer
+        assert tiles[2][0] == ("+" if said[2] == "above" else "−") + said[1] or float(said[1]) == 0
+        crosses = {float(end.replace("−", "-")) <= 0 for end in said.groups()[2:]} == {True, False}
+        assert ("statistically significant at 5 %" in answer) == (not crosses)
+    for said in alarms:
+        recall, taken, samples, precision = re.search(
+            r"recall (\S+); (\d+) of its (\d+) test samples are named .* \(precision (\S+)\)", said
+        ).groups()
+        scored = tuned[0][tuned[0]["target"] >= 0]
+        table = pd.crosstab(scored["target"], scored[score_columns(scored)].to_numpy().argmax(axis=1))
+        table = table.reindex(columns=range(len(score_columns(scored))), fill_value=0)
+        rows = [k for k in table.index if table.loc[k].sum() == int(samples) and table.loc[k].max() == int(taken)]
+        assert any(
+            table.loc[k, k] / int(samples) == pytest.approx(float(recall), abs=6e-4)
+            and float(precision) == pytest.approx(_precision(table, table.loc[k].idxmax()), abs=6e-4)
+            for k in rows
+        )
+    return answer
+
+
+def _precision(table: pd.DataFrame, k: int) -> float:
+    return table[k].get(k, 0) / table[k].sum()
 
 
 def balanced_accuracy(table: pd.DataFrame) -> float:
@@ -369,9 +500,9 @@ def read(found: re.Match[str] | None) -> list[float]:
     return [float(number.replace("−", "-")) for number in found.groups()]
 
 
-def assert_first_paragraph_is_true(folder, page) -> str:
+def assert_result_is_true(folder, page) -> str:
     """Every score that it names, recomputed from the tables of predictions. folder: results/{run}. Returns it."""
-    said = first_paragraph(page)
+    said = result_of_methods(page)
     record = json.loads((folder / "run.json").read_text())
     config, names = record["config"], record["training_runs"]["final"]
 
@@ -387,7 +518,7 @@ def assert_first_paragraph_is_true(folder, page) -> str:
 
     winner, default = tables(config["model"]["search_encoder"]), tables("baseline")
     reaches = re.search(
-        rf"On (\d+) test patients .*? reaches a zero-shot balanced accuracy of {NUMBER} {INTERVAL}\); "
+        rf"On (\d+) test patients, .*? reaches a zero-shot balanced accuracy of {NUMBER} {INTERVAL}\); "
         rf"the baseline reaches {NUMBER} {INTERVAL}\)",
         said,
     )
@@ -421,7 +552,7 @@ def score_columns(table: pd.DataFrame) -> list[str]:
     return [name for name in table if name.startswith("score_")]
 
 
-def test_the_first_paragraph_is_true(copied):
+def test_what_the_page_and_its_methods_claim_is_true(copied):
     """The small run learns nothing, so the winner is made to name most eyes rightly, as a model would that has."""
     for kind, share in (("pubmedbert", 0.8), ("baseline", 0.3)):
         folder = copied / f"final/{kind}-s2001"
@@ -437,25 +568,29 @@ def test_the_first_paragraph_is_true(copied):
         (folder / "evaluation.json").write_text(json.dumps(evaluation))
     best = json.loads((copied / "best.json").read_text())
     (copied / "best.json").write_text(json.dumps({**best, "id": "c0"}))
-    assert "): statistically significant at 5 %" in assert_first_paragraph_is_true(copied, report_of(copied))
+    page = report_of(copied)
+    assert "): statistically significant at 5 %" in assert_result_is_true(copied, page)
+    assert assert_first_screen_is_true(copied, page).startswith("Take the tuned configuration with pubmedbert: ")
 
 
-def test_the_first_paragraph_of_the_small_run_is_true(small_run, page):
-    assert_first_paragraph_is_true(small_run / "results/small", page)
+def test_the_first_screen_and_the_result_of_the_small_run_are_true(small_run, page):
+    assert_result_is_true(small_run / "results/small", page)
+    assert_first_screen_is_true(small_run / "results/small", page)
 
 
-def test_the_first_paragraph_of_a_finished_run_is_true(tmp_path):
+def test_the_first_screen_and_the_result_of_a_finished_run_are_true(tmp_path):
     """The demo's where `make demo` has run here, or that of RETCLIP_RUN=results/..."""
     folder = Path(os.environ.get("RETCLIP_RUN", REPOSITORY / "results/demo"))
     if not (folder / "report/index.html").is_file():
         pytest.skip("no finished run: make demo, or set RETCLIP_RUN to a folder of results")
     entry("build_report", "--run-folder", folder, "--output-folder", tmp_path)
-    assert_first_paragraph_is_true(folder, tmp_path / "index.html")
+    assert_result_is_true(folder, tmp_path / "index.html")
+    assert_first_screen_is_true(folder, tmp_path / "index.html")
 
 
 def test_the_small_run_claims_nothing(page):
     """After one to three steps nothing is learned, and the page says so first of all."""
-    said = first_paragraph(page)
+    said = plain(re.search(r'<p class="lead[^>]*>(.*?)</p>', page.read_text(), re.DOTALL)[1])
     assert said.startswith("Nothing was learned that is better than chance")
     assert "recommends neither a configuration nor a text encoder" in said
 

@@ -217,6 +217,9 @@ def _check_source(data: dict[str, Any], key: str) -> None:
     if "hub_dataset" in data and not facts.knows("hub_dataset"):
         known = " or ".join(name for name, other in all_source_facts().items() if other.knows("hub_dataset"))
         raise ValueError(f"{key}.hub_dataset is for {short}.source: {known}; set it to null.")
+    for name in ("columns", "values"):
+        if data.get(name) and not facts.reads:
+            raise ValueError(f"{key}.{name} is for tables; {short}.source is {source}, which has no columns to name.")
     _check_pattern(data["patient_id"], f"{key}.patient_id")
     for ours, given in data.get("columns", {}).items():
         if isinstance(given, dict):
@@ -268,12 +271,12 @@ def _check_table(data: dict[str, Any], facts: SourceFacts, path: Path, origin: s
     columns = check_columns(declared, names, facts.reads, f"{origin} ({path})", "data.columns")
     if "patient_id" in declared and patient_id not in ("patient_id", declared["patient_id"]):
         raise ValueError(f"{origin}: data.patient_id and data.columns.patient_id name two columns; leave one out.")
-    if not facts.has_patients and isinstance(patient_id, str) and patient_id not in ("none", *columns, *declared):
-        if "patient_id" not in declared:
-            raise ValueError(
-                f"{origin} ({path}) lacks the column {patient_id}; it has {shown(names)}. Name the patient's "
-                "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
-            )
+    asked = not facts.has_patients and isinstance(patient_id, str) and "patient_id" not in declared
+    if asked and patient_id not in ("none", *columns):
+        raise ValueError(
+            f"{origin} ({path}) lacks the column {patient_id}; it has {shown(names)}. Name the patient's "
+            "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
+        )
     for wanted in facts.columns:
         given = "image_pattern" in data and "image" in wanted
         if not set(wanted) & columns and not given:

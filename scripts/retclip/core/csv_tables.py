@@ -22,13 +22,35 @@ LONGEST_NAMES = 120
 CONTROLS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
 WHOLE = re.compile(r"(?<=\d)\.0+$")  # what programs that count in fractions write behind a whole number
 LIKE_DATA = re.compile(r"[\d./:-]+|.+\.(jpe?g|png|tiff?|bmp|dcm)", re.IGNORECASE)
+SAVE = "save the table as CSV in UTF-8"
+# How a file of another kind begins -> what it is, and what to do.
 FORMATS = {
-    b"PK\x03\x04": "an Excel workbook or another zip file",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"\x1f\x8b": "a gzip file",
-    b"%PDF": "a PDF",
-    b"PAR1": "a Parquet file",
+    b"PK\x03\x04": ("an Excel workbook or another zip file", SAVE),
+    b"\xd0\xcf\x11\xe0": ("an old Excel workbook", SAVE),
+    b"\x1f\x8b": ("a gzip file", "unpack it: gunzip FILE"),
+    b"BZh": ("a bzip2 file", "unpack it: bunzip2 FILE"),
+    b"\xfd7zXZ": ("an xz file", "unpack it: unxz FILE"),
+    b"7z\xbc\xaf": ("a 7z archive", "unpack it: 7z x FILE"),
+    b"Rar!": ("a RAR archive", "unpack it: unrar x FILE"),
+    b"(\xb5/\xfd": ("a zstd file", "unpack it: unzstd FILE"),
+    b"%PDF": ("a PDF", SAVE),
+    b"PAR1": ("a Parquet file", "convert it: pandas.read_parquet(OLD).to_csv(NEW, index=False)"),
+    b"ARROW1": ("an Arrow file", "convert it: pandas.read_feather(OLD).to_csv(NEW, index=False)"),
+    b"FEA1": ("a Feather file", "convert it: pandas.read_feather(OLD).to_csv(NEW, index=False)"),
+    b"\x89HDF": ("an HDF5 file", SAVE),
+    b"SQLite format 3": ("an SQLite database", SAVE),
+    b"\x80\x04\x95": ("a Python pickle", SAVE),
+    b"\x80\x05\x95": ("a Python pickle", SAVE),
+    b"\x93NUMPY": ("a NumPy array", SAVE),
+    b"{\\rtf": ("a text of a word processor (RTF)", SAVE),
+    b"$FL2": ("an SPSS file", SAVE),
+    b"<stata_dta>": ("a Stata file", SAVE),
+    b"\xff\xd8\xff": ("an image (JPEG)", "data.manifest is the table of the images"),
+    b"\x89PNG": ("an image (PNG)", "data.manifest is the table of the images"),
 }
+JSON = re.compile(rb"\s*(\[\s*[\[{]|\{\s*\")")
+UTF32 = (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")
+SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 RowIterator = Generator[tuple[int, list[str]], None, None]
 csv.field_size_limit(10_000_000)  # reports of 100 KB are rare, but they exist
@@ -98,7 +120,7 @@ def _short(name: str) -> str:
 def _checked(path: Path) -> RowIterator:
     try:
         with path.open(encoding="utf-8-sig", newline="") as stream:
-            separator = _separator(stream)
+            separator = _separator(stream, path)
             reader = csv.reader(_without_nulls(stream, path), delimiter=separator, strict=True, skipinitialspace=True)
             yield from _whole_rows(path, reader, separator)
     except UnicodeDecodeError:
@@ -119,6 +141,8 @@ def _whole_rows(path: Path, reader: Any, separator: str) -> RowIterator:
         if cells is None:
             break
         if not any(cell and not cell.isspace() for cell in cells):
+            continue
+        if not names and SEPARATOR_LINE.fullmatch(separator.join(cells)):
             continue
         if not names:
             full = len(cells)
@@ -150,12 +174,21 @@ def _names(path: Path, cells: list[str]) -> list[str]:
     return [name or f"(column {place})" for place, name in enumerate(names, start=1)]
 
 
-def _separator(stream: TextIO) -> str:
-    """Whichever the first line that is not blank has most of, outside of quotes."""
+def _separator(stream: TextIO, path: Path) -> str:
+    """Whichever the first line that is not blank has most of, outside of quotes; or what Excel's line sep=; says."""
     first = next((line for line in stream if line.strip()), "")
     stream.seek(0)
+    if found := SEPARATOR_LINE.fullmatch(first):
+        if found[1] not in SEPARATORS:
+            raise ValueError(
+                f"{path}: line 1 says that {found[1]!r} separates; only comma, semicolon and tab are read."
+            )
+        return found[1]
     plain = re.sub('"[^"]*"', "", first)
-    return max(SEPARATORS, key=plain.count)
+    separator = max(SEPARATORS, key=plain.count)
+    if not plain.count(separator) and plain.count("|") > 1:
+        raise ValueError(f"{path}: line 1: its columns are separated by |; only comma, semicolon and tab are read.")
+    return separator
 
 
 def _without_nulls(stream: TextIO, path: Path) -> Iterator[str]:
@@ -229,26 +262,65 @@ def _line(path: Path, number: int) -> str:
 def _refuse_other_formats(path: Path) -> None:
     with path.open("rb") as stream:
         head = stream.read(1 << 16)
+    if head.startswith(UTF32):
+        raise ValueError(f"{path} is not in UTF-8 but in UTF-32; convert it: iconv -f UTF-32 -t UTF-8 OLD > NEW.")
     if head.startswith(UTF16) or (b"\0" in head and head.count(b"\0") > len(head) // 4 and b"\0\0" not in head):
         raise ValueError(f"{path} is not in UTF-8 but in UTF-16; convert it: iconv -f UTF-16 -t UTF-8 OLD > NEW.")
-    for begin, kind in FORMATS.items():
+    for begin, (kind, advice) in FORMATS.items():
         if head.startswith(begin):
+            if kind.startswith("an Excel"):
+                kind, advice = _kind_of_zip(head)
             nulls = "has null characters, so it" if b"\0" in head else "it"
-            raise ValueError(f"{path}: {nulls} is no CSV table but {kind}; save the table as CSV in UTF-8.")
-    if re.match(rb"\s*(<!doctype|<html|<\?xml)", head, re.IGNORECASE):
+            raise ValueError(f"{path}: {nulls} is no CSV table but {kind}; {advice}.")
+    if head[128:132] == b"DICM":
+        raise ValueError(f"{path}: it is no CSV table but a DICOM file; data.manifest is the table of the images.")
+    if re.match(rb"\s*(<!doctype|<html|<\?xml)", head.removeprefix(b"\xef\xbb\xbf"), re.IGNORECASE):
         raise ValueError(f"{path}: it is no CSV table but a web page; was the download refused?")
+    if head.startswith(b"version https://git-lfs"):
+        raise ValueError(f"{path}: it is no CSV table but a pointer of Git LFS; fetch the file: git lfs pull.")
+    if JSON.match(head):
+        raise ValueError(f"{path}: it is no CSV table but JSON; convert it: pandas.read_json(OLD).to_csv(NEW).")
+
+
+def _kind_of_zip(head: bytes) -> tuple[str, str]:
+    if b"xl/" in head or b"[Content_Types].xml" in head:
+        return "an Excel workbook", "save it from there as 'CSV UTF-8'"
+    if b"opendocument.spreadsheet" in head:
+        return "an OpenDocument table", "save it from there as CSV in UTF-8"
+    return "an Excel workbook or another zip file", f"{SAVE}, or unpack it"
 
 
 def refuse_encoding(path: Path) -> NoReturn:
-    """Raises ValueError with what the file seems to be encoded in.
-
-    Chinese text in GBK has its high bytes side by side, Western text in Windows-1252 seldom.
-    """
+    """Raises ValueError with what the file seems to be encoded in, and the first line that is not UTF-8."""
     content = path.read_bytes()
-    high = re.findall(rb"[\x80-\xff]+", content)
-    paired = sum(len(run) for run in high if len(run) > 1)
-    name = "GBK" if paired > sum(map(len, high)) / 2 else "Windows-1252"
-    flag = "GBK" if name == "GBK" else "CP1252"
+    lines = content.splitlines()
+    line = next((number for number, text in enumerate(lines, start=1) if not _is_utf8(text)), len(lines))
+    name, flag = _encoding_of(content)
     raise ValueError(
-        f"{path} is not in UTF-8 but seems to be in {name}; convert it: iconv -f {flag} -t UTF-8 OLD > NEW."
+        f"{path} is not in UTF-8 but seems to be in {name}; convert it: iconv -f {flag} -t UTF-8 OLD > NEW. The first "
+        f"such line is {line}."
     )
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _encoding_of(content: bytes) -> tuple[str, str]:
+    """Name and iconv's name of the likeliest encoding.
+
+    Chinese text in GBK has its high bytes side by side, Western text in Windows-1252 seldom; of Cyrillic text in
+    Windows-1251 most letters are small, from 0xE0 on.
+    """
+    runs = re.findall(rb"[\x80-\xff]+", content)
+    high = b"".join(runs)
+    paired = sum(len(run) for run in runs if len(run) > 1)
+    if paired <= len(high) / 2:
+        return "Windows-1252", "CP1252"
+    if sum(byte >= 0xE0 for byte in high) > 0.6 * len(high):
+        return "Windows-1251", "CP1251"
+    return "GBK", "GBK"

@@ -23,6 +23,7 @@ def build_settings(config: Config, external: str | None = None) -> dict[str, Any
         "image_pattern": data.get("image_pattern", source_facts(data["source"]).image_pattern),
         "report_section": data.get("report_section"),
         "text_columns": text_columns(config),
+        "interpolation": config["model"]["image_encoder"].get("interpolation"),
         "seed": config["seed"],
         **{name: config["data"][name] for name in SHARED},
         **(ONLY_TEST if external else own),

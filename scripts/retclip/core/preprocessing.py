@@ -6,12 +6,12 @@ from typing import Any
 
 from retclip.core.io import read_json
 
-KEYS = ("mean", "std", "interpolation", "native_size")
+INTERPOLATIONS = ("bicubic", "bilinear", "lanczos", "nearest")
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """mean, std: of R, G and B in [0, 1]. interpolation: of the resize, a name of Pillow's. native_size: pixels, the
+    """mean, std: of R, G and B in [0, 1]. interpolation: of the resize, one of INTERPOLATIONS. native_size: pixels, the
     side of the images that the weights were trained with; None where nobody knows."""
 
     mean: tuple[float, ...]
@@ -42,8 +42,10 @@ def settings_path(weights: Path) -> Path:
 def with_weights_settings(config: dict[str, Any], weights: Path | None) -> dict[str, Any]:
     """model.image_encoder, complete: what the config leaves out is as the weights have it, or else as CLIP has it.
 
-    weights: as fetched; None where training starts from random ones.
+    weights: as fetched; a file without JSON beside it, which a person made, brings nothing; None where training starts
+    from random ones.
     """
     own = {"mean": list(CLIP.mean), "std": list(CLIP.std), "interpolation": CLIP.interpolation}
-    brought = read_json(settings_path(weights))["encoder"] if weights else {}
+    beside = settings_path(weights) if weights else None
+    brought = read_json(beside)["encoder"] if beside and beside.is_file() else {}
     return {**own, **brought, **config}

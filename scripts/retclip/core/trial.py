@@ -1,4 +1,4 @@
-"""trial.json as a dataclass: one training, complete, so that the trainer has no defaults of its own.
+"""trial.json as a dataclass: one trial, complete, so that the trainer has no defaults of its own.
 
 config/schema says what each key means. Hyperparameters stay a mapping by name, since they are declared once, in
 core/hyperparameters.py; the image encoder's settings are the config's own.
@@ -77,7 +77,7 @@ class ModelSpecification(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Trial:
-    """One training.
+    """One trial: a configuration at one budget and seed.
 
     hyperparameters: what the training uses, after the budget's cuts; configured: the same in the units of a full run.
     image_encoder: that section of the config. class_prompts: class -> sentences. sha256: of all the rest.

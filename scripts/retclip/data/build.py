@@ -10,9 +10,10 @@ import numpy as np
 from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
 from retclip.core.logs import log
 from retclip.data.image_quality import ImageQuality
+from retclip.data.labels import class_counts, classes_of, is_single, label_level_of
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
-from retclip.data.refusals import refuse_leaks, refuse_many, refuse_never_scored, refuse_nothing_left, refuse_useless
+from retclip.data.refusals import refuse_leaks, refuse_many, refuse_nothing_left, refuse_useless
 from retclip.data.samples import (
     COLUMNS,
     EXTRAS,
@@ -26,9 +27,10 @@ from retclip.data.samples import (
     text_columns,
 )
 from retclip.data.source import Source
-from retclip.data.sources.registry import read_source, sentence_of
+from retclip.data.sources.registry import sentence_of
 from retclip.data.splits import assign_splits, cut_val_from_train
 from retclip.data.store import write_store
+from retclip.data.usable import usable_rows
 from retclip.data.working_store import Wanted, WorkingStore, prepare
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class Settings(NamedTuple):
     seed: int
     threads: int
     only_test: bool = False
+    interpolation: str = "bicubic"
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -81,14 +84,10 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     all labels are one class, or where nothing is said of any image.
     """
     ledger = Ledger()
-    frame, problems = read_source(source, ledger)
+    frame, problems = usable_rows(source, settings.max_bad_fraction, ledger)
     rows = ledger.received["rows"]
-    refuse_many(problems, rows, settings.max_bad_fraction)
-    whole, frame = frame, of_present_eyes(frame)
-    ledger.book_difference("quarantined", "of an eye that has no image", whole, frame)
-    refuse_never_scored(frame, source.table, settings.max_bad_fraction)
-    wanted = _wanted(frame)
-    store = WorkingStore(work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted))
+    wanted, stored = _wanted(frame), (settings.image_size, settings.image_encoding)
+    store = WorkingStore(work_dir / "pictures.lmdb", *stored, len(wanted), settings.interpolation)
     try:
         images, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
@@ -107,7 +106,7 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         say_counts(reconciliation)
         frame, from_labels = fill_texts(patient_labels(frame), settings.report_section)
         named = frame["split"].ne("").any()
-        frame["split"] = _splits(frame, groups, source, settings)
+        frame["split"] = splits_of(frame, groups, source, settings)
         _write(frame, images, groups, store, output_dir, settings)
         fingerprint = _fingerprint(frame, images, store, output_dir, source, settings, from_labels)
         if not settings.only_test:
@@ -117,8 +116,8 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     finally:
         store.close()
     quarantined = [{"row": p["row"], "reason": sentence_of(p)} for p in sorted(problems, key=lambda p: p["row"])]
-    document = {**fingerprint, "quarantined": quarantined, "reconciliation": reconciliation}
-    write_json(output_dir / "fingerprint.json", document)
+    rest = {"quarantined": quarantined, "reconciliation": reconciliation}
+    write_json(output_dir / "fingerprint.json", fingerprint | rest)
 
 
 def _wanted(frame: "pd.DataFrame") -> list[Wanted]:
@@ -211,7 +210,8 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
     return frame.loc[sorted(kept)].reset_index(drop=True)
 
 
-def _splits(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
+def splits_of(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
+    """train, val or test of every sample. groups: image key -> its near-duplicates. Raises ValueError for leaks."""
     if settings.only_test:
         return frame["split"].map(lambda _: "test")
     if frame["split"].eq("").all():
@@ -303,15 +303,14 @@ def _fingerprint(
     settings: Settings,
     texts_from_labels: bool,
 ) -> dict[str, Any]:
-    by_eye = frame[["label_left", "label_right"]].ne("").to_numpy().any()
-    label_level = "eye" if by_eye else "patient" if frame["label"].ne("").any() else "none"
+    label_level = label_level_of(frame)
     columns = [f"label_{unit}" if unit != "patient" else "label" for unit in UNITS[label_level]]
-    single = {label for column in columns for label in frame[column] if label and "|" not in label}
+    cells = [label for column in columns for label in frame[column]]
+    classes, alone = classes_of(cells), sum(map(is_single, cells))
     different = frame["text_left"].ne(frame["text"]) | frame["text_right"].ne(frame["text"])
     splits = {}
     for split in settings.splits:
         part = frame[frame["split"] == split].sort_values("sample_id")
-        units = [label for column in columns for label in part[column] if label in single]
         splits[split] = {
             "patients": int(part["patient_id"].nunique()),
             "samples": len(part),
@@ -319,13 +318,14 @@ def _fingerprint(
             "eyes": {side: int(part["eyes"].isin([side, "both"]).sum()) for side in SIDES},
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
             "sha256": _content_hash(part, images, store),
-            "per_class": {label: units.count(label) for label in sorted(single)},
+            "per_class": class_counts((label for name in columns for label in part[name]), classes, alone > 0),
         }
     fingerprint: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "image_size": settings.image_size,
         "image_encoding": settings.image_encoding,
-        "classes": sorted(single),
+        "classes": classes,
+        "single_labels": alone,
         "label_level": label_level,
         "text_level": "eye" if different.any() else "patient",
         "texts_from_labels": bool(texts_from_labels),

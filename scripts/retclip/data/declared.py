@@ -15,7 +15,7 @@ from retclip.data.eyes import eye_of_cell
 from retclip.data.reconciliation import LABELS, Ledger
 from retclip.data.samples import EXTRAS, SPLITS
 from retclip.data.source import Source
-from retclip.data.tables import LINE, PROBLEM, read_table, refuse_nearly
+from retclip.data.tables import LINE, PROBLEM, RAW, read_table, refuse_nearly
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,14 +54,14 @@ def read_declared(path: Path, source: Source, reads: Iterable[str], ledger: Ledg
     theirs = {ours: found[0] if len(found) == 1 else "" for ours, found in declared_columns(source.columns).items()}
     theirs = {**{name: name for name in reads if name in names}, **theirs}
     translate = {theirs[ours]: how for ours in theirs if theirs[ours] and (how := _translation(ours, source.values))}
-    table = read_table(path, translate, [theirs.get(name, name) for name in PATHS])
+    table = read_table(path, translate, [theirs.get(name, name) for name in PATHS], _fields(source))
     table.attrs["theirs"] = theirs
     _note_unseen(ledger, source, table)
     ignored = [cell_of(str(name)) for name in source.columns.get(IGNORE, [])]
-    asked = [name for name in reads if name not in (*theirs, *EXTRAS)]
+    wanted = [name for name in reads if name not in (*theirs, *EXTRAS)]
     if source.patient_id != "patient_id":
-        asked = [name for name in asked if name != "patient_id"]
-    refuse_nearly(path, table, asked, [*ignored, *theirs.values()])
+        wanted = [name for name in wanted if name != "patient_id"]
+    refuse_nearly(path, table, wanted, [*ignored, *theirs.values()])
     table = _named(table, source, reads, ledger)
     for name in (*IDS, source.patient_id):
         if name in table.columns:
@@ -83,13 +83,14 @@ def _named(table: "pd.DataFrame", source: Source, reads: list[str], ledger: Ledg
     ignored = {cell_of(str(name)) for name in columns.get(IGNORE, [])}
     hidden = [name for name in table.columns if name in ignored or (name in reads and (name in moved or name in made))]
     unused = [name for name in hidden if name not in moved and name not in ignored]
-    attrs = {**table.attrs, "used": moved, "hidden": unused, "reads": reads}
+    attrs = {**table.attrs, "used": {*moved, *_fields(source)}, "hidden": unused, "reads": reads}
     table = table.drop(columns=hidden)
     table = table.assign(**made)
     _fill_pattern(table, source)
     for ours, given in columns.items():
         if isinstance(given, Mapping) and "pattern" in given:
             table[ours] = _from_path(ours, table, given["pattern"], source.values, ledger)
+    table = table.drop(columns=[name for name in table.columns if name.startswith(RAW)])
     table[PROBLEM] = problems
     table.attrs.update(attrs)
     return table
@@ -229,21 +230,28 @@ def _fill_pattern(table: "pd.DataFrame", source: Source) -> None:
     pattern = source.image_pattern
     if not pattern or source.kind != "manifest":
         return
-    fields = [field.partition(":")[0] for field in FIELD.findall(pattern)]
+    fields = _fields(source)
     both = "eye" in fields and "eye" not in table.columns
     for field in fields:
-        if field not in table.columns and not (both and field == "eye"):
-            names = shown([name for name in table.columns if name not in (LINE, PROBLEM)])
+        if field not in table.columns and RAW + field not in table.columns and not (both and field == "eye"):
+            names = shown([name for name in table.columns if name not in (LINE, PROBLEM) and not name.startswith(RAW)])
             raise ValueError(f"data.image_pattern: {{{field[:40]}}} is no column; the table has {names}.")
-    rows = list(zip(*(table[field] for field in fields if field in table.columns), strict=True))
-    known = [field for field in fields if field in table.columns]
+    written = {field: table.get(RAW + field, table.get(field)) for field in fields}
+    rows = list(zip(*(cells for cells in written.values() if cells is not None), strict=True))
+    known = [field for field, cells in written.items() if cells is not None]
     for eye, column in (("left", "image_left"), ("right", "image_right")) if both else ((None, "image"),):
         table[column] = [_filled(pattern, dict(zip(known, row, strict=True)), eye) for row in rows]
 
 
+def _fields(source: Source) -> list[str]:
+    """The columns that data.image_pattern of a table names."""
+    pattern = source.image_pattern if source.kind == "manifest" else ""
+    return list(dict.fromkeys(field.partition(":")[0] for field in FIELD.findall(pattern or "")))
+
+
 def _filled(pattern: str, cells: dict[str, str], eye: str | None) -> str:
     """The path of a row; "" where one of its cells is empty."""
-    if not all(cells.values()):
+    if any(is_missing(cell) for cell in cells.values()):
         return ""
     if eye:
         cells = {**cells, "eye": eye}

@@ -1,8 +1,9 @@
 """DICOM photographs: one frame of any form as 8-bit RGB, and the eye that the header names."""
 
 import io
+import os
+import stat
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -30,25 +31,28 @@ def is_dicom(content: bytes) -> bool:
     return content[MARK_AT : MARK_AT + len(MARK)] == MARK
 
 
-def is_dicom_file(path: Path) -> bool:
+def is_dicom_file(path: str | os.PathLike[str]) -> bool:
     """The same of a regular file; False for what cannot be read."""
     try:
-        if not path.is_file():
-            return False
-        with path.open("rb") as stream:
-            return is_dicom(stream.read(MARK_AT + len(MARK)))
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name keeps nobody waiting
     except (OSError, ValueError):
         return False
+    try:
+        return stat.S_ISREG(os.fstat(handle).st_mode) and is_dicom(os.read(handle, MARK_AT + len(MARK)))
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
 
 
-def laterality(path: Path) -> str | None:
+def laterality(path: str | os.PathLike[str]) -> str | None:
     """left or right where a DICOM file says so; None for every other file. Nothing else of its header is kept."""
     if not is_dicom_file(path):
         return None
     import pydicom
 
     try:
-        with path.open("rb") as stream:
+        with open(path, "rb") as stream:
             _refuse_inflation(stream)
         header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ImageLaterality", "Laterality"])
         return SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""))
@@ -56,7 +60,7 @@ def laterality(path: Path) -> str | None:
         return None
 
 
-def eye_of_image(path: Path, stated: str | None, who: str) -> str:
+def eye_of_image(path: str | os.PathLike[str], stated: str | None, who: str) -> str:
     """left or right as `who` (the table, the name) says, else as the DICOM header does; unknown where neither does.
 
     Raises ValueError where the header names the other eye.

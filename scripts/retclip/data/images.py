@@ -36,16 +36,17 @@ class Fundus(NamedTuple):
     thumbnail: bytes
 
 
-def load_fundus(path: str | Path, size: int) -> np.ndarray:
+def load_fundus(path: str | Path, size: int, interpolation: str = "bicubic") -> np.ndarray:
     """The pixels of read_fundus for a file. Raises ValueError likewise, or where the file is missing."""
     path = Path(path)
     if not path.is_file():
         raise ValueError("the image file does not exist")
-    return read_fundus(path.read_bytes(), size).pixels
+    return read_fundus(path.read_bytes(), size, interpolation).pixels
 
 
-def read_fundus(content: bytes, size: int) -> Fundus:
-    """The fundus in an image file's bytes, and the quality of the whole photograph.
+def read_fundus(content: bytes, size: int, interpolation: str = "bicubic") -> Fundus:
+    """The fundus in an image file's bytes, and the quality of the whole photograph. interpolation: of the resize, one
+    of core.preprocessing's.
 
     Raises ValueError with the reason where it is empty, truncated, too large or no image.
     """
@@ -64,7 +65,8 @@ def read_fundus(content: bytes, size: int) -> Fundus:
         # Pillow names the buffer's address, which helps nobody
         reason = reason.split(" <_io")[0].removesuffix(" file")
         raise ValueError(f"the image cannot be read ({reason})") from None
-    pixels = np.asarray(square.resize((size, size), Image.Resampling.BICUBIC, reducing_gap=2.0))
+    kind = Image.Resampling[interpolation.upper()]
+    pixels = np.asarray(square.resize((size, size), kind, reducing_gap=2.0))
     return Fundus(pixels, *measure_quality(whole, square, original, len(content)))
 
 

@@ -22,6 +22,7 @@ UNSURE = frozenset(
 LONGEST = 30  # letters of a label in a sentence
 MOST = 6
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
+NEGATION = re.compile("^(no|non|not)-?")
 COUNTED = re.compile(r"\d+")
 # Of names that a slip may tell apart: fewer letters differ by chance, and more classes are no list of classes.
 SHORT_NAME, LONG_NAME, SHORT_WORD, MOST_COMPARED = 5, 9, 4, 500
@@ -108,6 +109,7 @@ def _near(labels: list[str]) -> list[str]:
     found = set()
     for one, other in combinations(labels, 2):
         a, b = (COUNTED.sub("0", _form(label)) for label in (one, other))
+        a, b = NEGATION.sub("", a), NEGATION.sub("", b)  # No glaucoma is not Glaucoma, and nobody takes it for that
         short = min(len(a), len(b))
         most = 2 if short >= LONG_NAME else 1
         if short >= SHORT_NAME and a != b and within_letters(a, b, most) and not _grades(one, other):

@@ -33,8 +33,7 @@ def find_overlap(data_dir: Path, external_dir: Path, threads: int) -> dict[str, 
     frame = _samples(external_dir, ("test",))
     known = _samples(data_dir, SEEN)
     copies = _copies(ours, theirs)
-    side = read_json(data_dir / "fingerprint.json")["image_size"]
-    again = same_across(_thumbnails(data_dir, ours), _thumbnails(external_dir, theirs), side, threads)
+    again = same_across(_thumbnails(data_dir, ours), _thumbnails(external_dir, theirs), threads)
     pairs = sorted({*copies, *((mine, other) for mine, other in again)})
     copied, found = {other for _, other in copies}, {other for _, other in pairs}
     of_ours, of_theirs = ours["patient_id"].to_numpy(), theirs["patient_id"].to_numpy()

@@ -33,17 +33,17 @@ def refuse_many(problems: Problems, rows: int, max_bad_fraction: float) -> None:
     if bad > max_bad_fraction * rows:
         raise ValueError(
             f"{bad} of {rows} rows cannot be used, more than data.max_bad_fraction = {max_bad_fraction:g} "
-            f"allows ({_reasons(problems)}); correct them, or raise the limit."
+            f"allows ({reasons_of(problems)}); correct them, or raise the limit."
         )
 
 
 def refuse_nothing_left(frame: "pd.DataFrame", problems: Problems) -> None:
     """Raises ValueError where no image could be read at all, even if the limit of bad rows allows that."""
     if not len(frame):
-        raise ValueError(f"no image can be used ({_reasons(problems)}).")
+        raise ValueError(f"no image can be used ({reasons_of(problems)}).")
 
 
-def _reasons(problems: Problems) -> str:
+def reasons_of(problems: Problems) -> str:
     """The first lines of as many reasons as go into a sentence: at least one."""
     lines: dict[str, list[str]] = {}
     for problem in sorted(problems, key=lambda problem: int(problem["row"])):

@@ -1,11 +1,10 @@
 """What every source ends in: one row a sample, its images found, its texts filled in."""
 
-import ast
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.csv_tables import CONTROLS, form_of, is_missing
+from retclip.core.csv_tables import form_of
 from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 
@@ -279,31 +278,6 @@ def _name(row: Row) -> str:
     if "\0" in name or len(name) > LONGEST_ID:
         raise ValueError(f"sample_id has a null character or more than {LONGEST_ID} letters")
     return name
-
-
-def joined_label(cell: str, kept: Container[str] = ()) -> str:
-    """Several labels joined by |, each once and in one line, without surplus blanks or words for nothing.
-
-    kept: words for nothing that are classes all the same. A list as Python or JSON writes one is read as one.
-    """
-    cell = CONTROLS.sub(" ", cell).strip()
-    parts = [" ".join(part.split()) for part in (listed(cell) or cell.split("|"))]
-    return "|".join(
-        dict.fromkeys(part for part in parts if part and (len(parts) == 1 or part in kept or not is_missing(part)))
-    )
-
-
-def listed(cell: str) -> list[str]:
-    """The items of a cell that is a list, such as ['a', 'b']; empty for any other cell."""
-    if not (cell[:1] in ("[", "{") and cell[-1:] in ("]", "}")):
-        return []
-    try:
-        items = ast.literal_eval(cell)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return []
-    if not isinstance(items, list | tuple | set):
-        return []
-    return [str(item) for item in (sorted(items, key=str) if isinstance(items, set) else items)]
 
 
 def _differs(sample: dict[str, str], column: str, value: str) -> bool:

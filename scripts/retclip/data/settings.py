@@ -3,6 +3,7 @@
 import json
 from typing import Any, NamedTuple
 
+from retclip.core.preprocessing import INTERPOLATIONS
 from retclip.data.sources.registry import SOURCES
 
 REQUIRED = object()
@@ -38,6 +39,7 @@ SETTINGS = {
     "report_section": Setting((str,), "heading whose paragraph stands for the report", None),
     "near_duplicates": Setting((str,), "what to do with them", "warn", ("ignore", "warn", "group", "drop")),
     "image_size": Setting((int,), "pixels, square"),
+    "interpolation": Setting((str,), "of the resize; by default the image encoder's", None, INTERPOLATIONS),
     "image_encoding": Setting((str,), "of the stored pixels", choices=("raw", "jpeg")),
     "test_fraction": Setting(NUMBER, "of the patients"),
     "val_fraction": Setting(NUMBER, "of the patients not in test"),

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 LINE = "__line__"
 # Why a row cannot be used, "" where it can, as far as a table's declaration says.
 PROBLEM = "__problem__"
+# Begins the name of a copy of a column as it is written, before its values are translated.
+RAW = "__raw__"
 # Paths stay as they are written: a disk may know a name in another Unicode form.
 PATHS = ("image", "image_left", "image_right", "left", "right")
 ROWS_AT_ONCE = 20_000
@@ -24,14 +26,17 @@ ROUNDED = re.compile(r"-?\d([.,]\d+)?[eE]\+\d{2,}")
 
 
 def read_table(
-    path: Path, translate: Mapping[str, Callable[[str], str | None]] | None = None, paths: Iterable[str] = PATHS
+    path: Path,
+    translate: Mapping[str, Callable[[str], str | None]] | None = None,
+    paths: Iterable[str] = PATHS,
+    raw: Iterable[str] = (),
 ) -> "pd.DataFrame":
     """All cells as stripped text, "" where nothing is there, blank lines left out, the line of the file as LINE.
 
-    translate: column -> what a cell of it means, None where it means what it says. paths: columns of paths. attrs:
-    missing, column -> how many of its cells are a word for nothing, such as NA; cells, the different cells of each
-    column that is translated. Raises ValueError in one sentence where the table cannot be read whole; see
-    csv_tables.read_rows.
+    translate: column -> what a cell of it means, None where it means what it says. paths: columns of paths. raw:
+    columns of which a copy, RAW + name, keeps what is written. attrs: missing, column -> how many of its cells are a
+    word for nothing, such as NA; cells, the different cells of each column that is translated. Raises ValueError in one
+    sentence where the table cannot be read whole; see csv_tables.read_rows.
     """
     import pandas as pd
 
@@ -45,6 +50,8 @@ def read_table(
         columns: dict[str, list[str]] = {}
         for place, name in enumerate(names):
             cells = [clean[place](cells[place]) for _, cells in piece]
+            if name in raw:
+                columns[RAW + name] = cells
             if name in known:
                 assert translate is not None
                 meaning = known[name]

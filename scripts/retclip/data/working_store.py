@@ -53,10 +53,10 @@ class Note(NamedTuple):
 class WorkingStore:
     """The prepared images of all splits, by what they were made of."""
 
-    def __init__(self, path: Path, size: int, encoding: str, most: int) -> None:
+    def __init__(self, path: Path, size: int, encoding: str, most: int, interpolation: str = "bicubic") -> None:
         """most: images it has to have room for. A damaged file is made again."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.path, self.size, self.encoding = path, size, encoding
+        self.path, self.size, self.encoding, self.interpolation = path, size, encoding, interpolation
         if path.is_symlink():
             raise ValueError(f"{path}: is a symbolic link, and would be written through it; delete the link.")
         if path.is_file() and not is_whole(path):
@@ -140,14 +140,15 @@ def prepare(
     found: dict[str, str] = {}
     missing: dict[str, list[Wanted]] = {}
     for item in wanted:
-        name = _name(root, item.location, store.size, store.encoding)
+        name = _name(root, item.location, store.size, store.encoding, store.interpolation)
         if name in store:
             found[item.key] = name
         else:
             missing.setdefault(name, []).append(item)
     if found and missing:
         log(f"{len(found)} images are ready from before, {len(missing)} to prepare")
-    tasks = ((name, str(root), items[0].location, store.size, store.encoding) for name, items in missing.items())
+    how = (store.size, store.encoding, store.interpolation)
+    tasks = ((name, str(root), items[0].location, *how) for name, items in missing.items())
     problems = []
     started = logged = time.monotonic()
     done = 0
@@ -190,11 +191,11 @@ def _in_container(location: str) -> tuple[str, str, str] | None:
     return scheme, path, place
 
 
-def _prepare(tasks: list[tuple[str, str, str, int, str]]) -> list[tuple[str, bytes, str, Fundus | None, str]]:
+def _prepare(tasks: list[tuple[str, str, str, int, str, str]]) -> list[tuple[str, bytes, str, Fundus | None, str]]:
     results: list[tuple[str, bytes, str, Fundus | None, str]] = []
-    for name, root, location, size, encoding in tasks:
+    for name, root, location, size, encoding, interpolation in tasks:
         try:
-            fundus = read_fundus(open_image(Path(root), location), size)
+            fundus = read_fundus(open_image(Path(root), location), size, interpolation)
         except ValueError as error:
             results.append((name, b"", "", None, str(error)))
             continue
@@ -223,7 +224,7 @@ def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any
             ) from None
 
 
-def _name(root: Path, location: str, size: int, encoding: str) -> str:
+def _name(root: Path, location: str, size: int, encoding: str, interpolation: str) -> str:
     """What a prepared image was made of, as a hash. A missing file has a name, too; reading it will say so."""
     path = root / location
     if place := _in_container(location):
@@ -234,4 +235,4 @@ def _name(root: Path, location: str, size: int, encoding: str) -> str:
         made_of = [location, status.st_size, status.st_mtime_ns]
     except OSError:
         made_of = [location, None, None]
-    return sha256_of([*made_of, size, encoding, PREPARATION])[:32]
+    return sha256_of([*made_of, size, encoding, interpolation, PREPARATION])[:32]

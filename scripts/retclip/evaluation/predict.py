@@ -118,7 +118,7 @@ class Predictor:
             return found, dict.fromkeys(case.images or [""], case.problem)
         for eye, path in case.images.items():
             try:
-                pixels = load_fundus(path, self.reading["image_size"])
+                pixels = load_fundus(path, self.reading["image_size"], self.model.preprocessing.interpolation)
             except ValueError as error:
                 problems[eye] = f"{eye} image: {error}" if eye in SIDES else str(error)
                 continue

@@ -14,9 +14,11 @@ from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
     embed,
+    labels_of,
     predictions,
     retrieval_ranks,
     seen,
+    several_labels,
     zero_shot_classifier,
 )
 from retclip.loading.dataset import Split
@@ -38,10 +40,10 @@ if TYPE_CHECKING:
 
 # Strengths of the probe's L2 penalty; the one that is best on val is used.
 PROBE_C = (0.01, 0.1, 1.0, 10.0, 100.0)
-# The solver has no randomness of its own: each seed leaves out another fifth of the training patients.
+# The probe is fitted on all of train. The solver has no randomness of its own: to show how much the training patients
+# matter, each seed leaves out another fifth of them.
 PROBE_SEEDS = (0, 1, 2, 3, 4)
 LEFT_OUT = 0.2
-LABEL_COLUMNS = {"left": "label_left", "right": "label_right", "patient": "label"}
 
 
 class Reader(NamedTuple):
@@ -138,27 +140,24 @@ def prediction_table(
     """
     import pandas as pd
 
-    several = {
-        view: np.flatnonzero(split.frame[LABEL_COLUMNS[view]].str.contains("|", regex=False) & seen(split, view))
-        for view in split.targets
-    }
-    table = predictions(split, features, ensemble, several)
+    table = predictions(split, features, ensemble, several_labels(split))
     row = pd.Series(range(len(split)), index=split.frame["sample_id"])[table["sample_id"]].to_numpy()
-    labels, similarity = np.full(len(table), "", dtype=object), np.zeros((len(table), len(split.classes)))
+    similarity = np.zeros((len(table), len(split.classes)))
     for view in table["eye"].unique():
         here = (table["eye"] == view).to_numpy()
-        if view in split.targets:
-            labels[here] = split.frame[LABEL_COLUMNS[view]].to_numpy()[row[here]]
         if split.classes:
             similarity[here] = (features.image[view][row[here]] @ single_template[view].T).numpy()
     columns = pd.DataFrame(similarity, columns=[f"template_{k}" for k in range(len(split.classes))])
-    return pd.concat([table, columns], axis=1).assign(labels=labels, logit_scale=table["eye"].map(scales))
+    return pd.concat([table, columns], axis=1).assign(
+        labels=labels_of(split, table), logit_scale=table["eye"].map(scales)
+    )
 
 
 def linear_probe(
     splits: dict[str, Split], inputs: dict[str, dict[str, np.ndarray]], table: "pd.DataFrame", features: str
 ) -> tuple[Probe | None, "pd.DataFrame"]:
-    """A logistic regression on frozen image features, and `table` with its class probabilities, probe{seed}_{k}.
+    """A logistic regression on frozen image features, and `table` with its class probabilities: probe_{k}, and for each
+    seed probe{seed}_{k}.
 
     inputs: split (train, val and that of the table) -> view -> features [N, D]. table: predictions of the split
     `test`. features: their name. None where fewer than two classes are labeled in train, or val is unlabeled.
@@ -185,8 +184,9 @@ def linear_probe(
     test, classes = splits["test"], len(splits["train"].classes)
     row = pd.Series(range(len(test)), index=test.frame["sample_id"])[table["sample_id"]].to_numpy()
     columns: dict[str, np.ndarray] = {}
-    for seed in PROBE_SEEDS:
-        probe = fitted(strength, _without_a_fifth(y, patients, seed))
+    parts = {"": everyone, **{str(seed): _without_a_fifth(y, patients, seed) for seed in PROBE_SEEDS}}
+    for part, rows in parts.items():
+        probe = fitted(strength, rows)
         scores = np.full((len(table), classes), np.nan)  # of views without a label
         for view in test.targets:
             here = (table["eye"] == view).to_numpy()
@@ -195,7 +195,7 @@ def linear_probe(
                 scores[np.ix_(here, probe.classes_)] = probe.predict_proba(
                     scaler.transform(inputs["test"][view][row[here]])
                 )
-        columns |= {f"probe{seed}_{k}": scores[:, k] for k in range(classes)}
+        columns |= {f"probe{part}_{k}": scores[:, k] for k in range(classes)}
     table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
     probe_used = Probe(features=features, strength=strength, train_units=len(y), seeds=PROBE_SEEDS)
     return probe_used, table
@@ -208,21 +208,18 @@ def evaluate_on_test(
     fingerprint: dict[str, Any],
     ordered_classes: list[str] | None,
     code: str,
-    before_heads: bool = False,
 ) -> tuple[Evaluation, "pd.DataFrame"]:
     """evaluation.json and predictions.parquet of a model on the test split of the data it was trained on.
 
-    code: hash of the evaluation's code. before_heads: the probe reads features of the image encoder, not of its heads.
+    code: hash of the evaluation's code. The probe reads features of the image encoder, not of its heads, which are
+    random in the initial weights: so the two can be compared.
     """
     splits = {name: reader.split(data_dir, name, fingerprint) for name in ("train", "val", "test")}
     features = {name: reader.embed(model, split) for name, split in splits.items()}
     prompts = reader.trial.class_prompts
     val, table = (reader.table(model, splits[name], features[name], prompts) for name in ("val", "test"))
-    inputs = {
-        name: encoder_features(model, splits[name], reader) if before_heads else as_arrays(features[name])
-        for name in splits
-    }
-    probe, table = linear_probe(splits, inputs, table, "image_encoder" if before_heads else "image")
+    inputs = {name: encoder_features(model, split, reader) for name, split in splits.items()}
+    probe, table = linear_probe(splits, inputs, table, "image_encoder")
     document = evaluation_document(
         table,
         splits["test"].frame,

@@ -36,7 +36,7 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Of a difference: the 95 % interval leaves out zero."""
+        """Of a difference: the 95 % CI leaves out zero."""
         return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
 
     @property

@@ -38,6 +38,8 @@ class Calibration:
     """Of the softmax over classes at the trained temperature."""
 
     expected_calibration_error: Documented
+    expected_if_calibrated: Documented
+    debiased_calibration_error: Documented
     bins: tuple[Row, ...]
 
 

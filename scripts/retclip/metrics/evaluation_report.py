@@ -2,9 +2,10 @@
 
 A table of predictions has one row a unit (eye or patient) and these columns: sample_id, patient_id, eye, target (class
 index; -1: not scored), labels (joined by |), score_k (cosine similarity to the prompt ensemble of class k), template_k
-(to one template sentence), probe{s}_k (probability by the linear probe of seed s; only where there is one),
-logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of which no unit
-has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the same.
+(to one template sentence), probe_k and probe{s}_k (probability by the linear probe, and by that of seed s; only where
+there is one), logit_scale (of the unit's head) and image_to_text_rank, text_to_image_rank (of its sample). A sample of
+which no unit has a label has one row, as a patient that is not scored: it is a query of the retrieval scores all the
+same.
 """
 
 from collections.abc import Iterable
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.logs import log
+from retclip.metrics.calibration import calibration
 from retclip.metrics.estimates import DRAWS, Documented, documented
-from retclip.metrics.evaluation_document import Calibration, Confusion, Counts, Evaluation, Probe, Row
+from retclip.metrics.evaluation_document import Confusion, Counts, Evaluation, Probe, Row
 from retclip.metrics.metrics_document import Levels
 from retclip.metrics.multi_label import multi_label_scores
 from retclip.metrics.registry import MULTI_LABEL, RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
@@ -35,7 +37,6 @@ from retclip.metrics.weighted import aurocs
 if TYPE_CHECKING:
     import pandas as pd
 
-CALIBRATION_BINS = 15
 SUBGROUP_METRICS = [name for name, declared in ZERO_SHOT.items() if declared.subgroups]
 # A group of fewer patients is not scored: its interval would span everything, and it might name a person.
 SMALLEST_GROUP = 10
@@ -92,7 +93,7 @@ def evaluation_document(
         ),
         per_class=_per_class(target, scores, patients, classes, thresholds, weights),
         confusion=Confusion(classes=tuple(classes), matrix=_confusion(target, scores, len(classes))),
-        calibration=_calibration(scored, target, scores, weights) if len(target) else None,
+        calibration=calibration(target, scores, scored["logit_scale"].to_numpy(), weights) if len(target) else None,
         quadratic_kappa=_quadratic_kappa(target, scores, weights, classes, ordered_classes or []),
         multi_label=several,
         subgroups=_subgroups(scored, frame, target, scores),
@@ -128,19 +129,12 @@ def _with_intervals(
 def _probe_scores(
     scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe, weights: np.ndarray
 ) -> dict[str, Any]:
-    """Means over the probe's seeds; in the bootstrap, too, so that the interval is that of the mean."""
+    """Of the probe that was fitted on all of train, and of each seed's, which had a fifth less."""
     if len(target) == 0:
         return {}
-    tables = [columns_of(scored, f"probe{seed}_", classes) for seed in probe.seeds]
-    values = [zero_shot_scores(target, scores) for scores in tables]
-    document: dict[str, Any] = {}
-    for metric in ZERO_SHOT:
-        seeds = [value[metric] for value in values]
-        known = [value for value in seeds if value is not None]
-        mean = float(np.mean(known)) if len(known) == len(seeds) else None
-        draws = np.mean([resampled(metric, target, scores, weights) for scores in tables], axis=0)
-        document[metric] = {**documented(mean, draws), "seeds": seeds}
-    return document
+    seeds = [zero_shot_scores(target, columns_of(scored, f"probe{seed}_", classes)) for seed in probe.seeds]
+    whole = _with_intervals(target, columns_of(scored, "probe_", classes), weights)
+    return {metric: {**whole[metric], "seeds": [one[metric] for one in seeds]} for metric in ZERO_SHOT}
 
 
 def _retrieval_scores(retrieval: Retrieval) -> dict[str, Documented]:
@@ -219,30 +213,6 @@ def _confusion(target: np.ndarray, scores: np.ndarray, classes: int) -> tuple[tu
         return ()
     matrix = confusion_matrix(target, scores.argmax(1), labels=range(classes)).tolist()
     return tuple(tuple(row) for row in matrix)
-
-
-def _calibration(scored: "pd.DataFrame", target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> Calibration:
-    """Source: Guo et al., On calibration of modern neural networks, ICML 2017, with 15 bins as there."""
-    from scipy.special import softmax
-
-    confidence = softmax(scores * scored["logit_scale"].to_numpy()[:, None], axis=1).max(1)
-    right = scores.argmax(1) == target
-    edges = np.linspace(0, 1, CALIBRATION_BINS + 1)
-    place = np.clip(np.digitize(confidence, edges, right=True) - 1, 0, CALIBRATION_BINS - 1)
-    member = np.eye(CALIBRATION_BINS)[place]
-    # count / N * |confidence - accuracy|, the counts cancel
-    gaps = np.abs(weights @ (member * (confidence - right)[:, None])).sum(1) / weights.sum(1)
-    bins: list[dict[str, Any]] = []
-    error = 0.0
-    for k in range(CALIBRATION_BINS):
-        here = place == k
-        entry = {"low": float(edges[k]), "high": float(edges[k + 1]), "count": int(here.sum())}
-        known = (
-            {"confidence": float(confidence[here].mean()), "accuracy": float(right[here].mean())} if here.any() else {}
-        )
-        error += here.mean() * abs(known["confidence"] - known["accuracy"]) if known else 0.0
-        bins.append({**entry, **(known or dict.fromkeys(("confidence", "accuracy")))})
-    return Calibration(expected_calibration_error=documented(float(error), gaps), bins=tuple(bins))
 
 
 def _quadratic_kappa(

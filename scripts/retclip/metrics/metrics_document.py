@@ -31,7 +31,7 @@ class Validation:
 
 @dataclass(frozen=True, kw_only=True)
 class Metrics:
-    """One training: its trial, its scores on validation, its cost, and what it ran on."""
+    """One training run: its trial, its scores on validation, its cost, and what it ran on."""
 
     trial: Trial
     trial_sha256: str

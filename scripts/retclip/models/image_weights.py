@@ -10,7 +10,7 @@ from torch import nn
 from retclip.core.hub import fetch_snapshot, first_line
 from retclip.core.io import atomic, file_sha256, read_json, write_json
 from retclip.core.logs import log
-from retclip.core.preprocessing import Preprocessing, preprocessing_of, settings_path
+from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, preprocessing_of, settings_path
 from retclip.models.fitting import Fit, fit, named
 from retclip.models.image_encoder import HUB, TIMM, WHOLE, build_image_encoder, check_forward, known_config
 from retclip.models.known_weights import is_autoencoder, layout_of, native_size
@@ -54,6 +54,8 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path) -> str:
     name = settings.get("architecture", "sizes")
     source = _source(settings)
     brought = dict(source.settings)
+    if brought.get("interpolation") not in INTERPOLATIONS:  # some were trained with several, drawn at random
+        brought["interpolation"] = CLIP.interpolation
     encoder, embed_dim = build_image_encoder({**brought, **settings}, image_size)
     if _needs_norm_behind(source.state, encoder):
         brought["timm_arguments"] = {"global_pool": "avg", "fc_norm": True}

@@ -27,7 +27,7 @@ POOLING_CODE = {
 def model_card(
     model: RetClip,
     trial: Trial,
-    image_encoder: dict[str, Any],
+    settings: dict[str, Any],
     image_size: int,
     source: dict[str, Any],
     data: dict[str, Any],
@@ -46,13 +46,11 @@ def model_card(
         encoder=escape(f"{trial.text_encoder} ({trial.text_encoder_settings.source})", quote=False),
         revision=escape(str(source.get("revision")), quote=False),
         license=escape(str(source.get("license") or "not stated"), quote=False),
-        weights=escape(
-            Path(image_encoder["weights"]).name if image_encoder.get("weights") else "none (random)", quote=False
-        ),
+        weights=escape(Path(settings["weights"]).name if settings.get("weights") else "none (random)", quote=False),
         rows=rows,
         scores=_score_rows(val),
         data=escape(_data_sentence(data), quote=False),
-        image_encoder=_image_encoder_code(model, image_encoder, image_size),
+        image_encoder=_image_encoder_code(model, settings, image_size),
         text=_text_encoder_code(model),
         pooling=POOLING_CODE[model.pooling],
         text_head=_text_head_code((len(model.text_projection) + 1) // 2),

@@ -80,7 +80,10 @@ def pooling_of(folder: str | Path, setting: str | None = None) -> Pooling:
 
 
 def own_pooling(folder: Path) -> Pooling:
-    """How a model's makers pool it: by sentence-transformers' file, by its config (ModernBERT), else [CLS]."""
+    """How a model's makers pool it: by sentence-transformers' file, by its config (ModernBERT), else [CLS].
+
+    Raises ValueError where that file names another pooling than cls and mean.
+    """
     path = folder / POOLING_FILE
     if path.is_file():
         said = read_json(path)

@@ -1,18 +1,18 @@
 """Weights in a file: read without running any code in it, and out of whatever a training wrapped them in."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from retclip.core.hub import first_line
 
-# Under these keys trainings save a network; of a student and its teacher, the teacher is the one that people use.
+# Under these keys people save a network; of a student and its teacher, the teacher is the one that is used.
 WRAPPERS = ("state_dict", "model", "teacher", "model_state_dict", "model_ema", "net", "network", "student")
 
 
 def read_weights(path: Path) -> dict[str, Any]:
     """The content of a safetensors or torch file. Raises ValueError where it is neither, or holds more than weights and
     plain values."""
-    import argparse
     import pathlib
     import pickle
 
@@ -20,8 +20,8 @@ def read_weights(path: Path) -> dict[str, Any]:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    # what trainings save beside weights, and what runs nothing when it is read
-    harmless = [argparse.Namespace, pathlib.PosixPath, *_numpy_scalars()]
+    # what training scripts save beside weights, and what runs nothing when it is read
+    harmless = [(SimpleNamespace, "argparse.Namespace"), pathlib.PosixPath, *_numpy_scalars()]
     try:
         if path.suffix == ".safetensors":
             return load_file(path)

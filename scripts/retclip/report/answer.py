@@ -1,4 +1,4 @@
-"""The answer in one paragraph, and the numbers to be seen first."""
+"""What a run may claim, and its result in one paragraph of methods.md."""
 
 from typing import NamedTuple
 
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
 
 def verdict(run: RunFolder) -> Verdict:
     """Whether anything was learned from the texts; only zero-shot and retrieval scores can tell."""
-    tuned = run.tuned(run.search_encoder)
+    tuned = run.tuned(run.answer_encoder)
     reached, chance = score(tuned, run.test_metric), run.chance(run.test_metric)
     if reached.value is None:
         why = wording.failed(failures(tuned), len(tuned))
@@ -41,7 +41,7 @@ def verdict(run: RunFolder) -> Verdict:
     controls = run.controls()
     # a control that failed has no score, and so nothing to say
     if controls and not failures(controls):
-        gap = difference(tuned, controls, run.test_metric)
+        gap = difference(run.tuned(run.search_encoder), controls, run.test_metric)
         if not (gap.excludes_zero and (gap.value or 0.0) > 0):
             return Verdict(False, "the same configuration trained on texts shuffled between patients scores no worse")
     return Verdict(True, "")
@@ -57,11 +57,9 @@ def answer(run: RunFolder) -> list[str]:
     metric = run.test_metric
     tuned, baselines = run.tuned(run.search_encoder), run.baselines()
     reached, baseline = score(tuned, metric), score(baselines, metric)
-    counts = run.finals[0].evaluation.counts
-    patients = counts.scored_patients or counts.patients
     kind = "zero-shot " if metric in ZERO_SHOT else ""
     first = (
-        f"On {patients:,} test patients, the tuned configuration reaches a {kind}"
+        f"On {run.scored_patients:,} test patients, the tuned configuration reaches a {kind}"
         f"{wording.metric_name(metric)} of {_said(reached)}; the baseline reaches {_said(baseline)}."
     )
     learned, reason = verdict(run)
@@ -89,18 +87,6 @@ def answer(run: RunFolder) -> list[str]:
         _encoder(run),
         _cost(run),
     ]
-
-
-def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
-    """(what, number, how sure) of the numbers to be seen first."""
-    metric = run.test_metric
-    tuned, baselines = run.tuned(run.search_encoder), run.baselines()
-    rows = (
-        ("tuned configuration", score(tuned, metric), wording.score),
-        ("baseline", score(baselines, metric), wording.score),
-        ("gain by tuning", difference(tuned, baselines, metric), wording.signed),
-    )
-    return [(name, write(value.value), wording.interval(value.low, value.high)) for name, value, write in rows]
 
 
 def _against(run: RunFolder) -> str:

@@ -14,6 +14,18 @@ class Table(NamedTuple):
     marked: frozenset[int] = frozenset()
 
 
+class TrialCell(str):
+    """A cell that names a trial: its readable name with the id in small print, and on the page a link to it."""
+
+    name: str
+    trial: str
+
+    def __new__(cls, name: str, trial: str) -> "TrialCell":
+        cell = super().__new__(cls, f"{name} ({trial})")
+        cell.name, cell.trial = name, trial
+        return cell
+
+
 class Captioned(NamedTuple):
     """A table and its caption."""
 

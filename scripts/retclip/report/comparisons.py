@@ -40,7 +40,7 @@ def is_above_chance(finals: list[FinalModel], metric: str, chance: float) -> boo
 
 
 def value_of(final: FinalModel, metric: str) -> float | None:
-    """The score on test of one training; None where the data cannot give it, or where it failed: what such weights
+    """The score on test of one training run; None where the data cannot give it, or where it failed: what such weights
     score is nobody's result."""
     if final.failed:
         return None

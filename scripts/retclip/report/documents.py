@@ -7,6 +7,7 @@ from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS
 from retclip.report.answer import answer, verdict
 from retclip.report.comparisons import difference, holm, score
+from retclip.report.first_screen import collapsed, headline, points
 from retclip.report.limitations import limitations, warnings
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.provenance import commits, machines
@@ -27,7 +28,10 @@ def results(run: RunFolder) -> dict[str, Any]:
     everything = [finished for trials in run.trials().values() for finished in trials]
     return {
         "run": run.config["run"],
-        "answer": " ".join(answer(run)),
+        "answer": headline(run),
+        "collapsed_classes": [one._asdict() for one in collapsed(run)],
+        "next": [point.text for point in points(run)],
+        "result": " ".join(answer(run)),
         "learned_from_texts": verdict(run).learned,
         "metric": {"choice": run.metric, "test": run.test_metric},
         "tuned_configuration": {

@@ -2,6 +2,8 @@
 
 import io
 import re
+from collections.abc import Iterable, Mapping
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,11 +12,16 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-WIDTH = 8.0  # inches
+# Inches. A page shows figures a third larger on a desk and two thirds as large on a phone: text can be read on both.
+WIDTH = 5.6
 HALF = 4.4  # of a figure that stands beside another, and beneath it on a narrow screen
+SMALL = 8.5  # points, the least
+ROW = 0.36  # of a row with a name above it
 # seaborn's color-blind-safe palette, by meaning
 BLUE, ORANGE, GREEN, RED, GRAY = "#0173b2", "#de8f05", "#029e73", "#d55e00", "#949494"
-PNG_DPI = 150
+FAINT = "#6b6b6b"  # small print, which can still be read
+PNG_DPI = 220
+TRIAL = "#trial-"  # the id of a trial's part of the page begins so
 
 
 def use_style() -> None:
@@ -40,11 +47,11 @@ def use_style() -> None:
     )
 
 
-def subplots(height: float, columns: int = 1, width: float = WIDTH, **options) -> tuple["Figure", Any]:
-    """A figure and its axes, an array of them where there are several columns. height, width: inches."""
+def subplots(height: float, rows: int = 1, width: float = WIDTH, **options) -> tuple["Figure", Any]:
+    """A figure and its axes, an array of them where there are several rows. height, width: inches."""
     import matplotlib.pyplot as plt
 
-    return plt.subplots(1, columns, figsize=(width, height), **options)
+    return plt.subplots(rows, 1, figsize=(width, height), **options)
 
 
 def nothing(reason: str) -> "Figure":
@@ -77,21 +84,54 @@ def whiskers(axes: "Axes", position: float, value: float, low: float | None, hig
 
 
 def heatmap(matrix: np.ndarray, shares: np.ndarray, names: list[str]) -> "Figure":
-    """Counts in cells that are shaded by `shares` (0 to 1); the same names on both sides."""
-    import matplotlib.pyplot as plt
+    """Cells shaded by `shares` (0 to 1, of the row) with their percentage and count; the same names on both sides.
+
+    Where there are many classes, cells hold the percentage alone, and of more still only what is a tenth of its row.
+    """
     import seaborn
 
-    side = 0.42 * len(matrix) + 2.2
-    figure, axes = plt.subplots(figsize=(min(WIDTH, side + 1), side))
+    few, several = len(matrix) <= 10, len(matrix) <= 16
+    width = max(WIDTH, 0.34 * len(matrix) + 1.9)
+    figure, axes = subplots(height=0.42 * len(matrix) + 1.9, width=width)
+
+    def words(count: int, share: float) -> str:
+        if not count or (not several and share < 0.1):
+            return ""
+        return f"{share:.0%}\n{count:,}" if few else f"{100 * share:.0f}"
+
+    cells = np.array([[words(*pair) for pair in zip(*row, strict=True)] for row in zip(matrix, shares, strict=True)])
     seaborn.heatmap(
-        shares, annot=matrix, fmt="d", cmap="Blues", vmin=0, vmax=1, square=True, cbar=False, ax=axes,
-        xticklabels=names, yticklabels=names, linewidths=0.5,
+        shares, annot=cells, fmt="", cmap="Blues", vmin=0, vmax=1, cbar=False, ax=axes, linewidths=0.5,
+        xticklabels=[shortened(name) for name in names], yticklabels=[shortened(name) for name in names],
+        annot_kws={"fontsize": SMALL, "linespacing": 0.95},
     )  # fmt: skip
-    axes.set(xlabel="named by the model", ylabel="true class")
+    axes.set(xlabel="predicted class", ylabel="true class")
+    axes.tick_params(axis="both", labelsize=SMALL)
     axes.tick_params(axis="x", rotation=45)
+    axes.tick_params(axis="y", rotation=0)
     for label in axes.get_xticklabels():
         label.set_horizontalalignment("right")
     return figure
+
+
+def named_rows(axes: "Axes", trials: list[str], names: Mapping[str, str]) -> None:
+    """A trial on each step of the vertical axis, from below: above its row its name, and its id in small print."""
+    axes.set_yticks(range(len(trials)), [])
+    axes.set_ylim(-0.4, len(trials) - 0.2)
+    for position, trial in enumerate(trials):
+        row: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 4), "textcoords": "offset points"}
+        axes.annotate(shortened(names.get(trial, trial), 48), (0.01, position), fontsize=SMALL, **row)
+        axes.annotate(trial, (1, position), fontsize=SMALL, color=FAINT, ha="right", **row)
+
+
+def shortened(name: str, most: int = 24) -> str:
+    """A name that fits beside a figure; its end is left out where it is long."""
+    return name if len(name) <= most else f"{name[: most - 1].rstrip()}\N{HORIZONTAL ELLIPSIS}"
+
+
+def linked(points: Any, trials: Iterable[str]) -> None:
+    """Lets each point of a scatter lead to its trial's part of the page."""
+    points.set_urls([f"{TRIAL}{trial}" for trial in trials])
 
 
 def as_svg(figure: "Figure", name: str) -> str:
@@ -112,13 +152,24 @@ def as_png(figure: "Figure") -> bytes:
     return buffer.getvalue()
 
 
-def inlined(svg: str, name: str) -> str:
-    """The <svg> element with ids of its own, so that many can stand in one page."""
+def inlined(svg: str, name: str, trials: Mapping[str, str]) -> str:
+    """The <svg> element with ids of its own, so that many can stand in one page. Links to `trials` (id -> name) show
+    their names; other links to trials, which the page has no part for, are taken out."""
     element = svg[svg.index("<svg") :]
     element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
     element = re.sub(r'\bid="', f'id="{name}-', element)
     element = re.sub(r"url\(#", f"url(#{name}-", element)
-    element = re.sub(r'href="#', f'href="#{name}-', element)
+    element = re.sub(r'href="#(?!trial-)', f'href="#{name}-', element)
+
+    def titled(found: re.Match[str]) -> str:
+        trial, inside = found.groups()
+        return (
+            f'<a href="{TRIAL}{trial}"><title>{escape(trials[trial])} ({trial})</title>{inside}</a>'
+            if (trial in trials)
+            else inside
+        )
+
+    element = re.sub(r'<a xlink:href="#trial-([^"]*)">(.*?)</a>', titled, element, flags=re.DOTALL)
     return re.sub(r'<svg ([^>]*?)width="[^"]*"', r'<svg \1width="100%"', element, count=1).replace(
         "<svg ", '<svg aria-hidden="true" ', 1
     )

@@ -1,13 +1,27 @@
 """A leaderboard as the page shows it: as a table, and as a figure of ranks beside what was varied."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
 from retclip.report import formatting as wording
-from retclip.report.cells import Captioned, Table
-from retclip.report.drawing import BLUE, GRAY, GREEN, RED, WIDTH, level_line, plain_ticks
+from retclip.report.cells import Captioned, Table, TrialCell
+from retclip.report.drawing import (
+    BLUE,
+    GRAY,
+    GREEN,
+    RED,
+    ROW,
+    SMALL,
+    WIDTH,
+    level_line,
+    linked,
+    named_rows,
+    plain_ticks,
+)
+from retclip.report.names import trial_names
 from retclip.report.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -16,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Of a long search, the figure and the table show the best; the CSV and the table of all trials have the rest.
-MOST_RANKS = 40
+MOST_RANKS = 30
 MOST_ROWS = 25
 
 
@@ -25,40 +39,32 @@ def varied_hyperparameters(board: "pd.DataFrame") -> list[str]:
     return [name for name in HYPERPARAMETERS if name in board and board[name].nunique(dropna=False) > 1]
 
 
-def leaderboard_table(board: "pd.DataFrame", chosen: str | None) -> Table:
-    """Rank, id, what was varied, score, difference from the leader, cost; of a long one the best."""
-    varied = varied_hyperparameters(board)
-    heads = [
-        "rank",
-        "trial",
-        *map(label_of, varied),
-        "score",
-        "± SE",
-        "behind the leader",
-        "cost",
-        "note",
-    ]
+def leaderboard_table(board: "pd.DataFrame", chosen: str | None, names: Mapping[str, str]) -> Table:
+    """Rank, trial, score, difference from the leader, cost; of a long one the best. names: of its trials."""
+    heads = ["rank", "trial", "score ± SE", "behind the leader", "cost", "note"]
     board = board.head(MOST_ROWS)
     rows = []
     for _, row in board.iterrows():
         behind = wording.NOTHING
         if row["rank"] > 1 and row["difference"] == row["difference"]:
-            behind = f"{wording.signed(row['difference'])} ± {wording.score(row['difference_se'])}"
+            behind = _with_error(wording.signed(row["difference"]), row["difference_se"])
         note = "" if row["note"] != row["note"] else row["note"]
         status = "" if row["status"] == "completed" else row["status"].replace("_", " ")
         rows.append(
             [
                 str(row["rank"]),
-                row["id"],
-                *(wording.setting(row[name]) for name in varied),
-                wording.score(row["metric"]),
-                wording.score(row["standard_error"]),
+                TrialCell(names.get(row["id"], row["id"]), row["id"]),
+                _with_error(wording.score(row["metric"]), row["standard_error"]),
                 behind,
                 wording.duration(row["device_seconds"]),
                 "; ".join(filter(None, (status, note))),
             ]
         )
     return Table(heads, rows, frozenset(i for i, name in enumerate(board["id"]) if name == chosen))
+
+
+def _with_error(value: str, error: float) -> str:
+    return value if error != error else f"{value} ± {wording.score(error)}"
 
 
 def leaderboard_of(run: RunFolder, stage: str) -> dict[str, Captioned]:
@@ -69,7 +75,7 @@ def leaderboard_of(run: RunFolder, stage: str) -> dict[str, Captioned]:
     chosen = run.decisions.get("best" if stage == "confirm" else stage, {}).get("id")
     more = f", the best {MOST_ROWS} of {len(board)}" if len(board) > MOST_ROWS else ""
     caption = f"{wording.STAGE_NAMES[stage]}: the leaderboard{more}"
-    return {f"leaderboard_{stage}": Captioned(caption, leaderboard_table(board, chosen))}
+    return {f"leaderboard_{stage}": Captioned(caption, leaderboard_table(board, chosen, trial_names(run)))}
 
 
 def draw_ranking(run: RunFolder, stage: str) -> "Figure":
@@ -78,15 +84,16 @@ def draw_ranking(run: RunFolder, stage: str) -> "Figure":
 
     board = run.boards[stage]
     varied = varied_hyperparameters(board)
-    columns = max(1, min(3, len(varied)))
+    columns = max(1, min(2, len(varied)))
     slice_rows = -(-len(varied) // columns)
-    ranks_height = 0.2 * min(len(board), MOST_RANKS) + 0.8
-    figure = plt.figure(figsize=(WIDTH, ranks_height + 2.2 * slice_rows))
-    grid = figure.add_gridspec(1 + slice_rows, columns, height_ratios=[ranks_height, *[2.2] * slice_rows])
+    heights = [ROW * min(len(board), MOST_RANKS) + 1.1, max(2.2 * slice_rows, 0.01)]
+    figure = plt.figure(figsize=(WIDTH, sum(heights)))
+    halves: Any = figure.subfigures(2, 1, height_ratios=heights)
+    upper, lower = halves
     chosen = run.decisions.get(stage, {}).get("id")
-    _ranks(figure.add_subplot(grid[0, :]), run, board.head(MOST_RANKS), chosen)
+    _ranks(upper.subplots(), run, board.head(MOST_RANKS), chosen)
     for position, name in enumerate(varied):
-        axes = figure.add_subplot(grid[1 + position // columns, position % columns])
+        axes = lower.add_subplot(slice_rows, columns, position + 1)
         _slice(axes, run, board, name, chosen)
     return figure
 
@@ -103,8 +110,8 @@ def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str | No
         ecolor=GRAY,
         linewidth=1,
     )
-    axes.scatter(board["metric"], positions, c=colors, zorder=3, s=22)
-    axes.set_yticks(positions, board["id"], fontsize=7.5)
+    linked(axes.scatter(board["metric"], positions, c=colors, zorder=3, s=26), board["id"])
+    named_rows(axes, list(board["id"])[::-1], trial_names(run))
     level_line(axes, run.chance(run.metric), vertical=True)
     levels, _ = axes.get_legend_handles_labels()
     handles = [
@@ -116,23 +123,28 @@ def _ranks(axes: "Axes", run: RunFolder, board: "pd.DataFrame", chosen: str | No
         )
         if color in colors
     ]
-    axes.legend(handles=[*handles, *levels], loc="lower right")
+    axes.legend(handles=[*handles, *levels], loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, fontsize=SMALL)
     axes.set_xlabel(f"validation {wording.metric_name(run.metric)}")
 
 
 def _slice(axes: "Axes", run: RunFolder, board: "pd.DataFrame", name: str, chosen: str | None) -> None:
     """The score against one hyperparameter; a tick at each value that was tried."""
-    values = board[name]
-    if HYPERPARAMETERS[name].log:
-        axes.set_xscale("log")
-        plain_ticks(axes)
-    if values.nunique() <= 6:
-        ticks = sorted(values.dropna().unique())
-        axes.set_xticks(ticks, [wording.setting(value) for value in ticks])
+    values, places = board[name], board[name]
+    if HYPERPARAMETERS[name].is_numeric:
+        if HYPERPARAMETERS[name].log:
+            axes.set_xscale("log")
+            plain_ticks(axes)
+        ticks = {value: value for value in sorted(values.dropna().unique())}
+    else:
+        ticks = {value: place for place, value in enumerate(sorted(values.unique(), key=str))}
+        places = values.map(ticks)
+    if len(ticks) <= 6:
+        axes.set_xticks(list(ticks.values()), [wording.setting(value) for value in ticks])
         axes.set_xticks([], minor=True)
-        axes.tick_params(axis="x", labelsize=7.5, rotation=45 if len(ticks) > 3 else 0)
-    axes.scatter(values, board["metric"], color=BLUE, alpha=0.6, s=16)
-    best = board[board["id"] == chosen]
-    axes.scatter(best[name], best["metric"], color=GREEN, s=30, zorder=3)
+    axes.tick_params(axis="both", labelsize=SMALL)
+    axes.tick_params(axis="x", rotation=45 if len(ticks) > 3 else 0)
+    linked(axes.scatter(places, board["metric"], color=BLUE, alpha=0.6, s=20), board["id"])
+    best = board["id"] == chosen
+    axes.scatter(places[best], board["metric"][best], color=GREEN, s=34, zorder=3)
     unit = HYPERPARAMETERS[name].unit
     axes.set(xlabel=f"{label_of(name)} ({unit})" if unit else label_of(name), ylabel=wording.metric_name(run.metric))

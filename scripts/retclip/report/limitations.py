@@ -27,15 +27,21 @@ def warnings(run: RunFolder) -> list[str]:
         why = wording.failed({one.id: one.metrics.status for one in finals if one.failed}, len(finals))
         if why:
             found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
+    return [*found, *leaks(run), *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+
+
+def leaks(run: RunFolder) -> list[str]:
+    """A sentence where the negative controls score above chance."""
+    found = []
     controls, level = run.controls(), run.chance(run.test_metric)
     if controls:
         estimate = score(controls, run.test_metric)
         if estimate.low is not None and level is not None and is_above_chance(controls, run.test_metric, level):
             found.append(
-                f"The control with shuffled texts scores {wording.score(estimate.value)} "
-                f"({wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
+                f"The negative control scores {wording.score(estimate.value)} (95 % CI "
+                f"{wording.interval(estimate.low, estimate.high)}), above chance: look for a leak."
             )
-    return [*found, *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+    return found
 
 
 def _on_cpu(run: RunFolder) -> list[str]:
@@ -58,8 +64,7 @@ def limitations(run: RunFolder) -> list[str]:
     """What the test split's size lets one conclude, and what it does not."""
     metric = run.test_metric
     tuned, baselines = run.tuned(run.search_encoder), run.baselines()
-    counts = run.finals[0].evaluation.counts
-    patients = counts.scored_patients or counts.patients
+    counts, patients = run.finals[0].evaluation.counts, run.scored_patients
     everyone = sum(split["patients"] for split in run.audit["splits"].values())
     reached, gain, chance = score(tuned, metric), difference(tuned, baselines, metric), run.chance(metric)
     said = [f"Of {everyone:,} patients, {patients:,} are in the test split and scored{_eyes(run, counts.scored)}."]
@@ -74,9 +79,7 @@ def limitations(run: RunFolder) -> list[str]:
         )
     if gain.standard_error:
         smallest = DETECTABLE * gain.standard_error
-        # a standard error falls with the root of the number of patients
-        needed = patients * (smallest / WORTH_FINDING) ** 2
-        wanted = f"about {_rounded(needed)} test patients"
+        wanted = f"about {patients_needed(patients, smallest)} test patients"
         if run.seeds_each > 1:
             # the seeds' part of the standard error does not fall with patients, so that no number can be named
             wanted = "more test patients, more seeds, or both"
@@ -128,9 +131,11 @@ def _eyes(run: RunFolder, scored: int) -> str:
     return f", with {scored:,} eyes; the 95 % CIs draw patients, since two eyes of one person are not independent"
 
 
-def _rounded(number: float) -> str:
-    """To two digits, since more are not known."""
-    return f"{int(float(f'{number:.1e}')):,}"
+def patients_needed(patients: int, smallest: float) -> str:
+    """Test patients that detect a gain of WORTH_FINDING, where so many detect one of `smallest`: a standard error falls
+    with the root of their number. To two digits, since more are not known."""
+    needed = patients * (smallest / WORTH_FINDING) ** 2
+    return f"{int(float(f'{needed:.1e}')):,}"
 
 
 def external_limitations(run: RunFolder) -> list[str]:
@@ -241,6 +246,12 @@ def _few_cases(run: RunFolder) -> list[str]:
 def small_classes(run: RunFolder) -> list[str]:
     """The classes of few test patients, with how many each has."""
     return [f"{row['class']} ({row['patients']})" for row in _classes(run) if 0 < row["patients"] < FEW_CASES]
+
+
+def few_classes(run: RunFolder) -> list[str]:
+    """The names of the classes of few test patients, or none, the fewest first."""
+    few = [row for row in _classes(run) if row["patients"] < FEW_CASES]
+    return [row["class"] for row in sorted(few, key=lambda row: row["patients"])]
 
 
 def _classes(run: RunFolder) -> tuple[Row, ...]:

@@ -54,7 +54,7 @@ def _others(tuned_model: dict[str, Any]) -> str:
 def _how_split(data: dict[str, Any]) -> str:
     """How patients came into splits. Whether a table has a split column of its own, no record says."""
     test, val = (wording.percent(data[name]) for name in ("test_fraction", "val_fraction"))
-    drawn = "by a hash of the patient, every label being kept in every split that it has patients enough for"
+    drawn = "by a hash of the patient, with a quota of each split for labels of fewer than 100 patients"
     if source_facts(data["source"]).is_drawn:
         return f"{test} into test and {val} of the rest into validation, {drawn}"
     if data.get("test_manifest"):

@@ -3,6 +3,8 @@
 What the page shows stands in report/sections; here it is laid out.
 """
 
+import re
+from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -10,18 +12,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.io import atomic, write_csv, write_json
 from retclip.report import formatting as wording
-from retclip.report.answer import answer, tiles
-from retclip.report.cells import Captioned
+from retclip.report.answer import answer
+from retclip.report.cells import Captioned, Table
 from retclip.report.checklist import checklist
 from retclip.report.documents import results
 from retclip.report.drawing import as_png, as_svg, inlined, use_style
+from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
 from retclip.report.interactive import interactive_plots, plotting_script
 from retclip.report.layout import read_captions, read_sections
 from retclip.report.limitations import external_limitations, limitations, warnings
 from retclip.report.methods import methods
+from retclip.report.names import trial_names
 from retclip.report.privacy import shown_config
 from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
+from retclip.report.sections.trials import shown_trials
 from retclip.report.trials import write_trials
 
 if TYPE_CHECKING:
@@ -100,12 +105,15 @@ def _page(run: RunFolder, sections: dict[str, Section], figures: dict[str, str],
     from markupsafe import Markup
 
     environment, plots = _environment(sections), interactive_plots(run)
+    linked = {trial.id: trial.name for trial in shown_trials(run)} if "trials" in sections else {}
     content = {
         **_common(run),
-        "figures": {name: Markup(inlined(svg, name)) for name, svg in figures.items()},
+        "figures": {name: Markup(inlined(svg, name, linked)) for name, svg in figures.items()},
+        "linked": linked,
         "captions": captions(run),
         "tables": tables,
         "plots": {name: Markup(plot) for name, plot in plots.items()},
+        "titles": {name: section.title for name, section in sections.items()},
     }
     laid_out = [
         LaidOut(name, section.title, Markup(environment.get_template(_file(name)).render(content | section.words(run))))
@@ -123,9 +131,10 @@ def _page(run: RunFolder, sections: dict[str, Section], figures: dict[str, str],
 def captions(run: RunFolder) -> dict[str, str]:
     """Figure -> its caption, filled in."""
     words = {
+        "names": defaultdict(lambda: "the baseline", trial_names(run)),
         "metric": wording.metric_name(run.metric),
         "test_metric": wording.metric_name(run.test_metric),
-        "encoder": run.search_encoder,
+        "encoder": run.answer_encoder,
         "drawn": wording.drawn(run.seeds_each),
         "seed": run.shown_seed,
     }
@@ -138,6 +147,7 @@ def _common(run: RunFolder) -> dict[str, Any]:
         "title": run.config["run"],
         "run": run,
         "wording": wording,
+        "names": defaultdict(lambda: "the baseline", trial_names(run)),
         "metric": wording.metric_name(run.metric),
         "test_metric": wording.metric_name(run.test_metric),
     }
@@ -147,7 +157,11 @@ def _of_documents(run: RunFolder) -> dict[str, Any]:
     """The variables of summary.md, methods.md and checklist.md."""
     config = shown_config(run.config)
     return {
-        "answer": answer(run),
+        "headline": headline(run),
+        "tuned_name": tuned_name(run),
+        "alarm": alarm(run),
+        "points": points(run),
+        "result": answer(run),
         "tiles": tiles(run),
         "warnings": warnings(run),
         "limitations": limitations(run),
@@ -174,9 +188,25 @@ def _environment(sections: Mapping[str, Section] = MappingProxyType({})) -> "Env
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters |= {"with_ci": with_ci, "turned": turned}
     # Markdown lets HTML through
     environment.filters["md"] = lambda text: str(text).replace("&", "&amp;").replace("<", "&lt;")
     return environment
+
+
+def with_ci(value: str) -> str:
+    """A cell "0.812 (0.750 to 0.861)" as HTML whose interval may go to the next line, but is not broken itself."""
+    from markupsafe import Markup, escape
+
+    found = re.fullmatch(r"(\S+) (\(\S+ to \S+\))", value)
+    return Markup('{} <span class="ci">{}</span>').format(*found.groups()) if found else escape(value)
+
+
+def turned(table: Table) -> list[list[str]]:
+    """The columns of a table as rows, the first of them left out: its cells become the heads."""
+    return [
+        [head, *cells] for head, cells in zip(table.heads[1:], list(zip(*table.rows, strict=True))[1:], strict=True)
+    ]
 
 
 def _write(path: Path, text: str) -> None:

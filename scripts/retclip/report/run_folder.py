@@ -135,8 +135,7 @@ class RunFolder:
         return {**self.searched, "final": self.finals}
 
     def paid(self) -> dict[str, list[FinishedTrial]]:
-        """Stage -> its trials, each once in the whole run: what stood still on a rung and went on, or what a
-        later stage asked for again, is counted where it ended."""
+        """Stage -> its trials, each once in the run: what a later rung or stage resumed is counted where it ended."""
         longest: dict[str, tuple[str, FinishedTrial]] = {}
         for stage, trials in self.trials().items():
             for finished in trials:
@@ -189,6 +188,17 @@ class RunFolder:
         return self.config["model"]["search_encoder"]
 
     @property
+    def answer_encoder(self) -> str:
+        """The text encoder of the answer: the recommended one, or the search's where none could be recommended."""
+        return (self.recommendation or {}).get("encoder") or self.search_encoder
+
+    @property
+    def scored_patients(self) -> int:
+        """Test patients whose scores models are compared by; all of them where nobody has a label."""
+        counts = self.finals[0].evaluation.counts
+        return counts.scored_patients or counts.patients
+
+    @property
     def encoders(self) -> list[str]:
         """All text encoders that final models have, the search's first."""
         names = dict.fromkeys(final.encoder for final in self.finals if final.kind == "tuned")
@@ -204,7 +214,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     import pandas as pd
 
     record = read_json(folder / "run.json")
-    if "facts" not in record:
+    if not {"facts", "training_runs"} <= record.keys():
         raise ValueError(f"{folder / 'run.json'}: is of an earlier version; run snakemake again, which remakes it.")
     planned, known = record["training_runs"], record["facts"]
     stages = [stage for stage in STAGES if planned[stage]]
@@ -234,7 +244,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
             boards[stage] = provisional_board(searched[stage], metric)
     finals = [one for path in finished("final", "evaluation.json") if (one := _final_model(path, interim))]
     places = record["config"]["evaluation"].get("external_tests", {})
-    elsewhere: list[tuple[str, FinalModel, Any]] = [
+    external: list[tuple[str, FinalModel, Any]] = [
         (place, final, document(f"final/{final.id}/external/{place}.json"))
         for place in places
         for final in finals
@@ -261,7 +271,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         finals=finals,
         external=[
             External(place, final, Evaluation.from_dict(found, f"final/{final.id}/external/{place}.json"))
-            for place, final, found in elsewhere
+            for place, final, found in external
             if found is not None
         ],
         external_fingerprints={

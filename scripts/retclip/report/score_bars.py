@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from retclip.report.comparisons import score, value_of
-from retclip.report.drawing import BLUE, GREEN, level_line, whiskers
+from retclip.report.drawing import BLUE, GREEN, SMALL, level_line, whiskers
 from retclip.report.formatting import metric_name
 from retclip.report.run_folder import FinalModel, RunFolder
 
@@ -40,7 +40,7 @@ def draw_scores(axes: "Axes", run: RunFolder, rows: list[Row]) -> None:
             axes.scatter(seeds, [position] * len(seeds), color="white", edgecolor="black", s=16, zorder=3)
         axes.annotate(
             f"{estimate.value:.3f}", (1.0, position), xytext=(2, 0), textcoords="offset points", va="center",
-            fontsize=8,
+            fontsize=SMALL,
         )  # fmt: skip
     axes.set_yticks(range(len(rows)), [label for label, _, _ in rows])
     chance = run.chance(run.test_metric)
@@ -49,5 +49,5 @@ def draw_scores(axes: "Axes", run: RunFolder, rows: list[Row]) -> None:
     if majority is not None and abs(majority - (chance or 0.0)) > 0.005:
         level_line(axes, majority, "always the largest class", vertical=True)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"{metric_name(run.test_metric)} on test")
+    axes.set_xlabel(f"{metric_name(run.test_metric)} on test", loc="right")
     axes.grid(axis="y", visible=False)

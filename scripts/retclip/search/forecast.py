@@ -6,13 +6,18 @@ from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
 from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.registry import RETRIEVAL
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
-from retclip.search.jobs import epochs_of, epochs_of_rungs, section_of, specification
+from retclip.search.jobs import cached_networks, epochs_of, epochs_of_rungs, section_of, specification
 from retclip.search.space import Values, grid, near_best
 from retclip.search.strategies import STRATEGIES
 
 # A forward pass alone, against a step with its backward pass.
 EVALUATION_SHARE = 1 / 3
+# Of a training run of heads on cached features, on one core: seconds for imports, plan, scores and files, and samples a
+# second, both measured (tests/bench/README.md, `frozen`; a run of config/laptop.yaml).
+START_SECONDS = 10.0
+HEADS_PER_SECOND = 2000.0
 
 
 class Stage(NamedTuple):
@@ -56,6 +61,30 @@ def forecast(config: Config, counts: dict[str, int], training_runs: dict[str, in
     ]
 
 
+def trains_heads_alone(config: Config) -> bool:
+    """Whether every training run is one of heads on cached features, on a CPU."""
+    return config["training"]["device"] == "cpu" and cached_networks(config) == {"image", "text"}
+
+
+def cached_seconds(stages: list[Stage], samples_per_second: float | None) -> float:
+    """Of all training runs that have not finished, on cached features and one core. samples_per_second: as measured;
+    None before that."""
+    to_come = sum(stage.training_runs - stage.finished for stage in stages)
+    return to_come * START_SECONDS + device_seconds(stages, samples_per_second or HEADS_PER_SECOND)
+
+
+def seconds_to_come(config: Config, stages: list[Stage], samples_per_second: float | None) -> float | None:
+    """Of all training runs that have not finished, on the devices that they get; None where nobody knows the speed.
+
+    samples_per_second: what find_lr measured; None before that.
+    """
+    if trains_heads_alone(config):
+        return cached_seconds(stages, samples_per_second)
+    if samples_per_second is None:
+        return None
+    return device_seconds(stages, samples_per_second) * max(1, config["training"]["gpus"])
+
+
 def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
     """Of all training runs that have not finished and their evaluations, on one device of the measured speed."""
     return sum(stage.samples_to_come for stage in stages) / samples_per_second
@@ -94,9 +123,15 @@ def count_finished(
     ]
 
 
-def refuse_meaningless(metric: str, labels: int) -> None:
-    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones."""
-    if metric.startswith("zero_shot") and labels == 0:
+def refuse_meaningless(metric: str, labels: int, single: int | None = None) -> None:
+    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones. single: how
+    many units have one label alone; None where that is not known."""
+    if metric.startswith("zero_shot") and labels > 1 and single == 0:
+        raise ValueError(
+            f"config: selection.metric is {metric}, which needs units of one label, but every unit has several labels; "
+            "choose multi_label_macro_auroc."
+        )
+    if metric not in RETRIEVAL and labels == 0:
         raise ValueError(
             f"config: selection.metric is {metric}, but the data has no labels; choose a retrieval metric, "
             "such as image_to_text_recall_at_10, or add labels."

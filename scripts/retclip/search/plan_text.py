@@ -5,7 +5,7 @@ from typing import Any
 from retclip.core.config import Config
 from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
-from retclip.search.forecast import Stage
+from retclip.search.forecast import HEADS_PER_SECOND, START_SECONDS, Stage
 
 NAMES = {
     "phase1": "Phase 1",
@@ -26,8 +26,9 @@ def plan_lines(
     stages: list[Stage],
     speed: dict[str, Any] | None,
     seconds: float | None,
+    heads_alone: bool = False,
 ) -> list[str]:
-    """The table of stages, what is adjusted, warnings, and the device time."""
+    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
     lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
     lines.append(
@@ -43,6 +44,13 @@ def plan_lines(
     finished, training_runs = sum(stage.finished for stage in stages), sum(stage.training_runs for stage in stages)
     if finished == training_runs:
         lines.append(f"device time: none for training runs, since all {training_runs:,} have finished.")
+    elif heads_alone and seconds is not None:
+        rate = speed["samples_per_second"] if speed else HEADS_PER_SECOND
+        lines.append(
+            f"device time: about {max(1, seconds / 60):.0f} minutes on one CPU core for {training_runs - finished:,} "
+            f"training runs: {START_SECONDS:.0f} s each to start, and {rate:,.0f} samples a second on cached features."
+        )
+        lines.append("Besides, each encoder reads train and val once, and the final models' evaluations read test.")
     elif seconds is None or speed is None:
         lines.append(
             f"device time: not known before find_lr has measured the speed; {total:,.0f} samples are shown in all, "

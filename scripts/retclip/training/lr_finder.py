@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from retclip.core.trial import Trial
@@ -11,6 +12,7 @@ from retclip.loading.dataset import Split, epoch_batches
 from retclip.loading.device import autocast, grad_scaler
 from retclip.models.encode import encode_batch
 from retclip.models.loss import tripartite_loss
+from retclip.training.lr_curve import smoothed, suggest
 from retclip.training.optimizer import build_optimizer
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
 
 SMOOTHING = 0.05  # share of the new loss in the running mean
 DIVERGENCE_FACTOR = 5  # the test ends where the loss is this many times its best
-FEWEST_STEPS = 17  # torch-lr-finder drops ten steps at the start and five at the end
 
 
 class _Wrapped(torch.nn.Module):
@@ -61,15 +62,13 @@ def range_test(
 ) -> tuple["pd.DataFrame", float | None]:
     """Raises the learning rate exponentially from the trial's to `end_lr`; returns the curve and a suggestion.
 
-    The curve has the columns learning_rate, loss and smoothed_loss, one row a step. The suggestion is the
-    rate at the smoothed loss's steepest fall; None where the loss broke before 17 steps.
+    The curve has the columns learning_rate, loss and smoothed_loss, one row a step. The suggestion is the rate at the
+    steepest fall (lr_curve); None where the loss does not fall, or broke within a few steps. Gradients are clipped as
+    in training.
     """
-    import matplotlib as mpl
     import pandas as pd
 
     os.environ.setdefault("TQDM_DISABLE", "1")  # a bar in a log file is a page of control characters
-    mpl.use("Agg")  # torch-lr-finder finds its suggestion while it plots
-    import matplotlib.pyplot as plt
     from torch_lr_finder import LRFinder, TrainDataLoaderIter
 
     torch.manual_seed(trial.seed)
@@ -82,24 +81,28 @@ def range_test(
         losses.append(loss.item())
         return loss
 
+    def clip(*_: Any) -> None:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), hyperparameters["max_grad_norm"])
+
     wrapped = _Wrapped(model.to(device), hyperparameters["augment"], precision)
     # the wrapped model knows in which precision which part computes
     scaled = {"amp_backend": "torch", "amp_config": {"device_type": device.type, "enabled": False},
               "grad_scaler": grad_scaler(device, precision)}  # fmt: skip
-    finder = LRFinder(wrapped, build_optimizer(model, hyperparameters), criterion, device=device, **scaled)
+    optimizer = build_optimizer(model, hyperparameters)
+    # as in training: after the scaler has freed the gradients of its factor, before the step
+    optimizer.register_step_pre_hook(clip)
+    factor = optimizer.param_groups[0]["factor"]
+    finder = LRFinder(wrapped, optimizer, criterion, device=device, **scaled)
     batches = _Batches(train, hyperparameters["batch_size"], trial.seed, device)
     finder.range_test(
         TrainDataLoaderIter(batches),
-        end_lr=end_lr,
+        end_lr=end_lr * factor,
         num_iter=num_iter,
         smooth_f=SMOOTHING,
         diverge_th=DIVERGENCE_FACTOR,
     )
     curve = pd.DataFrame(
-        {"learning_rate": finder.history["lr"], "loss": losses, "smoothed_loss": finder.history["loss"]}
+        {"learning_rate": np.array(finder.history["lr"]) / factor, "loss": losses[: len(finder.history["lr"])]}
     )
-    if len(curve) < FEWEST_STEPS:
-        return curve, None
-    _, suggestion = finder.plot(ax=plt.figure().add_subplot(), suggest_lr=True)
-    plt.close("all")
-    return curve, float(suggestion)
+    curve["smoothed_loss"] = smoothed(curve["loss"].to_numpy())
+    return curve, suggest(curve["learning_rate"].to_numpy(), curve["loss"].to_numpy())

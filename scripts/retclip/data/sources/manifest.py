@@ -6,8 +6,9 @@ from pathlib import Path
 from retclip.core.csv_tables import shown
 from retclip.data.declared import note_of_table, read_declared
 from retclip.data.image_paths import ImageFolder
+from retclip.data.labels import joined_label
 from retclip.data.reconciliation import LABELS, Ledger
-from retclip.data.samples import EXTRAS, EYES, Problems, Row, joined_label
+from retclip.data.samples import EXTRAS, EYES, Problems, Row
 from retclip.data.source import Source, SourceForm
 from retclip.data.tables import LINE, PROBLEM, filled, need, patient_of, refuse_rounded, rows_of
 
@@ -47,7 +48,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     refuse_rounded(table_path, table, [*patient, "sample_id"])
     used = [*images, *texts, *LABELS, *EXTRAS, *patient, "eye", "split", "sample_id", "visit"]
     note_of_table(ledger, source.name_of(table_path), table, used, [*LABELS, *texts])
-    kept = {word for name in LABELS for word in source.values.get(name, {}).values()}
+    kept = frozenset(word for name in LABELS for word in source.values.get(name, {}).values())
     folder = source.folder_of(table_path)
     eye_column = table.attrs["theirs"].get("eye", "eye")
     for cells in rows_of(table):
@@ -94,7 +95,7 @@ def _images(
 
 
 def _values(
-    cells: dict[str, str], images: dict[str, str], by_eye: bool, carried: list[str], kept: set[str]
+    cells: dict[str, str], images: dict[str, str], by_eye: bool, carried: list[str], kept: frozenset[str]
 ) -> dict[str, str]:
     values = {name: cells[name] for name in carried}
     for name in LABELS:

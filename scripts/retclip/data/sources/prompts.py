@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from retclip.data.declared import note_of_table, read_declared
+from retclip.data.labels import joined_label
 from retclip.data.reconciliation import Ledger
-from retclip.data.samples import EXTRAS, Problems, Row, joined_label
+from retclip.data.samples import EXTRAS, Problems, Row
 from retclip.data.source import Source, SourceForm
 from retclip.data.tables import LINE, PROBLEM, filled, need, patient_of, refuse_rounded, rows_of
 
@@ -18,6 +19,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
 
     source.image_pattern names the file below the image root, with {dataset_index} (a number, so
     {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending.
+    Raises ValueError where it names what is no column.
     """
     table = read_declared(table_path, source, READS, ledger)
     need(table_path, table, "dataset_index")
@@ -28,7 +30,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     ledger.receive(rows=len(table), images=images, texts=filled(table, ["prompt"]), labels=filled(table, ["label"]))
     used = ["dataset_index", "prompt", "label", "split", *EXTRAS, source.patient_id]
     note_of_table(ledger, source.name_of(table_path), table, used, ["prompt", "label"])
-    kept = set(source.values.get("label", {}).values())
+    kept = frozenset(source.values.get("label", {}).values())
     split = "test" if table_path == source.test_table else "train"
     endings: dict[str, dict[str, str]] = {}
     folder = source.folder_of(table_path)

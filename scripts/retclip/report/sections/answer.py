@@ -1,11 +1,12 @@
-"""The answer: what a reader has to see first, and how far an interim run is."""
+"""The first screen: what a reader has to see first, and how far an interim run is."""
 
 from typing import TYPE_CHECKING, Any
 
 from retclip.metrics.estimates import Estimate
-from retclip.report.answer import answer, tiles, verdict
+from retclip.report.answer import verdict
 from retclip.report.comparisons import difference
-from retclip.report.drawing import BLUE, GRAY, HALF, subplots, whiskers
+from retclip.report.drawing import BLUE, GRAY, HALF, SMALL, subplots, whiskers
+from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
 from retclip.report.formatting import metric_name, signed
 from retclip.report.limitations import warnings
 from retclip.report.progress import eta, stages, still_to_come
@@ -24,7 +25,7 @@ TEXT = """
 <aside class="interim"><h2>Interim: this run has not ended</h2>
 <p>Nothing below is final: trials are missing, and no choice is made but those named.
 Still to come: {{ still_to_come | join(", ") or "nothing" }}. {{ eta }}</p>
-<div class="scroll"><table>
+<div class="scroll"><table class="many">
 <thead><tr>{% for head in ("stage", "finished", "device time", "to go") %}
 <th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
 <tbody>
@@ -36,23 +37,37 @@ Still to come: {{ still_to_come | join(", ") or "nothing" }}. {{ eta }}</p>
 </tbody></table></div>
 </aside>
 {% else %}
-<h1>Which RET-CLIP configuration is best on these data, and by how much?</h1>
+<h1>Which RET-CLIP configuration is best, and by how much?</h1>
 {% endif %}
 {% if tiles %}
-<p class="lead{% if not learned %} chance{% endif %}">{{ answer | join(" ") }}</p>
+<p class="lead{% if not learned %} chance{% endif %}">{{ headline }}</p>
+{% if learned %}
+<p class="tuned">Tuned configuration: {{ tuned_name }} <small>trial {{ run.decisions.best.id }}</small></p>
+{% endif %}
+{% if alarm %}
+<p class="alarm"><a href="#classes">{{ alarm }}</a></p>
+{% endif %}
 <div class="tiles">
 {% for name, number, interval in tiles %}
 <div class="tile{% if loop.first %} first{% endif %}"><span class="name">{{ name }}</span>
-<strong>{{ number }}</strong><span class="interval">{{ interval }}</span></div>
+<strong>{{ number }}</strong><span class="interval">{{ "95 % CI " ~ interval if interval }}</span></div>
 {% endfor %}
 </div>
 <div class="pair">
 {{ figure("answer") }}
 {{ figure("differences") }}
 </div>
+{% if points %}
+<h2 class="next">What limits this answer, and what to do next</h2>
+<ul class="points">
+{% for point in points %}
+<li>{{ point.text }} <a href="#{{ point.anchor }}">See {{ titles[point.anchor] }}</a></li>
+{% endfor %}
+</ul>
 {% endif %}
-{% if warnings %}
-<aside class="warnings"><h2>Before you believe it</h2>
+{% endif %}
+{% if run.interim and warnings %}
+<aside class="warnings"><h2>Warnings so far</h2>
 <ul>
 {% for warning in warnings %}
 <li>{{ warning }}</li>
@@ -74,7 +89,7 @@ def draw_answer(run: RunFolder) -> "Figure | None":
         return None
     controls = run.controls()
     rows: list[Row] = [
-        *([("shuffled texts", controls, GRAY)] if controls else []),
+        *([("negative control", controls, GRAY)] if controls else []),
         ("baseline", run.baselines(), GRAY),
         *rows_by_encoder(run),
     ]
@@ -89,9 +104,9 @@ def draw_differences(run: RunFolder) -> "Figure | None":
     if not run.is_decided:
         return None
     tuned, controls = run.tuned(run.search_encoder), run.controls()
-    gaps = [("tuned − default", difference(tuned, run.baselines(), run.test_metric))]
+    gaps = [("tuned − baseline", difference(tuned, run.baselines(), run.test_metric))]
     if controls:
-        gaps.append(("tuned − shuffled texts", difference(tuned, controls, run.test_metric)))
+        gaps.append(("tuned − negative control", difference(tuned, controls, run.test_metric)))
     recommended = run.recommendation["encoder"] if run.recommendation else None
     if recommended:
         gaps += [
@@ -118,12 +133,12 @@ def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]], metric: str) ->
         whiskers(axes, position, gap.value, gap.low, gap.high, color=color, linewidth=2)
         axes.scatter(gap.value, position, color=color, s=42, zorder=3)
         axes.annotate(signed(gap.value), (gap.value, position), xytext=(0, 7), textcoords="offset points",
-                      ha="center", fontsize=8)  # fmt: skip
+                      ha="center", fontsize=SMALL)  # fmt: skip
     axes.axvline(0, color="black", linewidth=1)
     axes.set_yticks(range(len(gaps)), [label for label, _ in gaps])
     axes.set_ylim(-0.6, len(gaps) - 0.4)
     axes.margins(x=0.2)  # for the numbers above the outermost points
-    axes.set_xlabel(f"difference in {metric}")
+    axes.set_xlabel(f"difference in {metric}", loc="right")
     axes.grid(axis="y", visible=False)
 
 
@@ -131,7 +146,10 @@ def _words(run: RunFolder) -> dict[str, Any]:
     """Sentences and numbers, once there is a decision; before, how far the run is."""
     decided = run.is_decided
     return {
-        "answer": answer(run) if decided else [],
+        "headline": headline(run) if decided else "",
+        "tuned_name": tuned_name(run) if decided else "",
+        "alarm": alarm(run) if decided else "",
+        "points": points(run) if decided and run.audit is not None else [],
         "learned": decided and verdict(run).learned,
         "tiles": tiles(run) if decided else [],
         "warnings": warnings(run),

@@ -12,7 +12,8 @@ from retclip.report.section import Section
 
 TEXT = """
 <p>The rule, fixed beforehand: {{ run.decisions.best.rule }}.
-Chosen: {{ run.decisions.best.id }}, {{ run.decisions.best.reason }}.</p>
+Chosen: {{ names[run.decisions.best.id] }} <small>{{ run.decisions.best.id }}</small>,
+{{ run.decisions.best.reason }}.</p>
 {{ table("tuned_configuration") }}
 {% if "leaderboard_confirm" in tables %}
 {{ table("leaderboard_confirm") }}

@@ -19,10 +19,8 @@ TEXT = """
 {{ figure("per_class") }}
 {{ table("per_class") }}
 {{ figure("calibration") }}
-<div class="pair">
 {{ figure("confusion_tuned") }}
 {{ figure("confusion_baseline") }}
-</div>
 {% if "subgroups" in tables %}
 {{ table("subgroups") }}
 {% endif %}
@@ -31,7 +29,7 @@ TEXT = """
 
 def draw_per_class(run: RunFolder) -> "Figure":
     """Recall of each class on test, tuned configuration and baseline, with the number of test samples."""
-    tuned_model, baseline = run.tuned(run.search_encoder)[0], run.baselines()[0]
+    tuned_model, baseline = run.tuned(run.answer_encoder)[0], run.baselines()[0]
     pairs = [
         (ours, theirs)
         for ours, theirs in zip(tuned_model.evaluation.per_class, baseline.evaluation.per_class, strict=True)
@@ -48,7 +46,7 @@ def draw_per_class(run: RunFolder) -> "Figure":
     axes.scatter([], [], color=BLUE, s=38, label="tuned configuration")
     axes.scatter([], [], color="white", edgecolor=GRAY, linewidth=1.5, s=34, label="baseline")
     axes.set_yticks(range(len(pairs)), [f"{ours['class']} ({ours['count']:,})" for ours, _ in pairs])
-    axes.set(xlim=(-0.02, 1.02), xlabel="recall on test; in brackets, test samples of the class")
+    axes.set(xlim=(-0.02, 1.02), xlabel="recall on test (number of samples)")
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside lower left", ncols=2)
     return figure
@@ -58,7 +56,7 @@ def draw_calibration(run: RunFolder) -> "Figure":
     """How often the likeliest class is right, by how sure the model is; the diagonal is honest."""
     figure, axes = subplots(height=3.6)
     drawn = False
-    models = (("tuned configuration", run.tuned(run.search_encoder)[0], BLUE), ("baseline", run.baselines()[0], GRAY))
+    models = (("tuned configuration", run.tuned(run.answer_encoder)[0], BLUE), ("baseline", run.baselines()[0], GRAY))
     for name, final, color in models:
         bins = [
             one for one in (final.evaluation.calibration.bins if final.evaluation.calibration else ()) if one["count"]
@@ -82,8 +80,8 @@ def draw_calibration(run: RunFolder) -> "Figure":
 
 
 def draw_confusion_tuned(run: RunFolder) -> "Figure":
-    """Confusion matrix on test of the tuned configuration with the text encoder that the search used."""
-    return _confusion(run.tuned(run.search_encoder)[0])
+    """Confusion matrix on test of the tuned configuration with the text encoder of the answer."""
+    return _confusion(run.tuned(run.answer_encoder)[0])
 
 
 def draw_confusion_baseline(run: RunFolder) -> "Figure":
@@ -93,7 +91,7 @@ def draw_confusion_baseline(run: RunFolder) -> "Figure":
 
 def per_class_table(run: RunFolder) -> Table:
     """Per class on test: how it is named, how it is told from the rest, and the baseline's recall."""
-    tuned_model, baseline = run.tuned(run.search_encoder)[0], run.baselines()[0]
+    tuned_model, baseline = run.tuned(run.answer_encoder)[0], run.baselines()[0]
     rows = []
     for ours, theirs in zip(tuned_model.evaluation.per_class, baseline.evaluation.per_class, strict=True):
         rows.append(
@@ -135,7 +133,7 @@ def subgroups_table(run: RunFolder) -> Table:
             f"{entry['units']:,}",
             "too few patients" if entry["scores"] is None else estimated(entry["scores"].get(metric)),
         ]
-        for entry in run.tuned(run.search_encoder)[0].evaluation.subgroups
+        for entry in run.tuned(run.answer_encoder)[0].evaluation.subgroups
     ]
     return Table(["group", "patients", "samples", wording.metric_name(metric)], rows)
 
@@ -161,7 +159,7 @@ def _of(row: Row, key: str) -> str:
 def _tables(run: RunFolder) -> dict[str, Captioned]:
     found = {
         "per_class": Captioned(
-            f"The tuned configuration with {run.search_encoder}{run.shown_seed}, per class on test; sensitivity and "
+            f"The tuned configuration with {run.answer_encoder}{run.shown_seed}, per class on test; sensitivity and "
             "specificity at the threshold that is best on validation",
             per_class_table(run),
         )

@@ -24,19 +24,19 @@ def draw_cost(run: RunFolder) -> "Figure":
     """Device time of each stage, and the speed of its trials."""
     stages = {stage: trials for stage, trials in run.paid().items() if trials}
     names = [wording.STAGE_NAMES[stage] for stage in stages][::-1]
-    figure, (left, right) = subplots(height=0.4 * len(stages) + 1.2, columns=2)
+    figure, (upper, lower) = subplots(height=0.6 * len(stages) + 2.2, rows=2)
     seconds = np.array([sum(t.metrics.device_seconds for t in trials) for trials in stages.values()])[::-1]
     unit, label = (60, "minutes") if seconds.max() < 7200 else (3600, "hours")
-    left.barh(names, seconds / unit, color=BLUE, height=0.6)
-    left.set_xlabel(f"device {label}")
-    left.grid(axis="y", visible=False)
+    upper.barh(names, seconds / unit, color=BLUE, height=0.6)
+    upper.set_xlabel(f"device {label}")
+    upper.grid(axis="y", visible=False)
     for position, trials in enumerate(list(stages.values())[::-1]):
         speeds = [t.metrics.samples_per_second for t in trials if t.metrics.samples_per_second]
-        right.scatter(speeds, [position] * len(speeds), color=BLUE, alpha=0.5, s=16)
-    right.set_yticks(range(len(names)), [])
-    right.set_ylim(left.get_ylim())
-    right.set_xlim(left=0)
-    right.set_xlabel("samples per second, a dot a trial")
+        lower.scatter(speeds, [position] * len(speeds), color=BLUE, alpha=0.5, s=16)
+    lower.set_yticks(range(len(names)), names)
+    lower.set_ylim(upper.get_ylim())
+    lower.set_xlim(left=0)
+    lower.set_xlabel("samples per second, a dot a trial")
     return figure
 
 

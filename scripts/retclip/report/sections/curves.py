@@ -4,7 +4,8 @@ from typing import TYPE_CHECKING
 
 from retclip.report.drawing import GRAY, level_line, subplots
 from retclip.report.formatting import metric_name
-from retclip.report.run_folder import FinalModel, RunFolder
+from retclip.report.names import final_name
+from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
 
 if TYPE_CHECKING:
@@ -20,8 +21,8 @@ def draw_learning_curves(run: RunFolder) -> "Figure":
     import seaborn
     from matplotlib.collections import LineCollection
 
-    figure, (left, right) = subplots(height=3.4, columns=2)
-    for axes, column in ((left, "val_loss"), (right, run.metric)):
+    figure, (upper, lower) = subplots(height=5.4, rows=2)
+    for axes, column in ((upper, "val_loss"), (lower, run.metric)):
         lines = [
             finished.history[["epoch", column]].to_numpy()
             for finished in run.searched.get("phase2", [])
@@ -33,23 +34,17 @@ def draw_learning_curves(run: RunFolder) -> "Figure":
     colors = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
     for final in finals:
         name = final_name(final)
-        for axes, column in ((left, "val_loss"), (right, run.metric)):
+        for axes, column in ((upper, "val_loss"), (lower, run.metric)):
             if column in final.history:
                 style = {"color": colors[name], "marker": "o", "markersize": 3, "label": name}
                 axes.plot(final.history["epoch"], final.history[column], **style)
-    level_line(right, run.chance(run.metric))
-    left.set(xlabel="epoch", ylabel="validation loss")
-    right.set(xlabel="epoch", ylabel=f"validation {metric_name(run.metric)}")
-    handles, labels = right.get_legend_handles_labels()
+    level_line(lower, run.chance(run.metric))
+    upper.set(ylabel="validation loss")
+    lower.set(xlabel="epoch", ylabel=f"validation {metric_name(run.metric)}")
+    handles, labels = lower.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=3)
+    figure.legend(unique.values(), unique.keys(), loc="outside lower center", ncols=2)
     return figure
-
-
-def final_name(final: FinalModel) -> str:
-    """As the legend names a final model; the seeds of one share a name."""
-    named = {"tuned": f"tuned, {final.encoder}", "baseline": "baseline", "control": "negative control"}
-    return named[final.kind]
 
 
 SECTION = Section(

@@ -8,6 +8,7 @@ from retclip.report.cells import Captioned, Table, with_interval
 from retclip.report.comparisons import difference, holm, score
 from retclip.report.drawing import subplots
 from retclip.report.leaderboards import leaderboard_table
+from retclip.report.names import trial_names
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.score_bars import draw_scores, rows_by_encoder
 from retclip.report.section import Section
@@ -105,7 +106,8 @@ def _tables(run: RunFolder) -> dict[str, Captioned]:
     caption = f"The tuned configuration with each text encoder, with {wording.intervals_over(run.seeds_each)}"
     learning_rates = {
         f"learning_rates_{encoder}": Captioned(
-            f"Learning rates that {encoder} tried, by validation", leaderboard_table(board, board["id"][0])
+            f"Learning rates that {encoder} tried, by validation",
+            leaderboard_table(board, board["id"][0], trial_names(run)),
         )
         for encoder, board in run.encoder_boards.items()
     }

@@ -1,7 +1,8 @@
 """Trials that did not run straight to their end."""
 
 from retclip.report import formatting as wording
-from retclip.report.cells import Captioned, Table
+from retclip.report.cells import Captioned, Table, TrialCell
+from retclip.report.names import trial_names
 from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
 
@@ -18,7 +19,8 @@ state.</p>
 
 def failures_table(run: RunFolder) -> Table:
     """Trials that did not run straight to their end: diverged, out of memory, stopped early, or broken off."""
-    rows = []
+    names = trial_names(run)
+    rows: list[list[str]] = []
     for stage, trials in run.trials().items():
         for finished in trials:
             metrics = finished.metrics
@@ -27,7 +29,7 @@ def failures_table(run: RunFolder) -> Table:
             resumed = metrics.resumed_from
             rows.append(
                 [
-                    finished.id,
+                    TrialCell(names[finished.id], finished.id),
                     wording.STAGE_NAMES[stage],
                     metrics.status.replace("_", " "),
                     f"{metrics.epochs} of {finished.trial.hyperparameters['epochs']}",

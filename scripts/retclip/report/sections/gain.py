@@ -60,9 +60,13 @@ def other_views_table(run: RunFolder) -> Table:
         (name, [one.zero_shot.get(metric) for one in columns]),
         (f"{name} by one template a class", [one.zero_shot_single_template.get(metric) for one in columns]),
         (f"{name} of a supervised linear probe", [one.linear_probe.get(metric) for one in columns]),
-        (
-            "expected calibration error",
-            [one.calibration.expected_calibration_error if one.calibration else None for one in columns],
+        *(
+            (label, [getattr(one.calibration, key) if one.calibration else None for one in columns])
+            for key, label in (
+                ("expected_calibration_error", "expected calibration error"),
+                ("expected_if_calibrated", "the same of a perfectly calibrated model"),
+                ("debiased_calibration_error", "calibration error, debiased"),
+            )
         ),
         ("quadratic kappa over ordered classes", [one.quadratic_kappa for one in columns]),
         *(

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 TEXT = """
 {% if "phase1" in run.decisions %}
-<p>Chosen: {{ run.decisions.phase1.id }}, {{ run.decisions.phase1.reason }}.</p>
+<p>Chosen: {{ names[run.decisions.phase1.id] }} <small>{{ run.decisions.phase1.id }}</small>,
+{{ run.decisions.phase1.reason }}.</p>
 {% else %}
 <p>Nothing is chosen yet; {{ run.boards.phase1 | length }} trials have finished.</p>
 {% endif %}

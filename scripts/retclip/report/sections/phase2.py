@@ -1,6 +1,6 @@
 """Phase 2: the search near the best of the grid."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -8,7 +8,7 @@ from retclip.core.config import strategy_facts
 from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
 from retclip.core.io import canonical_json
 from retclip.report.cells import Captioned
-from retclip.report.drawing import BLUE, GRAY, GREEN, ORANGE, RED, level_line, nothing, subplots
+from retclip.report.drawing import BLUE, GRAY, GREEN, ORANGE, RED, SMALL, level_line, nothing, subplots
 from retclip.report.formatting import metric_name, setting
 from retclip.report.leaderboards import draw_ranking, leaderboard_of, varied_hyperparameters
 from retclip.report.run_folder import FinishedTrial, RunFolder
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 TEXT = """
 {% if "phase2" in run.decisions %}
 <p>Strategy {{ run.config.phase2.strategy }}.
-Chosen: {{ run.decisions.phase2.id }}, {{ run.decisions.phase2.reason }}.</p>
+Chosen: {{ names[run.decisions.phase2.id] }} <small>{{ run.decisions.phase2.id }}</small>,
+{{ run.decisions.phase2.reason }}.</p>
 {% else %}
 <p>Nothing is chosen yet; {{ run.boards.phase2 | length }} trials have finished.</p>
 {% endif %}
@@ -30,6 +31,10 @@ Chosen: {{ run.decisions.phase2.id }}, {{ run.decisions.phase2.reason }}.</p>
 {{ figure("parallel_coordinates") }}
 {{ figure("rank_phase2") }}
 {{ figure("importances") }}
+{% if "importances" in figures %}
+<p class="note">optuna-dashboard may show other importances: it computes them from values, this figure from ranks among
+the values that were tried.</p>
+{% endif %}
 {{ figure("rung_cuts") }}
 {{ table("leaderboard_phase2") }}
 """
@@ -64,7 +69,7 @@ def draw_best_so_far(run: RunFolder) -> "Figure":
 
 
 def draw_parallel_coordinates(run: RunFolder) -> "Figure":
-    """Every trial of Phase 2 as a line through its hyperparameters, colored by its score."""
+    """Every trial of Phase 2 as a line through its hyperparameters, colored by its score; each is a lying axis."""
     import matplotlib.pyplot as plt
     from matplotlib.patheffects import withStroke
 
@@ -73,31 +78,26 @@ def draw_parallel_coordinates(run: RunFolder) -> "Figure":
     names = varied_hyperparameters(board)
     if len(board) < 2 or not names:
         return nothing("no two trials of Phase 2 differ")
-    figure, axes = subplots(height=3.6)
-    columns = [_positions(board[name], name) for name in names]
+    lines = [_positions(board[name], name) for name in names]
+    figure, axes = subplots(height=0.5 * (len(lines) + 1) + 0.7)
     low, high = board["metric"].min(), board["metric"].max()
     span = (high - low) or 1.0
     colors = plt.get_cmap("cividis_r")
+    steps = range(len(lines), -1, -1)  # from above: the score is the lowest
     for row in range(len(board)):
-        score = board["metric"].iloc[row]
-        heights = [*(column.places[row] for column in columns), (score - low) / span]
+        share = (board["metric"].iloc[row] - low) / span
         best = row == len(board) - 1
-        axes.plot(range(len(heights)), heights, color=colors((score - low) / span),
+        axes.plot([*(line.places[row] for line in lines), share], steps, color=colors(share),
                   alpha=1.0 if best else 0.6, linewidth=2.6 if best else 1.0)  # fmt: skip
-    beside: dict[str, Any] = {"xytext": (5, 0), "textcoords": "offset points", "fontsize": 8, "va": "center",
-                              "path_effects": [withStroke(linewidth=3, foreground="white")]}  # fmt: skip
-    for position, column in enumerate(columns):
-        for place, label in column.ticks:
-            axes.annotate(
-                label, (position, place), xytext=(5, 0), textcoords="offset points", fontsize=7.5, va="center"
-            )
-    for place, value in ((0.0, low), (1.0, high)):
-        axes.annotate(f"{value:.3f}", (len(columns), place), **beside)
-    axes.set_xticks(range(len(columns) + 1), [*map(label_of, names), "score"], fontsize=8)
-    axes.set_yticks([])
-    axes.set_xlim(-0.1, len(columns) + 0.4)
-    axes.grid(axis="x", visible=True)
-    axes.spines["left"].set_visible(False)
+    ticks = [*(line.ticks for line in lines), [(0.0, f"{low:.3f}"), (1.0, f"{high:.3f}")]]
+    for step, marks in zip(steps, ticks, strict=True):
+        for place, label in marks:
+            axes.annotate(label, (place, step), xytext=(0, 4), textcoords="offset points", fontsize=SMALL,
+                          ha="center", path_effects=[withStroke(linewidth=3, foreground="white")])  # fmt: skip
+    axes.set_yticks(steps, [*map(label_of, names), "score"])
+    axes.set_xticks([])
+    axes.set(xlim=(-0.08, 1.08), ylim=(-0.3, len(lines) + 0.6))
+    axes.spines["bottom"].set_visible(False)
     return figure
 
 

@@ -3,9 +3,12 @@
 from statistics import stdev
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from retclip.report import formatting as wording
-from retclip.report.cells import Captioned, Table
-from retclip.report.drawing import BLUE, GREEN, nothing, subplots
+from retclip.report.cells import Captioned, Table, TrialCell
+from retclip.report.drawing import BLUE, GREEN, ROW, SMALL, named_rows, nothing, subplots
+from retclip.report.names import trial_names
 from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
 from retclip.report.stability import candidates_of, choices_by_one_seed, winning_shares
@@ -22,7 +25,9 @@ are drawn again 1,000 times; each time somebody wins.</p>
 {% endif %}
 {% if one_seed %}
 <p>Had one fresh seed alone decided:
-{% for seed, name in one_seed.items() %}seed {{ seed }} {{ name }}{{ ", " if not loop.last }}{% endfor %}.</p>
+{% for seed, name in one_seed.items() %}
+seed {{ seed }}: {{ names[name] }} <small>{{ name }}</small>{{ "; " if not loop.last }}
+{%- endfor %}.</p>
 {% endif %}
 """
 
@@ -33,16 +38,19 @@ def draw_stability(run: RunFolder) -> "Figure":
     if not stages:
         return nothing("fewer than two candidates have scores to compare")
     contests = [winning_shares(run, stage) for stage in stages]
-    figure, axes = subplots(height=0.3 * max(map(len, contests)) + 1.2, columns=len(stages), squeeze=False)
+    heights = [ROW * len(shares) + 0.9 for shares in contests]
+    figure, axes = subplots(height=sum(heights), rows=len(stages), squeeze=False, height_ratios=heights)
+    called = trial_names(run)
     titles = {"phase2": "Phase 2, one trial each", "confirm": "Confirmation, fresh seeds"}
     chosen = {stage: run.decisions.get("best" if stage == "confirm" else stage, {}).get("id") for stage in stages}
-    for place, stage, shares in zip(axes[0], stages, contests, strict=True):
+    for place, stage, shares in zip(axes[:, 0], stages, contests, strict=True):
         names = list(shares)[::-1]
         colors = [GREEN if name == chosen[stage] else BLUE for name in names]
-        place.barh(names, [shares[name] for name in names], color=colors, height=0.65)
+        place.barh(np.arange(len(names)) - 0.2, [shares[name] for name in names], color=colors, height=0.28)
         for position, name in enumerate(names):
-            place.annotate(f"{shares[name]:.0%}", (shares[name], position), xytext=(4, 0), textcoords="offset points",
-                           va="center", fontsize=8)  # fmt: skip
+            place.annotate(f"{shares[name]:.0%}", (shares[name], position - 0.2), xytext=(4, 0),
+                           textcoords="offset points", va="center", fontsize=SMALL)  # fmt: skip
+        named_rows(place, names, called)
         place.set(title=titles[stage], xlabel="share of resamples won", xlim=(0, 1.12))
         place.grid(axis="y", visible=False)
     return figure
@@ -52,17 +60,26 @@ def seeds_table(run: RunFolder) -> Table:
     """The finalists' scores by fresh seed, their spread, and how often each wins resampled patients."""
     finalists, shares = candidates_of(run, "confirm"), winning_shares(run, "confirm")
     found = sorted({one.trial.seed for members in finalists.values() for one in members})
-    rows = []
+    rows: list[list[str]] = []
+    called = trial_names(run)
     for name, members in finalists.items():
         by_seed = {one.trial.seed: one.score(run.metric) for one in members}
         values = [value for value in by_seed.values() if value is not None]
         spread = f"{stdev(values):.3f}" if len(values) > 1 else wording.NOTHING
         share = wording.percent(shares[name]) if name in shares else wording.NOTHING
         mean = wording.score(sum(values) / len(values)) if values else wording.NOTHING
-        rows.append([name, *(wording.score(by_seed.get(seed)) for seed in found), mean, spread, share])
+        rows.append(
+            [
+                TrialCell(called.get(name, name), name),
+                *(wording.score(by_seed.get(seed)) for seed in found),
+                mean,
+                spread,
+                share,
+            ]
+        )
     chosen = run.decisions.get("best", {}).get("id")
     heads = ["finalist", *(f"seed {seed}" for seed in found), "mean", "SD over seeds", "resamples won"]
-    return Table(heads, rows, frozenset(i for i, row in enumerate(rows) if row[0] == chosen))
+    return Table(heads, rows, frozenset(i for i, name in enumerate(finalists) if name == chosen))
 
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
@@ -72,7 +89,7 @@ def _tables(run: RunFolder) -> dict[str, Captioned]:
 
 
 def _words(run: RunFolder) -> dict[str, Any]:
-    return {"one_seed": choices_by_one_seed(run)}
+    return {"one_seed": choices_by_one_seed(run), "names": trial_names(run)}
 
 
 SECTION = Section(

@@ -100,6 +100,14 @@ for (const figure of document.querySelectorAll("figure[data-plot]")) {
   figure.prepend(button);
 }
 
+// --- a link to a trial opens its part of the page ---
+function openTarget() {
+  const target = document.getElementById(decodeURIComponent(window.location.hash.slice(1)));
+  if (target && target.tagName === "DETAILS") target.open = true;
+}
+window.addEventListener("hashchange", openTarget);
+openTarget();
+
 // --- a phone starts with a closed index; paper has everything open and nothing interactive ---
 if (window.matchMedia("(max-width: 60rem)").matches) document.getElementById("index").open = false;
 window.addEventListener("beforeprint", () => {

@@ -1,0 +1,241 @@
+"""An index over the descriptors of thumbnails: which images look alike, zoomed, turned or mirrored a little.
+
+A descriptor is what is left of a small image without its slow shading, projected on principal components. Images are
+filed in cells around the centers of k-means, and a query is compared with those of the cells nearest to it alone (an
+inverted file: Jégou, Douze and Schmid, 2011, Product quantization for nearest neighbor search). Descriptors of zoomed,
+turned and mirrored views are a linear map of the filtered image, made once.
+"""
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter, map_coordinates
+
+from retclip.data.image_quality import radius
+
+SIDE = 32  # pixels of the filtered image
+SEEN = 20  # samples across a view of it
+EDGE = 0.75  # of the half side: what lies further out is the frame
+FINE, SLOW = 1.0, 3.0  # of the filter, in samples of a view
+ZOOMS = (1.0, 1.1, 1.2)
+TURNS = (-7.0, 0.0, 7.0)  # degrees
+SHIFTS = ((0.0, 0.0), (-0.05, -0.05), (-0.05, 0.05), (0.05, -0.05), (0.05, 0.05))  # down, right, in half sides
+COMPONENTS = 64
+FITTED = 20_000  # images that principal components and centers are taken from
+CELL = 256  # images of a cell, about
+PROBES = 8  # cells that a query is compared with; up to 2,048 images that is all of them
+NEIGHBORS = 4  # kept per image
+BLOCK = 512  # images at once
+
+
+class View(NamedTuple):
+    """How a view is taken of an image: the 1/zoom around a place off its middle, turned by so many degrees, then
+    mirrored or not."""
+
+    zoom: float
+    turn: float
+    flip: bool
+    shift: tuple[float, float]
+
+
+VIEWS = [View(*view) for view in product(ZOOMS, TURNS, (False, True), SHIFTS)]
+PLAIN = VIEWS.index(View(1.0, 0.0, False, (0.0, 0.0)))
+
+
+class Candidate(NamedTuple):
+    """Two images whose descriptors are alike: the view VIEWS[view] of `whole` and all of `part`."""
+
+    whole: int
+    part: int
+    view: int
+    likeness: float
+
+
+def pixels_of(thumbnail: bytes) -> np.ndarray:
+    """uint8 [S, S] of a thumbnail's JPEG."""
+    return np.asarray(Image.open(io.BytesIO(thumbnail)))
+
+
+def sample_points(size: int, count: int, view: View) -> np.ndarray:
+    """float [2, count, count]: row and column, in pixels of an image of `size`, of the samples of a view."""
+    steps = ((np.arange(count) + 0.5) / count * 2 - 1) / view.zoom
+    rows, columns = np.meshgrid(steps, -steps if view.flip else steps, indexing="ij")
+    cosine, sine = np.cos(np.deg2rad(view.turn)), np.sin(np.deg2rad(view.turn))
+    turned = np.stack([cosine * rows - sine * columns, sine * rows + cosine * columns])
+    return (turned + np.array(view.shift)[:, None, None] + 1) / 2 * size - 0.5
+
+
+class Descriptors:
+    """Descriptors of one set of thumbnails, in the components of another."""
+
+    def __init__(self, fitted: Sequence[bytes]) -> None:
+        from sklearn.decomposition import PCA
+
+        places = _spread(len(fitted), FITTED)
+        pieces = [_filtered([fitted[place] for place in part])[0] for part in _parts(places)]
+        plain = np.concatenate(pieces) @ _taken(VIEWS[PLAIN])
+        plain /= np.linalg.norm(plain, axis=1, keepdims=True) + 1e-6
+        count = min(COMPONENTS, *plain.shape)
+        components = PCA(count, svd_solver="covariance_eigh").fit(plain).components_.T
+        self.maps = [(_taken(view) @ components).astype(np.float32) for view in VIEWS]
+
+    def of(self, thumbnails: Sequence[bytes]) -> np.ndarray:
+        """float32 [views, N, components], each of length one."""
+        by_zoom = _filtered(thumbnails)
+        found = np.stack([by_zoom[ZOOMS.index(view.zoom)] @ of for view, of in zip(VIEWS, self.maps, strict=True)])
+        return found / (np.linalg.norm(found, axis=2, keepdims=True) + 1e-6)
+
+
+class ThumbnailIndex:
+    """The plain descriptors of some images, filed by cells."""
+
+    def __init__(self, descriptors: Descriptors, thumbnails: Sequence[bytes]) -> None:
+        from sklearn.cluster import MiniBatchKMeans
+
+        self.descriptors, count = descriptors, len(thumbnails)
+        parts = _parts(np.arange(count))
+        plain = np.concatenate([descriptors.of([thumbnails[i] for i in part])[PLAIN] for part in parts])
+        cells = max(1, count // CELL)
+        kmeans = MiniBatchKMeans(cells, n_init=1, random_state=0, batch_size=max(1024, 4 * cells))
+        self.centers = kmeans.fit(plain[_spread(count, FITTED)]).cluster_centers_.astype(np.float32)
+        cell = (plain @ self.centers.T - 0.5 * (self.centers**2).sum(1)).argmax(1)
+        self.order = np.argsort(cell, kind="stable")
+        self.starts = np.searchsorted(cell[self.order], np.arange(cells + 1))
+        self.plain = plain[self.order]
+
+    def nearest(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Images [Q, NEIGHBORS] and likeness [Q, NEIGHBORS] of those nearest to each query among its cells; likeness -1
+        where a cell has fewer. queries: float32 [Q, components]."""
+        scores = queries @ self.centers.T - 0.5 * (self.centers**2).sum(1)
+        probes = min(PROBES, len(self.centers))
+        probed = np.argpartition(scores, -probes, axis=1)[:, -probes:]
+        images = np.zeros((len(queries), probes, NEIGHBORS), np.int64)
+        likeness = np.full(images.shape, -1.0, np.float32)
+        by_cell = np.argsort(probed, axis=None, kind="stable")
+        ends = np.searchsorted(probed.ravel()[by_cell], np.arange(len(self.centers)), side="right")
+        for cell, (first, last) in enumerate(zip([0, *ends], ends, strict=False)):
+            start, end = self.starts[cell], self.starts[cell + 1]
+            rows, places = np.divmod(by_cell[first:last], probes)
+            kept = min(NEIGHBORS, end - start)
+            if not len(rows) or not kept:
+                continue
+            alike = queries[rows] @ self.plain[start:end].T
+            nearest = np.argpartition(alike, -kept, axis=1)[:, -kept:]
+            images[rows, places, :kept] = self.order[start + nearest]
+            likeness[rows, places, :kept] = np.take_along_axis(alike, nearest, axis=1)
+        return images.reshape(len(queries), -1), likeness.reshape(len(queries), -1)
+
+
+def candidates_within(thumbnails: Sequence[bytes], least: float, threads: int) -> list[Candidate]:
+    """Pairs of images whose likeness reaches `least`, each once, at most NEIGHBORS per image."""
+    if len(thumbnails) < 2:
+        return []
+    index = ThumbnailIndex(Descriptors(thumbnails), thumbnails)
+    best: dict[tuple[int, int], Candidate] = {}
+    for found in _searched(index, thumbnails, least, threads, among_them=True):
+        pair = (min(found.whole, found.part), max(found.whole, found.part))
+        if pair not in best or best[pair].likeness < found.likeness:
+            best[pair] = found
+    return sorted(best.values())
+
+
+def candidates_across(ours: Sequence[bytes], theirs: Sequence[bytes], least: float, threads: int) -> list[Candidate]:
+    """The same of an image of ours and one of theirs, whose places count on from ours; either may be the whole."""
+    if not len(ours) or not len(theirs):
+        return []
+    count = len(ours)
+    descriptors = Descriptors(theirs)
+    of_ours = _searched(ThumbnailIndex(descriptors, theirs), ours, least, threads)
+    of_theirs = _searched(ThumbnailIndex(descriptors, ours), theirs, least, threads)
+    found = [one._replace(part=one.part + count) for one in of_ours]
+    return sorted([*found, *(one._replace(whole=one.whole + count) for one in of_theirs)])
+
+
+def _searched(
+    index: ThumbnailIndex, wholes: Sequence[bytes], least: float, threads: int, among_them: bool = False
+) -> Iterator[Candidate]:
+    """The candidates of all wholes, block by block. among_them: the index is of the wholes, too."""
+    blocks = _parts(np.arange(len(wholes)))
+    contents = ([wholes[place] for place in block] for block in blocks)
+    work = partial(_of_block, least=least, among_them=among_them)
+    if threads == 1 or len(blocks) == 1:
+        for block, content in zip(blocks, contents, strict=True):
+            yield from work(index, block, content)
+        return
+    with ProcessPoolExecutor(threads, initializer=_share, initargs=(index,)) as pool:
+        for found in pool.map(partial(_of_shared, work), blocks, contents):
+            yield from found
+
+
+_SHARED: list[ThumbnailIndex] = []  # of a process that searches: sent once, not with every block
+
+
+def _share(index: ThumbnailIndex) -> None:
+    _SHARED[:] = [index]
+
+
+def _of_shared(work: Callable[..., list[Candidate]], block: np.ndarray, thumbnails: list[bytes]) -> list[Candidate]:
+    return work(_SHARED[0], block, thumbnails)
+
+
+def _of_block(
+    index: ThumbnailIndex, block: np.ndarray, thumbnails: Sequence[bytes], least: float, among_them: bool
+) -> list[Candidate]:
+    """The candidates of a block of wholes."""
+    views = index.descriptors.of(thumbnails)
+    found = [index.nearest(view) for view in views]
+    places, alike = (np.stack(parts, axis=1).reshape(len(block), -1) for parts in zip(*found, strict=True))
+    if among_them:
+        alike[places == block[:, None]] = -1
+    view = np.arange(places.shape[1]) // (places.shape[1] // len(views))
+    order = np.argsort(-alike, axis=1, kind="stable")
+    candidates: list[Candidate] = []
+    for row, whole in enumerate(block.tolist()):
+        best: dict[int, Candidate] = {}
+        for place in order[row]:
+            likeness = float(alike[row, place])
+            if likeness < least or len(best) == NEIGHBORS:
+                break
+            other = int(places[row, place])
+            best.setdefault(other, Candidate(whole, other, int(view[place]), likeness))
+        candidates += best.values()
+    return candidates
+
+
+def _filtered(thumbnails: Sequence[bytes]) -> np.ndarray:
+    """float32 [zooms, N, SIDE**2]: without noise and shading, as fine as a view of each zoom shows it."""
+    small = np.empty((len(thumbnails), SIDE, SIDE), np.float32)
+    for place, thumbnail in enumerate(thumbnails):
+        image = Image.open(io.BytesIO(thumbnail))
+        small[place] = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
+    found = np.empty((len(ZOOMS), *small.shape), np.float32)
+    for place, zoom in enumerate(ZOOMS):
+        scale = SIDE / SEEN / zoom
+        fine, slow = (gaussian_filter(small, (0, sigma * scale, sigma * scale), truncate=3.0) for sigma in (FINE, SLOW))
+        found[place] = fine - slow
+    return found.reshape(len(ZOOMS), len(thumbnails), -1)
+
+
+def _taken(view: View) -> np.ndarray:
+    """float [SIDE**2, samples]: the linear map from a filtered image to the samples of a view within EDGE, without
+    their mean."""
+    inside = radius(SEEN) < EDGE
+    points = sample_points(SIDE, SEEN, view)[:, inside]
+    basis = np.eye(SIDE * SIDE).reshape(-1, SIDE, SIDE)
+    taken = np.stack([map_coordinates(image, points, order=1, mode="nearest") for image in basis])
+    return taken - taken.mean(1, keepdims=True)
+
+
+def _spread(count: int, most: int) -> np.ndarray:
+    """Places of at most `most` of `count` images, evenly spread."""
+    return np.unique(np.linspace(0, count - 1, min(count, most)).astype(int))
+
+
+def _parts(places: np.ndarray) -> list[np.ndarray]:
+    return [places[start : start + BLOCK] for start in range(0, len(places), BLOCK)]

@@ -1,0 +1,59 @@
+"""Made-up studies whose truth is known, for tests of the statistics and for `make check-statistics`."""
+
+import numpy as np
+import pandas as pd
+
+from retclip.metrics.differences import Seeds
+
+# Of the variance between patients: what all models share, what a configuration has of its own, and what a seed has.
+SHARED, OWN = 0.5, 0.25
+
+
+def predictions(target: np.ndarray, values: np.ndarray, **columns) -> pd.DataFrame:
+    """A predictions table of one view a patient."""
+    names = [f"p{i}" for i in range(len(target))]
+    table = pd.DataFrame({"sample_id": names, "patient_id": names, "target": target, **columns})
+    return table.assign(**{f"score_{k}": values[:, k] for k in range(values.shape[1])})
+
+
+def unlearned(generator, models=1, patients=200, classes=8, width=16, learned=0.0) -> list[pd.DataFrame]:
+    """Predictions of models whose images are clustered by class and whose class directions are random; `learned` moves
+    each direction towards its class."""
+    target = generator.integers(0, classes, patients)
+    tables = []
+    for _ in range(models):
+        centers = generator.normal(size=(classes, width))
+        images = centers[target] + 0.7 * generator.normal(size=(patients, width))
+        directions = generator.normal(size=(classes, width)) + learned * centers
+        directions /= np.linalg.norm(directions, axis=1, keepdims=True)
+        tables.append(predictions(target, images @ directions.T))
+    return tables
+
+
+def two_equal_configurations(generator, weights: np.ndarray, seeds: int, ratio: float) -> tuple[Seeds, Seeds]:
+    """Two configurations of the same expected score 0, the mean over patients.
+
+    weights: resamples of the patients [draws, N]. ratio: the standard deviation between seeds over the standard error
+    of one model's score over patients.
+    """
+    patients = weights.shape[1]
+    shared = generator.normal(size=patients) * np.sqrt(SHARED)
+    found = []
+    for _ in range(2):
+        own = shared + generator.normal(size=patients) * np.sqrt(OWN)
+        each = own + generator.normal(size=(seeds, patients)) * np.sqrt(1 - SHARED - OWN)
+        each += ratio / np.sqrt(patients) * generator.normal(size=(seeds, 1))
+        found.append(Seeds(each.mean(axis=1).tolist(), (weights @ each.T).T / patients, patients))
+    return found[0], found[1]
+
+
+def seeds_drawn_again(first: Seeds, second: Seeds) -> tuple[float, float]:
+    """As it was before: the 95 % interval of a percentile bootstrap that draws n of n seeds with the patients."""
+    generator = np.random.default_rng(0)
+    means = []
+    for one in (first, second):
+        count, draws = one.draws.shape
+        picks = generator.integers(0, count, size=(draws, count))
+        means.append(one.draws[picks, np.arange(draws)[:, None]].mean(axis=1))
+    low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
+    return float(low), float(high)

@@ -1,0 +1,102 @@
+"""Error rates and coverages of every test behind the report's words, by simulation, beside what they should be.
+
+python tests/statistics/check_statistics.py            all, about a quarter of an hour on one core
+python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, calibration
+"""
+
+# ruff: noqa: E402, our folders must be known before their modules are imported
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "scripts")]
+
+import numpy as np
+from simulations import predictions, seeds_drawn_again, two_equal_configurations, unlearned
+
+from retclip.metrics import nulls, scores
+from retclip.metrics.calibration import calibration
+from retclip.metrics.differences import compare, mean_of
+
+METRIC = "zero_shot_balanced_accuracy"
+
+
+def check_nulls() -> None:
+    """Models that learned no text: clustered images, random class directions, 200 patients."""
+    studies = 500
+    print(f"\nnulls: called learned of {studies} that learned nothing; nominal .050, at most .060")
+    for classes in (4, 5, 8, 10):
+        generator, now, before = np.random.default_rng([1, classes]), 0, 0
+        for _ in range(studies):
+            (table,) = unlearned(generator, classes=classes)
+            target, values, patients = scores.unpack(table)
+            reached = scores.zero_shot_scores(target, values)[METRIC]
+            error = scores.bootstrap(METRIC, target, values, patients, draws=100).std()
+            before += (reached or 0.0) - 1 / classes > 2 * error
+            now += bool(nulls.judge(METRIC, [[table]], [1 / classes])[0].is_learned)
+        print(f"  one model, {classes:2} classes: {now / studies:.3f}; by two standard errors {before / studies:.3f}")
+    for classes in (5, 8):
+        generator, now, before, studies = np.random.default_rng([2, classes]), 0, 0, 300
+        for _ in range(studies):
+            tables = [[table] for table in unlearned(generator, models=20, classes=classes)]
+            now += any(one.is_learned for one in nulls.judge(METRIC, tables, [1 / classes] * 20))
+            before += any(nulls.judge(METRIC, [one], [1 / classes])[0].is_learned for one in tables)
+        print(f"  best of 20, {classes:2} classes: {now / studies:.3f}; without correction {before / studies:.3f}")
+    for visits in (1, 4):
+        generator, now, studies = np.random.default_rng([3, visits]), 0, 1000
+        for _ in range(studies):
+            ranks = (1 + generator.permutation(200)[: 200 // visits]).repeat(visits)
+            table = predictions(np.full(len(ranks), -1), np.zeros((len(ranks), 0)), image_to_text_rank=ranks)
+            table["patient_id"] = np.arange(200 // visits).repeat(visits)
+            now += bool(nulls.judge("image_to_text_recall_at_10", [[table]], [0.05])[0].is_learned)
+        print(f"  ranks, {visits} samples a patient: {now / studies:.3f}")
+
+
+def check_seeds() -> None:
+    """Two equal configurations; the standard deviation between seeds in standard errors of one score over patients."""
+    print("\nseeds: 95 % CIs that hold the truth (difference now, as it was before, mean of one configuration)")
+    for patients in (30, 300, 3000):
+        for seeds in (2, 3, 5, 10):
+            line = []
+            for ratio in (0, 1, 2, 5):
+                generator = np.random.default_rng([patients, seeds, ratio])
+                weights = generator.multinomial(patients, np.full(patients, 1 / patients), size=200).astype(float)
+                studies, now, before, mean = 300 if patients < 3000 else 60, 0, 0, 0
+                for _ in range(studies):
+                    pair = two_equal_configurations(generator, weights, seeds, ratio)
+                    found, (low, high), one = compare(*pair), seeds_drawn_again(*pair), mean_of(pair[0])
+                    now += found.low <= 0 <= found.high
+                    before += low <= 0 <= high
+                    mean += one.low <= 0 <= one.high
+                line.append(f"SD {ratio}: {now / studies:.3f} {before / studies:.3f} {mean / studies:.3f}")
+            print(f"  {patients:4} patients, {seeds:2} seeds   {'   '.join(line)}", flush=True)
+
+
+def check_calibration() -> None:
+    """Perfectly calibrated models of eight classes."""
+    studies = 300
+    print(
+        f"\ncalibration: of {studies} perfectly calibrated models (error, interval that leaves out zero; nominal .050)"
+    )
+    for patients in (100, 300, 1000):
+        generator, plain, debiased, outside = np.random.default_rng([4, patients]), 0.0, 0.0, 0
+        for _ in range(studies):
+            logits = 2.0 * generator.normal(size=(patients, 8))
+            shares = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+            target = (shares.cumsum(1) < generator.random((patients, 1))).sum(1).clip(max=7)
+            weights = scores.resamples(np.arange(patients), 200)
+            found = calibration(target, logits / 10, np.full(patients, 10.0), weights)
+            plain += found.expected_calibration_error["value"] / studies
+            debiased += found.debiased_calibration_error["value"] / studies
+            outside += found.debiased_calibration_error["low"] > 0
+        print(f"  {patients:4} patients: plain {plain:.3f}, debiased {debiased:.3f}, {outside / studies:.3f}")
+
+
+PARTS: dict[str, Callable[[], None]] = {"nulls": check_nulls, "seeds": check_seeds, "calibration": check_calibration}
+
+if __name__ == "__main__":
+    started = time.monotonic()
+    for name in sys.argv[1:] or PARTS:
+        PARTS[name]()
+    print(f"\n{(time.monotonic() - started) / 60:.0f} minutes")

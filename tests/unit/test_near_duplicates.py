@@ -1,0 +1,72 @@
+"""Photographs of one eye are found: re-encoded, mirrored, cropped and turned; and those of different eyes are not."""
+
+import numpy as np
+import pytest
+from planted_copies import DISGUISES, drawn_eye, found_of, planted, thumbnail_of
+
+from retclip.data import near_duplicates
+
+EYES, EVERY = 210, 3  # 70 copies, 10 in each disguise
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    rows = list(planted(3, range(EYES), EVERY))
+    return [(number, how) for number, how, _ in rows], [thumbnail for _, _, thumbnail in rows]
+
+
+@pytest.fixture(scope="module")
+def pairs(drawn):
+    return near_duplicates.same_pairs(drawn[1], 1)
+
+
+@pytest.mark.parametrize("how", DISGUISES)
+def test_copies_in_every_disguise_are_found(drawn, pairs, how):
+    found, _ = found_of(drawn[0], pairs)
+    hits, all_of_them = found[how]
+    assert all_of_them == EYES // EVERY // len(DISGUISES)
+    assert hits >= (0.9 if "cropped" in how else 1.0) * all_of_them
+
+
+def test_different_eyes_are_never_one(drawn, pairs):
+    _, false = found_of(drawn[0], pairs)
+    assert false == []
+
+
+def test_several_processes_find_the_same(drawn, pairs, monkeypatch):
+    monkeypatch.setattr(near_duplicates, "PAIRS_PER_TASK", 64)
+    assert near_duplicates.same_pairs(drawn[1], 2) == pairs
+
+
+def test_copies_of_another_set_are_found_whichever_is_the_copy(drawn, pairs):
+    eyes, thumbnails = drawn
+    ours = [place for place, (_, how) in enumerate(eyes) if not how]
+    copies = [place for place, (_, how) in enumerate(eyes) if how]
+    for first, second in ((ours, copies), (copies, ours)):
+        both = near_duplicates.same_across([thumbnails[i] for i in first], [thumbnails[i] for i in second], 1)
+        told = {tuple(sorted((first[i], second[j]))) for i, j in both}
+        assert len(told & set(pairs)) >= 0.98 * len(pairs)
+        assert len(told - set(pairs)) <= 0.02 * len(pairs)
+
+
+def test_groups_join_what_pairs_chain():
+    eye, other = (drawn_eye(3, number) for number in (1, 2))
+    thumbnails = [thumbnail_of(image, quality) for image, quality in ((other, 90), (eye, 95), (eye, 60), (eye, 80))]
+    assert near_duplicates.groups_of(thumbnails, 1).tolist() == [0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_very_few_images(drawn, count):
+    thumbnails = drawn[1][2 : 2 + count]
+    assert near_duplicates.groups_of(thumbnails, 1).tolist() == list(range(count))
+    assert near_duplicates.same_across(thumbnails, [], 1) == []
+    assert near_duplicates.same_across([], thumbnails, 1) == []
+
+
+def test_blank_and_black_images_are_nobodys_copies():
+    """Without vessels nothing can be told; many such files must not become one eye."""
+    from PIL import Image
+
+    blank = [Image.fromarray(np.full((128, 128, 3), level, np.uint8)) for level in (0, 0, 3, 120, 200, 255)]
+    thumbnails = [thumbnail_of(image, 90) for image in blank]
+    assert near_duplicates.groups_of(thumbnails, 1).tolist() == list(range(len(blank)))

@@ -1,0 +1,98 @@
+"""What make plan reads before any job: every row, and whether each file is there; no pixel."""
+
+import json
+import re
+import time
+
+import pytest
+from running import BUILD
+from small_tables import GOOD, build, forty_patients, write
+
+from retclip.data.preview import preview
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return forty_patients(tmp_path)
+
+
+def seen(folder, **changes):
+    settings = {**BUILD, "image_size": 24, "max_bad_fraction": 0.2, **changes}
+    tests = folder / "tests.csv"
+    return preview(settings, folder / "table.csv", folder / "images", tests if tests.is_file() else None, None)
+
+
+@pytest.mark.parametrize("splits", [False, True])
+def test_the_plan_knows_the_samples_of_the_build(folder, capsys, splits):
+    """The same splits, classes and eyes, to the last sample, from the same table."""
+    heads = "patient_id,image,eye,label,text" + (",split" if splits else "")
+    named = [f",{('train', 'Training', 'valid', 'test')[i // 2 % 4]}" if splits else "" for i in range(GOOD)]
+    texts = ["" if i % 5 else f"Report {i}" for i in range(GOOD)]
+    rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{'abc'[i // 2 % 3]},{texts[i]}{named[i]}"
+            for i in range(GOOD)]  # fmt: skip
+    rows[-1] = rows[-1].replace("39.png", "gone.png")
+    write(folder, heads, rows)
+    found = seen(folder)
+    code, said = build(folder, capsys)
+    assert code == 0, said
+    fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
+    assert found.counts == {name: entry["samples"] for name, entry in fingerprint["splits"].items()}
+    assert found.classes == len(fingerprint["classes"])
+    text = "\n".join(found.lines)
+    assert len(found.lines) <= 10 + len(found.notes)
+    for name, entry in fingerprint["splits"].items():
+        assert re.search(rf"samples.*{name} {entry['samples']}\b", text)
+        assert re.search(rf"patients.*{name} {entry['patients']}\b", text)
+    for label in "abc":
+        numbers = "/".join(str(fingerprint["splits"][name]["per_class"][label]) for name in ("train", "val", "test"))
+        assert f"{label} {numbers}" in text
+    eyes = [sum(entry["eyes"][side] for entry in fingerprint["splits"].values()) for side in ("left", "right")]
+    assert f"{eyes[0]} left, {eyes[1]} right" in text
+    assert "refused" in text
+    assert "1 of 40 rows (line 41: the image file does not exist)" in text
+    assert all(len(line) <= 160 for line in found.lines)
+
+
+def test_missing_files_stop_the_plan(folder):
+    for index in range(GOOD):
+        (folder / f"images/{index}.png").rename(folder / f"images/{index}.jpeg")
+    with pytest.raises(ValueError, match=r"the image file does not exist; it does with the ending \.jpeg"):
+        seen(folder)
+
+
+def test_what_the_build_would_refuse_the_plan_refuses(folder):
+    write(folder, "patient_id,image,label", [f"P{i},{i}.png,a" for i in range(GOOD)])
+    with pytest.raises(ValueError, match="with one class there is nothing to tell apart"):
+        seen(folder)
+    write(folder, "patient_id,image,label,split", [f"P{i},{i}.png,{'ab'[i % 2]},train" for i in range(GOOD)])
+    with pytest.raises(ValueError, match="the test split is empty"):
+        seen(folder)
+    write(folder, "patient_id,image,label,split",
+          [f"P{i // 2},{i}.png,{'ab'[i % 2]},{('train', 'test', 'val')[i % 3]}" for i in range(GOOD)])  # fmt: skip
+    with pytest.raises(ValueError, match=r"split is another than that of an earlier row|patients are in more than one"):
+        seen(folder)
+
+
+def test_external_data_need_no_training_split(folder):
+    write(folder, "patient_id,image,label", [f"P{i},{i}.png,{'ab'[i % 2]}" for i in range(GOOD)])
+    found = seen(folder, only_test=True)
+    assert found.counts == {"test": GOOD}
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_rows_take_seconds(tmp_path):
+    """Processor time, since other work may share the machine."""
+    rows = ["patient_id,image,eye,label,text"]
+    for folder in range(100):
+        (tmp_path / f"images/{folder:02d}").mkdir(parents=True)
+    for i in range(100_000):
+        path = f"{i % 100:02d}/{i}.jpg"
+        (tmp_path / "images" / path).write_bytes(b"\xff\xd8")
+        rows.append(
+            f'P{i // 2},{path},{("left", "right")[i % 2]},{"abcdefgh"[i // 2 % 8]},"FINDINGS:\n{i} drusen, soft"'
+        )
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    started = time.process_time()
+    found = seen(tmp_path)
+    assert sum(found.counts.values()) == 50_000
+    assert time.process_time() - started < 20
