@@ -1,6 +1,6 @@
 # REQUIRED INPUTS: the splits of the run's data and of external data sets, the text encoders, and the initial weights.
 #
-# OUTPUTS, of encoders that are frozen in some trial: features/{network}.safetensors of train and val; of test
+# OUTPUTS: features/{network}.safetensors of train and val, where an encoder is frozen in some trial; of test
 # features/test/{network}.safetensors and external/{external}/features/{network}.safetensors, which evaluations alone
 # read.
 #
@@ -44,6 +44,16 @@ def read_features(encoder_of=None, *folders):
         "image_features": image_features(*folders),
         "text_features": of_encoder(lambda encoder: text_features(encoder, *folders), encoder_of),
     }
+
+
+def read_external_features():
+    """As read_features, of an external data set, for a final model."""
+
+    def of_text(wildcards):
+        folder = EXTERNAL_FEATURES.format(external=wildcards.external)
+        return text_features(FINALS[wildcards.trial].encoder, folder)
+
+    return {"image_features": image_features(EXTERNAL_FEATURES), "text_features": of_text}
 
 
 if CACHED:

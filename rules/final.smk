@@ -283,10 +283,7 @@ if EXTERNAL_TESTS:
             data=multiext("<results>/external/{external}/", "samples_test.parquet", "test.lmdb"),
             fingerprint="<results>/external/{external}/fingerprint.json",
             overlap="<results>/external/{external}/overlap.json",
-            image_features=image_features(EXTERNAL_FEATURES),
-            text_features=lambda wildcards: text_features(
-                FINALS[wildcards.trial].encoder, EXTERNAL_FEATURES.format(external=wildcards.external)
-            ),
+            **read_external_features(),
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from documents import trial_of
 from figures import Figure, cpu_seconds, in_turn, speed_up
 from running import ENVIRONMENT, REPOSITORY, declared_defaults
 from shapes import CONTEXT, IMAGE_SIZE, VIT_B_16, bert_base, model, samples, tokenize, write_fingerprint, write_split
@@ -18,24 +19,11 @@ from shapes import CONTEXT, IMAGE_SIZE, VIT_B_16, bert_base, model, samples, tok
 TRAIN, VAL, EPOCHS, BATCH = 12_989, 1_443, 10, 128
 RECOMPUTED, STEPS, ROUNDS = 16, 40, 3
 TRIAL = {
-    "id": "frozen",
-    "phase": "phase2",
     "text_encoder": "bert_base",
-    "seed": 1,
     "image_size": IMAGE_SIZE,
-    "text_encoder_settings": {
-        "source": "bench",
-        "revision": None,
-        "texts": None,
-        "truncation_side": "right",
-        "from_checkpoint": False,
-    },
     "image_encoder": {**VIT_B_16, "weights": "vision.safetensors"},
     "class_prompts": {"x": ["a", "a b"], "y": ["b"]},
-    "class_prompts_sha256": "",
     "selection_metric": "image_to_text_recall_at_10",
-    "shuffled_texts": False,
-    "sha256": "",
 }
 VALUES = {
     **declared_defaults(),
@@ -75,14 +63,14 @@ def _whole_trial(folder: Path) -> Figure:
     steps = -(-TRAIN // BATCH)
     budget = {"train_samples": TRAIN, "val_samples": VAL, "stop_epoch": EPOCHS, "steps_per_epoch": steps,
               "total_steps": steps * EPOCHS, "cuts": []}  # fmt: skip
-    trial = {**TRIAL, "hyperparameters": VALUES, "configured": VALUES, "budget": budget}
-    (folder / "trial.json").write_text(json.dumps(trial))
+    trial = trial_of(**TRIAL, hyperparameters=VALUES, configured=VALUES, budget=budget)
+    (folder / "trial.json").write_text(json.dumps(trial.to_dict()))
     flags = []
     for tower, width in (("image", VIT_B_16["embed_dim"]), ("text", net.bert.config.hidden_size)):
         kind = {"image": "eyes", "text": "texts"}[tower]
         features = {f"{name}.{kind}": torch.randn(len(frame) * (2 if tower == "image" else 1), width)
                     for name, frame in frames.items()}  # fmt: skip
-        key = features_key(tower, trial, fingerprint, read_json(encoder / "source.json"), "bf16")
+        key = features_key(tower, trial, fingerprint, read_json(encoder / "source.json"), "bf16", frames)
         write_features(folder / f"{tower}.safetensors", features, key)
         flags += [f"--{tower}-features", folder / f"{tower}.safetensors"]
     command = [sys.executable, REPOSITORY / "scripts/train_trial.py", "--trial", folder / "trial.json", "--data-dir",
