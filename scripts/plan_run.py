@@ -43,14 +43,16 @@ def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]
     }
 
 
-def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int]:
-    """Samples by split and the number of classes; prints what the tables hold. Raises ValueError where they are
-    refused. Where there is no image yet, it is an estimate."""
+def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int, int | None]:
+    """Samples by split, the number of classes, and units of one label; prints what the tables hold.
+
+    Raises ValueError where they are refused. Where there is no image yet, it is an estimate.
+    """
     facts = source_facts(config["data"]["source"])
     if facts.is_drawn or ("hub_dataset" in config["data"] and not options.image_root.is_dir()):
         estimate = estimated_counts(config["data"])
         assert estimate is not None
-        return estimate["splits"], estimate["labels"]
+        return estimate["splits"], estimate["labels"], None
     tables = {name: external_test(config, name) for name in config["evaluation"].get("external_tests", {})}
     found = None
     for name, data in {"": config["data"], **tables}.items():
@@ -64,7 +66,7 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
             f"  {line}" for line in seen.lines), *(f"  warning: {note}" for note in seen.notes), ""]))  # fmt: skip
         found = found or seen
     assert found is not None
-    return found.counts, found.classes
+    return found.counts, found.classes, found.single
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -84,10 +86,10 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
         data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
-        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]))
+        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), fingerprint.get("single_labels"))
     else:
-        counts, classes = read_data(config, options)
-        refuse_meaningless(config["selection"]["metric"], classes)
+        counts, classes, single = read_data(config, options)
+        refuse_meaningless(config["selection"]["metric"], classes, single)
     stages = forecast(config, counts, numbers)
     if built.is_file():
         stages = count_finished(stages, planned_and_finished(options), config, options.code, data)

@@ -16,7 +16,7 @@ import yaml
 from retclip.core.hyperparameters import GIVEN, HYPERPARAMETERS, Hyperparameter
 from retclip.core.source_facts import SourceFacts
 from retclip.data.sources.registry import SOURCES
-from retclip.metrics.registry import METRICS
+from retclip.metrics.registry import SELECTABLE
 from retclip.search.strategies import STRATEGIES
 
 SCHEMAS = Path(__file__).resolve().parents[1] / "config/schema"
@@ -116,7 +116,7 @@ BLOCKS: dict[str, Callable[[], list[str]]] = {
     "sources": _sources,
     "external.sources": lambda: [f"enum: {_flow([name for name, form in SOURCES.items() if not form.is_drawn])}"],
     "strategies": _strategies,
-    "metrics": lambda: [f"- {name}" for name in METRICS],
+    "metrics": lambda: [f"- {name}" for name in SELECTABLE],
     "trial.required": lambda: [f"- {name}" for name in HYPERPARAMETERS],
     "trial": lambda: [f"{name}: {_flow(one.schema())}" for name, one in HYPERPARAMETERS.items()],
 }

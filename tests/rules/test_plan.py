@@ -159,7 +159,7 @@ def test_the_plan_refuses_what_cannot_mean_anything(own_data):
 
 
 def test_the_plan_says_what_is_wrong_with_the_rows(own_data):
-    """Before any job: the eyes by number with the column's name, and what is missing at the end of each image's name."""
+    """Before any job: eyes by number with the column's name, and what lacks at the end of each image's name."""
     table = own_data / "data/manifest.csv"
     for index in range(60):
         (own_data / f"data/images/{index}.jpg").touch()

@@ -1,7 +1,8 @@
-"""More of what people hand in, by kind: each table ends in one sentence of 300 characters that names line and column."""
+"""More of what people hand in, by kind: each ends in one sentence of 300 characters that names line and column."""
 
 import gzip
 import io
+import re
 import zipfile
 from pathlib import Path
 
@@ -58,10 +59,12 @@ OTHER = rows(
 # the change of the table, settings of the build, and the sentence
 KINDS = {
     # files of another kind, and how to convert them
-    "an Excel workbook": (content(zipped("[Content_Types].xml", "xl/workbook.xml")), {}, "an Excel workbook; save it from"),
+    "an Excel workbook": (content(zipped("[Content_Types].xml", "xl/workbook.xml")), {},
+        "an Excel workbook; save it from"),
     "a zip of a table": (content(zipped("table.csv")), {}, "or another zip file"),
     "an OpenDocument table": (content(zipped("mimetype", "opendocument.spreadsheet")), {}, "an OpenDocument table"),
-    "a gzipped table": (lambda f: content(gzip.compress((f / "table.csv").read_bytes()))(f), {}, "gzip file; unpack it"),
+    "a gzipped table": (lambda f: content(gzip.compress((f / "table.csv").read_bytes()))(f), {},
+        "gzip file; unpack it"),
     "bzip2": (content(b"BZh91AY&SY"), {}, "bzip2 file; unpack it: bunzip2"),
     "xz": (content(b"\xfd7zXZ\x00\x00"), {}, "xz file"),
     "7z": (content(b"7z\xbc\xaf\x27\x1c"), {}, "7z archive"),
@@ -81,51 +84,69 @@ KINDS = {
     "a pointer of Git LFS": (content(b"version https://git-lfs.github.com/spec/v1\n"), {}, "git lfs pull"),
     "UTF-32": (content((TEXT + "a\n").encode("utf-32")), {}, "in UTF-32; convert it: iconv -f UTF-32"),
     "UTF-16 with tabs": (content(TEXT.replace(",", "\t").encode("utf-16")), {}, "in UTF-16"),
-    "Cyrillic": (content((TEXT + "сетчатка в норме\n").encode("cp1251")), {}, "Windows-1251; convert it: iconv -f CP1251"),
+    "Cyrillic": (content((TEXT + "сетчатка в норме\n").encode("cp1251")), {},
+        "Windows-1251; convert it: iconv -f CP1251"),
     "Western": (content((TEXT + "a\nQ,1.png,Trübung\n").encode("cp1252")), {}, "The first such line is 3"),
     "Chinese further down": (content((TEXT + "a\nQ,1.png,糖尿病视网膜病变\n").encode("gbk")), {}, "GBK"),
-    "columns between bars": (content(b"patient_id|image|label\nP|0.png|a\n"), {}, "line 1: its columns are separated by |"),
+    "columns between bars": (content(b"patient_id|image|label\nP|0.png|a\n"), {},
+        "line 1: its columns are separated by |"),
     "another sep": (content(b"sep=|\npatient_id|image|label\n"), {}, "line 1 says that '|' separates"),
     # columns
     "a column a letter away": (rows("patient_id,image,eye,lable"), {}, "the column lable is nearly label; rename it"),
     "two letters swapped": (rows("patient_id,image,eye,label,slpit"), {}, "the column slpit is nearly split"),
     "a plural": (rows("patient_id,image,eye,label,texts"), {}, "the column texts is nearly text"),
     "another letter case": (rows("Patient_ID,image,eye,label"), {}, "the column Patient_ID is nearly patient_id"),
-    "an image column of another name": (rows("patient_id,filename,eye,label"), {}, "Did you mean data.columns: {image: filename}"),
-    "labels of another name": (rows("patient_id,image,eye,diagnosis"), {}, "Did you mean data.columns: {label: diagnosis}"),
-    "patients of another name": (rows("subject,image,eye,label"), {}, "Did you mean data.columns: {patient_id: subject}"),
-    "keywords that lack": (rows(), {"source": "odir", "class_map": "classes.yaml"}, "lacks the column one of left_keywords"),
+    "an image column of another name": (rows("patient_id,filename,eye,label"), {},
+        "Did you mean data.columns: {image: filename}"),
+    "labels of another name": (rows("patient_id,image,eye,diagnosis"), {},
+        "Did you mean data.columns: {label: diagnosis}"),
+    "patients of another name": (rows("subject,image,eye,label"), {},
+        "Did you mean data.columns: {patient_id: subject}"),
+    "keywords that lack": (rows(), {"source": "odir", "class_map": "classes.yaml"},
+        "lacks the column one of left_keywords"),
     # values
     "eyes by another number": (rows(eye=lambda i: str(i % 2)), {}, "Line 2: the eye is a number; it must be left"),
     "both eyes in one image": (rows(eye="OU"), {}, "Line 2: the eye is no eye's name"),
-    "an eye in two words": (rows(eye="left or right"), {}, "the eye is no eye's name; it must be left, right or unknown (the column eye"),
+    "an eye in two words": (rows(eye="left or right"), {},
+        "the eye is no eye's name; it must be left, right or unknown (the column eye"),
     "folds": (rows(HEADS + ",split", split=lambda i: f"fold {i % 5}"), {}, "split is none of ours; it must be train"),
-    "rounded ids": (rows(patient_id=lambda i: f"2.0{i}E+13"), {}, "cells of patient_id are numbers that a spreadsheet has rounded"),
-    "ids with and without zeros": (rows(patient_id=lambda i: f"{i // 2:0{1 + 2 * (i % 2)}d}"), {}, "patient ids differ in letter case"),
-    "ids in two letter cases": (rows(patient_id=lambda i: f"{'Pp'[i % 2]}{i // 2}"), {}, "(the first in lines 2 and 3)"),
+    "rounded ids": (rows(patient_id=lambda i: f"2.0{i}E+13"), {},
+        "cells of patient_id are numbers that a spreadsheet has rounded"),
+    "ids with and without zeros": (rows(patient_id=lambda i: f"{i // 2:0{1 + 2 * (i % 2)}d}"), {},
+        "patient ids differ in letter case"),
+    "ids in two letter cases": (rows(patient_id=lambda i: f"{'Pp'[i % 2]}{i // 2}"), {},
+        "(the first in lines 2 and 3)"),
     "no id at all": (rows(patient_id="N/A"), {}, "Line 2: patient_id is empty"),
     "no image at all": (rows(image="-"), {}, "Line 2: image is empty"),
-    "images in Windows' way": (rows(image=lambda i: f"C:\\photos\\{i}.png"), {}, "Line 2: the image file does not exist"),
+    "images in Windows' way": (rows(image=lambda i: f"C:\\photos\\{i}.png"), {},
+        "Line 2: the image file does not exist"),
     "another ending": (rows(image=lambda i: f"{i}.jpg"), {}, "does not exist; it does with the ending .png"),
     "no ending": (rows(image=str), {}, "does not exist; it does with the ending .png"),
     "another letter case of files": (rows(image=lambda i: f"{i}.PNG"), {}, "with the ending .png"),
     "no label is said": (rows(label="null", text="none"), {}, "no sample has a text or a label"),
-    "one class in two spellings": (rows(label=lambda i: ("Dry AMD", "dry amd")[i % 2]), {}, "with one class there is nothing"),
+    "one class in two spellings": (rows(label=lambda i: ("Dry AMD", "dry amd")[i % 2]), {},
+        "with one class there is nothing"),
     "one list": (rows("patient_id,image,eye,label", label="['a']"), {}, "with one class there is nothing"),
     # declarations
-    "a column that is not there": (OTHER, {"columns": {**NAMED, "text": "report"}}, "data.columns.text is report, which is no column"),
+    "a column that is not there": (OTHER, {"columns": {**NAMED, "text": "report"}},
+        "data.columns.text is report, which is no column"),
     "a column in other letter case": (OTHER, {"columns": {**NAMED, "label": "Grade"}}, "did you mean grade?"),
-    "an eye's column by number": (rows("patient_id,image,exam_eye,label", exam_eye="2"), {"columns": {"eye": "exam_eye"}},
+    "an eye's column by number": (rows("patient_id,image,exam_eye,label", exam_eye="2"),
+        {"columns": {"eye": "exam_eye"}},
                                   "(the column exam_eye; data.values.eye can say which is which)"),
-    "columns of other numbers": (rows("patient_id,image,DR,AMD", DR="3", AMD="0"), {"columns": {"label": {"one_hot": ["DR", "AMD"]}}},
+    "columns of other numbers": (rows("patient_id,image,DR,AMD", DR="3", AMD="0"),
+        {"columns": {"label": {"one_hot": ["DR", "AMD"]}}},
                                  "Line 2: the column DR is neither 0 nor 1"),
-    "a pattern that finds no eye": (rows("patient_id,image,label"), {"columns": {"eye": {"pattern": "_(OD|OS)"}}, "max_bad_fraction": 0,
+    "a pattern that finds no eye": (rows("patient_id,image,label"), {"columns": {"eye": {"pattern": "_(OD|OS)"}},
+        "max_bad_fraction": 0,
                                     "values": {"label": {"b": "a"}}}, "with one class there is nothing to tell apart"),
     "an eye that is none": (rows(), {"values": {"eye": {"left": "links"}}}, "data.values.eye: links is no eye"),
-    "a split that is none": (rows(), {"values": {"split": {"1": "training"}}}, "data.values.split: training is no split"),
+    "a split that is none": (rows(), {"values": {"split": {"1": "training"}}},
+        "data.values.split: training is no split"),
     "values of no column": (rows(), {"values": {"lable": {"a": "b"}}}, "data.values.lable; did you mean label?"),
     "a name of no file": (rows(), {"image_pattern": "{ID}.png"}, "data.image_pattern: {ID} is no column"),
-    "a number that is none": (rows("patient_id,name,label"), {"image_pattern": "{name:04d}.png"}, "{name:04d} does not fit"),
+    "a number that is none": (rows("patient_id,name,label"), {"image_pattern": "{name:04d}.png"},
+        "{name:04d} does not fit"),
 }  # fmt: skip
 
 
@@ -150,9 +171,11 @@ CONFIGS = {
     "a number for a column": ({"columns": {"label": 3}}, "data.columns.label is 3; it must be a string"),
     "a list for a column": ({"columns": {"label": ["a", "b"]}}, "data.columns.label"),
     "one-hot eyes": ({"columns": {"eye": {"one_hot": ["label"]}}}, "one_hot belongs to label"),
-    "one-hot and a pattern": ({"columns": {"label": {"one_hot": ["label"], "pattern": "(a)"}}}, "data.columns.label must be"),
+    "one-hot and a pattern": ({"columns": {"label": {"one_hot": ["label"], "pattern": "(a)"}}},
+        "data.columns.label must be"),
     "an unknown key of one-hot": ({"columns": {"label": {"onehot": ["label"]}}}, "did you mean 'one_hot'"),
-    "a pattern without a group in columns": ({"columns": {"eye": {"pattern": "OD"}}}, "data.columns.eye.pattern needs a group"),
+    "a pattern without a group in columns": ({"columns": {"eye": {"pattern": "OD"}}},
+        "data.columns.eye.pattern needs a group"),
     "two patients": ({"patient_id": "text", "columns": {"patient_id": "image"}}, "name two columns; leave one out"),
     "a column that lacks": ({"columns": {"text": "reports"}}, "data.columns.text is reports, which is no column"),
     "an unknown name": ({"columns": {"lables": "label"}}, "did you mean label?"),
@@ -168,9 +191,8 @@ def test_a_declaration_is_checked_before_any_job(folder, name):
     place = str(folder / "images") if "source" in changes else str(folder / "table.csv")
     class_map = str(REPOSITORY / "config/odir_classes.yaml")
     merge(config["data"], {"manifest": place, "image_root": str(folder / "images"), "class_map": class_map, **changes})
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(ValueError, match=re.escape(sentence)) as caught:
         check_config(yaml.safe_load(yaml.safe_dump(config)))
-    assert sentence in str(caught.value)
     assert len(str(caught.value).replace(str(folder), "")) <= 300
     assert "\n" not in str(caught.value)
 

@@ -1,4 +1,4 @@
-"""What data.columns and data.values say of a table: each declared column is the one that is read, and nothing else is."""
+"""What data.columns and data.values say of a table: each declared column is the one that is read, and no other."""
 
 import json
 
@@ -157,13 +157,15 @@ NUMBERS = ["P0,0.png,1,a", *(f"P{i},{i}.png,{1 + i % 2},{'ab'[i % 2]}" for i in 
 WRONG = {
     "eyes by number": ("patient_id,image,exam_eye,label", NUMBERS, {"columns": {"eye": "exam_eye"}},
                        "the column exam_eye; data.values.eye can say which is which"),
-    "no such column": (None, None, {"columns": {"eye": "Eye_side"}}, "data.columns.eye is Eye_side, which is no column"),
+    "no such column": (None, None, {"columns": {"eye": "Eye_side"}},
+        "data.columns.eye is Eye_side, which is no column"),
     "nearly a column": (None, None, {"columns": {"label": "Lable"}}, "did you mean label?"),
     "one-hot of no column": (None, None, {"columns": {"label": {"one_hot": ["DR"]}}}, "data.columns.label.one_hot: DR"),
     "a map to no eye": (None, None, {"values": {"eye": {"left": "up"}}}, "data.values.eye: up is no eye"),
     "a map to no split": (None, None, {"values": {"split": {"1": "first"}}}, "data.values.split: first is no split"),
     "an unknown name": (None, None, {"columns": {"lable": "label"}}, "data.columns.lable; did you mean label?"),
-    "an ignored column that is read": (None, None, {"columns": {"ignore": ["label"], "label": "label"}}, "data.columns.ignore"),
+    "an ignored column that is read": (None, None, {"columns": {"ignore": ["label"], "label": "label"}},
+        "data.columns.ignore"),
     "pattern of no column": (None, None, {"image_pattern": "{nr}.png"}, "data.image_pattern: {nr} is no column"),
     "a split column by one letter": ("patient_id,image,eye,label,splt",
                                      [f"P{i},{i}.png,left,{'ab'[i % 2]},train" for i in range(GOOD)], {},
@@ -218,7 +220,8 @@ def test_prompts_and_keywords_take_declared_columns_too(folder, capsys):
             Image.open(folder / f"images/{i}.png").save(folder / f"images/{i}_{eye}.png")
     (folder / "classes.yaml").write_text("Normal: [fine]\nIll: [ill]\n")
     write(folder, "nr,links,rechts", [f"{i},{('fine', 'ill')[i % 2]},fine" for i in range(GOOD)])
-    frame, _, _ = built(folder, capsys, source="odir", class_map=folder / "classes.yaml", image_pattern="{patient_id}_{eye}.png",
+    frame, _, _ = built(folder, capsys, source="odir", class_map=folder / "classes.yaml",
+                        image_pattern="{patient_id}_{eye}.png",
                         columns={"patient_id": "nr", "left_keywords": "links", "right_keywords": "rechts"})  # fmt: skip
     assert frame.loc["3", ["label_left", "label_right"]].tolist() == ["Ill", "Normal"]
     assert isinstance(frame, pd.DataFrame)

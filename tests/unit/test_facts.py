@@ -17,6 +17,7 @@ from retclip.report import stability
 from retclip.report.run_folder import FinishedTrial, read_run
 from retclip.report.sections import curves
 from retclip.search import budget, selection
+from retclip.search.jobs import jobs_of
 from retclip.training.checkpoint import state_key
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -152,10 +153,10 @@ def test_an_interim_report_leaves_out_what_an_earlier_version_trained(folder):
     path.write_text(json.dumps(old))
     assert "control_x-s2001" not in {final.id for final in read_run(folder, interim=True).finals}
     record = json.loads((folder / "run.json").read_text())
-    del record["facts"]
-    (folder / "run.json").write_text(json.dumps(record))
-    with pytest.raises(ValueError, match=r"run\.json: is of an earlier version; run snakemake again"):
-        read_run(folder, interim=True)
+    for missing in ("facts", "training_runs"):  # called trainings before
+        (folder / "run.json").write_text(json.dumps({key: value for key, value in record.items() if key != missing}))
+        with pytest.raises(ValueError, match=r"run\.json: is of an earlier version; run snakemake again"):
+            read_run(folder, interim=True)
 
 
 def candidate(name, score, status="completed", share=1.0, **known):
@@ -221,3 +222,13 @@ def test_every_hyperparameter_has_a_reserved_ablation():
         config["model"]["text_encoders"][f"ablation_{name}"] = {"source": "demo"}
         with pytest.raises(ValueError, match="another name"):
             check_config(config)
+
+
+def test_the_negative_control_has_as_many_seeds_as_the_model_beside_it():
+    """One shuffle may pair texts by luck; and a difference from one seed says nothing of configurations."""
+    config = check_config(merged("demo"))
+    config["final"]["seeds"], config["controls"]["shuffled_texts"] = 3, True
+    jobs = jobs_of(config)
+    seeds = {kind: [jobs.final[name].seed for name in jobs.of_kind(kind)] for kind in ("baseline", "control")}
+    assert seeds["control"] == seeds["baseline"]
+    assert len(seeds["control"]) == 3

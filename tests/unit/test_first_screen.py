@@ -1,11 +1,15 @@
 """The first screen of the report: one sentence with the answer, what has collapsed, and what to do next."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from documents import metrics_of, trial_of
 from small_runs import METRIC, failing, final, run_of
 
+from retclip.core.documents import build, plain
+from retclip.metrics.evaluation_document import Evaluation
 from retclip.report import first_screen
 from retclip.report.layout import read_sections
 from retclip.report.names import configuration_name, trial_names
@@ -31,8 +35,9 @@ def evaluated(run, matrix: np.ndarray, patients: int = 30):
             rows.append({"class": name, "count": int(matrix[k].sum()), "patients": patients,
                          "recall": matrix[k, k] / max(matrix[k].sum(), 1),
                          "precision": matrix[k, k] / column if column else None})  # fmt: skip
-        one.evaluation |= {"per_class": rows, "confusion": {"classes": CLASSES, "matrix": matrix.tolist()},
-                           "counts": {"scored": int(matrix.sum()), "scored_patients": 60, "patients": 60}}  # fmt: skip
+        counts = {"samples": 60, "patients": 60, "scored": int(matrix.sum()), "scored_patients": 60}
+        told = {"per_class": rows, "confusion": {"classes": CLASSES, "matrix": matrix.tolist()}, "counts": counts}
+        one.evaluation = build(Evaluation, {**plain(one.evaluation), **told})
     run.audit = {"splits": {}, "warnings": [], "quality": {"black": {"count": 0}}, "sides": {"swapped": None},
                  "duplicates": {"both_eyes": {"count": 0}, "near": {"across_splits": 0}}}  # fmt: skip
     run.decisions = {"best": {"id": "c0", "warnings": []}}
@@ -62,9 +67,19 @@ def a_run(matrix: np.ndarray = SOUND, tuned: float = 0.95, baseline: float = 0.4
     ],
 )  # fmt: skip
 def test_the_answer_is_one_short_sentence(tuned, baseline, said):
-    found = first_screen.headline(a_run(tuned=tuned, baseline=baseline))
+    found = first_screen.headline(a_run(tuned=tuned, baseline=baseline, seeds=3))
     assert re.fullmatch(said, found), found
     assert len(words(found)) <= 25
+
+
+@pytest.mark.parametrize(("tuned", "side"), [(0.95, "above"), (0.2, "below")])
+def test_few_seeds_tell_no_significance(tuned, side):
+    found = first_screen.headline(a_run(tuned=tuned, baseline=0.55, seeds=1))
+    if tuned > 0.5:
+        assert f" {side} the baseline's (95 % CI " in found
+        assert found.endswith(" between these models; too few seeds to test their configurations.")
+        assert len(words(found)) <= 25
+    assert "statistically significant" not in found
 
 
 def test_without_learning_nothing_is_recommended():
@@ -88,12 +103,12 @@ def test_the_answer_is_about_the_recommended_text_encoder():
     """It may be another than the one that was tuned with; score and gain are then those of its models."""
     run = a_run()
     other = final("tuned", 0.85)
-    other.trial["text_encoder"] = "biobert"
+    other.metrics = replace(other.metrics, trial=replace(other.trial, text_encoder="biobert"))
     run.finals.append(other)
     evaluated(run, SOUND)
     run.recommendation = {"encoder": "biobert", "seeds": {"biobert": {"planned": 1, "failed": {}}}, "val_scores": {}}
     found = first_screen.headline(run)
-    assert "with biobert: balanced accuracy is 0.450 above" in found
+    assert "With biobert: balanced accuracy is 0.450 above" in found
     (score, *_), baseline, (gain, *_) = [entry[1:] for entry in first_screen.tiles(run)]
     assert (score, baseline[0], gain) == ("0.850", "0.400", "+0.450")
 
@@ -173,8 +188,8 @@ def test_a_trial_is_called_by_what_varies():
 
 def test_a_trial_is_called_by_what_varies_in_its_stage():
     def trial(identity: str, kind: str = "trial", candidate: str | None = None, **values) -> FinishedTrial:
-        told = {"kind": kind, "candidate": candidate, "seed": 7, "configured": values}
-        return FinishedTrial(identity, {"trial": told, "status": "completed"}, None, None)
+        told = trial_of(kind=kind, candidate=candidate, seed=7, configured=values)
+        return FinishedTrial(identity, metrics_of(told), None, None)
 
     run = a_run()
     run.finals = run.finals[:1]

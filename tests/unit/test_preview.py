@@ -26,8 +26,10 @@ def seen(folder, **changes):
 def test_the_plan_knows_the_samples_of_the_build(folder, capsys, splits):
     """The same splits, classes and eyes, to the last sample, from the same table."""
     heads = "patient_id,image,eye,label,text" + (",split" if splits else "")
-    rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{'abc'[i // 2 % 3]},{'' if i % 5 else f'Report {i}'}"
-            + (f",{('train', 'Training', 'valid', 'test')[i // 2 % 4]}" if splits else "") for i in range(GOOD)]  # fmt: skip
+    named = [f",{('train', 'Training', 'valid', 'test')[i // 2 % 4]}" if splits else "" for i in range(GOOD)]
+    texts = ["" if i % 5 else f"Report {i}" for i in range(GOOD)]
+    rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{'abc'[i // 2 % 3]},{texts[i]}{named[i]}"
+            for i in range(GOOD)]  # fmt: skip
     rows[-1] = rows[-1].replace("39.png", "gone.png")
     write(folder, heads, rows)
     found = seen(folder)
@@ -54,7 +56,7 @@ def test_the_plan_knows_the_samples_of_the_build(folder, capsys, splits):
 def test_missing_files_stop_the_plan(folder):
     for index in range(GOOD):
         (folder / f"images/{index}.png").rename(folder / f"images/{index}.jpeg")
-    with pytest.raises(ValueError, match="the image file does not exist; it does with the ending .jpeg"):
+    with pytest.raises(ValueError, match=r"the image file does not exist; it does with the ending \.jpeg"):
         seen(folder)
 
 
@@ -67,7 +69,7 @@ def test_what_the_build_would_refuse_the_plan_refuses(folder):
         seen(folder)
     write(folder, "patient_id,image,label,split",
           [f"P{i // 2},{i}.png,{'ab'[i % 2]},{('train', 'test', 'val')[i % 3]}" for i in range(GOOD)])  # fmt: skip
-    with pytest.raises(ValueError, match="split is another than that of an earlier row|patients are in more than one"):
+    with pytest.raises(ValueError, match=r"split is another than that of an earlier row|patients are in more than one"):
         seen(folder)
 
 

@@ -1,4 +1,4 @@
-"""The configs of config/README.md for tables of public data sets: each as it is printed there, on a table of its shape."""
+"""The configs of config/README.md for tables of public data sets: each as it is printed, on a table of its shape."""
 
 import json
 import re
@@ -74,7 +74,8 @@ FLAGS = ("1,0,0,0,0,0,0,0", "0,0,0,1,0,0,0,0", "0,1,0,0,0,0,0,0", "0,0,1,0,0,0,1
 
 def odir(i):
     place = i // 2 % 4
-    row = f"{i // 2},{50 + i // 2},Female,{i // 2}_left.jpg,{i // 2}_right.jpg,{KEYWORDS[place]},{KEYWORDS[place]},{FLAGS[place]}"
+    names = f"{i // 2}_left.jpg,{i // 2}_right.jpg,{KEYWORDS[place]},{KEYWORDS[place]}"
+    row = f"{i // 2},{50 + i // 2},Female,{names},{FLAGS[place]}"
     return row if i % 2 else None, f"{i // 2}_{('left', 'right')[i % 2]}.jpg"
 
 
@@ -82,7 +83,8 @@ def odir(i):
 SHAPES = {
     "BRSET": ("image_id,patient_id,camera,patient_age,patient_sex,exam_eye,DR_ICDR,focus", brset, GRADES, "eye"),
     "RFMiD": ("ID,Disease_Risk,DR,ARMD,MH,DN,MYA,BRVO,TSLN", rfmid,
-              {"Normal", "Diabetic retinopathy", "Age-related macular degeneration", "MH", "DN", "Myopia", "BRVO", "TSLN"}, "patient"),
+              {"Normal", "Diabetic retinopathy", "Age-related macular degeneration", "MH", "DN", "Myopia", "BRVO",
+               "TSLN"}, "patient"),
     "IDRiD": ("Image name,Retinopathy grade,Risk of macular edema ,,,,,,,,,", idrid, GRADES, "patient"),
     "EyePACS": ("image,level", eyepacs, GRADES, "eye"),
     "APTOS": ("id_code,diagnosis", aptos, GRADES, "patient"),

@@ -271,12 +271,12 @@ def _check_table(data: dict[str, Any], facts: SourceFacts, path: Path, origin: s
     columns = check_columns(declared, names, facts.reads, f"{origin} ({path})", "data.columns")
     if "patient_id" in declared and patient_id not in ("patient_id", declared["patient_id"]):
         raise ValueError(f"{origin}: data.patient_id and data.columns.patient_id name two columns; leave one out.")
-    if not facts.has_patients and isinstance(patient_id, str) and patient_id not in ("none", *columns, *declared):
-        if "patient_id" not in declared:
-            raise ValueError(
-                f"{origin} ({path}) lacks the column {patient_id}; it has {shown(names)}. Name the patient's "
-                "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
-            )
+    asked = not facts.has_patients and isinstance(patient_id, str) and "patient_id" not in declared
+    if asked and patient_id not in ("none", *columns):
+        raise ValueError(
+            f"{origin} ({path}) lacks the column {patient_id}; it has {shown(names)}. Name the patient's "
+            "column in data.patient_id, or give {pattern: ...} of the image paths, or none."
+        )
     for wanted in facts.columns:
         given = "image_pattern" in data and "image" in wanted
         if not set(wanted) & columns and not given:

@@ -16,10 +16,10 @@ class SourceFacts:
     """What is true of a form of data.
 
     keys: groups of keys of `data`, of which exactly one must be given beside manifest. columns: groups of columns, of
-    which the table needs one. reads: all columns that it knows, which data.columns may declare. labels: columns
-    that hold labels, to count them for the plan. image_pattern: of the image files, where data.image_pattern gives none.
-    has_patients: they stand in a column of its own, and data.patient_id says nothing. holds_images: the manifest is a folder of files that hold their images themselves.
-    is_drawn: the images are drawn, so nothing of the user's is read.
+    which the table needs one. reads: all columns that it knows, which data.columns may declare. labels: columns that
+    hold labels, to count them for the plan. image_pattern: of the image files, where data.image_pattern gives none.
+    has_patients: they stand in a column of its own, and data.patient_id says nothing. holds_images: the manifest is a
+    folder of files that hold their images themselves. is_drawn: the images are drawn, so nothing of the user's is read.
     """
 
     keys: tuple[tuple[str, ...], ...] = ()

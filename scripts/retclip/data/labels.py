@@ -1,6 +1,8 @@
 """Cells of labels: several joined by |, or a list; and whether labels are of eyes or of patients."""
 
 import ast
+from collections import Counter
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -34,6 +36,26 @@ def listed(cell: str) -> list[str]:
     if not isinstance(items, list | tuple | set):
         return []
     return [str(item) for item in (sorted(items, key=str) if isinstance(items, set) else items)]
+
+
+def is_single(cell: str) -> bool:
+    """Whether a unit has one label alone."""
+    return bool(cell) and "|" not in cell
+
+
+def classes_of(cells: Iterable[str]) -> list[str]:
+    """The classes that units can be told apart by: those that some unit has alone; where each unit has several, all."""
+    cells = [cell for cell in cells if cell]
+    single = {cell for cell in cells if is_single(cell)}
+    return sorted(single or {label for cell in cells for label in cell.split("|")})
+
+
+def class_counts(cells: Iterable[str], classes: list[str], alone: bool) -> dict[str, int]:
+    """Class -> units of it; alone: of those that have no other label."""
+    counts: Counter[str] = Counter()
+    for cell in cells:
+        counts.update([cell] if alone else cell.split("|"))
+    return {label: counts[label] for label in classes}
 
 
 def label_level_of(frame: "pd.DataFrame") -> str:

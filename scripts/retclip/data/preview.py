@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.data.build import UNITS, Settings, splits_of
-from retclip.data.labels import label_level_of
+from retclip.data.labels import classes_of, is_single, label_level_of
 from retclip.data.reconciliation import Ledger
 from retclip.data.refusals import reasons_of, refuse_nothing_left, refuse_useless
 from retclip.data.samples import fill_texts, patient_labels, text_columns
@@ -21,10 +21,12 @@ LONGEST_CLASS = 24
 
 
 class Preview(NamedTuple):
-    """counts: split -> samples. classes: how many can be told apart. lines: ten at most, for a person, and notes."""
+    """counts: split -> samples. classes: how many can be told apart. single: units of one label
+    alone. lines: ten at most, for a person, and notes."""
 
     counts: dict[str, int]
     classes: int
+    single: int
     lines: list[str]
     notes: list[str]
 
@@ -53,7 +55,7 @@ def preview(
     level = label_level_of(frame)
     units = _units(frame, level)
     parts = {split: frame[frame["split"] == split] for split in build.splits}
-    classes = sorted({label for label in units["label"] if "|" not in label})
+    classes = classes_of(units["label"])
     if not build.only_test:
         silent = set(frame["split"]) - set(frame.loc[frame["text"].ne(""), "split"])
         facts = {"splits": {split: {"samples": len(part)} for split, part in parts.items()}, "classes": classes,
@@ -76,7 +78,7 @@ def preview(
         f"refused   {refused:,} of {rows:,} rows" + (f" ({reasons_of(problems)})" if problems else ""),
     ]
     counts = {split: len(part) for split, part in parts.items()}
-    return Preview(counts, len(classes), lines, counted["notes"])
+    return Preview(counts, len(classes), sum(map(is_single, units["label"])), lines, counted["notes"])
 
 
 def _units(frame: "pd.DataFrame", level: str) -> "pd.DataFrame":

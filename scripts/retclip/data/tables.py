@@ -33,11 +33,10 @@ def read_table(
 ) -> "pd.DataFrame":
     """All cells as stripped text, "" where nothing is there, blank lines left out, the line of the file as LINE.
 
-    translate: column -> what a cell of it means, None where it means what it says. paths: columns of paths. raw: columns of which a
-    copy, RAW + name, keeps what is written. attrs:
-    missing, column -> how many of its cells are a word for nothing, such as NA; cells, the different cells of each
-    column that is translated. Raises ValueError in one sentence where the table cannot be read whole; see
-    csv_tables.read_rows.
+    translate: column -> what a cell of it means, None where it means what it says. paths: columns of paths. raw:
+    columns of which a copy, RAW + name, keeps what is written. attrs: missing, column -> how many of its cells are a
+    word for nothing, such as NA; cells, the different cells of each column that is translated. Raises ValueError in one
+    sentence where the table cannot be read whole; see csv_tables.read_rows.
     """
     import pandas as pd
 

@@ -1,4 +1,4 @@
-"""The samples of a source whose files are there, as far as that takes no pixel: what the plan and the build begin with."""
+"""The samples of a source whose files are there: what the plan and the build begin with. No pixel is read."""
 
 from typing import TYPE_CHECKING
 

@@ -14,9 +14,11 @@ from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
     embed,
+    labels_of,
     predictions,
     retrieval_ranks,
     seen,
+    several_labels,
     zero_shot_classifier,
 )
 from retclip.loading.dataset import Split
@@ -42,7 +44,6 @@ PROBE_C = (0.01, 0.1, 1.0, 10.0, 100.0)
 # matter, each seed leaves out another fifth of them.
 PROBE_SEEDS = (0, 1, 2, 3, 4)
 LEFT_OUT = 0.2
-LABEL_COLUMNS = {"left": "label_left", "right": "label_right", "patient": "label"}
 
 
 class Reader(NamedTuple):
@@ -139,21 +140,17 @@ def prediction_table(
     """
     import pandas as pd
 
-    several = {
-        view: np.flatnonzero(split.frame[LABEL_COLUMNS[view]].str.contains("|", regex=False) & seen(split, view))
-        for view in split.targets
-    }
-    table = predictions(split, features, ensemble, several)
+    table = predictions(split, features, ensemble, several_labels(split))
     row = pd.Series(range(len(split)), index=split.frame["sample_id"])[table["sample_id"]].to_numpy()
-    labels, similarity = np.full(len(table), "", dtype=object), np.zeros((len(table), len(split.classes)))
+    similarity = np.zeros((len(table), len(split.classes)))
     for view in table["eye"].unique():
         here = (table["eye"] == view).to_numpy()
-        if view in split.targets:
-            labels[here] = split.frame[LABEL_COLUMNS[view]].to_numpy()[row[here]]
         if split.classes:
             similarity[here] = (features.image[view][row[here]] @ single_template[view].T).numpy()
     columns = pd.DataFrame(similarity, columns=[f"template_{k}" for k in range(len(split.classes))])
-    return pd.concat([table, columns], axis=1).assign(labels=labels, logit_scale=table["eye"].map(scales))
+    return pd.concat([table, columns], axis=1).assign(
+        labels=labels_of(split, table), logit_scale=table["eye"].map(scales)
+    )
 
 
 def linear_probe(

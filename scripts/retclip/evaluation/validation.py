@@ -1,5 +1,6 @@
 """A model on a split: features once per encoder, then zero-shot and retrieval scores."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -11,11 +12,12 @@ from retclip.core.trial import Trial
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast
 from retclip.metrics.metrics_document import Levels, Validation
-from retclip.metrics.registry import METRICS, ZERO_SHOT
+from retclip.metrics.registry import METRICS, MULTI_LABEL, SELECTABLE, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.scores import (
     chance_levels,
     chance_recalls,
     majority_levels,
+    multi_label_score,
     retrieval_scores,
     standard_error,
     unpack,
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 # of negatives.
 EVALUATION_BATCH = 64
 RETRIEVAL_CHUNK = 512
+LABEL_COLUMNS = {"left": "label_left", "right": "label_right", "patient": "label"}
 
 
 @dataclass
@@ -128,7 +131,10 @@ def evaluate(
     known = (*features.image.values(), *features.text.values(), *texts.values())
     if not all(torch.isfinite(feature).all() for feature in known):
         return None
-    table = predictions(split, features, texts)
+    several = several_labels(split)
+    table = predictions(split, features, texts, several)
+    if any(map(len, several.values())) or trial.selection_metric == MULTI_LABEL:
+        table = table.assign(labels=labels_of(split, table))
     return validation_scores(split, features, table), table
 
 
@@ -162,6 +168,26 @@ def predictions(
     if len(others):
         parts.append(part("patient", others, np.full(len(others), -1)))
     return pd.concat(parts, ignore_index=True)
+
+
+def several_labels(split: Split) -> dict[str, np.ndarray]:
+    """View -> rows of the split that have it, and several labels of it."""
+    return {
+        view: np.flatnonzero(split.frame[LABEL_COLUMNS[view]].str.contains("|", regex=False) & seen(split, view))
+        for view in split.targets
+    }
+
+
+def labels_of(split: Split, table: "pd.DataFrame") -> np.ndarray:
+    """The labels of each row of a table of predictions, joined by |."""
+    import pandas as pd
+
+    row = pd.Series(range(len(split)), index=split.frame["sample_id"])[table["sample_id"]].to_numpy()
+    labels = np.full(len(table), "", dtype=object)
+    for view in split.targets:
+        here = (table["eye"] == view).to_numpy()
+        labels[here] = split.frame[LABEL_COLUMNS[view]].to_numpy()[row[here]]
+    return labels
 
 
 def seen(split: Split, view: str) -> np.ndarray:
@@ -205,13 +231,17 @@ def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -
 
 
 def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> Validation:
-    """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels."""
+    """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels; of several
+    labels where the table has them."""
     classes = len(split.classes)
     target, scores, _ = unpack(table)
     found = retrieval_scores(retrieval_ranks(features, split.texts["patient"]))
     labeled = len(target) > 0
     zero_shot = zero_shot_scores(target, scores) if labeled else dict.fromkeys(ZERO_SHOT)
     chance = chance_levels(target, classes) if labeled else {}
+    if "labels" in table:
+        found[MULTI_LABEL] = multi_label_score(table, split.classes)
+        chance[MULTI_LABEL] = SEVERAL_LABELS[MULTI_LABEL].chance
     return Validation(
         loss=features.loss if np.isfinite(features.loss) else None,
         scores={**zero_shot, **found},
@@ -223,6 +253,7 @@ def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -
     )
 
 
-def standard_errors(table: "pd.DataFrame") -> dict[str, float | None]:
-    """Standard error per metric, by a bootstrap over patients."""
-    return {metric: standard_error(metric, table) for metric in METRICS}
+def standard_errors(table: "pd.DataFrame", classes: Sequence[str] = ()) -> dict[str, float | None]:
+    """Standard error per metric, by a bootstrap over patients; of several labels where the table has them."""
+    metrics = SELECTABLE if "labels" in table else METRICS
+    return {metric: standard_error(metric, table, classes) for metric in metrics}

@@ -200,8 +200,10 @@ METRICS: dict[str, ZeroShot | Retrieval] = {
 }  # fmt: skip
 ZERO_SHOT = {name: one for name, one in METRICS.items() if isinstance(one, ZeroShot)}
 RETRIEVAL = {name: one for name, one in METRICS.items() if isinstance(one, Retrieval)}
-# Of units that may have several labels, which no accuracy can judge; evaluation.json has it, metrics.json has not.
+# Of units that may have several labels, which no accuracy can judge; metrics.json has it where val has such units.
 MULTI_LABEL = "multi_label_macro_auroc"
 SEVERAL_LABELS = {
     MULTI_LABEL: MultiLabel(label="macro AUROC over all labels", area=aurocs, pairs=class_pairs.macro_auroc, chance=0.5)
 }
+# What selection.metric may be.
+SELECTABLE: dict[str, ZeroShot | Retrieval | MultiLabel] = {**METRICS, **SEVERAL_LABELS}

@@ -130,12 +130,25 @@ def draws_of(
     )
 
 
-def standard_error(metric: str, table: "pd.DataFrame") -> float | None:
-    """Bootstrap standard error of `metric` over the patients of a predictions table; None with fewer than two."""
+def multi_label_score(table: "pd.DataFrame", classes: list[str]) -> float | None:
+    """Macro AUROC over all labels of a predictions table with a column labels: the mean over classes of one against the
+    rest; None where no class has both sides."""
+    from sklearn.metrics import roc_auc_score
+
+    member, scores, _ = unpack_labels(table, classes)
+    sides = [k for k in range(len(classes)) if 0 < member[:, k].sum() < len(member)]
+    return float(np.mean([roc_auc_score(member[:, k], scores[:, k]) for k in sides])) if sides else None
+
+
+def standard_error(metric: str, table: "pd.DataFrame", classes: Sequence[str] = ()) -> float | None:
+    """Bootstrap standard error of `metric` over the patients of a predictions table; None with fewer than two.
+
+    classes: of the scores; a metric of several labels needs them.
+    """
     scored = table[table["target"] >= 0] if metric in ZERO_SHOT else table
     if scored["patient_id"].nunique() < 2:
         return None
-    return spread(draws_of(metric, table))
+    return spread(draws_of(metric, table, classes=classes))
 
 
 def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -32,7 +32,11 @@ class OnBatches(torch.nn.Module):
 def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outputs:
     """The outputs of RetClip.forward for a batch of Split.batch. A frozen encoder runs without a graph, and not at all
     where the batch holds its cached features."""
-    left, right = eyes_of(model, batch, augment).unbind()
+    if "eye_features" in batch:
+        left, right = model.project(batch["eye_features"]).unbind()
+    else:
+        images = to_model_input(batch["images"], augment, model.preprocessing)
+        left, right = model.visual(images)[batch["eyes"]].unbind()
     if "tokens" in batch:
         return model.outputs(left, right, batch["tokens"])
     pooled = torch.cat([model.pooled_text(ids, mask) for ids, mask in batch["texts"]])
@@ -40,12 +44,12 @@ def encode_batch(model: "RetClip", batch: dict[str, Any], augment: bool) -> Outp
 
 
 def eyes_of(model: "RetClip", batch: dict[str, Any], augment: bool) -> torch.Tensor:
-    """[2, B, embed_dim], the image encoder's features of the left and the right eyes of a batch, cached or not."""
+    """[2, B, D], RetClip.image_features of the left and the right eyes of a batch, cached or not."""
     if "eye_features" in batch:
         cached: torch.Tensor = batch["eye_features"]
         return cached
     images = to_model_input(batch["images"], augment, model.preprocessing)
-    return model.encode_image(images)[batch["eyes"]]
+    return model.image_features(images)[batch["eyes"]]
 
 
 def has_batch_norm(model: torch.nn.Module) -> bool:
@@ -56,13 +60,13 @@ def has_batch_norm(model: torch.nn.Module) -> bool:
 
 @torch.inference_mode()
 def eye_features(model: "RetClip", split: Split, device: torch.device, precision: str) -> torch.Tensor:
-    """[P, embed_dim] fp32 on the CPU: the image encoder's features of all P images of a split, in their order."""
+    """[P, D] fp32 on the CPU: RetClip.image_features of all P images of a split, in their order."""
     parts = []
     for start in range(0, len(split.image_keys), BATCH_SIZE):
         rows = np.arange(start, min(start + BATCH_SIZE, len(split.image_keys)))
         with autocast(device, precision):
             images = to_model_input(split.images_at(rows, device), False, model.preprocessing)
-            parts.append(model.visual(images).float())
+            parts.append(model.image_features(images).float())
     return torch.cat(parts).cpu()
 
 

@@ -66,13 +66,6 @@ def known_config(name: str, quick_gelu: bool | None = None) -> dict[str, Any]:
     return {"embed_dim": known["embed_dim"], "vision_cfg": known["vision_cfg"], "quick_gelu": chosen}
 
 
-def parts(encoder: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The network that makes features, and the projection behind it, which is nothing for open_clip's own networks."""
-    if hasattr(encoder, "trunk"):
-        return encoder.trunk, encoder.head  # type: ignore[return-value]
-    return encoder, nn.Identity()
-
-
 @torch.inference_mode()
 def check_forward(encoder: nn.Module, name: str, image_size: int, embed_dim: int) -> None:
     """Raises ValueError where the network cannot read one image [1, 3, S, S], or makes other features than [1, D]."""

@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from retclip.core.preprocessing import CLIP
 from retclip.models.text_encoder import Pooling, pool
+from retclip.models.timm_encoder import parts
 
 MAX_LOG_SCALE = math.log(100)
 
@@ -48,6 +49,14 @@ class RetClip(nn.Module):
     def encode_image(self, images: torch.Tensor) -> torch.Tensor:
         """The image encoder's feature of one eye, [B, 3, S, S] -> [B, embed_dim], not normalized."""
         return self.visual(images)
+
+    def image_features(self, images: torch.Tensor) -> torch.Tensor:
+        """[B, 3, S, S] -> [B, D], before a projection that may be new: what `project` takes to encode_image's."""
+        return parts(self.visual)[0](images)
+
+    def project(self, features: torch.Tensor) -> torch.Tensor:
+        """image_features [..., D] -> [..., embed_dim]."""
+        return parts(self.visual)[1](features)
 
     def encode_eyes(
         self, image_left: torch.Tensor, image_right: torch.Tensor
@@ -133,10 +142,13 @@ class RetClip(nn.Module):
             scale.clamp_(0, MAX_LOG_SCALE)
 
     def freeze(self, encoders: str) -> None:
-        """Freezes none, image, text or both encoders: no gradients, and evaluation mode from here on."""
-        self._frozen = {"none": (), "image": (self.visual,), "text": (self.bert,)}.get(
-            encoders, (self.visual, self.bert)
-        )
+        """Freezes none, image, text or both encoders: no gradients, and evaluation mode from here on.
+
+        A projection behind the image encoder that is in no weights is new, as the heads are, and is trained.
+        """
+        network, projection = parts(self.visual)
+        image = (network,) if getattr(self.visual, "has_new_head", False) else (network, projection)
+        self._frozen = {"none": (), "image": image, "text": (self.bert,)}.get(encoders, (*image, self.bert))
         for encoder in self._frozen:
             encoder.requires_grad_(False)
             encoder.eval()
@@ -144,7 +156,7 @@ class RetClip(nn.Module):
     def enable_gradient_checkpointing(self) -> None:
         """Encoders that train recompute their layers' activations in the backward pass instead of keeping them."""
         visual: Any = self.visual
-        if not self.is_frozen(visual):
+        if not self.is_frozen(parts(visual)[0]):
             visual.set_grad_checkpointing(True)
         if not self.is_frozen(self.bert):
             self.bert.activation_checkpointing_enable()

@@ -75,3 +75,11 @@ def width(trunk: nn.Module) -> int:
     """Features per image of a network without classifier: some have a layer between their pooling and it."""
     known: Any = trunk
     return getattr(known, "head_hidden_size", None) or known.num_features
+
+
+def parts(encoder: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The network whose features [B, D] are computed once where it is frozen, and the projection behind it.
+
+    That is nothing for networks of open_clip, whose projection is in their weights.
+    """
+    return (encoder.trunk, encoder.head) if isinstance(encoder, TimmEncoder) else (encoder, nn.Identity())

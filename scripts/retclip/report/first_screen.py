@@ -47,7 +47,7 @@ def headline(run: RunFolder) -> str:
         )
         return f"{found}: {reason}. This run recommends neither a configuration nor a text encoder."
     if run.decisions["best"]["id"] == "defaults":
-        return f"Keep the baseline with {encoder}: no trial beats chance by two standard errors on validation."
+        return f"Keep the baseline with {encoder}: no trial is significantly better than chance on validation."
     gain = difference(tuned, baselines, run.test_metric)
     if gain.value is None:
         return f"The gain of the tuned configuration with {encoder} is unknown: the baseline has no score on test."
@@ -55,6 +55,10 @@ def headline(run: RunFolder) -> str:
     low, high = (gain.low, gain.high) if gain.value >= 0 else _turned(gain.low, gain.high)
     ci = f" (95 % CI {wording.interval(low, high)})" if gain.low is not None else ""
     distance = f"{wording.score(abs(gain.value))} {side} the baseline's{ci}"
+    if gain.between_models and gain.excludes_zero:
+        return (
+            f"With {encoder}: {metric} is {distance} between these models; too few seeds to test their configurations."
+        )
     if not gain.is_significant:
         return f"Tuning shows no significant gain with {encoder}: {metric} is {distance}, not significant at 5 %."
     if gain.value < 0:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 import numpy as np
 
 from retclip.core.config import strategy_facts
+from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.registry import SEVERAL_LABELS
 from retclip.metrics.scores import draws_of
 from retclip.report.run_folder import FinishedTrial, RunFolder
 
@@ -116,7 +118,10 @@ def _drawn(metric: str, members: list[FinishedTrial]) -> np.ndarray:
 def _draws(metric: str, folder: Path) -> np.ndarray:
     import pandas as pd
 
-    return draws_of(metric, pd.read_parquet(folder / "val_predictions.parquet"))
+    classes: list[str] = []
+    if metric in SEVERAL_LABELS:  # the one kind that has to know which class each score is of
+        classes = sorted(Metrics.read(folder / "metrics.json").trial.class_prompts)
+    return draws_of(metric, pd.read_parquet(folder / "val_predictions.parquet"), classes=classes)
 
 
 def _number(score: float | None) -> float:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
 from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.registry import RETRIEVAL
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
 from retclip.search.jobs import cached_networks, epochs_of, epochs_of_rungs, section_of, specification
 from retclip.search.space import Values, grid, near_best
@@ -122,9 +123,15 @@ def count_finished(
     ]
 
 
-def refuse_meaningless(metric: str, labels: int) -> None:
-    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones."""
-    if metric.startswith("zero_shot") and labels == 0:
+def refuse_meaningless(metric: str, labels: int, single: int | None = None) -> None:
+    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones. single: how
+    many units have one label alone; None where that is not known."""
+    if metric.startswith("zero_shot") and labels > 1 and single == 0:
+        raise ValueError(
+            f"config: selection.metric is {metric}, which needs units of one label, but every unit has several labels; "
+            "choose multi_label_macro_auroc."
+        )
+    if metric not in RETRIEVAL and labels == 0:
         raise ValueError(
             f"config: selection.metric is {metric}, but the data has no labels; choose a retrieval metric, "
             "such as image_to_text_recall_at_10, or add labels."

@@ -11,7 +11,7 @@ from retclip.evaluation.validation import evaluate, standard_errors
 from retclip.loading.dataset import Split
 from retclip.loading.device import prepare_device
 from retclip.metrics.metrics_document import Metrics
-from retclip.metrics.registry import ZERO_SHOT
+from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.training.checkpoint import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
@@ -63,9 +63,9 @@ def rescore(
     found = evaluate(trial, model.to(device), split, tokenize, device, precision)
     assert found is not None, "weights that were scored with other prompts are finite"
     val, table = found
-    names = [name for name in ZERO_SHOT if name in history]
+    names = [name for name in (*ZERO_SHOT, MULTI_LABEL) if name in history]
     history[names] = float("nan")
     for name in names:
         history.loc[history["epoch"] == metrics.best_epoch, name] = val.scores[name]
-    val = replace(val, standard_error=standard_errors(table))
+    val = replace(val, standard_error=standard_errors(table, split.classes))
     return replace(metrics, val=val), history, table

@@ -22,7 +22,7 @@ from retclip.evaluation.validation import evaluate, no_predictions, standard_err
 from retclip.loading.dataset import Split, epoch_batches, prefetch
 from retclip.loading.device import autocast, grad_scaler, is_out_of_memory, prepare_device, to_device
 from retclip.metrics.metrics_document import Levels, Validation
-from retclip.metrics.registry import METRICS
+from retclip.metrics.registry import SELECTABLE
 from retclip.models.encode import OnBatches, has_batch_norm
 from retclip.models.loss import tripartite_loss
 from retclip.training import distributed
@@ -30,7 +30,7 @@ from retclip.training.attempts import Attempts
 from retclip.training.checkpoint import StateFolder, load_checkpoint, save_checkpoint
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
-from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
+from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, set_learning_rate
 from retclip.training.progress import Outcome, Progress
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Trainer:
             {
                 "epoch": progress.epoch,
                 "step": progress.epoch * self.budget.steps_per_epoch,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": learning_rate_of(self.optimizer),
                 "train_loss": train_loss,
                 "val_loss": val.loss,
                 **val.scores,
@@ -284,7 +284,7 @@ class Trainer:
             self.latest = self._evaluate()
         assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
-        return replace(val, standard_error=standard_errors(table)), table
+        return replace(val, standard_error=standard_errors(table, self.val.classes)), table
 
     def _resume(self) -> float | None:
         """Takes up the saved state, if there is one; returns the epoch it stood at, in fractions."""
@@ -327,7 +327,7 @@ class Trainer:
 def _no_scores() -> Validation:
     return Validation(
         loss=None,
-        scores=dict.fromkeys(METRICS),
+        scores=dict.fromkeys(SELECTABLE),
         levels=Levels(chance={}, majority={}),
-        standard_error=dict.fromkeys(METRICS),
+        standard_error=dict.fromkeys(SELECTABLE),
     )
