@@ -173,7 +173,7 @@ rule audit_data:
     conda:
         "../envs/train.yaml"
     shell:
-        launch("audit_data", *AUDIT_FLAGS)
+        launch("audit_data", *AUDIT_FLAGS, shown=True)
 
 
 DEMO_ENCODERS = [name for name, entry in MODEL["text_encoders"].items() if entry["source"] == "demo"]

@@ -1,6 +1,6 @@
 """Audits the data before anything trains: counts, leaks, copies, sides, shortcuts, and what tokenizers make of texts.
 
-Writes audit.json and prints what is dangerous, once, in plain words.
+Writes audit.json and prints what is dangerous, in plain words, the worst first and at most ten lines.
 """
 
 import argparse
@@ -10,6 +10,7 @@ from retclip.core.io import read_json, write_json
 from retclip.core.logs import log, run_entry
 from retclip.core.schemas import check
 from retclip.data.audit import audit
+from retclip.data.audit_warnings import terminal_lines
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -31,9 +32,9 @@ def main(arguments: list[str] | None = None) -> None:
         options.context_length,
     )
     check(document, "audit", "audit.json")
-    for warning in document["warnings"]:
-        log(f"warning: {warning}")
     write_json(options.output, document)
+    for line in terminal_lines(document["warnings"], str(options.output)):
+        log(line)
 
 
 if __name__ == "__main__":

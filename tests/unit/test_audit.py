@@ -10,8 +10,9 @@ import pytest
 from PIL import Image, ImageEnhance, ImageOps
 from running import REPOSITORY
 
-from retclip.data.audit import _warnings, audit
+from retclip.data.audit import audit
 from retclip.data.audit_texts import contradiction
+from retclip.data.audit_warnings import warnings_of
 from retclip.data.build import Settings, build
 from retclip.data.source import Source
 
@@ -165,7 +166,7 @@ def test_patients_classes_and_vocabulary(planted):
 def test_what_several_labels_mean_is_said(planted):
     document, _ = planted
     assert not warned(document, "several labels")
-    (said,) = (line for line in _warnings({**document, "several_labels": 3}) if "several labels" in line)
+    (said,) = (line for line in warnings_of({**document, "several_labels": 3}) if "several labels" in line)
     assert said.startswith("3 samples have several labels")
     assert "on test they are scored class by class" in said
     assert "the choices on validation leave them out" in said

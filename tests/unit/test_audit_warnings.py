@@ -6,6 +6,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from audited import audited_table
 from running import REPOSITORY, entry
 
 from retclip.data.audit_warnings import MOST_LINES, terminal_lines, warnings_of
@@ -90,7 +91,7 @@ def document(tmp_path):
     return {
         "splits": {"train": split, "val": {**split, "per_class": {**per_class, "Myopia": 0}}, "test": split},
         "patients_in_two_splits": 3, "patients_known": True, "texts_from_labels": False, "several_labels": 0,
-        "unlabelled_samples": 12, "never_scored": 0, "near_duplicates": "warn", "context_length": 77,
+        "unlabeled_samples": 12, "never_scored": 0, "near_duplicates": "warn", "context_length": 77,
         "texts": {"missing": none, "unfilled": {**none, "count": 4}, "markup": none},
         "tokens": {"one": {"truncated": 0.4, "unknown": 0.3}},
         "quality": {"black": {"count": 2}, "blank": {"count": 0}, "tiny": {"count": 9}},
@@ -98,7 +99,8 @@ def document(tmp_path):
                        "exact": {"groups": 1, "across_patients": 0, "across_splits": 1}, "both_eyes": {"count": 1}},
         "sides": {"swapped": {"count": 6}},
         "shortcuts": {"age": {"auroc": 0.9, "by_class": {"Myopia": 0.95},
-                              "giveaways": [{"column": "age", "value": "1", "class": "Myopia", "share": 0.87, "count": 15}]}},
+                              "giveaways": [{"column": "age", "value": "1", "class": "Myopia", "share": 0.87,
+                                             "count": 15}]}},
         "reconciliation": {"counts": {"rows": {"in": 300, "quarantined": 30}},
                            "notes": [f"the table: note {number}." for number in range(9)]},
     }  # fmt: skip
@@ -133,15 +135,13 @@ def test_the_rule_shows_the_audit_on_the_terminal_of_the_run():
     assert "shown=True" in call
 
 
-def test_the_entry_prints_at_most_ten_lines(tmp_path, capfd):
+def test_the_entry_prints_at_most_ten_lines(tmp_path):
     """A real build of a table with many faults, audited as the rule does it."""
-    from audited import audited_table
-
     folder = audited_table(tmp_path)
-    capfd.readouterr()
-    entry("audit_data", "--data-dir", folder / "data", "--encoder", f"one={folder / 'encoder'}", "--context-length", 8,
-          "--output", folder / "audit.json")  # fmt: skip
-    printed = capfd.readouterr().err.strip().splitlines()
+    encoder = f"one={folder / 'encoder'}"
+    done = entry("audit_data", "--data-dir", folder / "data", "--encoder", encoder, "--context-length", 8,
+                 "--output", folder / "audit.json")  # fmt: skip
+    printed = done.stderr.strip().splitlines()
     found = json.loads((folder / "audit.json").read_text())["warnings"]
-    assert 0 < len(printed) <= 10
+    assert 0 < len(printed) <= MOST_LINES
     assert found[0] in printed[0]

@@ -20,8 +20,14 @@ FEATURES = {
 FOLDS = 5
 FEWEST = 10  # examples of a class that is judged
 DANGEROUS = 0.8  # AUROC of one class against the others
-PURE = 0.9  # share of one class among the examples of a value
+PURE = 0.8  # share of one class among the examples of a value
+RARER = 3  # so many times less than among all examples the other classes must be, where the class is a large one
+FEWEST_PATIENTS = 5  # of a value that is judged
 CERTAIN = 1e-4  # chance probability of so pure a value, corrected for all values looked at
+# The same for a value that looks like a placeholder: it stands apart at an end of a column's numbers, as age 1 does in
+# ODIR-5K. Only two values of a column can, so that fewer are looked at, and more is expected of them.
+CERTAIN_PLACEHOLDER = 1e-2
+APART = 5  # times the median distance between neighboring values
 MOST_VALUES = 120
 STEPS = 8
 
@@ -119,7 +125,10 @@ def _steps(cells: "pd.Series") -> "pd.Series":
 
 
 def _giveaways(examples: "pd.DataFrame", columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """Values nearly all of whose examples are one class: words, whole numbers, or eighths of a finer range."""
+    """Values nearly all of whose examples are one class: words, whole numbers, or eighths of a finer range.
+
+    How likely that is by chance is judged by patients, whose two eyes are one witness.
+    """
     from scipy.stats import binom
 
     shares = examples["class"].value_counts(normalize=True)
@@ -129,12 +138,30 @@ def _giveaways(examples: "pd.DataFrame", columns: tuple[str, ...]) -> list[dict[
             continue
         values = _steps(examples[column])
         groups = examples[values.ne("")].groupby(values)
-        for value, members in groups["class"]:
-            top, count = members.value_counts().index[0], int(members.value_counts().iloc[0])
-            by_chance = binom.sf(count - 1, len(members), shares[top]) * groups.ngroups * len(shares)
-            if len(members) >= FEWEST and count >= PURE * len(members) and by_chance < CERTAIN:
+        apart = _placeholders(values)
+        for value, members in groups:
+            top = members["class"].value_counts().index[0]
+            share = float((members["class"] == top).mean())
+            witnesses = members.drop_duplicates(["patient_id", "class"])["class"]
+            by_chance = binom.sf((witnesses == top).sum() - 1, len(witnesses), shares[top]) * len(shares)
+            is_certain = by_chance * groups.ngroups < CERTAIN or (
+                value in apart and by_chance * 2 < CERTAIN_PLACEHOLDER
+            )
+            is_pure = share >= PURE and RARER * (1 - share) <= 1 - shares[top]
+            if is_certain and is_pure and members["patient_id"].nunique() >= FEWEST_PATIENTS:
                 found.append(
-                    {"column": column, "value": str(value), "class": str(top), "share": count / len(members),
-                     "count": len(members)}
-                )  # fmt: skip
+                    {"column": column, "value": str(value), "class": str(top), "share": share, "count": len(members)}
+                )
     return found
+
+
+def _placeholders(values: "pd.Series") -> set[str]:
+    """The lowest and the highest of a column's numbers, as they are written, where they stand apart from the others."""
+    import pandas as pd
+
+    numbers = pd.to_numeric(values[values.ne("")].drop_duplicates(), errors="coerce").dropna().sort_values()
+    gaps = np.diff(numbers)
+    if len(gaps) < APART:
+        return set()
+    ends = {numbers.index[0]: gaps[0], numbers.index[-1]: gaps[-1]}
+    return {str(values[place]) for place, gap in ends.items() if gap >= APART * np.median(gaps)}

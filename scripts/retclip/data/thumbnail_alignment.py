@@ -80,10 +80,12 @@ class Thumbnail:
 
     @cached_property
     def coarse(self) -> Level:
+        """At COARSE_SIDE pixels."""
         return Level(self._pixels, COARSE_SIDE)
 
     @cached_property
     def fine(self) -> Level:
+        """At FINE_SIDE pixels."""
         return Level(self._pixels, FINE_SIDE)
 
 

@@ -23,9 +23,6 @@ EYES = {
 }
 TEXT = """
 <p>Splits are by patient: {{ run.audit.patients_in_two_splits }} patients are in more than one of them.
-{% if run.audit.texts_from_labels %}
-Texts were made from the labels, so retrieval scores say nothing about reports.
-{% endif %}
 Labels are per {{ run.audit.label_level }}; texts are per {{ run.audit.text_level }}.</p>
 {% if "reconciliation" in tables %}
 {{ table("reconciliation") }}
