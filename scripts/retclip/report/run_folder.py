@@ -214,7 +214,7 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
     import pandas as pd
 
     record = read_json(folder / "run.json")
-    if "facts" not in record:
+    if not {"facts", "training_runs"} <= record.keys():
         raise ValueError(f"{folder / 'run.json'}: is of an earlier version; run snakemake again, which remakes it.")
     planned, known = record["training_runs"], record["facts"]
     stages = [stage for stage in STAGES if planned[stage]]
