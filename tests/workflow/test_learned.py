@@ -29,9 +29,7 @@ def test_what_was_learned_is_told(demo_data, plan_demo_trial, tmp_path, shuffled
         table = pd.read_parquet(trial.parent / "val_predictions.parquet")
         val = json.loads((trial.parent / "metrics.json").read_text())["val"]
         found = nulls.judge(METRIC, [[table]], [val["levels"]["chance"][METRIC]])[0]
-        print(
-            f"seed {seed}: {val[METRIC]:.3f}, without learning {found.low:.3f} to {found.high:.3f}, p {found.p_value:.4f}"
-        )
+        print(f"seed {seed}: {val[METRIC]:.3f}, null {found.low:.3f} to {found.high:.3f}, p {found.p_value:.4f}")
         wrong += found.is_learned == shuffled
     print(f"{'shuffled' if shuffled else 'as they are'}: told wrongly in {wrong} of {SEEDS}")
     assert wrong <= MOST_WRONG[shuffled]

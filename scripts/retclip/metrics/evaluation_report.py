@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SUBGROUP_METRICS = [name for name, declared in ZERO_SHOT.items() if declared.subgroups]
+# Fewer patients of a class give its AUROC no interval.
+FEWEST_OF_A_CLASS = 5
 # A group of fewer patients is not scored: its interval would span everything, and it might name a person.
 SMALLEST_GROUP = 10
 
@@ -176,30 +178,41 @@ def _per_class(
             "f1": float(f1[k]) if there else None,
             "average_precision": float(average_precision_score(positive, scores[:, k])) if separable else None,
         }
-        row |= _flat("auroc", _auroc(positive, scores[:, k], weights) if separable else documented())
+        row |= _flat("auroc", _auroc(positive, scores[:, k], patients, weights) if separable else documented())
         cut = thresholds.get(name)
         called = scores[:, k] >= (np.inf if cut is None else cut)
         row["threshold"] = cut
-        row |= _flat("sensitivity", _share(called, positive, weights, cut is not None))
-        row |= _flat("specificity", _share(~called, ~positive, weights, cut is not None))
+        row |= _flat("sensitivity", _share(called, positive, patients, cut is not None))
+        row |= _flat("specificity", _share(~called, ~positive, patients, cut is not None))
         rows.append(row)
     return tuple(rows)
 
 
-def _auroc(positive: np.ndarray, score: np.ndarray, weights: np.ndarray) -> Documented:
+def _auroc(positive: np.ndarray, score: np.ndarray, patients: np.ndarray, weights: np.ndarray) -> Documented:
+    """Without an interval where a side has too few patients: resampled, they would not tell how little they say."""
     from sklearn.metrics import roc_auc_score
 
+    fewest = min(len(np.unique(patients[side])) for side in (positive, ~positive))
+    if fewest < FEWEST_OF_A_CLASS:
+        return {**documented(), "value": float(roc_auc_score(positive, score))}
     with np.errstate(invalid="ignore", divide="ignore"):
         return documented(float(roc_auc_score(positive, score)), aurocs(positive, score, weights))
 
 
-def _share(hit: np.ndarray, among: np.ndarray, weights: np.ndarray, known: bool) -> Documented:
-    """The share of hits among some rows; unknown where there are none."""
+def _share(hit: np.ndarray, among: np.ndarray, patients: np.ndarray, known: bool) -> Documented:
+    """The share of hits among some rows; unknown where there are none.
+
+    Its interval is the score interval of so many patients (Wilson, J. Am. Stat. Assoc. 22, 1927), which holds where
+    there are three, or where all are hits: two eyes of a patient count as one.
+    """
     if not known or not among.any():
         return documented()
-    with np.errstate(invalid="ignore"):
-        draws = weights @ (hit & among) / (weights @ among)
-    return documented(float(hit[among].mean()), draws)
+    share, count, z = float(hit[among].mean()), len(np.unique(patients[among])), 1.959964
+    middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
+    half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
+    # where all are hits, or none, the end is the share itself but for rounding
+    low, high = min(share, max(0.0, float(middle - half))), max(share, min(1.0, float(middle + half)))
+    return {"value": share, "low": low, "high": high, "standard_error": float(half) / z}
 
 
 def _flat(name: str, found: Documented) -> Documented:
