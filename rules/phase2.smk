@@ -39,6 +39,7 @@ rule propose_bracket:
         slots=lambda wildcards: len(layout.members(PHASE2, int(wildcards.bracket), 0)),
         # the same seed in every bracket would propose the same points again
         seed=lambda wildcards: CONFIG["seed"] + int(wildcards.bracket),
+        stop="--stop-when-flat" if CONFIG["phase2"]["stop_when_flat"] else "",
     log:
         "<results>/logs/propose_bracket/{bracket}.log",
     conda:
@@ -48,7 +49,7 @@ rule propose_bracket:
             "propose_bracket",
             "--best {input.best} --observed {input.observed} --metric {params.metric}",
             "--space {params.space:q} --strategy {params.strategy}",
-            "--slots {params.slots} --seed {params.seed} --output {output}",
+            "--slots {params.slots} --seed {params.seed} {params.stop} --output {output}",
         )
 
 

@@ -9,7 +9,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from retclip.core.documents import build
 from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json
 from retclip.core.logs import log, run_entry
@@ -40,7 +39,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.models.text_encoder import load_tokenizer
 
     fingerprint = read_json(options.data_dir / "fingerprint.json")
-    trial = build(FeaturesSpecification, options.specification)
+    trial = FeaturesSpecification.from_dict(options.specification)
     trial = replace(trial, image_encoder=with_weights_settings(trial.image_encoder, options.image_weights))
     hyperparameters, reading = trial.hyperparameters, trial.text_encoder_settings
     device = choose_device(options.device)

@@ -1,6 +1,7 @@
 """Draws the configurations of one bracket of Phase 2 around the best of Phase 1, knowing the brackets before it.
 
-Writes bracket.json: `candidates`, one per slot. Trial k does not depend on how many trials follow.
+Writes bracket.json: `candidates`, one per slot. Trial k does not depend on how many trials follow. After a flat Phase
+1, and with --stop-when-flat, they are all its best configuration, so that one training run serves every slot.
 """
 
 import argparse
@@ -8,8 +9,9 @@ import json
 from pathlib import Path
 
 from retclip.core.io import read_json, write_json
-from retclip.core.logs import run_entry
+from retclip.core.logs import log, run_entry
 from retclip.metrics.metrics_document import Metrics
+from retclip.search.flatness import ends_search
 from retclip.search.proposals import observations, propose
 from retclip.search.space import near_best
 
@@ -23,13 +25,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--slots", type=int, required=True, help="how many configurations")
     parser.add_argument("--seed", type=int, required=True, help="of this bracket: base seed + bracket")
+    parser.add_argument("--stop-when-flat", action="store_true", help="after a flat Phase 1, draw nothing")
     parser.add_argument("--output", type=Path, required=True, help="bracket.json")
     options = parser.parse_args(arguments)
 
-    best = read_json(options.best)["configured"]
+    decision = read_json(options.best)
+    best = decision["configured"]
     space = near_best(options.space, best)
     observed = observations([Metrics.read(path) for path in options.observed], options.metric)
-    drawn = propose(space, best, options.slots, options.seed, options.strategy, observed)
+    if options.stop_when_flat and ends_search(decision):
+        log(f"Phase 1 is flat, so that all {options.slots} slots are its best configuration, which is trained once")
+        drawn = [best] * options.slots
+    else:
+        drawn = propose(space, best, options.slots, options.seed, options.strategy, observed)
     write_json(
         options.output,
         {

@@ -31,6 +31,12 @@ def main(arguments: list[str] | None = None) -> None:
         tried = read_json(options.bracket)["space"]
     decision = {"stage": options.stage, **select(board, options.metric, options.defaults, tried)}
     log(f"{options.stage}: {decision['id']}: {decision['reason']}")
+    flatness = decision["flatness"]
+    if flatness and flatness["is_flat"]:
+        log(
+            f"{options.stage}: flat: {flatness['trials']} configurations differ by no more than patients and seeds "
+            f"explain (standard deviation at most {flatness['high']:.3f}); any of them will do"
+        )
     write_json(options.output, decision)
 
 

@@ -90,7 +90,9 @@ DEMO_VALUES = {
 def plan_demo_trial(demo_data: Path):
     """Plans a trial on the demo's data: plan(folder, shuffled_texts=..., **hyperparameters) -> trial.json."""
 
-    def plan(folder: Path, shuffled_texts: bool = False, train_samples: int | None = None, **values) -> Path:
+    def plan(
+        folder: Path, shuffled_texts: bool = False, train_samples: int | None = None, seed: int = 1, **values
+    ) -> Path:
         specification = {
             "id": folder.name,
             "phase": "phase2",
@@ -102,7 +104,7 @@ def plan_demo_trial(demo_data: Path):
                 "truncation_side": "right",
                 "from_checkpoint": False,
             },
-            "seed": 1,
+            "seed": seed,
             "image_encoder": {"architecture": "timm/demo_conv", "embed_dim": 128},
             "image_size": 64,
             "selection_metric": "zero_shot_balanced_accuracy",

@@ -5,9 +5,9 @@
 Memory: the largest anonymous memory of one process of build_lmdb, sampled; what is mapped from the stores comes and
 goes as the system likes, and does not count. Speed: CPU time on 1,200 px JPEG files, both routes in turn in one run.
 Upstream's route is a stand-in written from its documentation: each file is opened and saved again, base64 of it goes
-into a TSV file, and a second program turns that into LMDB entries of pickles. Its pictures still have to be decoded, at
-full size, whenever a training run reads them. Near-duplicates: see near_duplicates.py; --patients without a number leaves
-the rest out.
+into a TSV file, and a second program turns that into LMDB entries of pickles. Its images still have to be decoded, at
+full size, whenever a training run reads them. Near-duplicates: see near_duplicates.py; --patients without a number
+leaves the rest out.
 """
 
 import argparse

@@ -24,7 +24,7 @@ METRIC = "zero_shot_balanced_accuracy"
 
 def check_nulls() -> None:
     """Models that learned no text: clustered images, random class directions, 200 patients."""
-    studies = 1000
+    studies = 500
     print(f"\nnulls: called learned of {studies} that learned nothing; nominal .050, at most .060")
     for classes in (4, 5, 8, 10):
         generator, now, before = np.random.default_rng([1, classes]), 0, 0
@@ -62,7 +62,7 @@ def check_seeds() -> None:
             for ratio in (0, 1, 2, 5):
                 generator = np.random.default_rng([patients, seeds, ratio])
                 weights = generator.multinomial(patients, np.full(patients, 1 / patients), size=200).astype(float)
-                studies, now, before, mean = 400 if patients < 3000 else 150, 0, 0, 0
+                studies, now, before, mean = 300 if patients < 3000 else 60, 0, 0, 0
                 for _ in range(studies):
                     pair = two_equal_configurations(generator, weights, seeds, ratio)
                     found, (low, high), one = compare(*pair), seeds_drawn_again(*pair), mean_of(pair[0])

@@ -429,10 +429,11 @@ OUTCOMES = {
     "01/published": {**all_used(92, 184, 0, 184), "labels": (184, 179, 0, 5)},
     "01/renamed": {**all_used(92, 184, 0, 184), "labels": (184, 179, 0, 5)},
     "01/fixed": {**all_used(92, 184, 0, 184), "labels": (184, 179, 0, 5)},
-    "02/published": r"lacks the column one of image, image_left, image_right; it has image_id",
-    "02/renamed": r"no row can be used\. Line 2: the eye is a number; it must be left, right or unknown",
-    "02/noext": r"no row can be used\. Line 2: the image file does not exist",
-    "02/eyesok": r"no row can be used\. Line 2: the image file does not exist",
+    "02/published": r"lacks the column one of image.*it has image_id.*Did you mean data\.columns: {image: image_id}",
+    "02/renamed": r"no row can be used\. Line 2: the eye is a number; it must be left, right or unknown "
+    r"\(the column eye; data\.values\.eye can say which is which\)",
+    "02/noext": r"no row can be used\. Line 2: the image file does not exist; it does with the ending \.jpg",
+    "02/eyesok": r"no row can be used\. Line 2: the image file does not exist; it does with the ending \.jpg",
     "03/last": r"table\.csv: line 2 has 7 cells, but the header 5 \(near the column text\)",
     "03/later": r"later\.csv: line 21 has 7 cells, but the header 5 \(near the column text\)",
     "03/shifted": r"shifted\.csv: line 2 has 6 cells, but the header 5 \(near the column text\)",
@@ -459,13 +460,13 @@ OUTCOMES = {
 }
 
 
-def outcome(case: str, folder: Path, capsys) -> tuple[str, str]:
+def outcome(case: str, folder: Path, capsys, **declared) -> tuple[str, str]:
     """What a user sees of a case: the sentence that ends it ("" where it is built), and all that was printed."""
     text = (CASES / "data" / f"{case}.yaml").read_text()
     text = re.sub(r"(@CASE@\S*)", r'"\1"', text.replace('"', "")).replace("@CASE@", str(CASES / "data" / case[:2]))
     config = merged("demo")
     own = yaml.safe_load(text)
-    config = {**config, **own, "data": {**config["data"], **own["data"]}}
+    config = {**config, **own, "data": {**config["data"], **own["data"], **declared}}
     if not Path(config["data"].get("class_map") or "").is_file():
         config["data"]["class_map"] = str(REPOSITORY / "config/odir_classes.yaml")
     config["evaluation"]["prompts"] = str(REPOSITORY / "config/prompts.yaml")
@@ -476,7 +477,7 @@ def outcome(case: str, folder: Path, capsys) -> tuple[str, str]:
     flags = {key: data[key] for key in ("source", "manifest", "image_size", "image_encoding", "test_fraction",
              "val_fraction", "max_bad_fraction", "near_duplicates", "patient_id", "eye_images")}  # fmt: skip
     flags["image_root"] = data.get("image_root", data["manifest"])
-    flags |= {key: data[key] for key in ("test_manifest", "columns", "values") if key in data}
+    flags |= {key: data[key] for key in ("test_manifest", "columns", "values", "image_pattern") if data.get(key)}
     if data["source"] == "odir":
         flags |= {"class_map": data["class_map"], "image_pattern": "{patient_id}_{eye}.jpg"}
     code, said = build(folder, capsys, **flags)
@@ -506,6 +507,35 @@ def test_a_table_that_people_have(tmp_path, capsys, case):
     for what, entry in table.items():
         assert entry["in"] == entry["used"] + entry["merged"] + entry["quarantined"]
         assert f"{what}: {entry['in']:,} in" in said
+
+
+GRADES = {0: "No DR", 1: "Mild", 2: "Moderate", 3: "Severe", 4: "Proliferative"}
+# What makes a refused or doubtful case one that is built: the declaration that its sentence asks for.
+MENDED = {
+    "02/published": {"image_pattern": "{image_id}.jpg", "values": {"eye": {1: "right", 2: "left"}, "label": GRADES},
+                     "columns": {"eye": "exam_eye", "label": "DR_ICDR", "age": "patient_age", "sex": "patient_sex"}},
+    "02/renamed": {"image_pattern": "{image}.jpg", "values": {"eye": {1: "right", 2: "left"}}},
+    "02/noext": {"image_pattern": "{image}.jpg"},
+    "04/case": {"values": {"label": GRADES}, "columns": {"ignore": ["Risk of macular edema"]}},
+    "12/na": {"values": {"label": {"NA": "Not affected"}}},
+    "14/case": {"columns": {"ignore": ["text_id"]}},
+    "19/case": {"columns": {"ignore": ["eye"]}},
+    "21/case": {"columns": {"label": {"one_hot": ["DR", "ARMD", "MH", "DN", "MYA"], "otherwise": "Normal"},
+                            "ignore": ["Disease_Risk"]}},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MENDED)
+def test_a_declaration_makes_a_case_one_that_is_built(tmp_path, capsys, case):
+    if not CASES.is_dir():
+        pytest.skip(f"{CASES} is not here; RETCLIP_CASES may name another folder")
+    error, said = outcome(case, tmp_path, capsys, **MENDED[case])
+    assert error == "", error
+    assert "nothing uses" not in said
+    assert "bare numbers" not in said or (case.startswith("02/") and case != "02/published")
+    counts = json.loads((tmp_path / "out/fingerprint.json").read_text())["reconciliation"]["counts"]
+    assert counts["rows"]["quarantined"] == counts["images"]["quarantined"] == 0
+    assert counts["labels"]["used"] == (60 if case == "12/na" else counts["labels"]["in"]) > 0
 
 
 def test_every_case_is_among_them():

@@ -10,7 +10,7 @@ from retclip.core.data_settings import build_settings
 from retclip.data.settings import SETTINGS, read_settings
 
 GIVEN = {**BUILD, "image_size": 24}
-OTHER = {"str": "all", "int": 7, "bool": True, "list": ["text_de"], "float": 0.25}
+OTHER = {"str": "all", "int": 7, "bool": True, "list": ["text_de"], "dict": {"eye": "side"}, "float": 0.25}
 
 
 def other(name: str) -> object:

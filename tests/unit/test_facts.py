@@ -17,6 +17,7 @@ from retclip.report import stability
 from retclip.report.run_folder import FinishedTrial, read_run
 from retclip.report.sections import curves
 from retclip.search import budget, selection
+from retclip.search.jobs import jobs_of
 from retclip.training.checkpoint import state_key
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -221,3 +222,13 @@ def test_every_hyperparameter_has_a_reserved_ablation():
         config["model"]["text_encoders"][f"ablation_{name}"] = {"source": "demo"}
         with pytest.raises(ValueError, match="another name"):
             check_config(config)
+
+
+def test_the_negative_control_has_as_many_seeds_as_the_model_beside_it():
+    """One shuffle may pair texts by luck; and a difference from one seed says nothing of configurations."""
+    config = check_config(merged("demo"))
+    config["final"]["seeds"], config["controls"]["shuffled_texts"] = 3, True
+    jobs = jobs_of(config)
+    seeds = {kind: [jobs.final[name].seed for name in jobs.of_kind(kind)] for kind in ("baseline", "control")}
+    assert seeds["control"] == seeds["baseline"]
+    assert len(seeds["control"]) == 3

@@ -37,8 +37,8 @@ def moved(name: str, steps: int, gradient: float = 0.0, **changes) -> tuple[torc
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
 def test_weight_decay_shrinks_alike_whatever_the_optimizer(name):
     """Coupled to Adam's gradient, a decay of .2 took every weight a whole learning rate towards zero at each step."""
-    change, _ = moved(name, 10)
-    expected = ((1 - 1e-5 * 0.2) ** 10 - 1) * Net().weight.detach()
+    change, _ = moved(name, 10, learning_rate=1e-3)
+    expected = ((1 - 1e-3 * 0.2) ** 10 - 1) * Net().weight.detach()
     torch.testing.assert_close(change, expected, rtol=0.02, atol=1e-9)
 
 

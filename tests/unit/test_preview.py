@@ -26,9 +26,10 @@ def seen(folder, **changes):
 def test_the_plan_knows_the_samples_of_the_build(folder, capsys, splits):
     """The same splits, classes and eyes, to the last sample, from the same table."""
     heads = "patient_id,image,eye,label,text" + (",split" if splits else "")
-    rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{'abc'[i // 2 % 3]},{'' if i % 5 else f'Report {i}'}"
-            + (
-            f",{('train', 'Training', 'valid', 'test')[i // 2 % 4]}" if splits else "") for i in range(GOOD)]  # fmt: skip
+    named = [f",{('train', 'Training', 'valid', 'test')[i // 2 % 4]}" if splits else "" for i in range(GOOD)]
+    texts = ["" if i % 5 else f"Report {i}" for i in range(GOOD)]
+    rows = [f"P{i // 2},{i}.png,{('left', 'right')[i % 2]},{'abc'[i // 2 % 3]},{texts[i]}{named[i]}"
+            for i in range(GOOD)]  # fmt: skip
     rows[-1] = rows[-1].replace("39.png", "gone.png")
     write(folder, heads, rows)
     found = seen(folder)

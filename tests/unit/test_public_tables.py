@@ -83,8 +83,8 @@ def odir(i):
 SHAPES = {
     "BRSET": ("image_id,patient_id,camera,patient_age,patient_sex,exam_eye,DR_ICDR,focus", brset, GRADES, "eye"),
     "RFMiD": ("ID,Disease_Risk,DR,ARMD,MH,DN,MYA,BRVO,TSLN", rfmid,
-              {"Normal", "Diabetic retinopathy", "Age-related macular degeneration", "MH", "DN", "Myopia", "BRVO", "TSLN"},
-              "patient"),
+              {"Normal", "Diabetic retinopathy", "Age-related macular degeneration", "MH", "DN", "Myopia", "BRVO",
+               "TSLN"}, "patient"),
     "IDRiD": ("Image name,Retinopathy grade,Risk of macular edema ,,,,,,,,,", idrid, GRADES, "patient"),
     "EyePACS": ("image,level", eyepacs, GRADES, "eye"),
     "APTOS": ("id_code,diagnosis", aptos, GRADES, "patient"),

@@ -233,3 +233,26 @@ def test_two_classes_are_judged_by_patients_and_the_choice_says_so():
     assert best["id"] == "a"
     assert best["p_value"] is None
     assert best["judged_by"] == selection.BY_PATIENTS
+
+
+def test_equal_trials_are_said_to_be_flat_and_unequal_ones_are_not():
+    """Patients alone make the scores of twenty equal trials differ by what one would take for a gain."""
+    generator = np.random.default_rng(30)
+
+    def board_of(shares):
+        hardness = generator.normal(size=PATIENTS)
+        return [
+            selection.Candidate(
+                f"t{k}",
+                [training(f"t{k}", hardness + generator.normal(size=PATIENTS) < 1.4 * norm.ppf(share),
+                          weight_decay=k / 99)],
+            )
+            for k, share in enumerate(shares)
+        ]  # fmt: skip
+
+    _, equal = decide(*board_of([0.8] * 20))
+    assert equal["flatness"]["is_flat"]
+    assert equal["flatness"]["low"] == 0.0 < equal["flatness"]["high"] < 0.1
+    _, unequal = decide(*board_of(np.linspace(0.5, 0.95, 20)))
+    assert not unequal["flatness"]["is_flat"]
+    assert unequal["flatness"]["low"] > 0.05

@@ -42,8 +42,10 @@ def settings_path(weights: Path) -> Path:
 def with_weights_settings(config: dict[str, Any], weights: Path | None) -> dict[str, Any]:
     """model.image_encoder, complete: what the config leaves out is as the weights have it, or else as CLIP has it.
 
-    weights: as fetched; None where training starts from random ones.
+    weights: as fetched; a file without JSON beside it, which a person made, brings nothing; None where training starts
+    from random ones.
     """
     own = {"mean": list(CLIP.mean), "std": list(CLIP.std), "interpolation": CLIP.interpolation}
-    brought = read_json(settings_path(weights))["encoder"] if weights else {}
+    beside = settings_path(weights) if weights else None
+    brought = read_json(beside)["encoder"] if beside and beside.is_file() else {}
     return {**own, **brought, **config}

@@ -28,7 +28,7 @@ SHORTEST_NEAR = 4
 
 def declared_columns(columns: Mapping[str, Any]) -> dict[str, list[str]]:
     """Our name -> the table's columns that data.columns gives for it: several of one_hot, none of a pattern."""
-    found = {}
+    found: dict[str, list[str]] = {}
     for ours, given in columns.items():
         if ours == IGNORE:
             continue

@@ -4,7 +4,7 @@ config/schema says what each key means. Hyperparameters stay a mapping by name, 
 core/hyperparameters.py; the image encoder's settings are the config's own.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -132,3 +132,8 @@ class FeaturesSpecification:
     image_size: int
     seed: int
     hyperparameters: Values
+
+    @classmethod
+    def from_dict(cls, document: Any) -> "FeaturesSpecification":
+        """Of a trial specification or a whole trial, from which only these keys are taken."""
+        return build(cls, {one.name: document[one.name] for one in fields(cls)})

@@ -86,10 +86,8 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     ledger = Ledger()
     frame, problems = usable_rows(source, settings.max_bad_fraction, ledger)
     rows = ledger.received["rows"]
-    wanted = _wanted(frame)
-    store = WorkingStore(
-        work_dir / "pictures.lmdb", settings.image_size, settings.image_encoding, len(wanted), settings.interpolation
-    )
+    wanted, stored = _wanted(frame), (settings.image_size, settings.image_encoding)
+    store = WorkingStore(work_dir / "pictures.lmdb", *stored, len(wanted), settings.interpolation)
     try:
         images, unreadable = prepare(wanted, source.image_root, store, settings.threads)
         problems += unreadable
@@ -118,8 +116,8 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
     finally:
         store.close()
     quarantined = [{"row": p["row"], "reason": sentence_of(p)} for p in sorted(problems, key=lambda p: p["row"])]
-    document = {**fingerprint, "quarantined": quarantined, "reconciliation": reconciliation}
-    write_json(output_dir / "fingerprint.json", document)
+    rest = {"quarantined": quarantined, "reconciliation": reconciliation}
+    write_json(output_dir / "fingerprint.json", fingerprint | rest)
 
 
 def _wanted(frame: "pd.DataFrame") -> list[Wanted]:
@@ -213,10 +211,7 @@ def _first_of_each_group(frame: "pd.DataFrame", groups: dict[str, int]) -> "pd.D
 
 
 def splits_of(frame: "pd.DataFrame", groups: dict[str, int], source: Source, settings: Settings) -> "pd.Series":
-    """train, val or test of every sample: the data's own, else drawn. groups: image key -> its near-duplicates'.
-
-    Raises ValueError where the data name splits for some samples only.
-    """
+    """train, val or test of every sample. groups: image key -> its near-duplicates. Raises ValueError for leaks."""
     if settings.only_test:
         return frame["split"].map(lambda _: "test")
     if frame["split"].eq("").all():
@@ -311,14 +306,11 @@ def _fingerprint(
     label_level = label_level_of(frame)
     columns = [f"label_{unit}" if unit != "patient" else "label" for unit in UNITS[label_level]]
     cells = [label for column in columns for label in frame[column]]
-    classes = classes_of(cells)
+    classes, alone = classes_of(cells), sum(map(is_single, cells))
     different = frame["text_left"].ne(frame["text"]) | frame["text_right"].ne(frame["text"])
     splits = {}
     for split in settings.splits:
         part = frame[frame["split"] == split].sort_values("sample_id")
-        units = class_counts(
-            (label for column in columns for label in part[column]), classes, any(map(is_single, cells))
-        )
         splits[split] = {
             "patients": int(part["patient_id"].nunique()),
             "samples": len(part),
@@ -326,14 +318,14 @@ def _fingerprint(
             "eyes": {side: int(part["eyes"].isin([side, "both"]).sum()) for side in SIDES},
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
             "sha256": _content_hash(part, images, store),
-            "per_class": units,
+            "per_class": class_counts((label for name in columns for label in part[name]), classes, alone > 0),
         }
     fingerprint: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "image_size": settings.image_size,
         "image_encoding": settings.image_encoding,
         "classes": classes,
-        "single_labels": sum(map(is_single, cells)),
+        "single_labels": alone,
         "label_level": label_level,
         "text_level": "eye" if different.any() else "patient",
         "texts_from_labels": bool(texts_from_labels),

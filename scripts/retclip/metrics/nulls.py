@@ -9,7 +9,8 @@ are permuted alike and judged by the best of them, which corrects for how many w
 (Westfall and Young, Resampling-based multiple testing, 1993, single-step max-T).
 
 It assumes that without learning no class's prompts suit its images better than another's: a text encoder that knows the
-words from another source is called learned, too. Of three classes or fewer there are too few permutations to show anything.
+words from another source is called learned, too. Of three classes or fewer there are too few permutations to show
+anything.
 """
 
 import itertools

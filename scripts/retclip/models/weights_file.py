@@ -6,7 +6,7 @@ from typing import Any
 
 from retclip.core.hub import first_line
 
-# Under these keys training scripts save a network; of a student and its teacher, the teacher is the one that people use.
+# Under these keys people save a network; of a student and its teacher, the teacher is the one that is used.
 WRAPPERS = ("state_dict", "model", "teacher", "model_state_dict", "model_ema", "net", "network", "student")
 
 

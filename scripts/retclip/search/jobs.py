@@ -172,7 +172,8 @@ def jobs_of(config: Config) -> Jobs:
     final = {f"{name}-s{seed}": Final("tuned", name, seed) for name in model["text_encoders"] for seed in seeds}
     final |= {f"baseline-s{seed}": Final("baseline", search_encoder, seed) for seed in seeds}
     if config["controls"]["shuffled_texts"]:
-        final[f"control-s{seeds[0]}"] = Final("control", search_encoder, seeds[0])
+        # each seed shuffles anew: a single shuffle may pair texts by luck
+        final |= {f"control-s{seed}": Final("control", search_encoder, seed) for seed in seeds}
     if config["ablation"]:
         for name in tuned_names(config):
             final[f"ablation_{name}-s{seeds[0]}"] = Final("ablation", search_encoder, seeds[0], name)

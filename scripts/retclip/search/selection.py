@@ -20,6 +20,7 @@ from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.registry import RETRIEVAL
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
+from retclip.search.flatness import FEWEST_TRIALS, flatness_of
 from retclip.search.space import on_border
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Candidate:
     difference: float | None = None
     difference_se: float | None = None
     judgement: nulls.Judgement = nulls.NOTHING
+    noise: float | None = None
     same_as: str | None = None
 
     @property
@@ -110,6 +112,7 @@ def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
     for candidate in ranked:
         _compare(candidate, leader)
     _judge([candidate for candidate in ranked if candidate.score is not None], metric)
+    _measure_noise([candidate for candidate in ranked if candidate.may_be_chosen])
     return ranked
 
 
@@ -132,6 +135,7 @@ def leaderboard(ranked: list[Candidate], metric: str) -> "pd.DataFrame":
                 "standard_error": candidate.standard_error,
                 "difference": candidate.difference,
                 "difference_se": candidate.difference_se,
+                "noise": candidate.noise,
                 "seeds": len(candidate.runs),
                 "steps": candidate.runs[0].trial.budget.total_steps,
                 "epochs_trained": candidate.runs[0].metrics.epochs,
@@ -167,10 +171,12 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         judged_by = BY_PATIENTS
         if _python(leader["p_value"]) is not None:
             judged_by = BY_RANKS if metric in RETRIEVAL else BY_PROMPTS
+    found = flatness_of(scored["metric"].to_numpy(), scored["noise"].to_numpy(dtype=float))
+    stage = {"judged_by": judged_by, "flatness": found and found._asdict()}
     if not learned:
         reason = f"undecided: using the defaults, since {why_not}"
         kept = {**dict.fromkeys(("metric", "standard_error", "p_value")), "id": "defaults", "configured": defaults}
-        return {**_decision(kept, [], metric, reason, [], [*warnings, reason]), "judged_by": judged_by}
+        return {**_decision(kept, [], metric, reason, [], [*warnings, reason]), **stage}
     tied = scored[
         (scored["difference"].abs() <= TIE_STANDARD_ERRORS * scored["difference_se"].fillna(0.0))
         | (scored["id"] == leader["id"])
@@ -192,7 +198,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
             f"{name} = {chosen['configured'][name]:g} lies on the border of what was tried; widen the space."
         )
     ties = [identifier for identifier in order["id"] if identifier != chosen["id"]]
-    return {**_decision(chosen, candidates[1:], metric, reason, ties, warnings), "judged_by": judged_by}
+    return {**_decision(chosen, candidates[1:], metric, reason, ties, warnings), **stage}
 
 
 def _merge_equals(candidates: list[Candidate]) -> None:
@@ -240,6 +246,21 @@ def _judge(scored: list[Candidate], metric: str) -> None:
     classes = sorted(scored[0].runs[0].trial.class_prompts) if scored else []
     for candidate, judgement in zip(scored, nulls.judge(metric, tables, chances, classes), strict=True):
         candidate.judgement = judgement
+
+
+def _measure_noise(compared: list[Candidate]) -> None:
+    """How far each strays from the mean of all by patients and seeds alone: what flatness_of calls its error."""
+    if len(compared) < FEWEST_TRIALS:
+        return
+    means = np.array([candidate.seeds.draws.mean(axis=0) for candidate in compared])
+    strayed = means - means.mean(axis=0)
+    # the mean of all strays with each of them
+    patients = np.nanvar(strayed, axis=1, ddof=1) * len(compared) / (len(compared) - 1)
+    several = [candidate.scores for candidate in compared if len(candidate.scores) > 1]
+    freedom = sum(len(scores) - 1 for scores in several)
+    seeds = sum(float(np.var(scores, ddof=1)) * (len(scores) - 1) for scores in several) / max(1, freedom)
+    for candidate, variance in zip(compared, patients, strict=True):
+        candidate.noise = float(np.sqrt(variance + seeds / len(candidate.scores)))
 
 
 def _learned(leader: "pd.Series", looked_at: int, metric: str) -> tuple[bool, str]:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from retclip.core.trial import Trial
@@ -90,15 +91,18 @@ def range_test(
     optimizer = build_optimizer(model, hyperparameters)
     # as in training: after the scaler has freed the gradients of its factor, before the step
     optimizer.register_step_pre_hook(clip)
+    factor = optimizer.param_groups[0]["factor"]
     finder = LRFinder(wrapped, optimizer, criterion, device=device, **scaled)
     batches = _Batches(train, hyperparameters["batch_size"], trial.seed, device)
     finder.range_test(
         TrainDataLoaderIter(batches),
-        end_lr=end_lr,
+        end_lr=end_lr * factor,
         num_iter=num_iter,
         smooth_f=SMOOTHING,
         diverge_th=DIVERGENCE_FACTOR,
     )
-    curve = pd.DataFrame({"learning_rate": finder.history["lr"], "loss": losses[: len(finder.history["lr"])]})
+    curve = pd.DataFrame(
+        {"learning_rate": np.array(finder.history["lr"]) / factor, "loss": losses[: len(finder.history["lr"])]}
+    )
     curve["smoothed_loss"] = smoothed(curve["loss"].to_numpy())
     return curve, suggest(curve["learning_rate"].to_numpy(), curve["loss"].to_numpy())

@@ -9,31 +9,68 @@ import torch
 BETAS = (0.9, 0.98)
 EPSILON = 1e-6
 SGD_MOMENTUM = 0.9
+# Of the logit scales, where the trial's is lower: at 1e-5 a scale moves by under 1 % in a run, and whether it may learn
+# makes no difference. CLIP trained its own at 5e-4.
+SCALE_LEARNING_RATE = 1e-3
+
+
+class DecoupledSGD(torch.optim.SGD):
+    """SGD whose weight decay goes past the gradient and its momentum, as AdamW's does (Loshchilov and Hutter 2019)."""
+
+    def step(self, closure: Any = None) -> Any:
+        """One step. The decay is that of the trial's learning rate, without the group's factor."""
+        decays = [group["weight_decay"] for group in self.param_groups]
+        with torch.no_grad():
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                if decay:
+                    torch._foreach_mul_(group["params"], 1 - group["lr"] / group["factor"] * decay)
+                group["weight_decay"] = 0.0
+        try:
+            return super().step(closure)
+        finally:
+            for group, decay in zip(self.param_groups, decays, strict=True):
+                group["weight_decay"] = decay
 
 
 def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> torch.optim.Optimizer:
     """The optimizer over all trainable parameters; biases, norms and logit scales get no weight decay.
 
-    hyperparameters: those of the trial.
+    hyperparameters: those of the trial. Weight decay is decoupled from the gradient in each choice: coupled, a decay of
+    0.2 outweighs a gradient that was clipped to 1. So adam is adamw. `factor` of a group: its learning rate in those of
+    the trial, see set_learning_rate.
     """
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
+    learning_rate, is_sgd = hyperparameters["learning_rate"], hyperparameters["optimizer"] == "sgd"
+    trainable = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
+    matrices = [one for _, one in trainable if one.ndim >= 2]
+    vectors = [(name, one) for name, one in trainable if one.ndim < 2]
+    # where the trial's own learning rate is as high, scales are vectors like any other
+    slow = learning_rate < SCALE_LEARNING_RATE
+    scales = [one for name, one in vectors if slow and name.rsplit(".", 1)[-1].startswith("logit_scale")]
+    factor = _sgd_factor(trainable) if is_sgd else 1.0
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": hyperparameters["weight_decay"], "factor": factor},
         {
-            "params": [parameter for parameter in trainable if parameter.ndim >= 2],
-            "weight_decay": hyperparameters["weight_decay"],
+            "params": [one for _, one in vectors if not any(one is scale for scale in scales)],
+            "weight_decay": 0.0,
+            "factor": factor,
         },
-        {"params": [parameter for parameter in trainable if parameter.ndim < 2], "weight_decay": 0.0},
     ]
-    learning_rate = hyperparameters["learning_rate"]
+    if scales:
+        groups.append({"params": scales, "weight_decay": 0.0, "factor": SCALE_LEARNING_RATE / learning_rate})
+    groups = [{**group, "lr": learning_rate * group["factor"]} for group in groups]
     match hyperparameters["optimizer"]:
-        case "adamw":
+        case "adamw" | "adam":
             return torch.optim.AdamW(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True)
-        case "adam":
-            return torch.optim.Adam(groups, lr=learning_rate, betas=BETAS, eps=EPSILON, fused=True)
         case "sgd":
             # not fused: where fp16 leaves the first step out, torch's fused kernel takes uninitialized momentum
-            return torch.optim.SGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM)
+            return DecoupledSGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM)
     raise AssertionError(hyperparameters["optimizer"])
+
+
+def _sgd_factor(trainable: list[tuple[str, torch.nn.Parameter]]) -> float:
+    """With it SGD's learning rate means what Adam's means: a gradient of norm 1, which momentum adds up, moves N
+    weights as far as if each of them moved by the learning rate, by its product with the root of N."""
+    return (1 - SGD_MOMENTUM) * math.sqrt(sum(one.numel() for _, one in trainable))
 
 
 def learning_rate_at(step: int, total_steps: int, hyperparameters: dict[str, Any]) -> float:
@@ -57,6 +94,12 @@ def learning_rate_at(step: int, total_steps: int, hyperparameters: dict[str, Any
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
-    """Gives every parameter group the same learning rate."""
+    """Gives every parameter group the learning rate, times the group's factor."""
     for group in optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = learning_rate * group["factor"]
+
+
+def learning_rate_of(optimizer: torch.optim.Optimizer) -> float:
+    """The learning rate that was set last, without a factor."""
+    group = optimizer.param_groups[0]
+    return group["lr"] / group["factor"]

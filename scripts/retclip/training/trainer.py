@@ -30,7 +30,7 @@ from retclip.training.attempts import Attempts
 from retclip.training.checkpoint import StateFolder, load_checkpoint, save_checkpoint
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
-from retclip.training.optimizer import build_optimizer, learning_rate_at, set_learning_rate
+from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, set_learning_rate
 from retclip.training.progress import Outcome, Progress
 
 if TYPE_CHECKING:
@@ -240,7 +240,7 @@ class Trainer:
             {
                 "epoch": progress.epoch,
                 "step": progress.epoch * self.budget.steps_per_epoch,
-                "learning_rate": self.optimizer.param_groups[0]["lr"],
+                "learning_rate": learning_rate_of(self.optimizer),
                 "train_loss": train_loss,
                 "val_loss": val.loss,
                 **val.scores,

@@ -32,8 +32,8 @@ Chosen: {{ names[run.decisions.phase2.id] }} <small>{{ run.decisions.phase2.id }
 {{ figure("rank_phase2") }}
 {{ figure("importances") }}
 {% if "importances" in figures %}
-<p class="note">optuna-dashboard may show other importances: it computes them from values, this figure from ranks
-among the values that were tried.</p>
+<p class="note">optuna-dashboard may show other importances: it computes them from values, this figure from ranks among
+the values that were tried.</p>
 {% endif %}
 {{ figure("rung_cuts") }}
 {{ table("leaderboard_phase2") }}
