@@ -71,6 +71,7 @@ COMMANDS = {
     "config/README.md": {
         "cp -r slurm siteB": RUN,
         'make bench-slurm RUN="--config config/demo.yaml"': PLAN,
+        "make bench-data": PLAN,
         "make cancel": PLAN,
         "make cancel DIR=/scratch/me/run": PLAN,
         "make clean RUN=...": PLAN,
