@@ -17,7 +17,7 @@ FEWEST_TRIALS = 4
 
 
 class Flatness(NamedTuple):
-    """spread: standard deviation between configurations beyond noise, with its 95 % interval (low, high). noise: that
+    """spread: standard deviation between configurations beyond noise, with its 95 % CI (low, high). noise: that
     of one score. is_flat: not significantly above zero at 5 %."""
 
     spread: float

@@ -172,7 +172,7 @@ def jobs_of(config: Config) -> Jobs:
     final = {f"{name}-s{seed}": Final("tuned", name, seed) for name in model["text_encoders"] for seed in seeds}
     final |= {f"baseline-s{seed}": Final("baseline", search_encoder, seed) for seed in seeds}
     if config["controls"]["shuffled_texts"]:
-        # each seed shuffles anew: a single shuffle may pair texts by luck
+        # each seed shuffles again: a single shuffle may pair texts by luck
         final |= {f"control-s{seed}": Final("control", search_encoder, seed) for seed in seeds}
     if config["ablation"]:
         for name in tuned_names(config):
