@@ -124,15 +124,16 @@ def test_an_image_encoder_is_one_line_of_config(copy, tmp_path, bert):
 MODEL = """
 import math, torch, yaml
 from pathlib import Path
-from documents import ENCODER, metrics_of
+from documents import trial_of
 from running import merge
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
 if len(sys.argv) > 2:
     merge(config, yaml.safe_load(Path(sys.argv[2]).read_text()))
 clean = check_config(config)
-trial = {"seed": 1, "image_encoder": clean["model"]["image_encoder"], "image_size": 64,
-         "hyperparameters": configured_defaults(clean)}
+trial = trial_of(
+    image_encoder=clean["model"]["image_encoder"], image_size=64, hyperparameters=configured_defaults(clean)
+)
 model = build_model(trial, Path(sys.argv[1]), None).eval()
 ids, mask = load_tokenizer(sys.argv[1])(["optic disc", "disc"], 16)
 with torch.no_grad():
@@ -204,7 +205,7 @@ def test_a_source_is_one_module(copy, tmp_path):
     used = f"""
 import yaml
 from pathlib import Path
-from documents import ENCODER, metrics_of
+from documents import trial_of
 from running import merge
 from retclip.core.table_counts import estimated_counts
 merge(config, yaml.safe_load(Path({str(mine)!r}).read_text()))

@@ -1,4 +1,4 @@
-"""Frozen towers: their features are computed once, and a trial on them is the trial that computes them anew."""
+"""Frozen encoders: their features are computed once, and a trial on them is the trial that computes them anew."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ def complete(weights) -> dict:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """Initial weights of the image tower, in a file."""
+    """Initial weights of the image encoder, in a file."""
     from retclip.models.image_encoder import build_image_encoder
 
     torch.manual_seed(3)
@@ -45,12 +45,12 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     content = {**json.loads(trial.read_text()), "image_encoder": complete(weights)}
     trial.write_text(json.dumps(content))
     features = []
-    for tower in ("image", "text"):
-        path = tmp_path / f"{tower}.safetensors"
-        entry("cache_features", "--specification", json.dumps(content), "--modality", tower,
+    for encoder in ("image", "text"):
+        path = tmp_path / f"{encoder}.safetensors"
+        entry("cache_features", "--specification", json.dumps(content), "--modality", encoder,
               "--data-dir", demo_data / "data", "--encoder-dir", demo_data / "encoder", "--image-weights", weights,
               "--output", path)  # fmt: skip
-        features += [f"--{tower}-features", path]
+        features += [f"--{encoder}-features", path]
     plain = ["--image-weights", weights, "--export"]
     found = {}
     for name, more in (("cached", features), ("uncached", [])):
@@ -64,7 +64,7 @@ def test_a_trial_on_cached_features_is_the_uncached_one(demo_data, plan_demo_tri
     metric = "zero_shot_macro_auroc"
     assert cached["val"][metric] == pytest.approx(uncached["val"][metric], abs=0.01)
     assert cached["samples_per_second"] > 3 * uncached["samples_per_second"]
-    # and the exported tower is the one that it started from
+    # and the exported encoder is the one that it started from
     assert all(torch.equal(frozen[f"visual.{name}"], value) for name, value in load_file(weights).items())
 
     trial.write_text(json.dumps({**content, "image_size": 32}))
@@ -128,25 +128,26 @@ def test_features_of_another_data_set_are_refused(demo_data, plan_demo_trial, we
     trial.write_text(json.dumps(content))
     entry("train_trial", *training_arguments(demo_data, trial, tmp_path / "state"), "--image-weights", weights,
           "--export")  # fmt: skip
-    other = cached({**content, "image_size": 32}, demo_data, weights, tmp_path, "test")
+    reading = {**content["text_encoder_settings"], "truncation_side": "left"}
+    other = cached({**content, "text_encoder_settings": reading}, demo_data, weights, tmp_path, "test")
     done = entry("evaluate_final", "--trial", trial, "--model-dir", trial.parent / "model", "--data-dir",
-                 demo_data / "data", "--code", "c", *other[0], "--output-evaluation", tmp_path / "e.json",
+                 demo_data / "data", "--code", "c", *other[1], "--output-evaluation", tmp_path / "e.json",
                  "--output-predictions", tmp_path / "p.parquet", check=False)  # fmt: skip
     assert done.returncode == 1
-    assert "imagetest.safetensors: these features are of other data, another encoder" in done.stderr
+    assert "texttest.safetensors: these features are of other data, another encoder" in done.stderr
 
 
 def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weights, tmp_path):
     trial = json.loads(plan_demo_trial(tmp_path / "trial", freeze="both").read_text())
-    recipe = {**trial, "values": trial["configured"], "image_encoder": complete(weights), "epochs": 1,
+    specification = {**trial, "values": trial["configured"], "image_encoder": complete(weights), "epochs": 1,
               "train_samples": None, "val_samples": None}  # fmt: skip
-    inputs = ["--specification", json.dumps(recipe), "--data-dir", demo_data / "data",
+    inputs = ["--specification", json.dumps(specification), "--data-dir", demo_data / "data",
               "--encoder-dir", demo_data / "encoder", "--image-weights", weights]  # fmt: skip
     features = []
-    for tower in ("image", "text"):
-        path = tmp_path / f"{tower}.safetensors"
-        entry("cache_features", *inputs, "--modality", tower, "--output", path)
-        features += [f"--{tower}-features", path]
+    for encoder in ("image", "text"):
+        path = tmp_path / f"{encoder}.safetensors"
+        entry("cache_features", *inputs, "--modality", encoder, "--output", path)
+        features += [f"--{encoder}-features", path]
     curves = []
     for name, more in (("cached", features), ("uncached", [])):
         outputs = ["--output-curve", tmp_path / f"{name}.csv", "--output-suggestion", tmp_path / f"{name}.json"]
@@ -165,7 +166,7 @@ def test_the_range_test_reads_cached_features(demo_data, plan_demo_trial, weight
         ({"freeze": "none"}, set()),
     ],
 )
-def test_each_frozen_tower_is_one_job(tmp_path, weights, overlay, expected):
+def test_each_frozen_encoder_is_one_job(tmp_path, weights, overlay, expected):
     config = yaml.safe_load(BOTH % weights)
     config["model"].update(overlay)
     (tmp_path / "own.yaml").write_text(yaml.safe_dump(config))
@@ -188,7 +189,7 @@ def test_features_of_the_test_split_are_read_by_evaluations_alone(tmp_path, weig
     assert readers == {"evaluate_final", "evaluate_initial", "collect_examples"}
 
 
-def test_a_run_on_frozen_towers(tmp_path, small_config, weights):
+def test_a_run_on_frozen_encoders(tmp_path, small_config, weights):
     (tmp_path / "own.yaml").write_text(BOTH % weights)
     snakemake(tmp_path, *small_config, tmp_path / "own.yaml", "--until", "select_phase1")
     assert {path.stem for path in (tmp_path / "results/small/features").iterdir()} == {"image", "text-pubmedbert"}
