@@ -277,13 +277,13 @@ if EXTERNAL_TESTS:
         wildcard_constraints:
             trial=FINAL_TRIALS,
         input:
+            **read_external_features(),
             trial="<results>/final/{trial}/trial.json",
             model="<results>/final/{trial}/model",
             evaluation="<results>/final/{trial}/evaluation.json",
             data=multiext("<results>/external/{external}/", "samples_test.parquet", "test.lmdb"),
             fingerprint="<results>/external/{external}/fingerprint.json",
             overlap="<results>/external/{external}/overlap.json",
-            **read_external_features(),
         output:
             evaluation="<results>/final/{trial}/external/{external}.json",
             predictions="<results>/final/{trial}/external/{external}.parquet",
