@@ -194,7 +194,7 @@ def test_damaged_working_store(damage, jobs, small_run, entries, injected, tmp_p
         damage(folder / "results/small/state/pictures.lmdb")
         code, log = entries.run(name, flags, folder)
         assert code == 0, log
-        assert "is damaged; preparing all images anew" in log
+        assert "is damaged; preparing all images again" in log
         assert_same(flags, folder, small_run)
 
 
