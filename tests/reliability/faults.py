@@ -83,7 +83,9 @@ def commands(run: Path, *flags: object) -> dict[str, tuple[str, list[str]]]:
         elif match := re.search(r"wildcards: .*trial=(\S+)", line):
             trial = match.group(1)
         elif line.startswith("Shell command: ") and str(REPOSITORY / "scripts") in line:
-            words = shlex.split(line.removeprefix("Shell command: ").split(" > results")[0].split(" > resources")[0])
+            words = shlex.split(
+                re.split(r" > res|&1 \| tee ", line.removeprefix("Shell command: "))[0].removesuffix(" 2>")
+            )
             if trial < trials.get(rule, ""):
                 continue
             trials[rule] = trial

@@ -53,7 +53,9 @@ def test_the_laptop(own_data):
     """The guide's whole plan, each encoder over the data once; nobody but a CPU is asked for."""
     output = snakemake(own_data, "--dry-run", "--configfile", OVERLAYS / "laptop.yaml").stdout
     found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "laptop.yaml"))
-    assert found == whole_run(6, 12, fetch_text_encoder=3, fetch_vision_weights=1, cache_features=4, cache_test_features=4)
+    assert found == whole_run(
+        6, 12, fetch_text_encoder=3, fetch_vision_weights=1, cache_features=4, cache_test_features=4
+    )
     assert re.findall(r"gpu=(\d+)", output)
     assert set(re.findall(r"gpu=(\d+)", output)) == {"0"}
 

@@ -48,6 +48,7 @@ TARGETS = {
     "bench-data": PLAN,
     "bench-gpu": PLAN,
     "bench-search": PLAN,
+    "check-statistics": PLAN,
     "bench-slurm": PLAN,
 }
 COMMANDS = {
