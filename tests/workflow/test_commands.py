@@ -305,15 +305,16 @@ def test_interim_while_finals_are_evaluated_and_no_encoder_is_recommended(clone,
     works(clone, "make status RUN=going", RUN)
     works(clone, "make interim RUN=going", RUN)
     page = (unfinished / "interim/index.html").read_text()
-    assert "the tuned recipe reaches" in page
     assert "Nothing was learned" not in page
-    assert "Which text encoder to take is known when all final training runs have been evaluated." in page
+    methods = (unfinished / "interim/methods.md").read_text()
+    assert "the tuned configuration reaches" in methods
+    assert "Which text encoder to take is known when all final models have been evaluated." in methods
 
 
 def test_predictions_that_were_removed_on_purpose(clone, unfinished):
     for path in unfinished.rglob("*predictions.parquet"):
         path.unlink()
-    assert "9 of 9 training runs have finished" in works(clone, "make status RUN=going", RUN)
+    assert "9 of 9 trials have finished" in works(clone, "make status RUN=going", RUN)
     works(clone, "make interim RUN=going", RUN)
     assert 'id="gain"' in (unfinished / "interim/index.html").read_text()
     done = typed(

@@ -60,7 +60,8 @@ def test_the_page_tells_of_all_of_it(results):
     page = (results / "report/index.html").read_text()
     assert "One value at a time" in page
     assert "Learning rates that bert_base tried" in page
-    assert "Trained on texts shuffled between patients, the same recipe scores" in page
+    methods = (results / "report/methods.md").read_text()
+    assert "Trained on texts shuffled between patients, the same configuration scores" in methods
 
 
 def test_every_training_is_in_the_table(results):

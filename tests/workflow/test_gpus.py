@@ -99,6 +99,8 @@ def test_only_the_lease_and_torch_are_between_a_job_and_its_gpus():
 def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
     rows = "".join(f"P{i},{i}.jpg,left,{'xy'[i % 2]}\n" for i in range(500))
     (tmp_path / "table.csv").write_text(f"patient_id,image,eye,label\n{rows}")
+    for i in range(500):
+        (tmp_path / f"{i}.jpg").touch()
     config = merged()
     config["data"].update(manifest=str(tmp_path / "table.csv"), image_root=str(tmp_path))
     numbers = {"phase1": 17, "phase2": 20, "confirm": 6, "encoders": 0, "final": 12}

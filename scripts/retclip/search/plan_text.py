@@ -77,7 +77,7 @@ def gpu_lines(training: dict[str, Any], gpus: list[Gpu]) -> list[str]:
         return [f"GPUs: {here}, and each training run needs {each}: none can be trained on this machine{others}."]
     at_once = len(gpus) // each
     return [
-        f"GPUs: {here}: {at_once} training{'s' * (at_once > 1)} at a time on this machine, with --resources "
+        f"GPUs: {here}: {at_once} training run{'s' * (at_once > 1)} at a time on this machine, with --resources "
         f"gpu={len(gpus)}{others}."
     ]
 
