@@ -105,7 +105,7 @@ def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
     config["data"].update(manifest=str(tmp_path / "table.csv"), image_root=str(tmp_path))
     numbers = {"phase1": 17, "phase2": 20, "confirm": 6, "encoders": 0, "final": 12}
     training_runs = {stage: [f"t{k}" for k in range(number)] for stage, number in numbers.items()}
-    flags = ["--training-runs", json.dumps(training_runs), "--code", "x"]
+    flags = ["--training-runs", json.dumps(training_runs), "--code", "x", "--image-root", tmp_path]
 
     def plan(**variables):
         command = [sys.executable, REPOSITORY / "scripts/plan_run.py", "--config", json.dumps(check_config(config)),
