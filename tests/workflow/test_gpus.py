@@ -116,7 +116,7 @@ def test_the_plan_says_which_gpus_are_here(machine, tmp_path):
 
     two = "GPUs: 2 here (2 x NVIDIA A100-SXM4-40GB): 2 training runs at a time on this machine, with --resources gpu=2"
     assert two in plan()
-    one = "GPUs: 1 here (NVIDIA A100-SXM4-40GB; CUDA_VISIBLE_DEVICES=1): 1 training at a time"
+    one = "GPUs: 1 here (NVIDIA A100-SXM4-40GB; CUDA_VISIBLE_DEVICES=1): 1 training run at a time"
     assert one in plan(CUDA_VISIBLE_DEVICES="1")
     none = "GPUs: none here (CUDA_VISIBLE_DEVICES=): what is trained on this machine is trained on its CPU"
     assert none in plan(CUDA_VISIBLE_DEVICES="")

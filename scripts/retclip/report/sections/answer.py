@@ -25,7 +25,9 @@ TEXT = """
 <aside class="interim"><h2>Interim: this run has not ended</h2>
 <p>Nothing below is final: trials are missing, and no choice is made but those named.
 Still to come: {{ still_to_come | join(", ") or "nothing" }}. {{ eta }}
-{% if run.recommendation is none %}Which text encoder to take is known when all final models have been evaluated.{% endif %}</p>
+{% if run.recommendation is none %}
+Which text encoder to take is known when all final models have been evaluated.
+{% endif %}</p>
 <div class="scroll"><table class="many">
 <thead><tr>{% for head in ("stage", "finished", "device time", "to go") %}
 <th scope="col">{{ head }}</th>{% endfor %}</tr></thead>
