@@ -22,7 +22,8 @@ from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_comm
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.qualitative_examples import read_examples, write_examples
 from retclip.metrics.metrics_document import Metrics
-from retclip.models.export import model_card
+from retclip.models.export import load_exported
+from retclip.models.model_card import model_card
 from retclip.report.sections.provenance import overlay_text
 
 pytestmark = pytest.mark.slow
@@ -377,11 +378,18 @@ def test_a_model_card_shows_a_script_as_text(small_run):
     folder = small_run / "results/small"
     metrics = Metrics.read(folder / "final/pubmedbert-s2001/metrics.json")
     fingerprint = json.loads((folder / "data/fingerprint.json").read_text().replace("Glaucoma", HOSTILE))
-    trial = replace(metrics.trial, encoder=replace(metrics.trial.encoder, source=HOSTILE))
+    reading = replace(metrics.trial.text_encoder_settings, source=HOSTILE)
+    trial = replace(metrics.trial, text_encoder_settings=reading)
     image_encoder = {**trial.image_encoder, "weights": "weights<b>.pt"}
     assert HOSTILE in fingerprint["classes"]
     card = model_card(
-        trial, image_encoder, 64, 128, 2, {"revision": HOSTILE, "license": HOSTILE}, fingerprint, metrics.val
+        load_exported(folder / "final/pubmedbert-s2001/model"),
+        trial,
+        image_encoder,
+        64,
+        {"revision": HOSTILE, "license": HOSTILE},
+        fingerprint,
+        metrics.val,
     )
     assert "<script" not in card
     assert "<b>" not in card
@@ -420,7 +428,7 @@ def assert_first_screen_is_true(folder, page) -> str:
     record = json.loads((folder / "run.json").read_text())
     recommendation = json.loads((folder / "final/recommendation.json").read_text())
     encoder = recommendation["encoder"] or record["config"]["model"]["search_encoder"]
-    names = record["trainings"]["final"]
+    names = record["training_runs"]["final"]
     kinds = [[name for name in names if name.startswith(f"{kind}-s")] for kind in (encoder, "baseline")]
     tuned, baseline = (
         [pd.read_parquet(folder / f"final/{name}/predictions.parquet") for name in kind] for kind in kinds

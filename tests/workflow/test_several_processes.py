@@ -96,7 +96,7 @@ def test_what_two_processes_cannot_share(demo_data, plan_demo_trial, tmp_path):
         arguments = map(str, training_arguments(demo_data, trial, tmp_path / "state"))
         done = subprocess.run([*command, *arguments], env=ENVIRONMENT, capture_output=True, text=True)
         assert done.returncode == 1
-        assert f"error: a batch of 31 {words}" in done.stderr or f"this image tower has {words}" in done.stderr
+        assert f"error: a batch of 31 {words}" in done.stderr or f"this image encoder has {words}" in done.stderr
 
 
 if __name__ == "__main__":
