@@ -38,7 +38,11 @@ def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]
     }
     paths = {stage: [folder / "metrics.json" for folder in entries] for stage, entries in folders.items()}
     return {
-        stage: [Metrics.read(path) for path in entries if path.is_file() and read_json(path)["code"] == options.code]
+        stage: [
+            Metrics.from_dict(document, str(path))
+            for path in entries
+            if path.is_file() and (document := read_json(path))["code"] == options.code
+        ]
         for stage, entries in paths.items()
     }
 

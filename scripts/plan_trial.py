@@ -46,10 +46,11 @@ def main(arguments: list[str] | None = None) -> None:
     prompts = class_prompts(options.prompts, fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
     trial = plan({**specification, "class_prompts": prompts}, values, counts)
-    check(trial.to_dict(), "trial", str(options.output))
+    document = trial.to_dict()
+    check(document, "trial", str(options.output))
     for cut in trial.budget.cuts:
         log(f"{trial.id}: {cut.key} {cut.configured} adjusted to {cut.used}: {cut.reason}")
-    write_json(options.output, trial.to_dict())
+    write_json(options.output, document)
 
 
 if __name__ == "__main__":

@@ -7,9 +7,13 @@ import types
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-Document = TypeVar("Document")
+from retclip.core.io import read_json
+from retclip.core.schemas import check
+
+Kind = TypeVar("Kind")
 Convert = Callable[[Any], Any]
 
 
@@ -19,13 +23,40 @@ OPTIONAL = {"optional": True}
 OTHERS = {"others": True}
 
 
+class Document:
+    """Of a dataclass that is a whole file: reading and writing it, checked against the schema SCHEMA."""
+
+    SCHEMA: ClassVar[str]
+
+    @classmethod
+    def read(cls, path: str | Path) -> Self:
+        """The file. Raises ValueError in one sentence where it is missing, broken or of another version."""
+        return cls.from_dict(read_json(path), str(path))
+
+    @classmethod
+    def from_dict(cls, document: Any, origin: str) -> Self:
+        """The parsed file. Raises ValueError, naming `origin` and the key, where it breaks the schema."""
+        cls._check(document, origin)
+        return build(cls, document)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file. Raises ValueError, naming the key, where it breaks the schema."""
+        document: dict[str, Any] = plain(self)
+        check(document, self.SCHEMA, f"{self.SCHEMA}.json")
+        return document
+
+    @classmethod
+    def _check(cls, document: Any, origin: str) -> None:
+        check(document, cls.SCHEMA, origin)
+
+
 def key_of(one: "Field[Any]") -> str:
     """A field's name in the file."""
     key: str = one.metadata.get("key", one.name)
     return key
 
 
-def build(kind: type[Document], value: Mapping[str, Any]) -> Document:
+def build(kind: type[Kind], value: Mapping[str, Any]) -> Kind:
     """The dataclass `kind` of a document, which has been checked against its schema; lists become tuples."""
     known = {key_of(one) for one in fields(kind) if not one.metadata.get("others")}  # type: ignore[arg-type]
     given: dict[str, Any] = {}

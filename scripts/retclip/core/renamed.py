@@ -44,11 +44,6 @@ def model_folder_in_new_words(document: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def is_old(document: Any) -> bool:
-    """Whether a trial.json, or the trial in a metrics.json, was written in the words of version 0.1."""
-    return isinstance(document, dict) and "vision" in document
-
-
 def _laid_over(below: Any, above: Any) -> Any:
     if isinstance(below, dict) and isinstance(above, dict):
         return {**below, **{name: _laid_over(below.get(name), value) for name, value in above.items()}}

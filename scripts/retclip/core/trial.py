@@ -5,12 +5,9 @@ core/hyperparameters.py; the image encoder's settings are the config's own.
 """
 
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any, Protocol
 
-from retclip.core.documents import OPTIONAL, build, plain
-from retclip.core.io import read_json
-from retclip.core.schemas import check
+from retclip.core.documents import OPTIONAL, Document, build, plain
 
 Values = dict[str, Any]
 
@@ -76,12 +73,14 @@ class ModelSpecification(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trial:
+class Trial(Document):
     """One trial: a configuration at one budget and seed.
 
     hyperparameters: what the training uses, after the budget's cuts; configured: the same in the units of a full run.
     image_encoder: that section of the config. class_prompts: class -> sentences. sha256: of all the rest.
     """
+
+    SCHEMA = "trial"
 
     id: str
     phase: str
@@ -105,19 +104,8 @@ class Trial:
     budget: Budget
     sha256: str
 
-    @classmethod
-    def read(cls, path: str | Path) -> "Trial":
-        """trial.json. Raises ValueError in one sentence where it is missing, broken or of another version."""
-        return cls.from_dict(read_json(path), str(path))
-
-    @classmethod
-    def from_dict(cls, document: Any, origin: str) -> "Trial":
-        """The parsed file. Raises ValueError, naming `origin` and the key, where it breaks the schema."""
-        check(document, "trial", origin)
-        return build(cls, document)
-
     def to_dict(self) -> dict[str, Any]:
-        """The content of the file."""
+        """The content of the file, unchecked: a plan compares thousands, and checks those that it writes."""
         document: dict[str, Any] = plain(self)
         return document
 

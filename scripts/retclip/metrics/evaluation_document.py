@@ -1,12 +1,9 @@
 """evaluation.json, and the scores on an external data set, as dataclasses. config/schema says what each key means."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from retclip.core.documents import OPTIONAL, build, plain
-from retclip.core.io import read_json
-from retclip.core.schemas import check
+from retclip.core.documents import OPTIONAL, Document
 from retclip.metrics.estimates import Documented
 from retclip.metrics.metrics_document import Levels
 
@@ -107,8 +104,10 @@ class Overlap:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
+class Evaluation(Document):
     """The scores of one model on the test split, or on an external data set."""
+
+    SCHEMA = "evaluation"
 
     zero_shot: Scores
     zero_shot_single_template: Scores
@@ -137,20 +136,3 @@ class Evaluation:
     machine: dict[str, Any]
     data: dict[str, str]
     overlap: Overlap | None = field(default=None, metadata=OPTIONAL)
-
-    @classmethod
-    def read(cls, path: str | Path) -> "Evaluation":
-        """The file. Raises ValueError in one sentence where it is missing, broken or of another version."""
-        return cls.from_dict(read_json(path), str(path))
-
-    @classmethod
-    def from_dict(cls, document: Any, origin: str) -> "Evaluation":
-        """The parsed file. Raises ValueError, naming `origin` and the key, where it breaks the schema."""
-        check(document, "evaluation", origin)
-        return build(cls, document)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of the file. Raises ValueError, naming the key, where it breaks the schema."""
-        document: dict[str, Any] = plain(self)
-        check(document, "evaluation", "evaluation.json")
-        return document

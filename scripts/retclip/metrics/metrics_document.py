@@ -1,12 +1,10 @@
 """metrics.json as dataclasses: what a training gave and cost. config/schema says what each key means."""
 
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
-from retclip.core.documents import OPTIONAL, OTHERS, build, plain
+from retclip.core.documents import OPTIONAL, OTHERS, Document
 from retclip.core.facts import FAILED
-from retclip.core.io import read_json
 from retclip.core.schemas import check
 from retclip.core.trial import Trial
 
@@ -30,8 +28,10 @@ class Validation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Metrics:
+class Metrics(Document):
     """One training run: its trial, its scores on validation, its cost, and what it ran on."""
+
+    SCHEMA = "metrics"
 
     trial: Trial
     trial_sha256: str
@@ -66,19 +66,6 @@ class Metrics:
         return self.status in FAILED
 
     @classmethod
-    def read(cls, path: str | Path) -> "Metrics":
-        """The file. Raises ValueError in one sentence where it is missing, broken or of another version."""
-        return cls.from_dict(read_json(path), str(path))
-
-    @classmethod
-    def from_dict(cls, document: Any, origin: str) -> "Metrics":
-        """The parsed file. Raises ValueError, naming `origin` and the key, where it or its trial breaks the schema."""
-        check(document, "metrics", origin)
-        check(document["trial"], "trial", f"{origin}, trial")
-        return build(cls, document)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of the file. Raises ValueError, naming the key, where it breaks the schema."""
-        document: dict[str, Any] = plain(self)
-        check(document, "metrics", "metrics.json")
-        return document
+    def _check(cls, document: Any, origin: str) -> None:
+        super()._check(document, origin)
+        check(document["trial"], Trial.SCHEMA, f"{origin}, trial")  # a schema of its own

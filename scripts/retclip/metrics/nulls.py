@@ -14,7 +14,6 @@ anything.
 """
 
 import itertools
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -102,11 +101,6 @@ def permutations(classes: int) -> np.ndarray:
         return np.array(list(itertools.permutations(range(classes))))
     drawn = np.random.default_rng(0).permuted(np.tile(np.arange(classes), (DRAWS, 1)), axis=1)
     return np.vstack([np.arange(classes), drawn])
-
-
-def can_tell(classes: int) -> bool:
-    """Whether the best of all permutations of so many classes is rare enough."""
-    return 1 / math.factorial(classes) <= ERROR_RATE
 
 
 def _judgement(values: np.ndarray, best: np.ndarray) -> Judgement:

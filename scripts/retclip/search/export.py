@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from retclip.core.io import atomic, canonical_json
 from retclip.metrics.metrics_document import Metrics
-from retclip.search.proposals import Observation, observations, optuna_trials
+from retclip.search.proposals import observations, optuna_trials
 
 if TYPE_CHECKING:
     from optuna.trial import FrozenTrial
@@ -24,22 +24,20 @@ def export_study(metrics: list[Path], space: dict[str, Any], metric: str, name: 
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     documents = {path: Metrics.read(path) for path in metrics}
+    rungs: dict[str, dict[Path, Metrics]] = {}
+    for path_of_one, told in documents.items():
+        rungs.setdefault(canonical_json(told.trial.configured), {})[path_of_one] = told
     # one by one, since those outside of the space are left out
     found = [one for one in observations(list(documents.values()), metric) if optuna_trials([one], space, False)]
     trials = optuna_trials(found, space, ordered=False)
     for one, trial in zip(found, trials, strict=True):
-        rungs = {path: told for path, told in documents.items() if _is_of(told, one)}
-        _complete(trial, rungs, metric)
+        _complete(trial, rungs[canonical_json(one.values)], metric)
     with atomic(path) as temporary:
         storage = optuna.storages.JournalStorage(JournalFileBackend(str(temporary)))
         study = optuna.create_study(storage=storage, study_name=name, direction="maximize")
         study.set_metric_names([metric])
         study.add_trials(trials)
     return len(trials)
-
-
-def _is_of(document: Metrics, one: Observation) -> bool:
-    return canonical_json(document.trial.configured) == canonical_json(one.values)
 
 
 def _complete(trial: "FrozenTrial", rungs: dict[Path, Metrics], metric: str) -> None:
