@@ -14,6 +14,9 @@ VALUES = {**declared_defaults(),
           "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
           "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
           "context_length": 77, "early_stopping_patience": None, "precision": "fp32"}  # fmt: skip
+# What a stage's specifications say beside their phase and what decides.
+SPECIFICATION = {"text_encoder_settings": ENCODER, "image_encoder": {}, "image_size": 224, "train_samples": None,
+                 "val_samples": None, "epochs": None, "class_prompts": {}, "shuffled_texts": False}  # fmt: skip
 BUDGET = {"train_samples": 16, "val_samples": 8, "stop_epoch": 1, "steps_per_epoch": 2, "total_steps": 2, "cuts": []}
 NO_LEVELS = {"chance": {}, "majority": {}}
 ORIGIN = {"trial_sha256": "0" * 64, "seed": 1, "device": "cpu", "gpus": [], "precision": "fp32", "versions": {},

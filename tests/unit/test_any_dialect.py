@@ -6,20 +6,14 @@ import os
 import unicodedata
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 
 from retclip.data.reconciliation import Ledger
 from retclip.data.source import Source
 from retclip.data.sources.registry import read_source
 
-CASES = int(os.environ.get("RETCLIP_FUZZ", "500"))
-fuzz = settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=CASES <= 500,  # the same cases in every CI; new ones at night
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 OURS = ("patient_id", "image", "eye", "label", "text", "split", "age")
 TEXTS = (
     "Normal fundus, sharp disc.",

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from documents import ENCODER, evaluation_of, metrics_of
+from documents import SPECIFICATION, evaluation_of, metrics_of
 from running import merged
 
 from retclip.core.config import HYPERPARAMETERS, check_config, configured_defaults
@@ -24,18 +24,7 @@ METRIC = "zero_shot_balanced_accuracy"
 SCORE = {"value": 0.8, "low": None, "high": None, "standard_error": None}
 ENCODERS = ("baseline_bert", "control_x", "ablation_lr", "s")
 DEFAULTS = configured_defaults(merged())
-SPECIFICATION = {
-    "phase": "final",
-    "text_encoder_settings": ENCODER,
-    "image_encoder": {},
-    "image_size": 224,
-    "selection_metric": METRIC,
-    "train_samples": None,
-    "val_samples": None,
-    "epochs": None,
-    "class_prompts": {},
-    "shuffled_texts": False,
-}
+OWN = {**SPECIFICATION, "phase": "final", "selection_metric": METRIC}
 
 
 def facts(kind, **known):
@@ -44,7 +33,15 @@ def facts(kind, **known):
 
 
 def planned(identifier, encoder="s", seed=1, **known):
-    specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed, **known}
+    specification = {
+        **SPECIFICATION,
+        "phase": "final",
+        "selection_metric": METRIC,
+        "id": identifier,
+        "text_encoder": encoder,
+        "seed": seed,
+        **known,
+    }
     return budget.plan(specification, DEFAULTS, {"train": 5000, "val": 60})
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from documents import BUDGET, trial_of
+from documents import BUDGET, VALUES, trial_of
 from transformers import BertConfig, BertModel
 
 from retclip.data.store import write_store
@@ -19,20 +19,7 @@ from retclip.training.trainer import Trainer
 CPU = torch.device("cpu")
 SAMPLES, BATCH, STEPS, SIZE, WORDS, LENGTH = 32, 8, 4, 32, 40, 12
 VIT = {"layers": 1, "width": 32, "head_width": 16, "patch_size": 16, "embed_dim": 16}
-HYPERPARAMETERS = {
-    "learning_rate": 1e-3,
-    "batch_size": BATCH,
-    "warmup_steps": 0,
-    "weight_decay": 0.1,
-    "epochs": 1,
-    "lr_scheduler": "constant",
-    "optimizer": "adamw",
-    "max_grad_norm": 1.0,
-    "augment": False,
-    "same_class_negatives": "keep",
-    "early_stopping_patience": None,
-    "context_length": LENGTH,
-}
+HYPERPARAMETERS = {**VALUES, "batch_size": BATCH, "context_length": LENGTH}
 
 
 def tokenize(texts, context_length):

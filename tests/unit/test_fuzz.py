@@ -3,13 +3,13 @@ in CI; RETCLIP_FUZZ=10000 for a night."""
 
 import copy
 import json
-import os
 import re
 from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 from running import REPOSITORY, declared_defaults, merged
 
@@ -21,13 +21,6 @@ from retclip.data.source import Source
 from retclip.data.sources.registry import read_source
 from retclip.search import budget, layout
 
-CASES = int(os.environ.get("RETCLIP_FUZZ", "500"))
-fuzz = settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=CASES <= 500,  # the same cases in every CI; new ones at night
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 SCALARS = st.one_of(
     st.none(),
     st.booleans(),

@@ -5,14 +5,14 @@ import csv
 import dataclasses
 import io
 import json
-import os
 import unicodedata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import HealthCheck, given, settings
+from fuzzing import fuzz
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -27,13 +27,6 @@ from retclip.data.sources.registry import read_source
 from retclip.report.run_folder import RunFolder
 from retclip.report.sections.data import reconciliation_table
 
-CASES = int(os.environ.get("RETCLIP_FUZZ", "500"))
-fuzz = settings(
-    max_examples=CASES,
-    deadline=None,
-    derandomize=CASES <= 500,  # the same cases in every CI; new ones at night
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 HEADS = ["patient_id", "image", "eye", "label", "text"]
 TEXTS = ["Normal fundus, sharp disc.", 'He said "no drusen"; fine', "FINDINGS:\nsoft drusen, few\nIMPRESSION: dry AMD",
          "Blutung\tam Rand", "视网膜正常,随访", ""]  # fmt: skip

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from documents import ENCODER, metrics_of
+from documents import SPECIFICATION, metrics_of
 from running import merged
 from scipy.stats import norm
 
@@ -16,23 +16,19 @@ METRIC = "zero_shot_accuracy"
 CHANCE = 0.1
 PATIENTS = 60
 DEFAULTS = configured_defaults(merged())
-SPECIFICATION = {
-    "phase": "confirm",
-    "text_encoder_settings": ENCODER,
-    "image_encoder": {},
-    "image_size": 224,
-    "selection_metric": METRIC,
-    "train_samples": None,
-    "val_samples": None,
-    "epochs": None,
-    "class_prompts": {},
-    "shuffled_texts": False,
-}
+OWN = {**SPECIFICATION, "phase": "confirm", "selection_metric": METRIC}
 
 
 def document(identifier, score, status="completed", encoder="pubmedbert", seed=1, **values):
     """metrics.json of one training run; one that failed has no score and knows no levels, as the trainer writes it."""
-    specification = {**SPECIFICATION, "id": identifier, "text_encoder": encoder, "seed": seed}
+    specification = {
+        **SPECIFICATION,
+        "phase": "confirm",
+        "selection_metric": METRIC,
+        "id": identifier,
+        "text_encoder": encoder,
+        "seed": seed,
+    }
     trial = budget.plan(specification, {**DEFAULTS, **values}, {"train": 5000, "val": PATIENTS})
     levels = {"chance": dict.fromkeys(METRICS, CHANCE) if score is not None else {}, "majority": {}}
     val = {"loss": None, **dict.fromkeys(METRICS, score), "levels": levels, "standard_error": {}}

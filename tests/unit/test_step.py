@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from documents import BUDGET, trial_of
-from running import declared_defaults
+from documents import BUDGET, VALUES, trial_of
 from transformers import BertConfig, BertModel
 
 from retclip.core.preprocessing import CLIP
@@ -237,21 +236,7 @@ class Small(torch.nn.Module):
         return self.encoder(images)
 
 
-HYPERPARAMETERS = {
-    **declared_defaults(),
-    "learning_rate": 1e-3,
-    "batch_size": 32,
-    "warmup_steps": 0,
-    "weight_decay": 0.1,
-    "epochs": 1,
-    "lr_scheduler": "constant",
-    "optimizer": "adamw",
-    "max_grad_norm": 1.0,
-    "augment": False,
-    "same_class_negatives": "keep",
-    "early_stopping_patience": None,
-    "context_length": LONGEST,
-}
+HYPERPARAMETERS = {**VALUES, "batch_size": 32, "context_length": LONGEST}
 
 
 def trainer_of(net, split, folder, metric="image_to_text_recall_at_10", epochs=1, patience=None):

@@ -306,7 +306,8 @@ def test_interim_while_finals_are_evaluated_and_no_encoder_is_recommended(clone,
     works(clone, "make interim RUN=going", RUN)
     page = (unfinished / "interim/index.html").read_text()
     assert "Nothing was learned" not in page
-    assert '<p class="lead' in page
+    lead = re.search(r'<p class="lead[^>]*>(.*?)</p>', page, re.DOTALL)[1]
+    assert lead == "Keep the baseline with pubmedbert: no trial is significantly better than chance on validation."
     assert "Which text encoder to take is known when all final models have been evaluated." in page
 
 
