@@ -15,6 +15,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 include: "rules/common.smk"
 include: "rules/inputs.smk"
+include: "rules/feature_inputs.smk"
 
 
 from retclip.core.unlock import UnlockHint, unlock_command

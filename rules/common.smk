@@ -127,24 +127,6 @@ def image_weights_flag():
     return " ".join(f"--image-weights {path}" for path in image_weights())
 
 
-# the features of frozen networks are computed once, and shared by all trials and evaluations; of train and val in one
-# file, of test in another one, which evaluations alone read
-CACHED = jobs.cached_networks(CONFIG)
-FEATURES, TEST_FEATURES = f"{RESULTS}/features", f"{RESULTS}/features/test"
-EXTERNAL_FEATURES = f"{RESULTS}/external/{{external}}/features"
-FEATURES_READ = [
-    f"--{name}-features {{input.{name}_features}}" for name in ("image", "text") if name in CACHED
-]
-
-
-def image_features(*folders):
-    return [f"{folder}/image.safetensors" for folder in folders or [FEATURES] if "image" in CACHED]
-
-
-def text_features(encoder, *folders):
-    return [f"{folder}/text-{encoder}.safetensors" for folder in folders or [FEATURES] if "text" in CACHED]
-
-
 # data sets that are only evaluated: name -> their settings, in the words of `data`
 EXTERNAL_TESTS = {
     name: external_test(CONFIG, name) for name in CONFIG["evaluation"].get("external_tests", {})
