@@ -14,6 +14,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/requests.smk"
 include: "rules/inputs.smk"
 include: "rules/feature_inputs.smk"
 
@@ -40,6 +41,9 @@ onstart:
         f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, "
         f"{len(ENCODER_TRIALS) + len(FINALS)} final training runs"
     )
+    check_groups()
+    if cannot_ask := account_sentence():
+        stop(cannot_ask)
     # a cluster's jobs find other GPUs than this machine's
     if workflow.local_exec and (without_gpu := cpu_warning(TRAINING, PYTHON)):
         print(without_gpu, file=sys.stderr)

@@ -3,11 +3,13 @@
 With it a test sees the very line that a cluster would get, for every attempt, without a cluster.
 """
 
+import json
 import os
 import re
 import subprocess
 from pathlib import Path
 
+import yaml
 from running import REPOSITORY, snakemake
 
 # one word a line, and an empty line after the last; the command itself is snakemake's
@@ -83,20 +85,19 @@ def pretend_finished(directory: Path, *configfiles: object) -> None:
 
 
 def _content(name: str) -> str:
-    if name == "fingerprint.json":
-        return '{"splits": {"train": {"samples": %d}, "val": {"samples": 200}, "test": {"samples": 200}}}' % SAMPLES
-    if name == "trial.json":
-        return (
-            '{"budget": {"train_samples": %d, "stop_epoch": 1}, "hyperparameters": {"batch_size": 32},'
-            ' "image_size": 64}' % SAMPLES
-        )
-    return ""
+    known = {
+        "fingerprint.json": {"splits": {split: {"samples": SAMPLES} for split in ("train", "val", "test")}},
+        "trial.json": {
+            "budget": {"train_samples": SAMPLES, "stop_epoch": 1},
+            "hyperparameters": {"batch_size": 32},
+            "image_size": 64,
+        },
+    }
+    return json.dumps(known[name]) if name in known else ""
 
 
 def profile_with(folder: Path, changes: dict[str, object], **top: object) -> Path:
     """A copy of slurm/ in which default-resources say this, too; None takes a line out. top: keys beside them."""
-    import yaml
-
     profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text())
     for name, value in changes.items():
         if value is None:

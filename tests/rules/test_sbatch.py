@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import yaml
 from recording_slurm import RecordingSlurm, pretend_finished, profile_with
 from running import ENVIRONMENT, REPOSITORY, snakemake
 
@@ -48,13 +49,13 @@ def submitted(work, tmp_path, changes=None, gpus=1, attempts=1, rules=tuple(TARG
 def test_the_whole_line(work, tmp_path):
     assert submitted(work, tmp_path, {"slurm_account": "'lab'"}) == {
         "train_phase1_trial": ["-A lab -p gpu -t 22 --mem 8007 --requeue --cpus-per-task=1 --signal=TERM@120 --gpus=1"],
-        "evaluate_final": ["-A lab -p gpu -t 22 --mem 8013 --requeue --cpus-per-task=1 --gpus=1"],
+        "evaluate_final": ["-A lab -p gpu -t 25 --mem 8013 --requeue --cpus-per-task=1 --gpus=1"],
         "make_demo_encoder": ["-A lab -p cpu -t 60 --mem 4000 --requeue --ntasks=1 --cpus-per-task=1"],
     }
 
 
 TABLE = re.findall(
-    r"^\| `([^`]+)` \| ([^|]*) \| ([^|]*) \| ([^|]*) \|$",
+    r"^\| `([^`]+)` \| (.*?) \| (.*?) \| (.*?) \|$",
     (REPOSITORY / "config/README.md")
     .read_text()
     .partition("<!-- sbatch -->")[2]
@@ -74,9 +75,11 @@ def test_the_table_names_every_form():
 @pytest.mark.parametrize("row", TABLE, ids=[row[0] for row in TABLE])
 def test_what_you_type_is_what_sbatch_gets(work, tmp_path, row):
     """Each row of the table in config/README.md: typed in the profile, recorded with one GPU and with two."""
-    name, value = (word.strip() for word in row[0].split(":", 1))
+    ((name, value),) = yaml.safe_load(row[0]).items()
     one, two, without = (re.findall(r"`([^`]+)`", cell) for cell in row[1:])
-    for gpus, expected in ((1, one), (2, two)):
+    # how many GPUs there are, changes the words for GPUs alone
+    assert name == "gpu_request" or one == two
+    for gpus, expected in ((1, one), (2, two)) if name == "gpu_request" else ((1, one),):
         found = submitted(work, tmp_path, {name: value}, gpus)
         (line,) = found["train_phase1_trial"]
         assert set(expected) <= set(options(line)), line
@@ -140,7 +143,7 @@ def test_a_group_asks_for_one_gpu_and_for_the_minutes_of_all(work, tmp_path, req
                  "--rerun-triggers", "mtime", "--allowed-rules", "train_phase1_trial", "--groups",
                  "train_phase1_trial=phase1", "--group-components", "phase1=4", "--set-resource-scopes",
                  "at_once=local", "--resources", "at_once=1", "--force", "--", *trials)  # fmt: skip
-    ((_, line),) = [entry for entry in slurm.lines()]
+    ((_, line),) = slurm.lines()
     assert GPU_WORDS.findall(line) == [request_.replace("N", "1")]
     assert "-t 88 " in line
     assert "--mem 8007 " in line
@@ -203,10 +206,12 @@ def test_a_group_that_cannot_fit_is_refused_in_the_dry_run(work, tmp_path):
     sentence = refused(tmp_path, *GROUPS, "--default-resources", "max_runtime=80")
     assert all(word in sentence for word in ("phase1", "84 minutes", "max_runtime", "80", "group-components: phase1=3"))
     # of the data that are built, what a trial sees is known: 22 minutes each
-    sentence = refused(work, *GROUPS, "--default-resources", "max_runtime=86")
+    again = ("--rerun-triggers", "mtime", "--allowed-rules", "train_phase1_trial", "--force", "--",
+             TARGETS["train_phase1_trial"])  # fmt: skip
+    sentence = refused(work, *GROUPS, "--default-resources", "max_runtime=86", *again)
     assert "88 minutes" in sentence
     snakemake(work, "--dry-run", *GROUPS, "--default-resources", "max_runtime=88", "--configfile",
-              REPOSITORY / "config/demo.yaml")  # fmt: skip
+              REPOSITORY / "config/demo.yaml", *again)  # fmt: skip
 
 
 def test_a_group_never_asks_for_more_than_there_is(work, tmp_path):
@@ -227,13 +232,18 @@ def test_trials_of_a_group_on_gpus_of_their_own_run_side_by_side(tmp_path):
 
 
 def test_without_sacct_one_sentence_says_what_to_do(tmp_path):
-    slurm = RecordingSlurm(tmp_path / "slurm", without=("sacct", "sacctmgr", "sshare"))
-    work = tmp_path / "work"
-    work.mkdir()
     profile = profile_with(tmp_path / "profile", {})
-    sentence = refused(work, "--profile", profile, path=slurm.path, dry=False)
-    assert all(word in sentence for word in ("sacct", "slurm_account", "exit 1"))
-    assert not slurm.lines()
+    for number, (without, advice) in enumerate(
+        [(("sacct",), ("slurm_account", "exit 1")), (("sacct", "sacctmgr", "sshare"), ("exit 1",))]
+    ):
+        slurm = RecordingSlurm(tmp_path / f"slurm{number}", without=without)
+        work = tmp_path / f"work{number}"
+        work.mkdir()
+        sentence = refused(work, "--profile", profile, path=slurm.path, dry=False)
+        assert all(word in sentence for word in ("no sacct here", *advice)), sentence
+        assert not slurm.lines()
+        # nothing was begun, and nothing is locked
+        assert not list((work / ".snakemake/locks").glob("*"))
 
 
 def test_with_an_account_sacct_is_not_missed(work, tmp_path):
