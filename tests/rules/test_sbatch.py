@@ -205,12 +205,12 @@ def test_a_group_that_cannot_fit_is_refused_in_the_dry_run(work, tmp_path):
     # four trials of at least 21 minutes
     sentence = refused(tmp_path, *GROUPS, "--default-resources", "max_runtime=80")
     assert all(word in sentence for word in ("phase1", "84 minutes", "max_runtime", "80", "group-components: phase1=3"))
-    # of the data that are built, what a trial sees is known: 22 minutes each
+    # of the data that are built, what a trial sees is known: three epochs, 25 minutes each
     again = ("--rerun-triggers", "mtime", "--allowed-rules", "train_phase1_trial", "--force", "--",
              TARGETS["train_phase1_trial"])  # fmt: skip
-    sentence = refused(work, *GROUPS, "--default-resources", "max_runtime=86", *again)
-    assert "88 minutes" in sentence
-    snakemake(work, "--dry-run", *GROUPS, "--default-resources", "max_runtime=88", "--configfile",
+    sentence = refused(work, *GROUPS, "--default-resources", "max_runtime=99", *again)
+    assert "100 minutes" in sentence
+    snakemake(work, "--dry-run", *GROUPS, "--default-resources", "max_runtime=100", "--configfile",
               REPOSITORY / "config/demo.yaml", *again)  # fmt: skip
 
 
