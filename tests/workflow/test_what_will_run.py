@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 import yaml
-from running import REPOSITORY, snakemake
+from running import REPOSITORY, planned_jobs, snakemake
 
 pytestmark = pytest.mark.slow
 LINE = re.compile(
@@ -82,8 +82,14 @@ def test_a_copy_whose_files_are_new_is_published(run, small_config):
     for path in results:
         path.unlink()
     assert outlook(run, small_config) == (0, 0, runs(run), 0)
+
+
+def test_a_copied_folder_is_idle_once_its_files_are_dated(small_run, small_config, tmp_path):
+    """What config/README.md says of cp -r."""
+    run = shutil.copytree(small_run, tmp_path / "run", symlinks=True, copy_function=shutil.copy)
     snakemake(run, *small_config, "--touch")
-    assert outlook(run, small_config)[1] == 0
+    assert planned_jobs(run, *small_config) == {}
+    assert outlook(run, small_config) == (0, 0, 0, runs(run))
 
 
 def test_without_state_what_is_missing_trains(run, small_config):

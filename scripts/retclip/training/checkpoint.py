@@ -5,8 +5,6 @@ part of it. So the same folder serves a killed job, a retry, the next rung, a tr
 class prompts and a needless rerun. Importing this module does not import torch.
 """
 
-import hashlib
-import io
 import math
 import os
 import re
@@ -25,7 +23,6 @@ from retclip.metrics.metrics_document import Metrics
 
 FORMAT_VERSION = 5
 RESULTS = ("metrics.json", "history.csv", "val_predictions.parquet")
-DIGEST_BYTES = 32
 KEY = re.compile("[0-9a-f]{64}")
 SEAL = "complete.json"  # name -> SHA-256 of each of RESULTS, written last
 
@@ -163,37 +160,6 @@ def bound_weights(root: Path, gigabytes: float) -> None:
             excess -= kept[path]
             dropped += 1
         log(f"training.kept_weights_gb = {gigabytes:g}: dropped {dropped} files of weights, lowest scores first")
-
-
-def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
-    """Writes tensors and plain Python values, whole or not at all, with the key of the training they belong to, and
-    the SHA-256 of all that as the file's end: torch.load takes a wrong byte among the weights for a weight."""
-    import torch
-
-    with atomic(path) as temporary:
-        torch.save({**content, "key": path.parent.name}, temporary)
-        with temporary.open("r+b") as stream:
-            digest = hashlib.file_digest(stream, "sha256").digest()
-            stream.seek(0, os.SEEK_END)
-            stream.write(digest)
-
-
-def load_checkpoint(path: Path) -> dict[str, Any] | None:
-    """The saved content on the CPU; None, with a line in the log, if it is damaged or of another training run."""
-    import torch
-
-    if not path.is_file():
-        return None
-    whole = path.read_bytes()
-    body, digest = memoryview(whole)[:-DIGEST_BYTES], whole[-DIGEST_BYTES:]
-    if hashlib.sha256(body).digest() != digest:
-        log(f"the saved {path.name} is damaged; doing without it")
-        return None
-    content: dict[str, Any] = torch.load(io.BytesIO(body), map_location="cpu", weights_only=True)
-    if content["key"] != path.parent.name:
-        log(f"the saved {path.name} belongs to another training run; doing without it")
-        return None
-    return content
 
 
 def _is_sealed(folder: Path) -> bool:
