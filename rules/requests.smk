@@ -81,15 +81,15 @@ BUILT = Path(RESULTS) / "data/fingerprint.json"
 TRAIN_SAMPLES = read_json(BUILT)["splits"]["train"]["samples"] if BUILT.is_file() else None
 
 
-def rounds(rule):
-    """How many jobs run one after the other where this rule's do: 1 where it is in no group.
+def rounds(rulename):
+    """How many jobs run one after the other where those of a rule do, and 1 where it is in no group.
 
     Snakemake knows its groups only after it has read the rules.
     """
     groups = workflow.group_settings
-    if rule not in groups.overwrite_groups or not ONE_AFTER_THE_OTHER:
+    if rulename not in groups.overwrite_groups or not ONE_AFTER_THE_OTHER:
         return 1
-    group = groups.overwrite_groups[rule]
+    group = groups.overwrite_groups[rulename]
     members = [other for other, name in groups.overwrite_groups.items() if name == group]
     return len(members) * groups.group_components.get(group, 1)
 
