@@ -19,6 +19,7 @@ def slurm(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     (tmp_path / "queue.txt").touch()
     (tmp_path / "run/results/small").mkdir(parents=True)
+    (tmp_path / "run/results/slurm_logs").mkdir()
 
     def add(comment, state="RUNNING", reason="None", folder=tmp_path / "run", name=RUN_ID, number=7):
         line = FORMAT.format(id=number, name=name, state=state, reason=reason, used="12:03", limit="1:00:00",
@@ -49,6 +50,16 @@ def fail(tmp_path, rule, trial, number=9, slurm_says="slurmstepd: error: *** DUE
 def test_without_slurm_nothing_is_said(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     assert lines(tmp_path) == []
+
+
+def test_a_run_beside_a_slurm_that_it_does_not_use_says_nothing_of_it(slurm, tmp_path):
+    (tmp_path / "run/results/slurm_logs").rmdir()
+    assert lines(tmp_path) == []
+    (tmp_path / "bin/squeue").write_text("#!/bin/sh\nexit 1\n")
+    assert lines(tmp_path) == []
+    (tmp_path / "bin/squeue").write_text(f"#!/bin/sh\ncat '{tmp_path}/queue.txt'\n")
+    slurm("rule_build_lmdb")
+    assert lines(tmp_path) == ["Slurm: 1 job running, none pending", "  running: build_lmdb (12:03 of 1:00:00)"]
 
 
 def test_a_slurm_that_does_not_answer_is_one_sentence(slurm, tmp_path):
