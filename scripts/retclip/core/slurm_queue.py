@@ -29,17 +29,21 @@ class Job(NamedTuple):
 
 
 def queue_lines(folder: Path, run: str) -> list[str]:
-    """Jobs of a run that run, wait or failed; none where there is no Slurm. folder: snakemake's working directory."""
+    """Jobs of a run that run, wait or failed; none where it uses no Slurm. folder: snakemake's working directory."""
+    # what snakemake submits has its logs there, from its submission on
+    uses_slurm = (folder / SLURM_LOGS).is_dir()
     command = ["squeue", "--me", "--noheader", f"--format={FIELDS}"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
     except FileNotFoundError:
         return []
     except subprocess.TimeoutExpired:
-        return [f"Slurm: squeue does not answer within {SECONDS} s"]
+        return [f"Slurm: squeue does not answer within {SECONDS} s"] if uses_slurm else []
     if done.returncode:
-        return [f"Slurm: squeue cannot be asked: {_last_line(done.stderr)}"]
+        return [f"Slurm: squeue cannot be asked: {_last_line(done.stderr)}"] if uses_slurm else []
     jobs = [job for line in done.stdout.splitlines() if (job := _job(line, folder.resolve())) is not None]
+    if not jobs and not uses_slurm:
+        return []
     pending = [job for job in jobs if job.state == "PENDING"]
     running = [job for job in jobs if job.state != "PENDING"]
     lines = [
