@@ -428,25 +428,39 @@ def assert_first_screen_is_true(folder, page) -> str:
     record = json.loads((folder / "run.json").read_text())
     recommendation = json.loads((folder / "final/recommendation.json").read_text())
     encoder = recommendation["encoder"] or record["config"]["model"]["search_encoder"]
+    search = record["config"]["model"]["search_encoder"]
     names = record["training_runs"]["final"]
-    kinds = [[name for name in names if name.startswith(f"{kind}-s")] for kind in (encoder, "baseline")]
-    tuned, baseline = (
+    kinds = [[name for name in names if name.startswith(f"{kind}-s")] for kind in (encoder, search, "baseline")]
+    tuned, searched, baseline = (
         [pd.read_parquet(folder / f"final/{name}/predictions.parquet") for name in kind] for kind in kinds
     )
 
     def gain(pair: list[pd.DataFrame]) -> float:
         return mean_accuracy(pair[: len(tuned)]) - mean_accuracy(pair[len(tuned) :])
 
-    tiles = re.findall(r"<strong>(.*?)</strong><span class=\"interval\">95 % CI (.*?) to (.*?)</span>", screen)
-    for shown, own, value in zip(tiles, (tuned, baseline, [*tuned, *baseline]), (mean_accuracy,) * 2 + (gain,),
-                                 strict=True):  # fmt: skip
+    expected = {
+        f"tuned with {encoder}": (tuned, mean_accuracy),
+        f"baseline with {search}": (baseline, mean_accuracy),
+        f"{encoder} over the baseline with {search}": ([*tuned, *baseline], gain),
+        f"gain by tuning with {search}": ([*searched, *baseline], gain),
+    }
+    if encoder == search:
+        del expected[f"{encoder} over the baseline with {search}"]
+    tiles = re.findall(
+        r'<span class="name">(.*?)</span>\s*<strong>(.*?)</strong><span class="interval">95 % CI (.*?) to (.*?)</span>',
+        screen,
+    )
+    assert [name for name, *_ in tiles] == list(expected)
+    for (_, *shown), (own, value) in zip(tiles, expected.values(), strict=True):
         found, *ci = (float(number.replace("−", "-")) for number in shown)
         low, high = resampled(own, value, len(tuned))
         assert found == pytest.approx(value(own), abs=6e-4)
         assert ci == pytest.approx([low, high], abs=0.2 * (high - low) + 0.002)
-    if said := re.search(r"is (\d\.\d{3}) (above|below) the baseline's \(95 % CI (\S+) to ([^)]+)\)", answer):
+    if said := re.search(
+        rf"is (\d\.\d{{3}}) (above|below) the baseline with {search} \(95 % CI (\S+) to ([^)]+)\)", answer
+    ):
         assert f"with {encoder}" in answer.lower()
-        assert tiles[2][0] == ("+" if said[2] == "above" else "−") + said[1] or float(said[1]) == 0
+        assert tiles[2][1] == ("+" if said[2] == "above" else "−") + said[1] or float(said[1]) == 0
         crosses = {float(end.replace("−", "-")) <= 0 for end in said.groups()[2:]} == {True, False}
         assert ("statistically significant at 5 %" in answer or "between these models" in answer) == (not crosses)
     for said in alarms:
