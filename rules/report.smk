@@ -57,6 +57,7 @@ UNREAD = {
     "metric": "score",
     "test_metric": "score",
     "encoder": "the recommended text encoder",
+    "search_encoder": SEARCH_ENCODER,
     "drawn": "patients" if CONFIG["final"]["seeds"] == 1 else "patients and seeds",
     "seed": "",
 }

@@ -42,7 +42,8 @@ def evaluated(run, matrix: np.ndarray, patients: int = 30):
         counts = {"samples": 60, "patients": 60, "scored": int(matrix.sum()), "scored_patients": 60}
         told = {"per_class": rows, "confusion": {"classes": CLASSES, "matrix": matrix.tolist()}, "counts": counts}
         one.evaluation = build(Evaluation, {**plain(one.evaluation), **told})
-    run.audit = {"splits": {}, "warnings": [], "quality": {"black": {"count": 0}}, "sides": {"swapped": None},
+    run.audit = {"splits": {}, "label_level": "patient", "warnings": [], "quality": {"black": {"count": 0}},
+                 "sides": {"swapped": None},
                  "duplicates": {"both_eyes": {"count": 0}, "near": {"across_splits": 0}}}  # fmt: skip
     best = {"id": "c0", "configured": {}, "reason": "", "rule": "", "ties": [], "warnings": []}
     run.decisions = {"best": best}
@@ -128,17 +129,15 @@ def test_the_answer_is_about_the_recommended_text_encoder(seeds):
     assert len(words(found)) <= 25
     assert [(name, number) for name, number, _ in first_screen.tiles(run)] == [
         ("tuned with biobert", "0.850"),
-        ("baseline with pubmedbert", "0.400"),
-        ("biobert over the baseline with pubmedbert", "+0.450"),
+        ("over the baseline with pubmedbert", "+0.450"),
         ("gain by tuning with pubmedbert", "+0.550"),
     ]
 
 
 def test_the_figure_and_the_documents_tell_the_same_differences_of_the_same_models():
     run = with_another_encoder()
-    axes = draw_differences(run).axes[0]
-    shown = dict(zip([label.get_text() for label in axes.get_yticklabels()], [t.get_text() for t in axes.texts],
-                     strict=True))  # fmt: skip
+    texts = [text.get_text() for text in draw_differences(run).axes[0].texts]
+    shown = dict(zip(texts[::2], texts[1::2], strict=True))
     assert shown == {
         "gain by tuning: pubmedbert, tuned − baseline": "+0.550",
         "biobert, tuned − pubmedbert, baseline": "+0.450",
@@ -162,8 +161,9 @@ def test_the_figure_and_the_documents_tell_the_same_differences_of_the_same_mode
 def test_every_caption_that_compares_with_the_baseline_names_both_text_encoders():
     run = with_another_encoder()
     for name in ("per_class", "calibration"):
-        assert "biobert" in captions(run)[name] and "pubmedbert" in captions(run)[name], captions(run)[name]
-    assert "biobert" in captions(run)["confusion_tuned"] and "pubmedbert" in captions(run)["confusion_baseline"]
+        assert set(re.findall("biobert|pubmedbert", captions(run)[name])) == {"biobert", "pubmedbert"}
+    assert "biobert" in captions(run)["confusion_tuned"]
+    assert "pubmedbert" in captions(run)["confusion_baseline"]
 
 
 def test_a_class_that_has_collapsed_is_said_first():

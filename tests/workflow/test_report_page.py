@@ -440,12 +440,11 @@ def assert_first_screen_is_true(folder, page) -> str:
 
     expected = {
         f"tuned with {encoder}": (tuned, mean_accuracy),
+        f"over the baseline with {search}": ([*tuned, *baseline], gain),
         f"baseline with {search}": (baseline, mean_accuracy),
-        f"{encoder} over the baseline with {search}": ([*tuned, *baseline], gain),
         f"gain by tuning with {search}": ([*searched, *baseline], gain),
     }
-    if encoder == search:
-        del expected[f"{encoder} over the baseline with {search}"]
+    del expected[f"over the baseline with {search}" if encoder == search else f"baseline with {search}"]
     tiles = re.findall(
         r'<span class="name">(.*?)</span>\s*<strong>(.*?)</strong><span class="interval">95 % CI (.*?) to (.*?)</span>',
         screen,
@@ -460,7 +459,10 @@ def assert_first_screen_is_true(folder, page) -> str:
         rf"is (\d\.\d{{3}}) (above|below) the baseline with {search} \(95 % CI (\S+) to ([^)]+)\)", answer
     ):
         assert f"with {encoder}" in answer.lower()
-        assert tiles[2][1] == ("+" if said[2] == "above" else "−") + said[1] or float(said[1]) == 0
+        assert (
+            tiles[2 if encoder == search else 1][1] == ("+" if said[2] == "above" else "−") + said[1]
+            or float(said[1]) == 0
+        )
         crosses = {float(end.replace("−", "-")) <= 0 for end in said.groups()[2:]} == {True, False}
         assert ("statistically significant at 5 %" in answer or "between these models" in answer) == (not crosses)
     for said in alarms:
@@ -553,7 +555,12 @@ def assert_result_is_true(folder, page) -> str:
         return mean_accuracy(pair[: len(winner)]) - mean_accuracy(pair[len(winner) :])
 
     if "Nothing was learned" not in said:
-        gain = read(re.search(rf"Tuning changed the score by {NUMBER} {INTERVAL}, paired", said))
+        gain = read(
+            re.search(
+                rf"Tuning with {config['model']['search_encoder']} changed the score by {NUMBER} {INTERVAL}, paired",
+                said,
+            )
+        )
         agrees(gain, [*winner, *default], difference)
         assert ("): statistically significant at 5 %" in said) == (not gain[1] <= 0 <= gain[2])
     if control := tables("control"):

@@ -49,6 +49,11 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{score(low)} to {score(high)}"
 
 
+def turned(low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """The interval of a loss, as a distance."""
+    return (None if high is None else -high, None if low is None else -low)
+
+
 def drawn(seeds: int) -> str:
     """What intervals of models with so many trials each are drawn over."""
     return "patients (one trial each: other seeds may differ by more)" if seeds == 1 else "patients and seeds"

@@ -135,6 +135,7 @@ def captions(run: RunFolder) -> dict[str, str]:
         "metric": wording.metric_name(run.metric),
         "test_metric": wording.metric_name(run.test_metric),
         "encoder": run.answer_encoder,
+        "search_encoder": run.search_encoder,
         "drawn": wording.drawn(run.seeds_each),
         "seed": run.shown_seed,
     }
