@@ -618,6 +618,7 @@ def test_the_first_screen_and_the_result_of_a_finished_run_are_true(tmp_path):
     if not (folder / "report/index.html").is_file():
         pytest.skip("no finished run: make demo, or set RETCLIP_RUN to a folder of results")
     entry("build_report", "--run-folder", folder, "--output-folder", tmp_path)
+    assert (tmp_path / "index.html").stat().st_size < 6_000_000, "plotting script and examples included"
     assert_result_is_true(folder, tmp_path / "index.html")
     assert_first_screen_is_true(folder, tmp_path / "index.html")
 
