@@ -1,4 +1,4 @@
-"""What the page holds is as light as it can be without loss: figures and images lose bytes, and nothing that is seen."""
+"""What the page holds is light without loss: figures and images lose bytes, and nothing that is seen."""
 
 import base64
 import io

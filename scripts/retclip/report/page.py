@@ -16,8 +16,9 @@ from retclip.report.answer import answer
 from retclip.report.cells import Captioned, Table
 from retclip.report.checklist import checklist
 from retclip.report.documents import results
-from retclip.report.drawing import as_png, as_svg, inlined, use_style
+from retclip.report.drawing import as_png, as_svg, use_style
 from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
+from retclip.report.inlining import inlined
 from retclip.report.interactive import interactive_plots, plotting_script
 from retclip.report.layout import read_captions, read_sections
 from retclip.report.limitations import external_limitations, limitations, warnings
