@@ -46,5 +46,5 @@ def _lighter(element: str) -> str:
 
 def _rounded(found: re.Match[str]) -> str:
     attribute, value = found.groups()
-    value = re.sub(r"-?\d+\.\d{3,}", lambda number: repr(round(float(number[0]), 2)).removesuffix(".0"), " ".join(value.split()))
-    return f' {attribute}="{value}"'
+    shorter = re.sub(r"-?\d+\.\d{3,}", lambda one: repr(round(float(one[0]), 2)).removesuffix(".0"), value)
+    return f' {attribute}="{" ".join(shorter.split())}"'
