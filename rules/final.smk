@@ -3,12 +3,14 @@
 #
 # OUTPUTS: encoders/{trial}/, encoders/{encoder}/leaderboard.csv and best.json, where learning rates are tried;
 # final/{trial}/ with model/ and evaluation.json; final/recommendation.json; final/{trial}/external/{external}.json;
-# final/{trial}/qualitative_examples.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights.
+# final/{trial}/qualitative_examples.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights;
+# final/reference_models.json of what needs no RET-CLIP.
 #
 # STEPS:
 #   1. Try multiples of the tuned learning rate with each text encoder, where the config has some.
 #   2. Train the final models: tuned, baseline, control and ablations, with fresh seeds.
-#   3. Evaluate each on the test split, and the tuned ones on the external test sets; nothing is chosen there.
+#   3. Evaluate each on the test split, and the tuned ones on the external test sets; score the reference models there.
+#      Nothing is chosen by it.
 #   4. Recommend a text encoder by validation, and collect qualitative examples.
 
 
@@ -225,6 +227,30 @@ rule evaluate_initial:
             "evaluate_final",
             "--trial {input.trial} --encoder-dir {input.encoder:q} {params.image_weights}",
             *EVALUATION_FLAGS,
+        )
+
+
+rule score_reference_models:
+    """What a tuned model has to beat on test: age and sex, colors; and how far a second reader agrees."""
+    input:
+        **data_files("train", "val", "test"),
+    output:
+        "<results>/final/reference_models.json",
+    params:
+        **runs("score_reference_models"),
+        data=lambda wildcards, input: Path(input.fingerprint).parent,
+    log:
+        "<results>/logs/score_reference_models.log",
+    benchmark:
+        "<results>/benchmarks/score_reference_models.tsv"
+    resources:
+        **LIGHT_RESOURCES,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "score_reference_models",
+            "--data-dir {params.data} --code {params.code} --output {output}",
         )
 
 

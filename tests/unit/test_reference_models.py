@@ -38,7 +38,8 @@ def table_of(folder, by_eye: bool = False, **columns) -> pd.DataFrame:
             Image.fromarray(np.clip(pixels + noise, 0, 255).astype(np.uint8)).save(folder / f"{number}_{eye}.png")
             if by_eye:
                 rows.append({**row, "image": f"{number}_{eye}.png", "eye": eye, "label": name})
-            row |= {f"image_{eye}": f"{number}_{eye}.png", f"label_{eye}": name}
+            else:
+                row |= {f"image_{eye}": f"{number}_{eye}.png", f"label_{eye}": name}
         if not by_eye:
             rows.append(row)
     table = pd.DataFrame(rows)
@@ -96,7 +97,7 @@ def test_colors_that_give_the_class_away_are_found(tmp_path):
     assert rows_of(found)["color histogram"].scores[METRIC]["value"] == 1.0
     assert {one.name: one.reason for one in found.omitted} == {
         "age and sex": "the table has neither of them for the training patients",
-        "second reader": "the table has no column label_2",
+        "second reader": "the table has nothing in label_2_left and label_2_right",
     }
 
 

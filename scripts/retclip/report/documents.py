@@ -48,6 +48,7 @@ def results(run: RunFolder) -> dict[str, Any]:
         },
         "negative_control": _scores(controls) if controls else None,
         "levels": plain(run.finals[0].evaluation.levels),
+        "reference_models": plain(run.references.models) if run.references else [],
         "counts": plain(run.finals[0].evaluation.counts),
         "encoders": {
             "recommended": recommended,

@@ -122,7 +122,16 @@ def alarm(run: RunFolder) -> str:
 
 def points(run: RunFolder) -> list[Point]:
     """At most five, the gravest first: what limits the answer most, and what to do next."""
-    found = [*_broken(run), *_unlearned(run), *_seeds(run), *_power(run), *_few(run), *_borders(run), *_images(run)]
+    found = [
+        *_broken(run),
+        *_unlearned(run),
+        *_outdone(run),
+        *_seeds(run),
+        *_power(run),
+        *_few(run),
+        *_borders(run),
+        *_images(run),
+    ]
     told = warnings(run)
     room = MOST_POINTS - bool(told)
     listed = (
@@ -148,6 +157,26 @@ def _unlearned(run: RunFolder) -> list[Point]:
     if verdict(run).learned:
         return []
     return [Point("Check that each report belongs to its images, and that the class prompts describe them.", "data")]
+
+
+def _outdone(run: RunFolder) -> list[Point]:
+    """A model that reads no report and no retina, but scores as much as the tuned one: the data give the class away."""
+    tuned = score(run.tuned(run.answer_encoder), run.test_metric).value
+    found = []
+    for one in run.references.models if run.references else ():
+        reached = (one.scores.get(run.test_metric) or {}).get("value")
+        if one.train_units is None or reached is None or tuned is None or reached < tuned:
+            continue
+        what = {"color histogram": ("A color histogram", "the colors")}.get(one.name, ("Age and sex", "age and sex"))
+        reach = "reaches" if one.name == "color histogram" else "reach"
+        found.append(
+            Point(
+                f"{what[0]}, fitted to labels, {reach} {wording.score(reached)} against {wording.score(tuned)} tuned: is "
+                f"the class in {what[1]}?",
+                "references",
+            )
+        )
+    return found
 
 
 def _seeds(run: RunFolder) -> list[Point]:

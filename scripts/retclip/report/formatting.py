@@ -19,6 +19,7 @@ MODELS = {
     "control": "the negative control (shuffled reports)",
     "ablation": "the ablation (the baseline with one tuned value)",
     "initial": "the untouched initial weights",
+    "reference": "what needs no RET-CLIP (colors, age and sex, a second reader)",
 }
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EM DASH}"
