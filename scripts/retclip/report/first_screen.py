@@ -13,6 +13,11 @@ from retclip.report.run_folder import RunFolder
 MOST_POINTS = 5
 # So many seeds show how far training alone moves a score.
 ENOUGH_SEEDS = 3
+# How a point names the reference models that are fitted to labels.
+REFERENCES = {
+    "color histogram": "The colors, fitted to labels, reach",
+    "age and sex": "Age and sex, fitted to labels, reach",
+}
 
 
 class Collapsed(NamedTuple):
@@ -167,15 +172,8 @@ def _outdone(run: RunFolder) -> list[Point]:
         reached = (one.scores.get(run.test_metric) or {}).get("value")
         if one.train_units is None or reached is None or tuned is None or reached < tuned:
             continue
-        what = {"color histogram": ("A color histogram", "the colors")}.get(one.name, ("Age and sex", "age and sex"))
-        reach = "reaches" if one.name == "color histogram" else "reach"
-        found.append(
-            Point(
-                f"{what[0]}, fitted to labels, {reach} {wording.score(reached)} against {wording.score(tuned)} tuned: is "
-                f"the class in {what[1]}?",
-                "references",
-            )
-        )
+        reach = f"{REFERENCES[one.name]} {wording.score(reached)} against {wording.score(tuned)} tuned"
+        found.append(Point(f"{reach}: they may give the classes away.", "references"))
     return found
 
 
