@@ -8,8 +8,9 @@ import shutil
 import numpy as np
 import pandas as pd
 import pytest
+from browser import chromium, errors
+from recomputed import balanced_accuracy, resampled, score_columns
 from running import entry
-from test_report_page import balanced_accuracy, chromium, errors, resampled, score_columns
 
 pytestmark = pytest.mark.slow
 METRIC = "zero_shot_balanced_accuracy"

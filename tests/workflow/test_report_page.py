@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from browser import chromium, errors
+from recomputed import balanced_accuracy, mean_accuracy, resampled, score_columns
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
@@ -27,10 +29,6 @@ from retclip.models.model_card import model_card
 from retclip.report.sections.provenance import overlay_text
 
 pytestmark = pytest.mark.slow
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--enable-logging=stderr")  # fmt: skip
 PLOTTING_SCRIPT = r'<script type="text/plain" id="plotting-script">.*?</script>'
 HOSTILE = "<script>alert(1)</script>"
 
@@ -94,17 +92,6 @@ def copied(small_run, tmp_path):
 def report_of(folder):
     entry("build_report", "--run-folder", folder, "--output-folder", folder / "report")
     return folder / "report/index.html"
-
-
-def chromium(folder, *arguments: object, proxy: str = "127.0.0.1:9") -> subprocess.CompletedProcess[str]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    command = [CHROMIUM, *FLAGS, f"--proxy-server={proxy}", f"--user-data-dir={folder / 'profile'}"]
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
-def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stderr.splitlines() if "CONSOLE" in line and "rror" in line]
 
 
 def with_script(page, script: str, folder):
@@ -485,35 +472,6 @@ def _precision(table: pd.DataFrame, k: int) -> float:
     return table[k].get(k, 0) / table[k].sum()
 
 
-def balanced_accuracy(table: pd.DataFrame) -> float:
-    """Slowly: the mean over the classes that are there of the share named rightly."""
-    scored = table[table["target"] >= 0]
-    scores = scored[[name for name in table if name.startswith("score_")]].to_numpy()
-    right = scores.argmax(axis=1) == scored["target"].to_numpy()
-    return float(pd.Series(right).groupby(scored["target"].to_numpy()).mean().mean())
-
-
-def mean_accuracy(tables: list[pd.DataFrame]) -> float:
-    return float(np.mean([balanced_accuracy(table) for table in tables]))
-
-
-def resampled(tables: list[pd.DataFrame], value, seeds: int) -> tuple[float, float]:
-    """95 % interval of `value(tables)` over patients and seeds, drawn by other means than the report's.
-
-    tables: one a seed, of one model or of two after each other.
-    """
-    generator = np.random.default_rng(7)
-    rows = tables[0].groupby("patient_id").indices
-    patients = list(rows)
-    draws = []
-    for _ in range(400):
-        picked = np.concatenate([rows[patients[i]] for i in generator.integers(0, len(patients), len(patients))])
-        training_runs = generator.integers(0, seeds, seeds)
-        models = [tables[start : start + seeds] for start in range(0, len(tables), seeds)]
-        draws.append(value([model[position].iloc[picked] for model in models for position in training_runs]))
-    return tuple(np.quantile(draws, [0.025, 0.975]))
-
-
 NUMBER = r"([+−]?\d\.\d{3})"
 INTERVAL = rf"\(95 % CI {NUMBER} to {NUMBER}"
 
@@ -575,10 +533,6 @@ def assert_result_is_true(folder, page) -> str:
         assert float(gap.replace("−", "-")) == pytest.approx(own, abs=6e-4)
     assert f"Guessing would give {1 / len(score_columns(winner[0])):.3f}" in said
     return said
-
-
-def score_columns(table: pd.DataFrame) -> list[str]:
-    return [name for name in table if name.startswith("score_")]
 
 
 def test_what_the_page_and_its_methods_claim_is_true(copied):
