@@ -12,7 +12,7 @@ OVERLAYS = REPOSITORY / "config"
 SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
 ONCE = ("record_run", "build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket",
         "rank_phase2", "select_phase2", "estimate_importances", "rank_confirm", "select_best", "evaluate_initial",
-        "score_reference_models", "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
+        "score_reference_models", "score_prompts", "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
 
 
 @pytest.fixture

@@ -50,6 +50,7 @@ def results(run: RunFolder) -> dict[str, Any]:
         "levels": plain(run.finals[0].evaluation.levels),
         "reference_models": plain(run.references.models) if run.references else [],
         "counts": plain(run.finals[0].evaluation.counts),
+        "prompts": plain(run.prompts) if run.prompts else None,
         "encoders": {
             "recommended": recommended,
             "scores": {name: _plain(score(run.tuned(name), run.test_metric)) for name in run.encoders},
