@@ -44,8 +44,8 @@ def test_templates_stand_beside_all_prompts():
 
 def test_the_sentence_names_encoder_and_split():
     assert SECTION.words(a_run())["spread"] == (
-        "With all class prompts, the tuned configuration with pubmedbert has a balanced accuracy of 0.700 on validation. "
-        "With random halves of them it has 0.550 to 0.720."
+        "With all class prompts, the tuned configuration with pubmedbert has a balanced accuracy of 0.700 on "
+        "validation. With random halves of them it has 0.550 to 0.720."
     )
 
 
