@@ -118,7 +118,7 @@ def encoder_dir(encoder):
 
 def image_weights():
     """The file of initial weights, at the run's image size, as a list, empty where training starts from random ones."""
-    fitted = {**MODEL["image_encoder"], "image_size": DATA["image_size"]}
+    fitted = {**jobs.of_whole_encoder(MODEL["image_encoder"]), "image_size": DATA["image_size"]}
     given = MODEL["image_encoder"].get("weights") is not None
     return [f"resources/image_encoders/{sha256_of(fitted)[:12]}.safetensors"] if given else []
 

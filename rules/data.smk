@@ -217,6 +217,7 @@ if FETCHED_ENCODERS:
             pooling=lambda wildcards: " ".join(
                 f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
             ),
+            train_last_layers=lambda wildcards, input: train_last_layers_flag(fetched(wildcards)),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -225,7 +226,7 @@ if FETCHED_ENCODERS:
             launch(
                 "fetch_text_encoder",
                 "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
-                "{params.pooling} --output {output:q}",
+                "{params.pooling} {params.train_last_layers} --output {output:q}",
             )
 
 
@@ -244,8 +245,10 @@ if image_weights():
             settings=[str(settings_path(Path(path))) for path in image_weights()],
         params:
             **runs("fetch_vision_weights"),
-            settings=canonical_json(MODEL["image_encoder"]),
+            settings=canonical_json(jobs.of_whole_encoder(MODEL["image_encoder"])),
             image_size=DATA["image_size"],
+            # not compared: it is looked at, and fetches nothing else
+            train_last_layers=uncompared(train_last_layers_flag(MODEL["image_encoder"])),
         log:
             "resources/logs/fetch_vision_weights.log",
         conda:
@@ -253,7 +256,8 @@ if image_weights():
         shell:
             launch(
                 "fetch_vision_weights",
-                "--settings {params.settings:q} --image-size {params.image_size} --output {output.weights}",
+                "--settings {params.settings:q} --image-size {params.image_size} {params.train_last_layers}",
+                "--output {output.weights}",
                 shown=True,
             )
 

@@ -86,6 +86,11 @@ def fetched(wildcards):
     return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
 
 
+def train_last_layers_flag(encoder):
+    """encoder: what the config says of it."""
+    return " ".join(f"--train-last-layers {encoder[key]}" for key in ["train_last_layers"] if key in encoder)
+
+
 # --- training runs and their ranking ---------------------------------------------------------------------------
 
 

@@ -1,8 +1,9 @@
 """train_last_layers: only the last blocks of an encoder train, with what follows them and what is in no weights."""
 
+import json
+
 import pytest
 import torch
-import yaml
 from fine_tuned import BLOCKS, NETWORKS, SIZE, batch_of, pretrained, write_bert, write_image_weights
 from running import merged
 
@@ -97,7 +98,9 @@ def test_blocks_of_networks_of_timm(name):
                                               ("ViT-B-16-SigLIP", 12)])  # fmt: skip
 def test_blocks_of_networks_of_open_clip(name, blocks):
     with torch.device("meta"):
-        encoder, _ = build_image_encoder({"architecture": name, "weights": "x"}, 256 if name.startswith("conv") else 224)
+        encoder, _ = build_image_encoder(
+            {"architecture": name, "weights": "x"}, 256 if name.startswith("conv") else 224
+        )
     found = image_distances(encoder)
     assert found.blocks == blocks
     assert found.of.keys() == dict(encoder.named_parameters()).keys()
@@ -166,7 +169,7 @@ def config(**model):
 
 
 def refused(made):
-    with pytest.raises(ValueError) as told:
+    with pytest.raises(ValueError, match="train_last_layers") as told:
         check_config(made)
     sentence = str(told.value)
     assert len(sentence) <= 300
@@ -212,7 +215,7 @@ def test_it_is_recorded_and_changes_the_states_key(tmp_path):
         document = made.to_dict()
         assert document["image_encoder"].get("train_last_layers") == image
         assert document["text_encoder_settings"].get("train_last_layers") == text
-        assert Trial.from_dict(yaml.safe_load(yaml.safe_dump(document))) == made
+        assert Trial.from_dict(json.loads(json.dumps(document)), "trial.json") == made
     assert len(keys) == 4
 
 
@@ -226,3 +229,25 @@ def test_features_and_fetched_files_know_nothing_of_it(tmp_path):
     given = check_config(config(image_encoder={**image, "train_last_layers": 1}, text_encoders=text))
     encoder = plain["model"]["search_encoder"]
     assert features_specification(given, encoder) == features_specification(plain, encoder)
+
+
+def test_the_model_card_and_the_methods_name_it(tmp_path):
+    from exports import DATA, VAL
+    from fine_tuned import trial
+
+    from retclip.models.model_card import model_card
+    from retclip.report.methods import trained_parts
+
+    model = pretrained(tmp_path, "clip", image_layers=2, text_layers=1)
+    settings = {**NETWORKS["clip"], "weights": "x.pt"}
+    made = trial(tmp_path, settings, 2, 1)
+    card = model_card(model, made, made.image_encoder, SIZE, {}, DATA, VAL)
+    assert "| train_last_layers of the image encoder | 2 |" in card
+    assert "| train_last_layers of the text encoder | 1 |" in card
+    plain = trial(tmp_path, settings)
+    assert "train_last_layers" not in model_card(model, plain, plain.image_encoder, SIZE, {}, DATA, VAL)
+    assert trained_parts(made) == (
+        "Of the pretrained weights, only the last 2 blocks of the image encoder and the last block of the text encoder "
+        "were trained, with what follows them."
+    )
+    assert trained_parts(plain) == ""

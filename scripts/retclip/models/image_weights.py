@@ -11,6 +11,7 @@ from retclip.core.hub import fetch_snapshot, first_line
 from retclip.core.io import atomic, file_sha256, read_json, write_json
 from retclip.core.logs import log
 from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, preprocessing_of, settings_path
+from retclip.models.blocks import check_blocks, image_distances
 from retclip.models.fitting import Fit, fit, named
 from retclip.models.image_encoder import HUB, TIMM, WHOLE, build_image_encoder, check_forward, known_config
 from retclip.models.known_weights import is_autoencoder, layout_of, native_size
@@ -64,6 +65,8 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path) -> str:
     found = fit(source.state, encoder, f"model.image_encoder.weights: {source.name} does not fit {name}")
     encoder.load_state_dict(found.state, strict=False)
     check_forward(encoder, name, image_size, embed_dim)
+    if "train_last_layers" in settings:
+        check_blocks("model.image_encoder", settings["train_last_layers"], name, image_distances(encoder).blocks)
     whole = _retclip_parts(source.state)
     state = {key: tensor.contiguous().clone() for key, tensor in {**found.state, **whole}.items()}
     with atomic(output) as temporary:

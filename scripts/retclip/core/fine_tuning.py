@@ -1,0 +1,63 @@
+"""What of the encoders is trained, checked in the config: a key that could do nothing is refused at once."""
+
+from pathlib import Path
+from typing import Any
+
+from retclip.core.io import is_file, read_json
+
+Config = dict[str, Any]
+
+
+def check_fine_tuning(config: Config, origin: str) -> None:
+    """Raises ValueError with one sentence where train_last_layers, layer_decay or lora_rank has nothing to work on, or
+    where an encoder is known to have fewer blocks."""
+    model = config["model"]
+    image = model["image_encoder"]
+    if "train_last_layers" in image:
+        key = f"{origin}: model.image_encoder.train_last_layers"
+        _refuse_frozen(config, "image", key, image["train_last_layers"])
+        if "weights" not in image:
+            raise ValueError(f"{key} is {image['train_last_layers']}, but there are no weights: all blocks are new.")
+        _refuse_too_many(key, image["train_last_layers"], "the encoder", image.get("layers"))
+    for name, encoder in model["text_encoders"].items():
+        if "train_last_layers" in encoder:
+            key = f"{origin}: model.text_encoders.{name}.train_last_layers"
+            _refuse_frozen(config, "text", key, encoder["train_last_layers"])
+            _refuse_too_many(key, encoder["train_last_layers"], encoder["source"], _layers(encoder["source"]))
+
+
+def _frozen(config: Config) -> dict[str, set[str]]:
+    """Where freeze is set -> its values."""
+    found = {"model.freeze": {config["model"]["freeze"]}}
+    for phase in ("phase1", "phase2"):
+        given = config[phase]["space"].get("freeze")
+        found |= {f"{phase}.space.freeze": set(given)} if isinstance(given, list) else {}
+    return found
+
+
+def _refuse_frozen(config: Config, which: str, key: str, layers: int) -> None:
+    for place, values in _frozen(config).items():
+        frozen = sorted(values & {which, "both"})
+        if frozen:
+            raise ValueError(
+                f"{key} is {layers}, but {place} has {frozen[0]}: a frozen {which} encoder trains no layer; "
+                "leave one of them out."
+            )
+
+
+def _refuse_too_many(key: str, layers: int, name: str, blocks: int | None) -> None:
+    if blocks is not None and layers > blocks:
+        raise ValueError(f"{key} is {layers}, but {name} has {blocks} blocks.")
+
+
+def _layers(source: str) -> int | None:
+    """Blocks of a text encoder in a folder, by its config; None where that has to be fetched, or does not say."""
+    path = Path(source) / "config.json"
+    if not is_file(path):
+        return None
+    try:
+        said = read_json(path)
+    except ValueError:  # for who fetches it to say
+        return None
+    found = said.get("num_hidden_layers", said.get("n_layers")) if isinstance(said, dict) else None
+    return found if isinstance(found, int) else None
