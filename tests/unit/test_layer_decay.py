@@ -201,5 +201,5 @@ def test_both_encoders_frozen_leave_nothing_to_decay():
 def test_a_decay_outside_its_bounds_is_refused(wrong):
     config = merged("demo")
     config["defaults"]["layer_decay"] = wrong
-    with pytest.raises(ValueError, match="defaults.layer_decay"):
+    with pytest.raises(ValueError, match=r"defaults\.layer_decay"):
         check_config(config)

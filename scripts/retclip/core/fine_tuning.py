@@ -3,9 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import is_file, read_json
 
 Config = dict[str, Any]
+# hyperparameters of encoders -> the value that does nothing
+OFF = {"layer_decay": 1.0}
 
 
 def check_fine_tuning(config: Config, origin: str) -> None:
@@ -24,14 +27,30 @@ def check_fine_tuning(config: Config, origin: str) -> None:
             key = f"{origin}: model.text_encoders.{name}.train_last_layers"
             _refuse_frozen(config, "text", key, encoder["train_last_layers"])
             _refuse_too_many(key, encoder["train_last_layers"], encoder["source"], _layers(encoder["source"]))
+    if set().union(*_frozen(config).values()) == {"both"}:
+        for name, off in OFF.items():
+            for place, values in _values(config, name).items():
+                if any(value != off for value in values):
+                    raise ValueError(
+                        f"{origin}: {place} has nothing to work on: model.freeze is both, and heads have no blocks; "
+                        "leave one of them out."
+                    )
 
 
 def _frozen(config: Config) -> dict[str, set[str]]:
     """Where freeze is set -> its values."""
-    found = {"model.freeze": {config["model"]["freeze"]}}
+    return {place: set(values) for place, values in _values(config, "freeze").items()}
+
+
+def _values(config: Config, name: str) -> dict[str, list[Any]]:
+    """Where a hyperparameter is set -> its values; of a range, both ends."""
+    found = {HYPERPARAMETERS[name].at: [HYPERPARAMETERS[name].of(config)]}
     for phase in ("phase1", "phase2"):
-        given = config[phase]["space"].get("freeze")
-        found |= {f"{phase}.space.freeze": set(given)} if isinstance(given, list) else {}
+        given = config[phase]["space"].get(name)
+        if isinstance(given, dict) and "low" in given:
+            given = [given["low"], given["high"]]
+        if isinstance(given, list):
+            found[f"{phase}.space.{name}"] = given
     return found
 
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torch import nn
 
+from retclip.models.timm_encoder import parts
+
 if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
 
@@ -58,8 +60,8 @@ def text_distances(bert: Any) -> Distances:
             "train_last_layers, layer_decay and lora_rank do not go with it."
         )
     block = re.compile(rf"{re.escape(outer[0])}\.(\d+)\.")
-    parts = [name for name, _ in bert.named_children()]
-    behind = parts[parts.index(outer[0].split(".")[0]) + 1 :]
+    children = [name for name, _ in bert.named_children()]
+    behind = children[children.index(outer[0].split(".")[0]) + 1 :]
 
     def key(name: str) -> Key | None:
         match = block.match(name)
@@ -71,8 +73,15 @@ def text_distances(bert: Any) -> Distances:
 
 
 def distances(model: "RetClip") -> dict[str, int]:
-    """Of all parameters of both encoders, by their names in the model; heads and logit scales are at none."""
-    found = {"visual": image_distances(model.visual), "bert": text_distances(model.bert)}
+    """Of all parameters of the encoders that train, by their names in the model; heads and logit scales have none.
+
+    Raises ValueError where nobody says what the blocks of one of them are.
+    """
+    found = {}
+    if not model.is_frozen(parts(model.visual)[0]):
+        found["visual"] = image_distances(model.visual)
+    if not model.is_frozen(model.bert):
+        found["bert"] = text_distances(model.bert)
     return {f"{part}.{name}": distance for part, one in found.items() for name, distance in one.of.items()}
 
 
