@@ -217,7 +217,7 @@ if FETCHED_ENCODERS:
             pooling=lambda wildcards: " ".join(
                 f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
             ),
-            train_last_layers=lambda wildcards, input: train_last_layers_flag(fetched(wildcards)),
+            fine_tuning=lambda wildcards, input: fine_tuning_flags("text", fetched(wildcards)),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -226,7 +226,7 @@ if FETCHED_ENCODERS:
             launch(
                 "fetch_text_encoder",
                 "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
-                "{params.pooling} {params.train_last_layers} --output {output:q}",
+                "{params.pooling} {params.fine_tuning} --output {output:q}",
             )
 
 
@@ -247,8 +247,7 @@ if image_weights():
             **runs("fetch_vision_weights"),
             settings=canonical_json(jobs.of_whole_encoder(MODEL["image_encoder"])),
             image_size=DATA["image_size"],
-            # not compared: it is looked at, and fetches nothing else
-            train_last_layers=uncompared(train_last_layers_flag(MODEL["image_encoder"])),
+            fine_tuning=uncompared(fine_tuning_flags("image", MODEL["image_encoder"])),
         log:
             "resources/logs/fetch_vision_weights.log",
         conda:
@@ -256,7 +255,7 @@ if image_weights():
         shell:
             launch(
                 "fetch_vision_weights",
-                "--settings {params.settings:q} --image-size {params.image_size} {params.train_last_layers}",
+                "--settings {params.settings:q} --image-size {params.image_size} {params.fine_tuning}",
                 "--output {output.weights}",
                 shown=True,
             )

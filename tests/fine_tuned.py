@@ -65,3 +65,17 @@ def batch_of(count=4):
     rows = {view: torch.arange(count) for view in ("patient", "left", "right")}
     return {"images": images, "eyes": torch.arange(2 * count).view(2, count),
             "texts": [(ids, torch.ones_like(ids))], "text_rows": rows}  # fmt: skip
+
+
+SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48,
+         "vocab_size": 40}  # fmt: skip
+TEXT_FAMILIES = ("bert", "electra", "distilbert", "mpnet", "roberta", "xlm-roberta", "camembert", "deberta-v2",
+                 "deberta", "modernbert")  # fmt: skip
+
+
+def text_model(kind):
+    from transformers import AutoConfig, AutoModel
+
+    more = {"distilbert": {"dim": 32, "n_layers": 3, "n_heads": 2, "hidden_dim": 48},
+            "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}}.get(kind, {})  # fmt: skip
+    return AutoModel.from_config(AutoConfig.for_model(kind, **{**SMALL, **more, "pad_token_id": 0}))

@@ -4,7 +4,17 @@ import json
 
 import pytest
 import torch
-from fine_tuned import BLOCKS, NETWORKS, SIZE, batch_of, pretrained, write_bert, write_image_weights
+from fine_tuned import (
+    BLOCKS,
+    NETWORKS,
+    SIZE,
+    TEXT_FAMILIES,
+    batch_of,
+    pretrained,
+    text_model,
+    write_bert,
+    write_image_weights,
+)
 from running import merged
 
 from retclip.core.config import check_config
@@ -107,21 +117,7 @@ def test_blocks_of_networks_of_open_clip(name, blocks):
     assert set(found.of.values()) == set(range(blocks + 2))
 
 
-SMALL = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 48,
-         "vocab_size": 40}  # fmt: skip
-FAMILIES = ("bert", "electra", "distilbert", "mpnet", "roberta", "xlm-roberta", "camembert", "deberta-v2", "deberta",
-            "modernbert")  # fmt: skip
-
-
-def text_model(kind):
-    from transformers import AutoConfig, AutoModel
-
-    more = {"distilbert": {"dim": 32, "n_layers": 3, "n_heads": 2, "hidden_dim": 48},
-            "deberta-v2": {"relative_attention": True, "pos_att_type": ["p2c", "c2p"]}}.get(kind, {})  # fmt: skip
-    return AutoModel.from_config(AutoConfig.for_model(kind, **{**SMALL, **more, "pad_token_id": 0}))
-
-
-@pytest.mark.parametrize("kind", FAMILIES)
+@pytest.mark.parametrize("kind", TEXT_FAMILIES)
 def test_blocks_of_text_encoders(kind):
     bert = text_model(kind)
     found = text_distances(bert)

@@ -8,7 +8,7 @@ from retclip.core.io import is_file, read_json
 
 Config = dict[str, Any]
 # hyperparameters of encoders -> the value that does nothing
-OFF = {"layer_decay": 1.0}
+OFF = {"layer_decay": 1.0, "lora_rank": 0}
 
 
 def check_fine_tuning(config: Config, origin: str) -> None:
@@ -35,6 +35,19 @@ def check_fine_tuning(config: Config, origin: str) -> None:
                         f"{origin}: {place} has nothing to work on: model.freeze is both, and heads have no blocks; "
                         "leave one of them out."
                     )
+    new = "weights" not in image and bool({"none", "text"} & set().union(*_frozen(config).values()))
+    ranks = [place for place, values in _values(config, "lora_rank").items() if any(values)]
+    if new and ranks:
+        raise ValueError(
+            f"{origin}: {ranks[0]} is set, but model.image_encoder has no weights, and LoRA changes none; "
+            "freeze it, or leave the rank at 0."
+        )
+
+
+def adapts(config: Config, which: str) -> bool:
+    """Whether LoRA may adapt the image or the text encoder in some trial."""
+    frozen = set().union(*_frozen(config).values())
+    return not frozen <= {which, "both"} and any(any(values) for values in _values(config, "lora_rank").values())
 
 
 def _frozen(config: Config) -> dict[str, set[str]]:

@@ -43,6 +43,10 @@ def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Pat
         _start_from_checkpoint(model, trial, image_weights)
     model.freeze(hyperparameters["freeze"])
     _freeze_first_blocks(model, trial)
+    if hyperparameters["lora_rank"]:
+        from retclip.models.adapters import adapt
+
+        adapt(model, trial)
     return model
 
 

@@ -41,6 +41,7 @@ class RetClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_left = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_right = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.is_adapted = False  # by LoRA, see adapters
         self.preprocessing = CLIP  # of the images that `visual` reads; who loads other weights sets it
         for mapping in (self.global_feature_mapping, self.left_feature_mapping, self.right_feature_mapping):
             nn.init.normal_(mapping.weight, std=mapping.in_features**-0.5)

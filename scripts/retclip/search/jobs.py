@@ -247,6 +247,7 @@ def features_specification(config: Config, encoder: str) -> dict[str, Any]:
         "seed": 0,
         "hyperparameters": {
             "freeze": "both",
+            "lora_rank": 0,
             "temperature": 1.0,
             "learnable_temperature": False,
             "context_length": config["model"]["context_length"],
