@@ -40,9 +40,9 @@ def fetch_image_weights(settings: dict[str, Any], image_size: int, output: Path,
     """Writes the encoder's state dict as safetensors, and beside it, as JSON, how its images are read.
 
     settings: model.image_encoder of the config. weights: an open_clip tag of the architecture, `timm`,
-    hf-hub:OWNER/NAME[@REVISION], or a file or folder. adapted: LoRA must be able to adapt it. A whole
-    RET-CLIP's heads and text encoder are kept, under WHOLE. Returns one sentence: what fits, what was dropped, what is new. Raises ValueError with one such sentence where
-    something that the architecture needs is not there.
+    hf-hub:OWNER/NAME[@REVISION], or a file or folder. A whole RET-CLIP's heads and text encoder are kept, under WHOLE.
+    adapted: LoRA must be able to adapt it. Returns one sentence: what fits, what was dropped, what is new. Raises
+    ValueError with one such sentence where something that the architecture needs is not there.
     """
     try:
         return _fetch(settings, image_size, output, adapted)
