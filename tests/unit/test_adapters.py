@@ -24,11 +24,14 @@ from running import ENVIRONMENT, REPOSITORY, declared_defaults, merged
 
 from retclip.core.config import check_config
 from retclip.core.fine_tuning import adapts
+from retclip.models.adapters import adapt_encoder, projections
+from retclip.models.blocks import image_distances, text_distances
 from retclip.models.encode import encode_batch
 from retclip.models.export import export_model, load_exported
 from retclip.models.image_weights import fetch_image_weights
 from retclip.models.loss import tripartite_loss
 from retclip.models.pretrained import fetch_text_encoder
+from retclip.models.timm_encoder import TimmEncoder
 from retclip.training.optimizer import build_optimizer, set_learning_rate
 
 RANK = 3
@@ -95,6 +98,26 @@ def test_each_attention_projection_of_each_block_has_an_adapter(tmp_path):
     # torch's own attention has its three projections in one bare weight, and reads its fourth past any module
     shapes = [tuple(one.shape) for name, one in clip.named_parameters() if "resblocks.0" in name and "lora_" in name]
     assert sorted(shapes) == [(RANK, 64), (192, RANK)]
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [("swinv2_tiny_window8_256", {"qkv", "proj"}), ("maxvit_tiny_tf_224", {"qkv", "proj"}),
+     ("vit_small_patch16_dinov3", {"qkv", "proj"}), ("beit_base_patch16_224", {"qkv", "proj"}),
+     ("twins_svt_small", {"q", "kv", "qkv", "proj"})],
+)  # fmt: skip
+def test_nothing_but_attention_projections_is_adapted(name, parts):
+    """Some networks have a layer of another kind inside of what they call attention."""
+    import timm
+
+    with torch.device("meta"):
+        encoder = TimmEncoder(timm.create_model(name, num_classes=0), 16, "")
+    found = image_distances(encoder)
+    modules, parameters = projections(encoder, found, found.blocks, "model.image_encoder")
+    assert {module.split(".")[-1] for module in modules} <= parts
+    assert not [module for module in modules if "mlp" in module]
+    assert modules
+    assert not parameters
 
 
 @pytest.mark.parametrize("network", ADAPTED)
@@ -190,9 +213,6 @@ def test_a_network_without_attention_is_refused(tmp_path):
 
 @pytest.mark.parametrize("kind", TEXT_FAMILIES)
 def test_every_text_encoder_is_adapted(kind):
-
-    from retclip.models.adapters import adapt_encoder
-    from retclip.models.blocks import text_distances
 
     torch.manual_seed(0)
     bert = text_model(kind).eval()
