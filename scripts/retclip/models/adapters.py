@@ -76,8 +76,8 @@ def projections(encoder: nn.Module, found: Distances, layers: int, key: str) -> 
             continue
         if isinstance(part, nn.MultiheadAttention):
             parameters.append(f"{name}.in_proj_weight")
-        elif type(part) is nn.Linear and any("attn" in word or "attention" in word for word in name.split(".")):
-            modules.append(name)
+        elif type(part) is nn.Linear and ("attn" in name or "attention" in name) and "mlp" not in name:
+            modules.append(name)  # an MLP may stand in a block of attention, or make its position bias
     if not modules and not parameters:
         raise ValueError(
             f"{key}: {type(encoder).__name__} has no attention projections, which lora_rank adapts; "
