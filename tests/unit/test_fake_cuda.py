@@ -13,6 +13,7 @@ import pytest
 import torch
 from fake_cuda import WAITS, fake_cuda
 from PIL import Image
+from running import declared_defaults
 
 from retclip.core.io import file_sha256, read_json, write_json
 from retclip.data.images import load_fundus
@@ -49,7 +50,8 @@ ENCODERS = {
     "demo": {"architecture": "timm/demo_conv", "embed_dim": 16},
     "batch norm": {"architecture": "timm/test_efficientnet", "embed_dim": 16},
 }
-VALUES = {"learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
+VALUES = {**declared_defaults(),
+          "learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
           "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
           "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
           "context_length": LENGTH, "early_stopping_patience": None, "precision": "fp32"}  # fmt: skip
