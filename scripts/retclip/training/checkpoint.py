@@ -173,10 +173,12 @@ class _Hashed:
         self.stream, self.sha256 = stream, hashlib.sha256()
 
     def write(self, content: bytes) -> int:
+        """Appends; returns the number of bytes."""
         self.sha256.update(content)
         return self.stream.write(content)
 
     def flush(self) -> None:
+        """As torch.save asks for at the end."""
         self.stream.flush()
 
 
