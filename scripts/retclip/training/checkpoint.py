@@ -45,6 +45,7 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
             "image_size": trial.image_size,
             "encoder": encoder,
             "reading": texts.reading,
+            "text_layers": texts.train_last_layers,
             "class_prompts": trial.class_prompts_sha256 if watched and watched.startswith("zero_shot") else None,
             "early_stopping_metric": watched,
             "shuffled_texts": trial.shuffled_texts,
