@@ -43,12 +43,10 @@ def finished_training_runs(results_dir: Path) -> list[dict[str, Any]]:
 
 def outlooks(stages: list[Stage], fingerprint: dict[str, Any], options: argparse.Namespace) -> dict[str, Counter[str]]:
     """Stage -> what will be done for how many of its training runs."""
-    data_dir = options.results_dir / "data"
-    files = [data_dir / name.format(split) for split in ("train", "val") for name in ("samples_{}.parquet", "{}.lmdb")]
     present = Present(
         state_dir=options.results_dir / "state",
         data={name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")},
-        data_files=[data_dir / "fingerprint.json", *files],
+        data_dir=options.results_dir / "data",
         encoders={name: Path(folder) for name, folder in options.encoder_dirs.items()},
         prompts=class_prompts(options.prompts, fingerprint["classes"]),
         code=options.code,

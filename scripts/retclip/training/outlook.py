@@ -10,16 +10,18 @@ from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Metrics
 from retclip.training.checkpoint import RESULTS, StateFolder, state_key
 
+# of the data: what a training run reads, beside the fingerprint, which plans read, too
+FINGERPRINT, READ = "fingerprint.json", ("samples_train.parquet", "samples_val.parquet", "train.lmdb", "val.lmdb")
 TRAINS, SCORED, PUBLISHED, DONE = "trains", "is scored again", "is published", "is done"
 
 
 class Present(NamedTuple):
-    """What training runs are held against. data: split -> its hash; data_files: what they read of it; encoders: text
-    encoder -> its folder; prompts: class -> sentences, as the config has them now; code: hash of the training code."""
+    """What training runs are held against. data: split -> its hash; encoders: text encoder -> its folder; prompts: class
+    -> sentences, as the config has them now; code: hash of the training code."""
 
     state_dir: Path
     data: dict[str, str]
-    data_files: list[Path]
+    data_dir: Path
     encoders: dict[str, Path]
     prompts: dict[str, list[str]]
     code: str
@@ -44,7 +46,9 @@ def outlook(folder: Path, present: Present, fits: Callable[[Trial], bool]) -> st
         and metrics.trial.class_prompts_sha256 == trial.class_prompts_sha256
         and metrics.trial.hyperparameters == trial.hyperparameters
     )  # fmt: skip
-    if made and not _is_older(outputs, [plan, *present.data_files]) and not _is_older([plan], present.data_files):
+    fingerprint = present.data_dir / FINGERPRINT
+    inputs = [plan, fingerprint, *(present.data_dir / name for name in READ)]
+    if made and not _is_older(outputs, inputs) and not _is_older([plan], [fingerprint]):
         return DONE
     source = present.encoders[trial.text_encoder] / "source.json"
     if not source.is_file():
