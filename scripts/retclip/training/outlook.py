@@ -16,8 +16,8 @@ TRAINS, SCORED, PUBLISHED, DONE = "trains", "is scored again", "is published", "
 
 
 class Present(NamedTuple):
-    """What training runs are held against. data: split -> its hash; encoders: text encoder -> its folder; prompts: class
-    -> sentences, as the config has them now; code: hash of the training code."""
+    """What training runs are held against. data: split -> its hash; encoders: text encoder -> its folder; prompts:
+    class -> sentences, as the config has them now; code: hash of the training code."""
 
     state_dir: Path
     data: dict[str, str]
