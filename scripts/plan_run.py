@@ -46,7 +46,6 @@ def outlooks(stages: list[Stage], fingerprint: dict[str, Any], options: argparse
     present = Present(
         state_dir=options.results_dir / "state",
         data={name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")},
-        data_dir=options.results_dir / "data",
         encoders={name: Path(folder) for name, folder in options.encoder_dirs.items()},
         prompts=class_prompts(options.prompts, fingerprint["classes"]),
         code=options.code,

@@ -75,10 +75,10 @@ def outlook_lines(found: Mapping[str, int]) -> list[str]:
              f"{done:,} done"]  # fmt: skip
     if scored:
         lines.append("  scored again: kept weights, with other class prompts; no step is trained.")
-    if published:
+    if published or done:
         lines.append(
-            "  published: Snakemake lists them, since files are newer or missing; they end in seconds, from state/. "
-            "A copied folder: see config/README.md."
+            "  published, done: where Snakemake lists them, they end in seconds, from state/, without training. A copied "
+            "folder: see config/README.md."
         )
     return lines
 

@@ -10,8 +10,6 @@ from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Metrics
 from retclip.training.checkpoint import RESULTS, StateFolder, state_key
 
-# of the data: what a training run reads, beside the fingerprint, which plans read, too
-FINGERPRINT, READ = "fingerprint.json", ("samples_train.parquet", "samples_val.parquet", "train.lmdb", "val.lmdb")
 TRAINS, SCORED, PUBLISHED, DONE = "trains", "is scored again", "is published", "is done"
 
 
@@ -21,7 +19,6 @@ class Present(NamedTuple):
 
     state_dir: Path
     data: dict[str, str]
-    data_dir: Path
     encoders: dict[str, Path]
     prompts: dict[str, list[str]]
     code: str
@@ -29,6 +26,8 @@ class Present(NamedTuple):
 
 def outlook(folder: Path, present: Present, fits: Callable[[Trial], bool]) -> str:
     """TRAINS, SCORED, PUBLISHED or DONE, for the training run whose results lie in `folder`.
+
+    What is done Snakemake may list all the same, where files are newer: it is published once more, in seconds.
 
     fits: whether a trial is what the config plans. What a search has chosen is taken as it is: whether an earlier stage
     chooses otherwise only the run tells.
@@ -46,9 +45,7 @@ def outlook(folder: Path, present: Present, fits: Callable[[Trial], bool]) -> st
         and metrics.trial.class_prompts_sha256 == trial.class_prompts_sha256
         and metrics.trial.hyperparameters == trial.hyperparameters
     )  # fmt: skip
-    fingerprint = present.data_dir / FINGERPRINT
-    inputs = [plan, fingerprint, *(present.data_dir / name for name in READ)]
-    if made and not _is_older(outputs, inputs) and not _is_older([plan], [fingerprint]):
+    if made:
         return DONE
     source = present.encoders[trial.text_encoder] / "source.json"
     if not source.is_file():
@@ -58,17 +55,6 @@ def outlook(folder: Path, present: Present, fits: Callable[[Trial], bool]) -> st
         return PUBLISHED
     scored = state.scored(trial) is not None and state.kept_weights(trial.budget.stop_epoch).is_file()
     return SCORED if scored else TRAINS
-
-
-def _is_older(outputs: list[Path], inputs: list[Path]) -> bool:
-    """Whether Snakemake makes the outputs again for the times of these files."""
-    return min(map(_time, outputs)) < max(map(_time, inputs))
-
-
-def _time(path: Path) -> float:
-    # snakemake dates a folder by a file of its own
-    stamp = path / ".snakemake_timestamp"
-    return (stamp if stamp.is_file() else path).lstat().st_mtime
 
 
 def _read(kind: Any, path: Path) -> Any:
