@@ -76,7 +76,7 @@ def outlook_lines(found: Mapping[str, int]) -> list[str]:
     if scored:
         lines.append("  scored again: kept weights, with other class prompts; no step is trained.")
     if published or done:
-        lines.append("  published, done: where Snakemake lists them, they end in seconds, from state/, without training.")
+        lines.append("  published, done: where Snakemake lists them, they end in seconds, from state/; none trains.")
     return lines
 
 
