@@ -47,8 +47,9 @@ def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]
     }
 
 
-def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int, int | None]:
-    """Samples by split, the number of classes, and units of one label; prints what the tables hold.
+def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int, int | None, str]:
+    """Samples by split, the number of classes, units of one label, and how these are known; prints what the tables
+    hold.
 
     Raises ValueError where they are refused. Where there is no image yet, it is an estimate.
     """
@@ -56,7 +57,8 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
     if facts.is_drawn or ("hub_dataset" in config["data"] and not options.image_root.is_dir()):
         estimate = estimated_counts(config["data"])
         assert estimate is not None
-        return estimate["splits"], estimate["labels"], None
+        how = "data.demo_patients" if facts.is_drawn else "the table, since its images are not fetched yet"
+        return estimate["splits"], estimate["labels"], None, f"estimated from {how}"
     tables = {name: external_test(config, name) for name in config["evaluation"].get("external_tests", {})}
     found = None
     for name, data in {"": config["data"], **tables}.items():
@@ -70,7 +72,8 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
             f"  {line}" for line in seen.lines), *(f"  warning: {note}" for note in seen.notes), ""]))  # fmt: skip
         found = found or seen
     assert found is not None
-    return found.counts, found.classes, found.single
+    how = "every row was read; images that cannot be read and near-duplicates are found by the build"
+    return found.counts, found.classes, found.single, how
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,6 +88,7 @@ def main(arguments: list[str] | None = None) -> None:
     config = options.config
 
     numbers = {stage: len(ids) for stage, ids in options.training_runs.items()}
+    known = ""
     built, measured = options.results_dir / "data/fingerprint.json", options.results_dir / "find_lr/suggestion.json"
     if built.is_file():
         fingerprint = read_json(built)
@@ -92,7 +96,7 @@ def main(arguments: list[str] | None = None) -> None:
         data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
         refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), fingerprint.get("single_labels"))
     else:
-        counts, classes, single = read_data(config, options)
+        counts, classes, single, known = read_data(config, options)
         refuse_meaningless(config["selection"]["metric"], classes, single)
     stages = forecast(config, counts, numbers)
     if built.is_file():
@@ -100,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     speed = read_json(measured) if measured.is_file() else None
     seconds = seconds_to_come(config, stages, speed["samples_per_second"] if speed else None)
     heads = trains_heads_alone(config)
-    print("\n".join(plan_lines(config["run"], counts, built.is_file(), stages, speed, seconds, heads)))
+    print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, heads)))
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}

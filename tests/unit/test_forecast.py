@@ -48,7 +48,7 @@ def test_test_mode_is_too_short_to_rank():
     # batch 128 of 100 samples is 100; warm-ups of 300 and 500 steps are adjusted alike: fewer different training runs
     assert any("batch_size 128 becomes 100" in cut for cut in first.cuts)
     assert first.equal > 0
-    lines = plan_lines("test", GUIDE, False, [first], None, None)
+    lines = plan_lines("test", GUIDE, "", [first], None, None)
     assert any("too short to rank" in line and "phase1.train_samples" in line for line in lines)
     assert any(line.startswith("merged: Phase 1") for line in lines)
     assert any("not known before find_lr" in line for line in lines)

@@ -22,15 +22,16 @@ IMAGES_PER_SAMPLE = 2
 def plan_lines(
     run: str,
     counts: dict[str, int],
-    built: bool,
+    known: str,
     stages: list[Stage],
     speed: dict[str, Any] | None,
     seconds: float | None,
     heads_alone: bool = False,
 ) -> list[str]:
-    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features."""
+    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features.
+    known: how the counts are known, before the build has counted."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
-    lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
+    lines = [f"run {run}: {splits} samples{f' ({known})' if known else ''}", ""]
     lines.append(
         f"{'stage':<14}{'training runs':>15}{'finished':>10}{'steps each':>18}{'warm-up':>16}{'samples shown':>16}"
     )
