@@ -172,6 +172,21 @@ def test_what_several_labels_mean_is_said(planted):
     assert "the choices on validation leave them out" in said
 
 
+@pytest.mark.parametrize("metric", ["multi_label_macro_auroc", "image_to_text_recall_at_10"])
+def test_a_choice_that_knows_several_labels_leaves_nobody_out(planted, metric):
+    document, _ = planted
+    found = warnings_of({**document, "several_labels": 3, "selection_metric": metric})
+    assert not any("leave them out" in line for line in found)
+
+
+def test_samples_without_labels_are_said_to_be_scored_where_they_are(planted):
+    """Retrieval counts every sample, labeled or not."""
+    document, _ = planted
+    found = warnings_of({**document, "unlabeled_samples": 4, "never_scored": 2})
+    assert "4 samples have no label: they train, and retrieval alone scores them." in found
+    assert not any("never scored" in line or "not scored" in line for line in found)
+
+
 def test_warnings_name_no_patient(planted):
     document, _ = planted
     assert not any(name in warning for warning in document["warnings"] for name in ("P30", "P6 ", "P9 ", ".png"))
