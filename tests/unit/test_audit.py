@@ -102,7 +102,7 @@ def planted(tmp_path_factory) -> tuple[dict, Path]:
     frame.loc[frame["sample_id"] == "P140", "patient_id"] = "P143"
     images = pd.read_parquet(folder / "out/pictures.parquet")
     fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
-    return audit(frame, images, fingerprint, {"chinese": encoder}, 77), folder
+    return audit(frame, images, fingerprint, {"chinese": encoder}, 77, "zero_shot_balanced_accuracy"), folder
 
 
 def wrong_vocabulary(folder: Path) -> Path:

@@ -140,7 +140,7 @@ def test_the_entry_prints_at_most_ten_lines(tmp_path):
     folder = audited_table(tmp_path)
     encoder = f"one={folder / 'encoder'}"
     done = entry("audit_data", "--data-dir", folder / "data", "--encoder", encoder, "--context-length", 8,
-                 "--output", folder / "audit.json")  # fmt: skip
+                 "--selection-metric", "zero_shot_balanced_accuracy", "--output", folder / "audit.json")  # fmt: skip
     printed = done.stderr.strip().splitlines()
     found = json.loads((folder / "audit.json").read_text())["warnings"]
     assert 0 < len(printed) <= MOST_LINES

@@ -125,7 +125,8 @@ def _lost_warnings(document: dict[str, Any]) -> list[str]:
             warnings.append(f"{entry['quarantined']} of {entry['in']} {what} are not used; audit.json has the reasons.")
     if document["never_scored"]:
         warnings.append(
-            f"{document['never_scored']} labeled samples say no eye: they train, but are never scored, since eyes are."
+            f"{document['never_scored']} labeled samples say no eye: they train, but no zero-shot score counts them, "
+            "since eyes are scored."
         )
     if document["texts"]["missing"]["count"]:
         missing = document["texts"]["missing"]["count"]
@@ -154,11 +155,13 @@ def _use_warnings(document: dict[str, Any]) -> list[str]:
     warnings = []
     if document["texts_from_labels"]:
         warnings.append("All texts were made from labels: retrieval scores say nothing about reports.")
-    if document["several_labels"]:
+    if document["several_labels"] and document["selection_metric"].startswith("zero_shot"):
         warnings.append(
             f"{document['several_labels']} samples have several labels: they train, and on test they are scored class "
-            "by class (macro AUROC), but the choices on validation leave them out."
+            f"by class (macro AUROC), but the choices on validation leave them out, since "
+            f"{document['selection_metric']} knows one label; multi_label_macro_auroc counts them."
         )
     if document["unlabeled_samples"]:
-        warnings.append(f"{document['unlabeled_samples']} samples have no label: they train but are not scored.")
+        unlabeled = document["unlabeled_samples"]
+        warnings.append(f"{unlabeled} samples have no label: they train, and retrieval alone scores them.")
     return warnings
