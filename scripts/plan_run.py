@@ -48,7 +48,7 @@ def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]
 
 
 def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int, int | None, str]:
-    """Samples by split, the number of classes, units of one label, and how these are known; prints what the tables
+    """Samples by split, the number of classes, those that stand alone, and how these are known; prints what the tables
     hold.
 
     Raises ValueError where they are refused. Where there is no image yet, it is an estimate.
@@ -94,7 +94,9 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
         data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
-        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), fingerprint.get("single_labels"))
+        alone = [entry.get("per_class_alone") for entry in fingerprint["splits"].values()]
+        single = len({name for entry in alone for name, count in entry.items() if count}) if all(alone) else None
+        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), single)
     else:
         counts, classes, single, known = read_data(config, options)
         refuse_meaningless(config["selection"]["metric"], classes, single)

@@ -126,5 +126,15 @@ def test_the_audit_says_which_classes_stand_beside_others_alone(beside, capsys, 
     if metric == MULTI_LABEL:
         assert not told
     else:
-        assert told == ["Glaucoma, Myopia, Scar stand beside other labels alone: no metric of one label scores them, "
-                        "so that zero_shot_balanced_accuracy never sees them; multi_label_macro_auroc does."]  # fmt: skip
+        assert told == ["Glaucoma, Myopia, Scar only stand beside other labels: zero_shot_balanced_accuracy never "
+                        "scores them; multi_label_macro_auroc does."]  # fmt: skip
+
+
+def test_one_class_alone_is_nothing_to_choose_by(beside, capsys):
+    """DR alone or beside Glaucoma: two classes, of which a metric of one label sees one."""
+    write(beside, "patient_id,image,label", [f"P{i},{i}.png,{('DR', 'DR|Glaucoma')[i % 2]}" for i in range(GOOD)])
+    found = preview({**BUILD, "image_size": 24}, beside / "table.csv", beside / "images", None, None)
+    assert (found.classes, found.single) == (2, 1)
+    refuse_meaningless(MULTI_LABEL, found.classes, found.single)
+    with pytest.raises(ValueError, match=f"units of one label are all of one class; choose {MULTI_LABEL}"):
+        refuse_meaningless("zero_shot_accuracy", found.classes, found.single)

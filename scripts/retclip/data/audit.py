@@ -29,7 +29,7 @@ def audit(
     texts = [text for column in text_columns(frame) for text in frame[column] if text]
     document = {
         "splits": {
-            split: {key: entry[key] for key in ("patients", "samples", "images", "per_class")}
+            split: {key: entry[key] for key in ("patients", "samples", "images", "per_class", "per_class_alone")}
             for split, entry in fingerprint["splits"].items()
         },
         "label_level": fingerprint["label_level"],

@@ -125,10 +125,11 @@ def count_finished(
 
 def refuse_meaningless(metric: str, labels: int, single: int | None = None) -> None:
     """Raises ValueError where the metric needs labels that the data does not have. labels: different ones. single: how
-    many units have one label alone; None where that is not known."""
-    if metric.startswith("zero_shot") and labels > 1 and single == 0:
+    many of them some unit has alone; None where that is not known."""
+    if metric.startswith("zero_shot") and labels > 1 and single is not None and single < 2:
+        why = "units of one label are all of one class" if single else "every unit has several labels"
         raise ValueError(
-            f"config: selection.metric is {metric}, which needs units of one label, but every unit has several labels; "
+            f"config: selection.metric is {metric}, which needs units of one label, but {why}; "
             "choose multi_label_macro_auroc."
         )
     if metric not in RETRIEVAL and labels == 0:
