@@ -172,7 +172,7 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         if _python(leader["p_value"]) is not None:
             judged_by = BY_RANKS if metric in RETRIEVAL else BY_PROMPTS
     found = flatness_of(scored["metric"].to_numpy(), scored["noise"].to_numpy(dtype=float))
-    stage = {"judged_by": judged_by, "flatness": found and found._asdict()}
+    stage = {"judged_by": judged_by, "flatness": found and found._asdict(), "borders": {}}
     if not learned:
         reason = f"undecided: using the defaults, since {why_not}"
         kept = {**dict.fromkeys(("metric", "standard_error", "p_value")), "id": "defaults", "configured": defaults}
@@ -193,12 +193,11 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         reason = f"the best score; within one standard error of it: {len(tied) - 1}, and none is cheaper"
     else:
         reason = f"within one standard error of {leader['id']}, and cheaper to train"
-    for name in on_border(space, chosen["configured"]):
-        warnings.append(
-            f"{name} = {chosen['configured'][name]:g} lies on the border of what was tried; widen the space."
-        )
+    borders = {name: chosen["configured"][name] for name in on_border(space, chosen["configured"])}
+    warnings += [f"{name} = {value:g} lies on the border of what was tried; widen the space."
+                 for name, value in borders.items()]  # fmt: skip
     ties = [identifier for identifier in order["id"] if identifier != chosen["id"]]
-    return {**_decision(chosen, candidates[1:], metric, reason, ties, warnings), **stage}
+    return {**_decision(chosen, candidates[1:], metric, reason, ties, warnings), **stage, "borders": borders}
 
 
 def _merge_equals(candidates: list[Candidate]) -> None:
