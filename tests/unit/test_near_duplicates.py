@@ -73,7 +73,7 @@ def test_blank_and_black_images_are_nobodys_copies():
 
 
 def test_most_different_eyes_are_told_apart_on_the_coarse_images(drawn, monkeypatch):
-    """Drawn eyes are so alike that nearly every pair of the index is aligned; the fine images are three times dearer."""
+    """Drawn eyes are so alike that nearly every pair of the index is aligned; fine images are three times dearer."""
     from retclip.data import thumbnail_alignment
 
     sides = []
