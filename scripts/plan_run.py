@@ -21,6 +21,7 @@ from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
 from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import same_document
+from retclip.search.dead_dimensions import dead_dimensions
 from retclip.search.forecast import count_finished, forecast, refuse_meaningless, seconds_to_come, trains_heads_alone
 from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
@@ -111,7 +112,8 @@ def main(arguments: list[str] | None = None) -> None:
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
     lines = disk_lines(config, counts, sum(numbers.values()), free)
-    lines = [*gpu_lines(config["training"], visible()), *lines]
+    dead = [f"cannot matter: {sentence}" for sentence in dead_dimensions(config, counts)]
+    lines = [*dead, *gpu_lines(config["training"], visible()), *lines]
     print("\n".join([*lines, *upgrade_lines(finished_training_runs(options.results_dir), options.code)]))
     refuse_costly(config, seconds)
 

@@ -133,6 +133,11 @@ HYPERPARAMETERS = {
         "else fp32",
         kind="choice", choices=("auto", "fp32", "bf16"), searched=False,
     ),
+    "warmup_share": Hyperparameter(
+        at="defaults.warmup_share",
+        about="share of each run's own steps over which the learning rate rises; 0: warmup_steps says it",
+        kind="number", least=0, config_most=0.8, default=0.0, label="warm-up share",
+    ),
 }  # fmt: skip
 
 
