@@ -181,11 +181,13 @@ rule select_phase2:
     input:
         leaderboard="<results>/phase2/leaderboard.csv",
         bracket="<results>/phase2/bracket-0.json",
+        earlier="<results>/phase1/leaderboard.csv",
     output:
         "<results>/phase2/best.json",
     params:
         **runs("select_trial"),
         metric=METRIC,
+        estimate=CONFIG["selection"]["estimate"],
         defaults=canonical_json(DEFAULTS),
         stage="phase2",
     log:
@@ -196,6 +198,7 @@ rule select_phase2:
         launch(
             "select_trial",
             "--leaderboard {input.leaderboard} --bracket {input.bracket}",
+            "--earlier {input.earlier} --estimate {params.estimate}",
             *SELECTION_FLAGS,
         )
 

@@ -1,7 +1,7 @@
 """Error rates and coverages of every test behind the report's words, by simulation, beside what they should be.
 
 python tests/statistics/check_statistics.py            all, about a quarter of an hour on one core
-python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, calibration
+python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, calibration, estimates
 """
 
 # ruff: noqa: E402, our folders must be known before their modules are imported
@@ -13,11 +13,12 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "scripts")]
 
 import numpy as np
-from simulations import predictions, seeds_drawn_again, two_equal_configurations, unlearned
+from simulations import LANDSCAPES, predictions, searched, seeds_drawn_again, two_equal_configurations, unlearned
 
 from retclip.metrics import nulls, scores
 from retclip.metrics.calibration import calibration
 from retclip.metrics.differences import compare, mean_of
+from retclip.search.expected_scores import expected_scores
 
 METRIC = "zero_shot_balanced_accuracy"
 
@@ -93,7 +94,39 @@ def check_calibration() -> None:
         print(f"  {patients:4} patients: plain {plain:.3f}, debiased {debiased:.3f}, {outside / studies:.3f}")
 
 
-PARTS: dict[str, Callable[[], None]] = {"nulls": check_nulls, "seeds": check_seeds, "calibration": check_calibration}
+def check_estimates() -> None:
+    """Twenty configurations of Phase 2 by the one score that each drew, and by the model of all trials."""
+    studies, noise = 100, 0.03
+    print(f"\nselection.estimate: of {studies} searches whose single scores have a noise of {noise}")
+    print("  landscape  bias of the luckiest   mean error    model wins with one, three finalists; gains")
+    for landscape in LANDSCAPES:
+        rows = []
+        for study in range(studies):
+            generator = np.random.default_rng([5, study])
+            first, second, truth = searched(generator, landscape, noise)
+            drawn, expected = second["metric"].to_numpy(), expected_scores(first, second)["expected"].to_numpy()
+            # two fresh seeds of each of three finalists decide
+            confirmed = truth + noise / np.sqrt(2) * generator.normal(size=len(truth))
+            chosen = []
+            for estimate in (drawn, expected):
+                finalists = np.argsort(-estimate)[:3]
+                chosen += [finalists[0], finalists[confirmed[finalists].argmax()]]
+            gains = [truth[chosen[2]] - truth[chosen[0]], truth[chosen[3]] - truth[chosen[1]]]
+            wins = [0.5 + 0.5 * np.sign(gain) for gain in gains]
+            luckiest = chosen[0]
+            rows.append([drawn[luckiest] - truth[luckiest], expected[luckiest] - truth[luckiest],
+                         np.abs(drawn - truth).mean(), np.abs(expected - truth).mean(), *wins, *gains])  # fmt: skip
+        bias, less, error, ours, one, three, *gain = np.mean(rows, axis=0)
+        print(f"  {landscape:9}  {bias:+.3f} becomes {less:+.3f}  {error:.3f}, {ours:.3f}  {one:.2f}, {three:.2f}; "
+              f"{gain[0]:+.4f}, {gain[1]:+.4f}", flush=True)  # fmt: skip
+
+
+PARTS: dict[str, Callable[[], None]] = {
+    "nulls": check_nulls,
+    "seeds": check_seeds,
+    "calibration": check_calibration,
+    "estimates": check_estimates,
+}
 
 if __name__ == "__main__":
     started = time.monotonic()

@@ -2,17 +2,19 @@
 
 import numpy as np
 import pytest
-from retclip.search.expected_scores import FEWEST_TRIALS, expected_scores, with_expected
+from documents import VALUES
 from simulations import searched
-from test_search import DEFAULTS, METRIC
 
+from retclip.search.expected_scores import FEWEST_TRIALS, expected_scores, with_expected
 from retclip.search.selection import select
+
+METRIC = "zero_shot_balanced_accuracy"
 
 
 @pytest.fixture(scope="module")
 def studies():
     """Boards of both phases and the true scores of Phase 2's configurations, whose single scores are noisy."""
-    return [searched(np.random.default_rng(seed), "peak", noise=0.04) for seed in range(6)]
+    return [searched(np.random.default_rng(seed), "peak", noise=0.04) for seed in range(16)]
 
 
 def test_it_is_nearer_to_the_truth_than_what_was_drawn(studies):
@@ -54,7 +56,7 @@ def boards(studies, index=0):
     first, second, truth = studies[index]
     filled = []
     for board in (first, second):
-        board = board.assign(**{name: value for name, value in DEFAULTS.items() if name not in board})
+        board = board.assign(**{name: value for name, value in VALUES.items() if name not in board})
         board = board.assign(id=[f"t{i}" for i in range(len(board))], status="completed", seeds=1, standard_error=0.04,
                              difference_se=0.04, noise=0.04, steps=900, planned_cost=1000, chance=0.125, p_value=0.001,
                              null_low=0.0, null_high=0.2, note="", kind="trial")  # fmt: skip
@@ -65,9 +67,9 @@ def boards(studies, index=0):
 
 def test_finalists_are_taken_by_what_is_expected_and_both_are_reported(studies):
     first, second, _ = boards(studies)
-    plain = select(second, METRIC, DEFAULTS, {})
+    plain = select(second, METRIC, VALUES, {})
     board = with_expected(second, expected_scores(first, second), decides=True)
-    decision = select(board, METRIC, DEFAULTS, {})
+    decision = select(board, METRIC, VALUES, {})
     by_model = [one["expected"] for one in decision["candidates"] if one["id"] not in decision["ties"]][1:]
     assert by_model == sorted(by_model, reverse=True)
     assert {one["id"] for one in decision["candidates"]} == {one["id"] for one in plain["candidates"]}
@@ -75,7 +77,7 @@ def test_finalists_are_taken_by_what_is_expected_and_both_are_reported(studies):
     assert decision["estimate"]["optimistic_bias"] == pytest.approx(
         second["metric"].iloc[0] - board.set_index("id")["expected"][second["id"].iloc[0]]
     )
-    told = select(with_expected(second, expected_scores(first, second), decides=False), METRIC, DEFAULTS, {})
+    told = select(with_expected(second, expected_scores(first, second), decides=False), METRIC, VALUES, {})
     assert told["id"] == plain["id"]
     assert told["estimate"]["decides"] is False
     assert told["metric"] == plain["metric"]

@@ -143,14 +143,14 @@ def _notes(stages: list[Stage]) -> list[str]:
                 f"warning: {name}: {stage.few_steps} of {stage.configurations} configurations have fewer than "
                 f"{RANKABLE_STEPS} optimizer steps: too short to rank; raise {stage.name}.train_samples or epochs"
             )
-    cut = [
+    unfit = [
         f"{stage.warmups_cut} of {stage.configurations} configurations of {NAMES[stage.name]}"
         for stage in stages
         if stage.name in ("phase1", "phase2") and 2 * stage.warmups_cut > stage.configurations
     ]
-    if cut:
+    if unfit:
         lines.append(
-            f"proposal: the warm-up does not fit in {' and '.join(cut)}; search a share of the steps: defaults: "
+            f"proposal: the warm-up does not fit in {' and '.join(unfit)}; search a share of the steps: defaults: "
             "{warmup_steps: 0, warmup_share: 0.1}, and in both spaces warmup_steps: null, warmup_share: [0.05, 0.1]"
         )
     return [*lines, ""] if lines else []
