@@ -176,6 +176,9 @@ rule export_study:
         )
 
 
+MODEL_FLAGS = f"--earlier {RESULTS}/phase1/leaderboard.csv --estimate {CONFIG['selection']['estimate']}"
+
+
 rule select_phase2:
     """The best of Phase 2 by the fixed rule, with a warning where it lies on the border of the space."""
     input:
@@ -187,7 +190,7 @@ rule select_phase2:
     params:
         **runs("select_trial"),
         metric=METRIC,
-        estimate=CONFIG["selection"]["estimate"],
+        model=MODEL_FLAGS,
         defaults=canonical_json(DEFAULTS),
         stage="phase2",
     log:
@@ -198,7 +201,7 @@ rule select_phase2:
         launch(
             "select_trial",
             "--leaderboard {input.leaderboard} --bracket {input.bracket}",
-            "--earlier {input.earlier} --estimate {params.estimate}",
+            "{params.model}",
             *SELECTION_FLAGS,
         )
 
@@ -258,11 +261,14 @@ use rule select_phase2 as select_best with:
     input:
         leaderboard=("<results>/confirm/leaderboard.csv" if CONFIRM else "<results>/phase2/leaderboard.csv"),
         bracket="<results>/phase2/bracket-0.json",
+        earlier=[] if CONFIRM else "<results>/phase1/leaderboard.csv",
     output:
         "<results>/best.json",
     params:
         **runs("select_trial"),
         metric=METRIC,
+        # fresh seeds decide by what they score
+        model="" if CONFIRM else MODEL_FLAGS,
         defaults=canonical_json(DEFAULTS),
         stage="confirm" if CONFIRM else "phase2",
     log:
