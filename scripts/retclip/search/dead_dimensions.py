@@ -20,7 +20,8 @@ def dead_dimensions(config: Config, counts: dict[str, int]) -> list[str]:
     counts: samples per split.
     """
     compared = {*BUDGETED, "learning_rate", *config["phase2"]["space"]}
-    bests = list({tuple(values[name] for name in sorted(compared)): values for values in phase1_values(config)}.values())
+    different = {tuple(values[name] for name in sorted(compared)): values for values in phase1_values(config)}
+    bests = list(different.values())
     found = []
     for stage, bases in (("phase1", bests[:1]), ("phase2", bests)):
         space = config[stage]["space"]

@@ -18,7 +18,8 @@ Chosen: {{ names[run.decisions.best.id] }} <small>{{ run.decisions.best.id }}</s
 {% if "leaderboard_confirm" in tables %}
 {{ table("leaderboard_confirm") }}
 {% endif %}
-<p>A score that a choice was made by has an optimistic bias. The tuned configuration's score, step by step:</p>
+<p>A score that a choice was made by has an optimistic bias.
+The score of the tuned configuration with {{ run.search_encoder }}, step by step:</p>
 <dl>{% for name, value in optimistic_bias %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}</dl>
 """
 
