@@ -1,7 +1,7 @@
 """Error rates and coverages of every test behind the report's words, by simulation, beside what they should be.
 
 python tests/statistics/check_statistics.py            all, about a quarter of an hour on one core
-python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, calibration, estimates
+python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, rare, calibration, estimates
 """
 
 # ruff: noqa: E402, our folders must be known before their modules are imported
@@ -80,6 +80,25 @@ def check_seeds() -> None:
             print(f"  {patients:4} patients, {seeds:2} seeds   {'   '.join(line)}", flush=True)
 
 
+def check_rare() -> None:
+    """Balanced accuracy of four classes, of which one has a handful of patients; the others are right in .7."""
+    studies = 200
+    print(f"\nrare classes: 95 % CIs of balanced accuracy that hold the truth, of {studies} studies")
+    for rare in (3, 5, 10, 20):
+        line = []
+        for recall in (0.5, 0.8):
+            generator, held = np.random.default_rng([7, rare, int(10 * recall)]), 0
+            target = np.repeat(np.arange(4), [rare, 80, 60, 60])
+            for _ in range(studies):
+                is_right = generator.random(len(target)) < np.where(target == 0, recall, 0.7)
+                named = np.where(is_right, target, (target + generator.integers(1, 4, len(target))) % 4)
+                draws = scores.bootstrap(METRIC, target, np.eye(4)[named], np.arange(len(target)), draws=500)
+                low, high = np.nanquantile(draws, [0.025, 0.975])
+                held += low <= (recall + 3 * 0.7) / 4 <= high
+            line.append(f"recall {recall}: {held / studies:.3f}")
+        print(f"  {rare:2} patients of a class   {'   '.join(line)}", flush=True)
+
+
 def check_calibration() -> None:
     """Perfectly calibrated models of eight classes."""
     studies = 300
@@ -130,6 +149,7 @@ def check_estimates() -> None:
 PARTS: dict[str, Callable[[], None]] = {
     "nulls": check_nulls,
     "seeds": check_seeds,
+    "rare": check_rare,
     "calibration": check_calibration,
     "estimates": check_estimates,
 }
