@@ -42,6 +42,7 @@ class LabeledFeatures(NamedTuple):
 
     @classmethod
     def load(cls, path: Path) -> "LabeledFeatures":
+        """What `save` wrote."""
         with np.load(path, allow_pickle=False) as arrays:
             features, view, target, patient = (arrays[name] for name in cls._fields[:-1])
             return cls(features, view, target, patient, str(arrays["origin"]))
