@@ -6,6 +6,7 @@ from typing import Any
 
 from retclip.core import schemas
 from retclip.core.csv_tables import read_header, shown
+from retclip.core.fine_tuning import check_fine_tuning
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import is_file
 from retclip.core.source_facts import SourceFacts, all_source_facts, source_facts
@@ -32,6 +33,7 @@ def check_config(config: Config, origin: str = "config") -> Config:
         _spell_values(clean, origin)
         check_form(clean, origin)
         _check_model(clean, origin)
+        check_fine_tuning(clean, origin)
         _check_search(clean, origin)
         _check_data(clean, origin)
         if not is_file(clean["evaluation"]["prompts"]):

@@ -133,6 +133,16 @@ HYPERPARAMETERS = {
         "else fp32",
         kind="choice", choices=("auto", "fp32", "bf16"), searched=False,
     ),
+    "layer_decay": Hyperparameter(
+        at="defaults.layer_decay",
+        about="each block of an encoder learns at this share of the rate of the one above it; 1: all at the same rate",
+        kind="number", above=0, config_most=1, default=1.0,
+    ),
+    "lora_rank": Hyperparameter(
+        at="defaults.lora_rank",
+        about="rank of the LoRA adapters of attention projections, which then train in place of the encoders; 0: none",
+        kind="integer", least=0, config_most=256, default=0, label="LoRA rank",
+    ),
 }  # fmt: skip
 
 
