@@ -37,7 +37,7 @@ OVERLAP_FLAGS = (
 )
 AUDIT_FLAGS = (
     "--data-dir {params.folder} {params.encoders} --context-length {params.context_length}",
-    "--output {output}",
+    "--selection-metric {params.metric} --output {output}",
 )
 LIGHT_RESOURCES = {
     "mem_mb": scale_with_attempt("mem_mb", lambda input: 8000),
@@ -163,6 +163,7 @@ rule audit_data:
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         encoders=audited_encoders(),
         context_length=MODEL["context_length"],
+        metric=METRIC,
     log:
         "<results>/logs/audit_data.log",
     benchmark:

@@ -220,11 +220,15 @@ def test_the_points_say_what_to_do_and_where_to_look():
 
 
 def test_a_best_value_on_the_border_is_to_be_widened():
+    """By what the choice has recorded, whatever the words of its warnings."""
     run = a_run(seeds=3, patients=400)
-    run.decisions["phase2"] = {"warnings": ["learning_rate = 0.006 lies on the border of what was tried; widen it."]}
-    assert "Widen phase2.space.learning_rate: the best value, 0.006, lies on its border." in [
-        point.text for point in first_screen.points(run)
-    ]
+    run.decisions["phase2"] = {
+        "warnings": ["batch_size = 8 has a border of its own."],
+        "borders": {"learning_rate": 0.006},
+    }
+    said = [point.text for point in first_screen.points(run)]
+    assert "Widen phase2.space.learning_rate: the best value, 0.006, lies on its border." in said
+    assert not any("batch_size" in text for text in said)
 
 
 def test_a_trial_is_called_by_what_varies():

@@ -47,8 +47,9 @@ def table_of(folder, by_eye: bool = False, **columns) -> pd.DataFrame:
     return table
 
 
-def scored(folder) -> ReferenceModels:
-    entry("build_lmdb", *build_flags(folder / "table.csv", folder, folder / "data", folder / "state", image_size=32))
+def scored(folder, **settings) -> ReferenceModels:
+    flags = build_flags(folder / "table.csv", folder, folder / "data", folder / "state", image_size=32, **settings)
+    entry("build_lmdb", *flags)
     output = folder / "reference_models.json"
     entry("score_reference_models", "--data-dir", folder / "data", "--code", "c", "--output", output)
     return ReferenceModels.read(output)
@@ -125,6 +126,19 @@ def test_a_second_reader_is_scored_where_both_have_said_something(tmp_path, by_e
     assert row.test_units == times * int(counted.sum())
     assert row.left_out == times * int(other.str.contains("|", regex=False).sum())
     assert (row.train_units, row.strength) == (None, None)
+
+
+def test_a_second_reader_may_stand_in_a_column_of_any_name_and_in_numbers(tmp_path):
+    table = table_of(tmp_path, by_eye=True)
+    numbers = table["label"].map({"Cataract": "0", "Glaucoma": "1", "Healthy": "2"})
+    numbers[::9] = "1"
+    table.assign(**{"grader B": numbers}).to_csv(tmp_path / "table.csv", index=False)
+    words = {"0": "Cataract", "1": "Glaucoma", "2": "Healthy"}
+    found = scored(tmp_path, columns={"label_2": "grader B"}, values={"label_2": words})
+    test = table["split"] == "test"
+    agrees = numbers.map(words).eq(table["label"])[test].groupby(table["label"][test]).mean().mean()
+    assert agrees < 1
+    assert rows_of(found)["second reader"].scores[METRIC]["value"] == pytest.approx(agrees)
 
 
 def test_the_test_labels_choose_nothing(tmp_path):

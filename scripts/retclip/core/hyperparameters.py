@@ -143,6 +143,11 @@ HYPERPARAMETERS = {
         about="rank of the LoRA adapters of attention projections, which then train in place of the encoders; 0: none",
         kind="integer", least=0, config_most=256, default=0, label="LoRA rank",
     ),
+    "warmup_share": Hyperparameter(
+        at="defaults.warmup_share",
+        about="share of each run's own steps over which the learning rate rises; 0: warmup_steps says it",
+        kind="number", least=0, config_most=0.8, default=0.0, label="warm-up share",
+    ),
 }  # fmt: skip
 
 

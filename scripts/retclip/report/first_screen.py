@@ -213,16 +213,12 @@ def _few(run: RunFolder) -> list[Point]:
 
 
 def _borders(run: RunFolder) -> list[Point]:
-    """Best values at the end of what was tried, as the choices have warned."""
-    found = []
-    for stage in ("phase2", "phase1"):
-        for warning in run.decisions.get(stage, {}).get("warnings", []):
-            name, _, rest = warning.partition(" = ")
-            if "border" in rest:
-                value = rest.split()[0]
-                text = f"Widen {stage}.space.{name}: the best value, {value}, lies on its border."
-                found.append(Point(text, stage))
-    return found
+    """Best values at the end of what was tried, as the choices have recorded them."""
+    return [
+        Point(f"Widen {stage}.space.{name}: the best value, {value:g}, lies on its border.", stage)
+        for stage in ("phase2", "phase1")
+        for name, value in run.decisions.get(stage, {}).get("borders", {}).items()
+    ]
 
 
 def _images(run: RunFolder) -> list[Point]:

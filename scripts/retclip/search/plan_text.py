@@ -1,5 +1,6 @@
 """The forecast of a run as a person reads it in a terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from retclip.core.config import Config
@@ -22,15 +23,16 @@ IMAGES_PER_SAMPLE = 2
 def plan_lines(
     run: str,
     counts: dict[str, int],
-    built: bool,
+    known: str,
     stages: list[Stage],
     speed: dict[str, Any] | None,
     seconds: float | None,
     heads_alone: bool = False,
 ) -> list[str]:
-    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features."""
+    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features.
+    known: how the counts are known, before the build has counted."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
-    lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
+    lines = [f"run {run}: {splits} samples{f' ({known})' if known else ''}", ""]
     lines.append(
         f"{'stage':<14}{'training runs':>15}{'finished':>10}{'steps each':>18}{'warm-up':>16}{'samples shown':>16}"
     )
@@ -61,6 +63,23 @@ def plan_lines(
         lines.append(
             f"device time: {seconds / 3600:.1f} h{to_come}, at the {speed['samples_per_second']:.0f} samples a second "
             f"that find_lr measured ({speed['device']})."
+        )
+    return lines
+
+
+def outlook_lines(found: Mapping[str, int]) -> list[str]:
+    """What will be done for how many training runs. found: the word of retclip.training.outlook -> training runs."""
+    trains, scored, published, done = (
+        found.get(word, 0) for word in ("trains", "is scored again", "is published", "is done")
+    )
+    lines = [f"what will run: {trains:,} to train, {scored:,} to be scored again, {published:,} to be published, "
+             f"{done:,} done"]  # fmt: skip
+    if scored:
+        lines.append("  scored again: kept weights, with other class prompts; no step is trained.")
+    if published:
+        lines.append(
+            "  published: Snakemake lists them, since files are newer or missing; they end in seconds, from state/. "
+            "A copied folder: see config/README.md."
         )
     return lines
 
@@ -142,6 +161,16 @@ def _notes(stages: list[Stage]) -> list[str]:
                 f"warning: {name}: {stage.few_steps} of {stage.configurations} configurations have fewer than "
                 f"{RANKABLE_STEPS} optimizer steps: too short to rank; raise {stage.name}.train_samples or epochs"
             )
+    unfit = [
+        f"{stage.warmups_cut} of {stage.configurations} configurations of {NAMES[stage.name]}"
+        for stage in stages
+        if stage.name in ("phase1", "phase2") and 2 * stage.warmups_cut > stage.configurations
+    ]
+    if unfit:
+        lines.append(
+            f"proposal: the warm-up does not fit in {' and '.join(unfit)}; search a share of the steps: defaults: "
+            "{warmup_steps: 0, warmup_share: 0.1}, and in both spaces warmup_steps: null, warmup_share: [0.05, 0.1]"
+        )
     return [*lines, ""] if lines else []
 
 

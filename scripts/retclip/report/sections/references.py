@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 READER, PERSON = "second reader", "a person"
 COLORS = {"reports": BLUE, "shuffled reports": GRAY, "nothing": GRAY, "labels": GREEN, PERSON: ORANGE}
 TEXT = """
-<p>A tuned model reads no label. It is worth its training where it beats what needs no report: colors alone, or age and
+<p>{% if run.fingerprint and run.fingerprint.texts_from_labels %}
+The texts were made from the labels, so that a tuned model reads them, too.
+{% else %}
+A tuned model reads no label.
+{% endif %}
+It is worth its training where it beats what needs no report: colors alone, or age and
 sex alone, with a logistic regression on the labels of train. A probe shows what the labels would give with the same
 image encoder.</p>
 {% if ceiling %}
