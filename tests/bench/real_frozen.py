@@ -33,7 +33,7 @@ VALUES = {
 
 
 def measure(folder: Path) -> list[Figure]:
-    """20 evaluations beside one pass of both encoders over the data; 16 trials in processes of their own, and sharing a start."""
+    """20 evaluations beside one pass of both encoders; 16 trials in processes of their own, and sharing a start."""
     if not (IMAGE_CHECKPOINT.is_file() and TEXT_ENCODER.is_dir()):
         print("no row on real frozen encoders: make weights brings them", file=sys.stderr)
         return []
