@@ -72,7 +72,13 @@ COMMANDS = {
         "snakemake --profile slurm --configfile my.yaml": PLAN,
     },
     "config/README.md": {
+        "cp -a": "cp's own; tests/workflow/test_what_will_run.py copies",
+        "cp -r": "cp's own, likewise",
         "cp -r slurm siteB": RUN,
+        "make demo": PLAN,
+        "make check-statistics CASES=estimates": PLAN,
+        "make status RUN=...": RUN,
+        "snakemake -n": "the begin of a command",
         'make bench-slurm RUN="--config config/demo.yaml"': PLAN,
         "make bench-data": PLAN,
         "make cancel": PLAN,
