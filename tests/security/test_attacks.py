@@ -1,0 +1,15 @@
+"""Strangers' files and settings end in a sentence, within bounds of time and memory: the table of make test-security."""
+
+import importlib
+
+import pytest
+from security.attacks import check
+
+ROOMS = ("image_attacks",)
+CASES = [(room, name) for room in ROOMS for name in importlib.import_module(f"security.{room}").ATTACKS]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("room", "name"), CASES, ids=[name for _, name in CASES])
+def test_an_attack_ends_in_a_sentence(tmp_path, record_property, room, name):
+    check(room, name, tmp_path, record_property)
