@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 from dicom_files import dicom
 from PIL import Image
-from small_tables import add, forty_patients
 from security.attacks import Attack, begin
 from security.building import build_table
+from small_tables import add, forty_patients
 
 SET_ASIDE = "set aside: "
 
@@ -165,12 +165,12 @@ ATTACKS = {
     "PNG, 16 bits, 10,000 x 10,000 px": Attack(
         row_of("x.png", lambda: png(10_000, 10_000, bits=16, color=0)), LARGE, 0, megabytes=1200
     ),
-    "PNG with a text of 200 MB": Attack(row_of("x.png", bomb_of_text), "set aside: ", 0),
-    "PNG with a color profile of 200 MB": Attack(row_of("x.png", bomb_of_profile), "", 0),
+    "PNG with a text of 200 MB": Attack(row_of("x.png", bomb_of_text), UNREAD, 0),
+    "PNG with a color profile of 200 MB": Attack(row_of("x.png", bomb_of_profile), UNREAD, 0),
     "PNG of 2^31 frames": Attack(row_of("x.png", lambda: apng(2**31 - 1)), "", 0),
     "JPEG, 65,500 x 65,500 px in its header": Attack(row_of("x.jpg", lambda: jpeg_header(65_500, 65_500)), LARGE, 0),
     "TIFF, 60,000 x 60,000 px in its header": Attack(row_of("x.tif", lambda: tiff(60_000, 60_000)), LARGE, 0),
-    "TIFF of 40,000 pages": Attack(row_of("x.tif", lambda: tiff(64, 64, 40_000)), "set aside: ", 0, seconds=5),
+    "TIFF of 40,000 pages": Attack(row_of("x.tif", lambda: tiff(64, 64, 40_000)), "test: 8 samples", 0, seconds=5),
     "BMP, 40,000 x 40,000 px in its header": Attack(row_of("x.bmp", lambda: bmp(40_000, 40_000)), LARGE, 0),
     "WebP, 16,383 x 16,383 px": Attack(row_of("x.webp", webp), LARGE, 0),
     "JPEG 2000, 60,000 x 60,000 px in its header": Attack(row_of("x.jp2", lambda: jp2(60_000, 60_000)), "set aside: ", 0),

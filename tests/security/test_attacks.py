@@ -1,4 +1,4 @@
-"""Strangers' files and settings end in a sentence, within bounds of time and memory: the table of make test-security."""
+"""Strangers' files and settings end in a sentence, within bounds of time and memory."""
 
 import importlib
 
