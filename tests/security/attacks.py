@@ -53,7 +53,7 @@ def run(room: str, name: str, folder: Path) -> Outcome:
     process = context.Process(target=_walk_in, args=(room, name, str(folder)))
     started = time.monotonic()
     process.start()
-    process.join(60 + attack.seconds * 2)
+    process.join(30 + attack.seconds)
     if process.is_alive():
         process.kill()
         process.join()
@@ -97,7 +97,7 @@ def _walk_in(room: str, name: str, folder: str) -> None:
     sys.path.insert(0, str(REPOSITORY / "scripts"))
     attack = importlib.import_module(f"security.{room}").ATTACKS[name]
     resource.setrlimit(resource.RLIMIT_DATA, ((_status("VmData") + MOST_MEGABYTES) << 20,) * 2)
-    signal.alarm(int(attack.seconds * 2) + 60)
+    signal.alarm(int(attack.seconds) + 15)
     os.chdir(place)
     multiprocessing.set_start_method("fork", force=True)  # as where no test has started the process
     child, code = _size_of_a_child(), 0

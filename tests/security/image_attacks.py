@@ -173,7 +173,7 @@ ATTACKS = {
     "TIFF of 40,000 pages": Attack(row_of("x.tif", lambda: tiff(64, 64, 40_000)), "test: 8 samples", 0, seconds=5),
     "BMP, 40,000 x 40,000 px in its header": Attack(row_of("x.bmp", lambda: bmp(40_000, 40_000)), LARGE, 0),
     "WebP, 16,383 x 16,383 px": Attack(row_of("x.webp", webp), LARGE, 0),
-    "JPEG 2000, 60,000 x 60,000 px in its header": Attack(row_of("x.jp2", lambda: jp2(60_000, 60_000)), "set aside: ", 0),
+    "JPEG 2000, 60,000 x 60,000 px in its header": Attack(row_of("x.jp2", lambda: jp2(60_000, 60_000)), LARGE, 0),
     "EPS named .jpg, which would start Ghostscript": Attack(row_of("x.jpg", eps), OTHER, 0),
     "BLP named .png": Attack(row_of("x.png", blp), OTHER, 0),
     "DICOM that unfolds from 1.2 MB to 1.2 GB": Attack(

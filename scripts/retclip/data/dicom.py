@@ -77,7 +77,8 @@ def eye_of_image(path: str | os.PathLike[str], stated: str | None, who: str) -> 
 def read_dicom(content: bytes, most_pixels: int, most_deep_pixels: int) -> Image.Image:
     """The photograph in 8-bit RGB, its own depth scaled, palettes and windows applied.
 
-    most_deep_pixels: of what has more than 8 bits or a palette. Raises ValueError with the reason where it has more pixels, several frames, colors or a compression that are not
+    most_deep_pixels: of what has more than 8 bits or a palette. Raises ValueError with the reason where it has more
+    pixels, several frames, colors or a compression that are not
     known, or is damaged.
     """
     import pydicom
