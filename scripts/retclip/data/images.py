@@ -55,8 +55,8 @@ def load_fundus(path: str | Path, size: int, interpolation: str = "bicubic") -> 
 
 
 def read_image_file(path: Path) -> bytes:
-    """The bytes of an image file. Raises ValueError where it is missing, no plain file (nobody waits for a pipe), or larger
-    than any photograph."""
+    """The bytes of an image file. Raises ValueError where it is missing, no plain file (nobody waits for a pipe), or
+    larger than any photograph."""
     try:
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except FileNotFoundError:

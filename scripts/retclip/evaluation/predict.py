@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from retclip.core.bounded import read_text, read_yaml
 from retclip.core.io import read_json
 from retclip.core.logs import log
 from retclip.core.prompts import TEMPLATES, class_prompts
@@ -33,12 +34,9 @@ LOG_SECONDS = 10.0
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     """Class -> prompts. path: YAML (class name: descriptions), or a text file with one class name a line, whose
     prompts are the exported model's where it has them, else templates. Raises ValueError where there is none."""
-    import yaml
-
     if path.suffix.lower() in (".yaml", ".yml"):
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return class_prompts(path, [str(name) for name in known or {}])
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return class_prompts(path, [str(name) for name in read_yaml(path) or {}])
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path}: names no class; write one a line.")
     known = read_json(folder / "class_prompts.json")
