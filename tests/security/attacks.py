@@ -4,6 +4,7 @@ Each runs in a process of its own, forked from a server that has imported the he
 attack costs. Memory is the largest that the process, or one that it started, had beyond what it began with.
 """
 
+import faulthandler
 import importlib
 import json
 import multiprocessing
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import pytest
 from running import REPOSITORY
 
 # More than any attack may take, so that one whose bound is gone fails instead of taking the machine.
@@ -51,8 +53,10 @@ def run(room: str, name: str, folder: Path) -> Outcome:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
     process = context.Process(target=_walk_in, args=(room, name, str(folder)))
+    with pytest.MonkeyPatch.context() as patch:  # the server is started by the first, and knows no other path
+        patch.setenv("PYTHONPATH", os.pathsep.join(str(REPOSITORY / name) for name in ("tests", "scripts")))
+        process.start()
     started = time.monotonic()
-    process.start()
     process.join(30 + attack.seconds)
     if process.is_alive():
         process.kill()
@@ -97,6 +101,7 @@ def _walk_in(room: str, name: str, folder: str) -> None:
     sys.path.insert(0, str(REPOSITORY / "scripts"))
     attack = importlib.import_module(f"security.{room}").ATTACKS[name]
     resource.setrlimit(resource.RLIMIT_DATA, ((_status("VmData") + MOST_MEGABYTES) << 20,) * 2)
+    faulthandler.dump_traceback_later(attack.seconds + 10)  # where it hangs
     signal.alarm(int(attack.seconds) + 15)
     os.chdir(place)
     multiprocessing.set_start_method("fork", force=True)  # as where no test has started the process

@@ -228,7 +228,9 @@ ATTACKS = {
     "image_pattern of a table, {patient_id:>3000000000}": Attack(
         table_of(unchanged, image_pattern="{patient_id:>3000000000}.png"), NO_COLUMN
     ),
-    "patient pattern (a+)+$": Attack(table_of(named_by_letters, patient_id="pattern:^((a+)+)$"), "set aside: .*pattern", 0, seconds=20),
+    "patient pattern (a+)+$": Attack(
+        table_of(named_by_letters, patient_id="pattern:^((a+)+)$"), "set aside: .*pattern", 0, seconds=20
+    ),
     "column pattern (a|a)*$": Attack(
         table_of(long_names, columns={"label": {"pattern": "^((a|a)*)$"}}), TIME, seconds=20
     ),
