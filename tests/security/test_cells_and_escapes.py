@@ -10,7 +10,15 @@ from retclip.core.io import write_csv
 from retclip.core.logs import log, run_entry
 from retclip.core.plain_text import as_cell, markdown, printable
 
-HOSTILE = ['=HYPERLINK("http://x","y")', "+cmd|' /C calc'!A0", "-2+3+cmd|' /C calc'!A0", "@SUM(1)", "\t=1+1", "\r=1", "＝1"]
+HOSTILE = [
+    '=HYPERLINK("http://x","y")',
+    "+cmd|' /C calc'!A0",
+    "-2+3+cmd|' /C calc'!A0",
+    "@SUM(1)",
+    "\t=1+1",
+    "\r=1",
+    "＝1",
+]
 
 
 @pytest.mark.parametrize("cell", HOSTILE)
@@ -32,7 +40,9 @@ def test_no_other_place_writes_a_csv():
     places = []
     for path in (REPOSITORY / "scripts").rglob("*.py"):
         calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)]
-        places += [str(path.relative_to(REPOSITORY)) for node in calls if node.attr in ("to_csv", "DictWriter", "writerow")]
+        places += [
+            str(path.relative_to(REPOSITORY)) for node in calls if node.attr in ("to_csv", "DictWriter", "writerow")
+        ]
     assert places == ["scripts/retclip/core/io.py"]
 
 

@@ -14,13 +14,16 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.core.bounded import read_text
 from retclip.core.locks import has_ended, this_process
 from retclip.core.logs import DISK_ERRORS, cannot_be_written
+from retclip.core.plain_text import as_cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_JSON_BYTES = 512 << 20
 # A write that failed with less than this free has found the disk full, whatever its library calls that.
 FULL_BYTES = 1 << 20
 # What is being written, by which process; version 0.1 did not name it.
@@ -102,10 +105,10 @@ def remove_leftovers(folder: Path, of_all: bool = False) -> None:
 def read_json(path: str | Path) -> Any:
     """The parsed file. Raises ValueError with one sentence if it is missing or not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path, MOST_JSON_BYTES))
     except FileNotFoundError:
         raise ValueError(f"{path}: this file does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(
             f"{path}: this is not valid JSON ({error}); delete the file and run again to remake it."
         ) from None
@@ -126,9 +129,13 @@ def is_file(path: str | Path) -> bool:
 
 
 def write_csv(path: str | Path, frame: "pd.DataFrame") -> None:
-    """Writes the frame without its index, floats in full precision."""
+    """Writes the frame without its index, floats in full precision, no text as a formula."""
+    plain = frame.rename(columns=lambda name: as_cell(str(name)))
+    for place, (_, column) in enumerate(frame.items()):
+        if column.dtype.kind not in "biufM":
+            plain.isetitem(place, [as_cell(cell) if isinstance(cell, str) else cell for cell in column])
     with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False)
+        plain.to_csv(temporary, index=False)
 
 
 def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:
