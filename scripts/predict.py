@@ -60,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         cases = cases_of_paths(options.images)
     predictor = Predictor(options.model_dir, choose_device(options.device), options.precision, options.classes)
     found = predictor.predict(cases, options.batch_size, options.threads)
-    write_csv(options.output, found)
+    write_csv(options.output, found, private=True)
     unread = int(found["problem"].ne("").sum())
     images = sum(max(1, len(case.images)) for case in cases)
     log(f"{images - unread} of {images} images scored: {options.output}")

@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> None:
     config = options.output_dir / "config.json"
     write_json(config, overlay)
     link_resources(Path("resources"), options.output_dir / "resources")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     command += ["--directory", str(options.output_dir), "--configfile", str(config), "--cores", options.cores]
     done = subprocess.run([*command, "--rerun-incomplete", "--quiet", "rules"])
     if done.returncode:

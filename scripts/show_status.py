@@ -7,6 +7,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.logs import run_entry
+from retclip.core.plain_text import printable
 from retclip.report.progress import status_lines
 from retclip.report.run_folder import read_run
 
@@ -15,7 +16,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--run-folder", type=Path, required=True, help="results/{run}, with its run.json")
     options = parser.parse_args(arguments)
-    print("\n".join(status_lines(read_run(options.run_folder, interim=True))))
+    print(printable("\n".join(status_lines(read_run(options.run_folder, interim=True)))))
 
 
 if __name__ == "__main__":

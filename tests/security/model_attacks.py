@@ -58,6 +58,15 @@ def model(folder: Path) -> None:
     change(folder / "class_prompts.json", a=["optic"], b=["disc"])
 
 
+def copied(make: Callable[[Path], None], folder: Path) -> None:
+    """What `make` makes, made once for all attacks."""
+    template = folder.parents[1] / f"{make.__name__}.template"
+    if not template.is_dir():
+        make(folder.with_name("new"))
+        folder.with_name("new").rename(template)
+    shutil.copytree(template, folder)
+
+
 def change(path: Path, **values: Any) -> None:
     content = json.loads(path.read_text()) if path.is_file() else {}
     path.write_text(json.dumps({**content, **values}))
@@ -69,7 +78,7 @@ def predicted(harm: Callable[[Path], None]) -> Callable[[Path], None]:
     def work(folder: Path) -> None:
         import predict
 
-        model(folder / "model")
+        copied(model, folder / "model")
         Image.new("RGB", (64, 64), (200, 90, 40)).save(folder / "1_left.png")
         harm(folder / "model")
         begin()
@@ -110,7 +119,7 @@ def encoder(harm: Callable[[Path], None]) -> Callable[[Path], None]:
     def work(folder: Path) -> None:
         import fetch_text_encoder
 
-        bert(folder / "theirs")
+        copied(bert, folder / "theirs")
         harm(folder / "theirs")
         begin()
         run_entry(

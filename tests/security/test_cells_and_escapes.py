@@ -1,4 +1,4 @@
-"""What data say cannot act where people read it: no formula in a spreadsheet, no escape on a terminal, no link in a card."""
+"""What data say cannot act where people read it: no formula in a spreadsheet, no escape on a terminal."""
 
 import ast
 
@@ -16,7 +16,7 @@ HOSTILE = [
     "-2+3+cmd|' /C calc'!A0",
     "@SUM(1)",
     "\t=1+1",
-    "\r=1",
+    "\n=1",
     "＝1",
 ]
 

@@ -9,7 +9,8 @@ import pytest
 from running import REPOSITORY
 from small_tables import build, forty_patients
 
-from retclip.core.io import atomic, private_folder, whole_folder, write_csv, write_json, write_parquet
+from retclip.core.io import atomic, whole_folder, write_csv, write_json, write_parquet
+from retclip.core.modes import private_folder
 
 
 def mode(path) -> int:

@@ -5,7 +5,7 @@ import re
 # What moves a terminal's cursor, or turns the direction of letters; line ends and tabs only part words.
 ACTS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 # What Excel, LibreOffice and Numbers take for a formula at the start of a cell, in either width.
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
+FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 NUMBER = r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?"
 # A number is none, nor is one with its interval.
 HARMLESS = re.compile(rf"{NUMBER}(?: ?%)?(?: \({NUMBER} to {NUMBER}\))?|[-+]")
@@ -19,6 +19,7 @@ def printable(text: str) -> str:
 
 def as_cell(text: str) -> str:
     """A cell that every spreadsheet shows as text: with ' before what it would calculate."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n")  # which a CSV could not tell from the end of a row
     return f"'{text}" if text.startswith(FORMULA) and not HARMLESS.fullmatch(text) else text
 
 
