@@ -60,12 +60,12 @@ def aliases(config: dict[str, Any]) -> None:
     config["data"]["columns"] = {"ignore": value}
 
 
-SENTENCE = "error: config"
+SENTENCE, RUNGS = "error: config", {"slots": [10**9], "epochs": [1]}
 ATTACKS = {
     "phase1: a grid of 10^7 trials": Attack(checked(grid), "error: .*phase1.space"),
     "phase2: a grid of 10^7 trials": Attack(checked(exhaustive), "error: .*phase2.space"),
     "phase2: rungs of 10^9 trials": Attack(
-        checked(lambda config: config["phase2"].update(strategy="tpe_halving", rungs={"slots": [10**9], "epochs": [1]})),
+        checked(lambda config: config["phase2"].update(strategy="tpe_halving", rungs=RUNGS)),
         SENTENCE,
     ),
     "config that is a bomb of aliases": Attack(checked(aliases), "error: .*aliases"),
@@ -82,7 +82,7 @@ ATTACKS = {
     "run: a name with a line end behind it": Attack(checked(put("run", "demo\n")), SENTENCE),
     "run: ../../etc": Attack(checked(put("run", "../../etc")), SENTENCE),
     "run: 300 letters": Attack(checked(put("run", "r" * 300)), SENTENCE),
-    "evaluation.prompts: a path with braces": Attack(checked(put("evaluation.prompts", "{0.__class__}.yaml")), SENTENCE),
+    "evaluation.prompts: a path with braces": Attack(checked(put("evaluation.prompts", "{0.a}.yaml")), SENTENCE),
     "evaluation.prompts: 300 letters": Attack(checked(put("evaluation.prompts", "p" * 300)), SENTENCE),
     "a text encoder's name with a line end": Attack(
         checked(lambda config: config["model"]["text_encoders"].update({"x\n": {"source": "demo"}})), SENTENCE
