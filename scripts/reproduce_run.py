@@ -40,6 +40,9 @@ def main(arguments: list[str] | None = None) -> None:
     link_resources(Path("resources"), options.output_dir / "resources")
     command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     command += ["--directory", str(options.output_dir), "--configfile", str(config), "--cores", options.cores]
+    print(
+        f"runs {recorded['run']} again, in {options.output_dir.resolve()}, and writes nothing outside of it", flush=True
+    )
     done = subprocess.run([*command, "--rerun-incomplete", "--quiet", "rules"])
     if done.returncode:
         raise ValueError(f"the run of {config} failed; its message is above.")

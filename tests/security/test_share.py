@@ -59,7 +59,7 @@ def run(tmp_path):
             "patient_id": ["PAT-00817", "12"],
             "text": [TEXT, ""],
             "source_left": [SECRETS["an image path"], "b.png"],
-        }  # fmt: skip
+        }
     ).to_parquet(folder / "data/samples.parquet")
     return folder
 
