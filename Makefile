@@ -19,6 +19,7 @@ PYTHON := python3
 endif
 export RETCLIP_BASE_PYTHON := $(value PYTHON)
 export RETCLIP_RUN := $(if $(filter undefined,$(origin RUN)),demo,$(value RUN))
+export RETCLIP_RUNS := $(value RUNS)
 export RETCLIP_CONFIG := $(value CONFIG)
 export RETCLIP_DIR := $(if $(filter undefined,$(origin DIR)),$(CURDIR),$(value DIR))
 
@@ -125,6 +126,11 @@ interim: .environment  ## the report of what has finished so far, in results/RUN
 	@$(run_name) $(BIN)/python scripts/build_report.py --interim --run-folder "results/$$RETCLIP_RUN" \
 	  --output-folder "results/$$RETCLIP_RUN/interim"
 
+compare: .environment  ## finished runs of the same data on one page; RUNS="a b c", the first against the others
+	@[ -n "$$RETCLIP_RUNS" ] || { echo "error: RUNS: give two runs or more, such as RUNS=\"a b\"" >&2; exit 1; }; \
+	read -ra runs <<< "$$RETCLIP_RUNS"; $(BIN)/python scripts/compare_runs.py --run-folders "$${runs[@]/#/results/}" \
+	  --output-folder "results/comparisons/$$(IFS=+; echo "$${runs[*]}")"
+
 fetch: .environment  ## all downloads, on the machine that has the net; CONFIG=my.yaml for yours
 	@$(call configfiles,config/demo.yaml) $(SNAKEMAKE) $(FILES) -- fetch
 
@@ -156,5 +162,5 @@ clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
 .PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
-  status interim \
+  status interim compare \
   fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security audit share reproduce clean

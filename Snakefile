@@ -18,6 +18,7 @@ include: "rules/inputs.smk"
 include: "rules/feature_inputs.smk"
 
 
+from retclip.core.shown_logs import ShownLogs
 from retclip.core.unlock import UnlockHint, unlock_command
 
 # what a killed snakemake leaves locked, only the same config files unlock
@@ -40,7 +41,9 @@ onstart:
         f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, "
         f"{len(ENCODER_TRIALS) + len(FINALS)} final training runs"
     )
-    # a cluster's jobs find other GPUs than this machine's
+    # no terminal sees a cluster's jobs, and they find other GPUs than this machine's
+    if not workflow.local_exec:
+        logger.addFilter(ShownLogs({"audit_data": f"{RESULTS}/logs/audit_data.log"}))
     if workflow.local_exec and (without_gpu := cpu_warning(TRAINING, PYTHON)):
         print(without_gpu, file=sys.stderr)
 

@@ -24,6 +24,7 @@ sys.path.insert(0, str(SCRIPTS))
 from retclip.core import data_settings
 from retclip.core.code_hash import DECLARATIONS, code_hash
 from retclip.core.config import check_config, configured_defaults, external_test
+from retclip.core.fine_tuning import adapts
 from retclip.core.io import canonical_json, file_sha256, folder_digest, is_file, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
@@ -121,7 +122,7 @@ def encoder_dir(encoder):
 
 def image_weights():
     """The file of initial weights, at the run's image size, as a list, empty where training starts from random ones."""
-    fitted = {**MODEL["image_encoder"], "image_size": DATA["image_size"]}
+    fitted = {**jobs.of_whole_encoder(MODEL["image_encoder"]), "image_size": DATA["image_size"]}
     given = MODEL["image_encoder"].get("weights") is not None
     return [f"resources/image_encoders/{sha256_of(fitted)[:12]}.safetensors"] if given else []
 

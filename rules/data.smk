@@ -37,7 +37,7 @@ OVERLAP_FLAGS = (
 )
 AUDIT_FLAGS = (
     "--data-dir {params.folder} {params.encoders} --context-length {params.context_length}",
-    "--output {output}",
+    "--selection-metric {params.metric} --output {output}",
 )
 LIGHT_RESOURCES = {
     "mem_mb": scale_with_attempt("mem_mb", lambda input: 8000),
@@ -163,6 +163,7 @@ rule audit_data:
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         encoders=audited_encoders(),
         context_length=MODEL["context_length"],
+        metric=METRIC,
     log:
         "<results>/logs/audit_data.log",
     benchmark:
@@ -217,6 +218,7 @@ if FETCHED_ENCODERS:
             pooling=lambda wildcards: " ".join(
                 f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
             ),
+            fine_tuning=lambda wildcards, input: fine_tuning_flags("text", fetched(wildcards)),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -225,7 +227,7 @@ if FETCHED_ENCODERS:
             launch(
                 "fetch_text_encoder",
                 "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
-                "{params.pooling} --output {output:q}",
+                "{params.pooling} {params.fine_tuning} --output {output:q}",
             )
 
 
@@ -244,8 +246,9 @@ if image_weights():
             settings=[str(settings_path(Path(path))) for path in image_weights()],
         params:
             **runs("fetch_vision_weights"),
-            settings=canonical_json(MODEL["image_encoder"]),
+            settings=canonical_json(jobs.of_whole_encoder(MODEL["image_encoder"])),
             image_size=DATA["image_size"],
+            fine_tuning=uncompared(fine_tuning_flags("image", MODEL["image_encoder"])),
         log:
             "resources/logs/fetch_vision_weights.log",
         conda:
@@ -253,7 +256,8 @@ if image_weights():
         shell:
             launch(
                 "fetch_vision_weights",
-                "--settings {params.settings:q} --image-size {params.image_size} --output {output.weights}",
+                "--settings {params.settings:q} --image-size {params.image_size} {params.fine_tuning}",
+                "--output {output.weights}",
                 shown=True,
             )
 

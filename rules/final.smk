@@ -3,13 +3,15 @@
 #
 # OUTPUTS: encoders/{trial}/, encoders/{encoder}/leaderboard.csv and best.json, where learning rates are tried;
 # final/{trial}/ with model/ and evaluation.json; final/recommendation.json; final/{trial}/external/{external}.json;
-# final/{trial}/qualitative_examples.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights.
+# final/{trial}/qualitative_examples.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights;
+# final/reference_models.json of what needs no RET-CLIP; final/{trial}/prompts.json and val_features.npz of the search encoder.
 #
 # STEPS:
 #   1. Try multiples of the tuned learning rate with each text encoder, where the config has some.
 #   2. Train the final models: tuned, baseline, control and ablations, with fresh seeds.
-#   3. Evaluate each on the test split, and the tuned ones on the external test sets; nothing is chosen there.
-#   4. Recommend a text encoder by validation, and collect qualitative examples.
+#   3. Evaluate each on the test split, and the tuned ones on the external test sets; score the reference models there.
+#      Nothing is chosen by it.
+#   4. Recommend a text encoder and score class prompts by validation, and collect qualitative examples.
 
 
 localrules:
@@ -163,6 +165,11 @@ EVALUATION_FLAGS = (
     "--data-dir {params.data} --code {params.code} --device {params.device} {params.ordered}",
     "--output-evaluation {output.evaluation} --output-predictions {output.predictions}",
 )
+PROMPT_FLAGS = (
+    *FEATURES_READ,
+    "--trial {input.trial} --model-dir {input.model} --data-dir {params.data} --device {params.device}",
+    "--output-prompts {output.prompts} --output-features {output.features}",
+)
 EXAMPLES_FLAGS = (
     *FEATURES_READ,
     "--trial {input.trial} --model-dir {input.model} --predictions {input.predictions}",
@@ -226,6 +233,57 @@ rule evaluate_initial:
             "--trial {input.trial} --encoder-dir {input.encoder:q} {params.image_weights}",
             *EVALUATION_FLAGS,
         )
+
+
+rule score_reference_models:
+    """What a tuned model has to beat on test: age and sex, colors; and how far a second reader agrees."""
+    input:
+        **data_files("train", "val", "test"),
+    output:
+        "<results>/final/reference_models.json",
+    params:
+        **runs("score_reference_models"),
+        data=lambda wildcards, input: Path(input.fingerprint).parent,
+    log:
+        "<results>/logs/score_reference_models.log",
+    benchmark:
+        "<results>/benchmarks/score_reference_models.tsv"
+    resources:
+        **LIGHT_RESOURCES,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch(
+            "score_reference_models",
+            "--data-dir {params.data} --code {params.code} --output {output}",
+        )
+
+
+rule score_prompts:
+    """How far the tuned model's score on val hangs on its class prompts; keeps the features for try_prompts.py."""
+    input:
+        **data_files("val"),
+        **read_features(None, FEATURES),
+        trial=f"<results>/final/{SHOWN}/trial.json",
+        model=f"<results>/final/{SHOWN}/model",
+    output:
+        prompts=f"<results>/final/{SHOWN}/prompts.json",
+        features=f"<results>/final/{SHOWN}/val_features.npz",
+    params:
+        **runs("score_prompts"),
+        data=lambda wildcards, input: Path(input.fingerprint).parent,
+        device=TRAINING["device"],
+    log:
+        "<results>/logs/score_prompts.log",
+    benchmark:
+        "<results>/benchmarks/score_prompts.tsv"
+    threads: 1
+    resources:
+        **EVALUATION_RESOURCES,
+    conda:
+        "../envs/train.yaml"
+    shell:
+        launch("score_prompts", *PROMPT_FLAGS)
 
 
 rule collect_examples:

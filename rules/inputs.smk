@@ -86,6 +86,12 @@ def fetched(wildcards):
     return MODEL["text_encoders"][FETCHED_ENCODERS[wildcards.slug]]
 
 
+def fine_tuning_flags(which, encoder):
+    """What an encoder must have where it is fetched. encoder: what the config says of it."""
+    layers = [f"--train-last-layers {encoder[key]}" for key in ["train_last_layers"] if key in encoder]
+    return " ".join(layers + ["--adapted"] * adapts(CONFIG, which))
+
+
 # --- training runs and their ranking ---------------------------------------------------------------------------
 
 

@@ -176,16 +176,21 @@ rule export_study:
         )
 
 
+MODEL_FLAGS = f"--earlier {RESULTS}/phase1/leaderboard.csv --estimate {CONFIG['selection']['estimate']}"
+
+
 rule select_phase2:
     """The best of Phase 2 by the fixed rule, with a warning where it lies on the border of the space."""
     input:
         leaderboard="<results>/phase2/leaderboard.csv",
         bracket="<results>/phase2/bracket-0.json",
+        earlier="<results>/phase1/leaderboard.csv",
     output:
         "<results>/phase2/best.json",
     params:
         **runs("select_trial"),
         metric=METRIC,
+        model=MODEL_FLAGS,
         defaults=canonical_json(DEFAULTS),
         stage="phase2",
     log:
@@ -196,6 +201,7 @@ rule select_phase2:
         launch(
             "select_trial",
             "--leaderboard {input.leaderboard} --bracket {input.bracket}",
+            "{params.model}",
             *SELECTION_FLAGS,
         )
 
@@ -255,11 +261,14 @@ use rule select_phase2 as select_best with:
     input:
         leaderboard=("<results>/confirm/leaderboard.csv" if CONFIRM else "<results>/phase2/leaderboard.csv"),
         bracket="<results>/phase2/bracket-0.json",
+        earlier=[] if CONFIRM else "<results>/phase1/leaderboard.csv",
     output:
         "<results>/best.json",
     params:
         **runs("select_trial"),
         metric=METRIC,
+        # fresh seeds decide by what they score
+        model="" if CONFIRM else MODEL_FLAGS,
         defaults=canonical_json(DEFAULTS),
         stage="confirm" if CONFIRM else "phase2",
     log:

@@ -57,6 +57,7 @@ UNREAD = {
     "metric": "score",
     "test_metric": "score",
     "encoder": "the recommended text encoder",
+    "search_encoder": SEARCH_ENCODER,
     "drawn": "patients" if CONFIG["final"]["seeds"] == 1 else "patients and seeds",
     "seed": "",
 }
@@ -93,6 +94,8 @@ REPORT_INPUTS = dict(
     importances="<results>/phase2/importances.csv",
     # as paths: with outputs of rules.* among thousands of inputs snakemake takes seconds
     initial=multiext(f"<results>/final/{INITIAL}/", "evaluation.json", "predictions.parquet"),
+    prompts=f"<results>/final/{SHOWN}/prompts.json",
+    references="<results>/final/reference_models.json",
     examples=f"<results>/final/{SHOWN}/qualitative_examples.npz",
     external=EXTERNAL_EVALUATIONS,
 )

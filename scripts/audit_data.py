@@ -18,6 +18,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, images and fingerprint")
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=FOLDER")
     parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
+    parser.add_argument("--selection-metric", required=True, help="selection.metric of the config")
     parser.add_argument("--output", type=Path, required=True, help="audit.json")
     options = parser.parse_args(arguments)
 
@@ -30,6 +31,7 @@ def main(arguments: list[str] | None = None) -> None:
         read_json(options.data_dir / "fingerprint.json"),
         encoders,
         options.context_length,
+        options.selection_metric,
     )
     check(document, "audit", "audit.json")
     write_json(options.output, document)

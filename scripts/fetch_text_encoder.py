@@ -16,12 +16,24 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--source", required=True, help="hub id or local folder")
     parser.add_argument("--revision", default="main", help="commit, tag or branch (default: main)")
     parser.add_argument("--pooling", choices=("cls", "mean", "pooler"), help="(default: the model's own)")
+    parser.add_argument("--train-last-layers", type=int, help="of its config: so many blocks it must have")
+    parser.add_argument(
+        "--adapted", action="store_true", help="refuse one without attention projections, for lora_rank"
+    )
     parser.add_argument("--output", type=Path, required=True, help="folder of the encoder")
     options = parser.parse_args(arguments)
 
     from retclip.models.pretrained import fetch_text_encoder
 
-    source = fetch_text_encoder(options.name, options.source, options.revision, options.output, options.pooling)
+    source = fetch_text_encoder(
+        options.name,
+        options.source,
+        options.revision,
+        options.output,
+        options.pooling,
+        options.train_last_layers,
+        options.adapted,
+    )
     revision, license, pooling = (source[key] for key in ("revision", "license", "pooling"))
     log(f"{options.name}: {source['source']} at {revision}, license {license}, pooling {pooling}")
 

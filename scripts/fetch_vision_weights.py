@@ -19,12 +19,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--settings", type=json.loads, required=True, help="JSON: model.image_encoder of the config")
     parser.add_argument("--image-size", type=int, required=True, help="data.image_size of the config")
+    parser.add_argument("--train-last-layers", type=int, help="of the config: so many blocks the network must have")
+    parser.add_argument("--adapted", action="store_true", help="refuse a network without attention, for lora_rank")
     parser.add_argument("--output", type=Path, required=True, help=".safetensors")
     options = parser.parse_args(arguments)
 
     from retclip.models.image_weights import fetch_image_weights
 
-    log(fetch_image_weights(options.settings, options.image_size, options.output))
+    layers = {"train_last_layers": options.train_last_layers} if options.train_last_layers else {}
+    log(fetch_image_weights({**options.settings, **layers}, options.image_size, options.output, options.adapted))
 
 
 if __name__ == "__main__":

@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
 
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
-    values = {**options.specification["values"], "learning_rate": options.start_lr, "warmup_steps": 0}
+    own = {"learning_rate": options.start_lr, "warmup_steps": 0, "warmup_share": 0.0}
+    values = {**options.specification["values"], **own}
     image_encoder = with_weights_settings(options.specification["image_encoder"], options.image_weights)
     trial = plan({**options.specification, "image_encoder": image_encoder, "class_prompts": {}}, values, counts)
     hyperparameters = trial.hyperparameters

@@ -21,6 +21,7 @@ from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
 from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import same_document
+from retclip.search.dead_dimensions import dead_dimensions
 from retclip.search.forecast import count_finished, forecast, refuse_meaningless, seconds_to_come, trains_heads_alone
 from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
 
@@ -47,8 +48,9 @@ def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]
     }
 
 
-def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int, int | None]:
-    """Samples by split, the number of classes, and units of one label; prints what the tables hold.
+def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict[str, int], int, int | None, str]:
+    """Samples by split, the number of classes, those that stand alone, and how these are known; prints what the tables
+    hold.
 
     Raises ValueError where they are refused. Where there is no image yet, it is an estimate.
     """
@@ -56,7 +58,8 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
     if facts.is_drawn or ("hub_dataset" in config["data"] and not options.image_root.is_dir()):
         estimate = estimated_counts(config["data"])
         assert estimate is not None
-        return estimate["splits"], estimate["labels"], None
+        how = "data.demo_patients" if facts.is_drawn else "the table, since its images are not fetched yet"
+        return estimate["splits"], estimate["labels"], None, f"estimated from {how}"
     tables = {name: external_test(config, name) for name in config["evaluation"].get("external_tests", {})}
     found = None
     for name, data in {"": config["data"], **tables}.items():
@@ -70,7 +73,8 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
             f"  {line}" for line in seen.lines), *(f"  warning: {note}" for note in seen.notes), ""]))  # fmt: skip
         found = found or seen
     assert found is not None
-    return found.counts, found.classes, found.single
+    how = "every row was read; images that cannot be read and near-duplicates are found by the build"
+    return found.counts, found.classes, found.single, how
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -85,14 +89,17 @@ def main(arguments: list[str] | None = None) -> None:
     config = options.config
 
     numbers = {stage: len(ids) for stage, ids in options.training_runs.items()}
+    known = ""
     built, measured = options.results_dir / "data/fingerprint.json", options.results_dir / "find_lr/suggestion.json"
     if built.is_file():
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
         data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
-        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), fingerprint.get("single_labels"))
+        alone = [entry.get("per_class_alone") for entry in fingerprint["splits"].values()]
+        single = len({name for entry in alone for name, count in entry.items() if count}) if all(alone) else None
+        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), single)
     else:
-        counts, classes, single = read_data(config, options)
+        counts, classes, single, known = read_data(config, options)
         refuse_meaningless(config["selection"]["metric"], classes, single)
     stages = forecast(config, counts, numbers)
     if built.is_file():
@@ -100,12 +107,13 @@ def main(arguments: list[str] | None = None) -> None:
     speed = read_json(measured) if measured.is_file() else None
     seconds = seconds_to_come(config, stages, speed["samples_per_second"] if speed else None)
     heads = trains_heads_alone(config)
-    print("\n".join(plan_lines(config["run"], counts, built.is_file(), stages, speed, seconds, heads)))
+    print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, heads)))
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
     lines = disk_lines(config, counts, sum(numbers.values()), free)
-    lines = [*gpu_lines(config["training"], visible()), *lines]
+    dead = [f"cannot matter: {sentence}" for sentence in dead_dimensions(config, counts)]
+    lines = [*dead, *gpu_lines(config["training"], visible()), *lines]
     print("\n".join([*lines, *upgrade_lines(finished_training_runs(options.results_dir), options.code)]))
     refuse_costly(config, seconds)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from retclip.core.io import read_json, write_json
 from retclip.core.logs import log, run_entry
+from retclip.search.expected_scores import expected_scores, with_expected
 from retclip.search.selection import select
 
 
@@ -19,6 +20,10 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--metric", required=True, help="selection.metric of the config")
     parser.add_argument("--defaults", type=json.loads, required=True, help="JSON: the baseline's values")
     parser.add_argument("--bracket", type=Path, help="the proposals, whose space is checked for borders")
+    parser.add_argument(
+        "--earlier", type=Path, help="leaderboard.csv of Phase 1, which a model of all trials reads, too"
+    )
+    parser.add_argument("--estimate", choices=("single", "model"), default="single", help="what finalists are taken by")
     parser.add_argument("--output", type=Path, required=True, help="best.json")
     options = parser.parse_args(arguments)
 
@@ -29,8 +34,16 @@ def main(arguments: list[str] | None = None) -> None:
     tried = {name: board[name].drop_duplicates().tolist() for name in names}
     if options.bracket:
         tried = read_json(options.bracket)["space"]
+    if options.earlier:
+        expected = expected_scores(pd.read_csv(options.earlier), board)
+        board = with_expected(board, expected, decides=options.estimate == "model")
     decision = {"stage": options.stage, **select(board, options.metric, options.defaults, tried)}
     log(f"{options.stage}: {decision['id']}: {decision['reason']}")
+    if estimate := decision["estimate"]:
+        log(
+            f"{options.stage}: the highest single score has an optimistic bias of {estimate['optimistic_bias']:.3f} by "
+            f"a model of all trials; what decides (selection.estimate): {options.estimate}"
+        )
     flatness = decision["flatness"]
     if flatness and flatness["is_flat"]:
         log(

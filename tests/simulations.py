@@ -57,3 +57,48 @@ def seeds_drawn_again(first: Seeds, second: Seeds) -> tuple[float, float]:
         means.append(one.draws[picks, np.arange(draws)[:, None]].mean(axis=1))
     low, high = np.quantile(means[0] - means[1], [0.025, 0.975])
     return float(low), float(high)
+
+
+LANDSCAPES = ("flat", "peak", "sharp", "rugged")
+SEARCHED = {"learning_rate": np.geomspace(1e-5, 1e-3, 9), "batch_size": [32, 64, 128], "weight_decay": [0.0, 0.1, 0.3],
+            "temperature": [0.03, 0.07, 0.1, 0.3]}  # fmt: skip
+
+
+def searched(
+    generator, landscape: str, noise: float, trials: int = 20, grid: int = 16
+) -> tuple[pd.DataFrame, pd.DataFrame, np.ndarray]:
+    """Boards of Phase 1, of cheaper and lower scores, and of Phase 2, and the true scores of Phase 2's configurations.
+
+    landscape: all alike (flat); a broad (peak) or a narrow top (sharp) somewhere; no neighbor like another (rugged).
+    noise: standard deviation of a single score.
+    """
+    top = {name: generator.random() for name in SEARCHED}
+    weights = generator.dirichlet(np.ones(len(SEARCHED))) * len(SEARCHED)
+    bumps = {}
+
+    def truth(values: dict) -> float:
+        places = {name: list(tried).index(values[name]) / (len(tried) - 1) for name, tried in SEARCHED.items()}
+        away = sum(weight * (places[name] - top[name]) ** 2 for weight, name in zip(weights, SEARCHED, strict=True))
+        key = tuple(places.values())
+        return (
+            0.5
+            + {
+                "flat": 0.0,
+                "peak": -0.2 * away,
+                "sharp": 0.15 * np.exp(-away / 0.08) - 0.15,
+                "rugged": bumps.setdefault(key, 0.06 * generator.normal()),
+            }[landscape]
+        )
+
+    def board(count: int, shrunk: float) -> pd.DataFrame:
+        points: dict[tuple, dict] = {}
+        while len(points) < count:
+            drawn = {name: tried[generator.integers(len(tried))] for name, tried in SEARCHED.items()}
+            points[tuple(drawn.values())] = drawn
+        table = pd.DataFrame(list(points.values()))
+        table["truth"] = [truth(values) for values in points.values()]
+        cheaper = shrunk * (table["truth"] - 0.5) + (0.5 if shrunk == 1 else 0.3)
+        return table.assign(metric=cheaper + noise * generator.normal(size=count), may_be_chosen=True)
+
+    first, second = board(grid, 0.6), board(trials, 1.0)
+    return first.drop(columns="truth"), second.drop(columns="truth"), second["truth"].to_numpy()

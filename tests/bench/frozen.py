@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import real_frozen
 import torch
 from documents import trial_of
 from figures import Figure, cpu_seconds, in_turn, speed_up
@@ -35,8 +36,10 @@ VALUES = {
 
 
 def measure(folder: Path) -> list[Figure]:
-    """CPU seconds of the whole process, and the cached step beside the recomputed one."""
-    return [_whole_trial(folder), _steps(folder / "steps")]
+    """CPU seconds of the whole process, and the cached step beside the recomputed one; then real encoders."""
+    for name in ("real", "random"):
+        (folder / name).mkdir()
+    return [_whole_trial(folder / "random"), _steps(folder / "steps"), *real_frozen.measure(folder / "real")]
 
 
 def _whole_trial(folder: Path) -> Figure:

@@ -41,7 +41,7 @@ from retclip.training.gradient_cache import backward
 from retclip.training.optimizer import BETAS, EPSILON, build_optimizer
 
 UPSTREAM_CONTEXT = 100
-VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw"}
+VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw", "layer_decay": 1.0}
 MATMUL_SIDE, MATMULS = 8192, 50
 
 

@@ -35,7 +35,13 @@ SIDE = 16  # pixels; the digits have 8
 EMBED_DIM = 64
 WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 SENTENCES = ("a handwritten {}.", "this shows the number {}.", "someone wrote a {} here.", "{}, in ink.")
-FIXED = {"learnable_temperature": True, "epochs": EPOCHS, "lr_scheduler": "cosine", "optimizer": "adamw"}
+FIXED = {
+    "learnable_temperature": True,
+    "epochs": EPOCHS,
+    "lr_scheduler": "cosine",
+    "optimizer": "adamw",
+    "layer_decay": 1.0,
+}
 COLUMNS = (*SPACE, "seed", "seconds", *(f"epoch_{epoch}" for epoch in range(1, EPOCHS + 1)))
 
 

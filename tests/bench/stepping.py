@@ -10,12 +10,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from figures import Figure, in_turn, speed_up
+from running import declared_defaults
 from shapes import CONTEXT, VIT_B_16, model, samples, tokenize, write_fingerprint, write_split
 
 BATCH, LAYERS, ROUNDS = 16, 2, 3
 CURVE_STEPS = 30
 TOLERANCE = 0.03  # of the first loss, in any step
-VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw"}
+VALUES = {**declared_defaults(), "learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw"}
 CPU = torch.device("cpu")
 
 

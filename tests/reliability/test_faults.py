@@ -18,7 +18,8 @@ from retclip.core import slurm
 pytestmark = pytest.mark.slow
 RULES = ("make_demo_data", "make_demo_encoder", "build_lmdb", "audit_data", "find_lr", "plan_phase1_trial",
          "cache_features", "train_phase1_trial", "train_final", "rank_phase1", "select_phase1", "propose_bracket",
-         "evaluate_final", "evaluate_initial", "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
+         "evaluate_final", "evaluate_initial", "score_reference_models", "score_prompts", "collect_examples",
+         "recommend_encoder", "build_report")  # fmt: skip
 
 
 @pytest.mark.parametrize("rule", RULES)

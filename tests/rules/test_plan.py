@@ -12,7 +12,7 @@ OVERLAYS = REPOSITORY / "config"
 SEARCH = {"plan_phase1_trial": 17, "train_phase1_trial": 17, "plan_phase2_trial": 20, "train_phase2_trial": 20}
 ONCE = ("record_run", "build_lmdb", "audit_data", "find_lr", "rank_phase1", "select_phase1", "propose_bracket",
         "rank_phase2", "select_phase2", "estimate_importances", "rank_confirm", "select_best", "evaluate_initial",
-        "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
+        "score_reference_models", "score_prompts", "collect_examples", "recommend_encoder", "build_report")  # fmt: skip
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_only_the_audit_and_the_final_evaluations_see_the_test_split(tmp_path):
             rule = line.split()[1].rstrip(":")
         elif line.startswith("    input:") and any(name in line for name in ("test.lmdb", "_test.", "samples.parquet")):
             readers.add(rule)
-    assert readers == {"audit_data", "evaluate_final", "evaluate_initial", "collect_examples"}
+    assert readers == {"audit_data", "evaluate_final", "evaluate_initial", "score_reference_models", "collect_examples"}
 
 
 def test_phase1_waits_for_the_finder_only_where_it_asks_it(tmp_path):

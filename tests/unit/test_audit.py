@@ -102,7 +102,7 @@ def planted(tmp_path_factory) -> tuple[dict, Path]:
     frame.loc[frame["sample_id"] == "P140", "patient_id"] = "P143"
     images = pd.read_parquet(folder / "out/pictures.parquet")
     fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
-    return audit(frame, images, fingerprint, {"chinese": encoder}, 77), folder
+    return audit(frame, images, fingerprint, {"chinese": encoder}, 77, "zero_shot_balanced_accuracy"), folder
 
 
 def wrong_vocabulary(folder: Path) -> Path:
@@ -170,6 +170,21 @@ def test_what_several_labels_mean_is_said(planted):
     assert said.startswith("3 samples have several labels")
     assert "on test they are scored class by class" in said
     assert "the choices on validation leave them out" in said
+
+
+@pytest.mark.parametrize("metric", ["multi_label_macro_auroc", "image_to_text_recall_at_10"])
+def test_a_choice_that_knows_several_labels_leaves_nobody_out(planted, metric):
+    document, _ = planted
+    found = warnings_of({**document, "several_labels": 3, "selection_metric": metric})
+    assert not any("leave them out" in line for line in found)
+
+
+def test_samples_without_labels_are_said_to_be_scored_where_they_are(planted):
+    """Retrieval counts every sample, labeled or not."""
+    document, _ = planted
+    found = warnings_of({**document, "unlabeled_samples": 4, "never_scored": 2})
+    assert "4 samples have no label: they train, and retrieval alone scores them." in found
+    assert not any("never scored" in line or "not scored" in line for line in found)
 
 
 def test_warnings_name_no_patient(planted):

@@ -87,10 +87,11 @@ def document(tmp_path):
     """An audit.json in which much is wrong."""
     none = {"count": 0, "sample_ids": []}
     per_class = dict.fromkeys(SHARES, 40)
-    split = {"patients": 90, "samples": 90, "images": 180, "per_class": per_class}
+    split = {"patients": 90, "samples": 90, "images": 180, "per_class": per_class, "per_class_alone": per_class}
     return {
         "splits": {"train": split, "val": {**split, "per_class": {**per_class, "Myopia": 0}}, "test": split},
         "patients_in_two_splits": 3, "patients_known": True, "texts_from_labels": False, "several_labels": 0,
+        "selection_metric": "zero_shot_balanced_accuracy",
         "unlabeled_samples": 12, "never_scored": 0, "near_duplicates": "warn", "context_length": 77,
         "texts": {"missing": none, "unfilled": {**none, "count": 4}, "markup": none},
         "tokens": {"one": {"truncated": 0.4, "unknown": 0.3}},
@@ -140,7 +141,7 @@ def test_the_entry_prints_at_most_ten_lines(tmp_path):
     folder = audited_table(tmp_path)
     encoder = f"one={folder / 'encoder'}"
     done = entry("audit_data", "--data-dir", folder / "data", "--encoder", encoder, "--context-length", 8,
-                 "--output", folder / "audit.json")  # fmt: skip
+                 "--selection-metric", "zero_shot_balanced_accuracy", "--output", folder / "audit.json")  # fmt: skip
     printed = done.stderr.strip().splitlines()
     found = json.loads((folder / "audit.json").read_text())["warnings"]
     assert 0 < len(printed) <= MOST_LINES

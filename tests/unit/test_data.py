@@ -263,7 +263,7 @@ def test_build_writes_what_the_design_says(tmp_path):
             number = name.removeprefix("P")
             assert np.array_equal(store.get(f"{name}/left"), load_fundus(tmp_path / f"{number}_left.png", 32))
     images = pd.read_parquet(tmp_path / "out/pictures.parquet")
-    document = audit(everything, images, fingerprint, {}, 77)
+    document = audit(everything, images, fingerprint, {}, 77, "zero_shot_balanced_accuracy")
     assert document["patients_in_two_splits"] == 0
     assert document["splits"]["train"]["images"] == 2 * len(parts[0])
 

@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import threading
+from dataclasses import replace
 from functools import cache, partial
 
 import documents
@@ -12,6 +13,7 @@ import pytest
 import torch
 from fake_cuda import WAITS, fake_cuda
 from PIL import Image
+from running import declared_defaults
 
 from retclip.core.io import file_sha256, read_json, write_json
 from retclip.data.images import load_fundus
@@ -28,7 +30,8 @@ from retclip.models.encode import eye_features, pooled_texts
 from retclip.models.export import export_model, load_exported
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
-from retclip.training.checkpoint import StateFolder
+from retclip.training import saving
+from retclip.training.checkpoint import StateFolder, save_checkpoint
 from retclip.training.lr_finder import range_test
 from retclip.training.rescoring import keep_weights, rescore, restore_weights
 from retclip.training.trainer import Trainer
@@ -47,7 +50,8 @@ ENCODERS = {
     "demo": {"architecture": "timm/demo_conv", "embed_dim": 16},
     "batch norm": {"architecture": "timm/test_efficientnet", "embed_dim": 16},
 }
-VALUES = {"learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
+VALUES = {**declared_defaults(),
+          "learning_rate": 1e-2, "batch_size": BATCH, "warmup_steps": 0, "weight_decay": 0.1, "temperature": 0.1,
           "learnable_temperature": True, "epochs": 1, "lr_scheduler": "constant", "optimizer": "adamw",
           "max_grad_norm": 1.0, "freeze": "none", "augment": False, "same_class_negatives": "keep",
           "context_length": LENGTH, "early_stopping_patience": None, "precision": "fp32"}  # fmt: skip
@@ -295,6 +299,51 @@ def test_a_training_resumes_on_a_gpu_and_is_scored_again_with_other_prompts(fold
         assert restore_weights(model, tmp_path / "k" / "weights.pt")
         again, _, _ = rescore(scored, trial, model, trainer.val, trainer.tokenize, device, "fp32")
     assert again.val.loss == CLOSE(outcome.val.loss)
+
+
+def test_a_gpu_computes_on_while_a_checkpoint_is_written(folder, tmp_path, monkeypatch):
+    """Each write takes until the next step is made; what it writes is the state at the step that was saved."""
+    budget = replace(trial_of().budget, stop_epoch=2, total_steps=4)
+    trial = replace(trial_of(epochs=2), budget=budget)
+    weights, overtaken = {}, []
+    made = threading.Condition()
+
+    def slow(path, content):
+        progress = content["progress"]
+        step = progress["epoch"] * budget.steps_per_epoch + progress["step_in_epoch"]
+        with made:
+            overtaken.append(step == budget.total_steps or made.wait_for(lambda: step + 1 in weights, timeout=30))
+        assert all(torch.equal(value, weights[step][name]) for name, value in content["model"].items())
+        save_checkpoint(path, content)
+
+    monkeypatch.setattr(saving, "save_checkpoint", slow)
+    with fake_cuda() as device:
+        trainer = trainer_of(folder, trial, device, tmp_path / "gpu")
+        trainer.save_seconds = 0
+        compute = trainer._step
+
+        def step(number, *batch):
+            loss = compute(number, *batch)
+            with made:
+                weights[number + 1] = {name: value.cpu() for name, value in trainer.model.trained_state().items()}
+                made.notify_all()
+            return loss
+
+        monkeypatch.setattr(trainer, "_step", step)
+        trainer.run()
+    assert overtaken == [True, True]  # after the first step of an epoch the next save waits
+
+
+def test_a_checkpoint_that_cannot_be_written_ends_the_training_on_a_gpu_too(folder, tmp_path, monkeypatch):
+    def full(path, content):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(saving, "save_checkpoint", full)
+    with fake_cuda() as device:
+        trainer = trainer_of(folder, trial_of(), device, tmp_path / "gpu")
+        trainer.save_seconds = 0
+        with pytest.raises(OSError, match="No space left"):
+            trainer.run()
 
 
 def _no_draws(module):

@@ -11,9 +11,13 @@ from small_runs import METRIC, failing, final, run_of
 from retclip.core.documents import build, plain
 from retclip.metrics.evaluation_document import Evaluation
 from retclip.report import first_screen
+from retclip.report.answer import answer
+from retclip.report.documents import results
 from retclip.report.layout import read_sections
 from retclip.report.names import configuration_name, trial_names
+from retclip.report.page import captions
 from retclip.report.run_folder import FinishedTrial
+from retclip.report.sections.answer import draw_answer, draw_differences
 
 CLASSES = ["Healthy", "Diabetic Retinopathy", "Central Serous Chorioretinopathy"]
 
@@ -38,9 +42,11 @@ def evaluated(run, matrix: np.ndarray, patients: int = 30):
         counts = {"samples": 60, "patients": 60, "scored": int(matrix.sum()), "scored_patients": 60}
         told = {"per_class": rows, "confusion": {"classes": CLASSES, "matrix": matrix.tolist()}, "counts": counts}
         one.evaluation = build(Evaluation, {**plain(one.evaluation), **told})
-    run.audit = {"splits": {}, "warnings": [], "quality": {"black": {"count": 0}}, "sides": {"swapped": None},
+    run.audit = {"splits": {}, "label_level": "patient", "warnings": [], "quality": {"black": {"count": 0}},
+                 "sides": {"swapped": None},
                  "duplicates": {"both_eyes": {"count": 0}, "near": {"across_splits": 0}}}  # fmt: skip
-    run.decisions = {"best": {"id": "c0", "warnings": []}}
+    best = {"id": "c0", "configured": {}, "reason": "", "rule": "", "ties": [], "warnings": []}
+    run.decisions = {"best": best}
     run.external, run.boards = [], {}
     return run
 
@@ -58,12 +64,12 @@ def a_run(matrix: np.ndarray = SOUND, tuned: float = 0.95, baseline: float = 0.4
 @pytest.mark.parametrize(
     ("tuned", "baseline", "said"),
     [
-        (0.95, 0.4, r"Take the tuned configuration with pubmedbert: balanced accuracy is 0\.550 above the baseline's "
-         r"\(95 % CI 0\.\d{3} to 0\.\d{3}\), statistically significant at 5 %\."),
+        (0.95, 0.4, r"Take the tuned configuration with pubmedbert: balanced accuracy is 0\.550 above the baseline "
+         r"with pubmedbert \(95 % CI 0\.\d{3} to 0\.\d{3}\), statistically significant at 5 %\."),
         (0.9, 0.88, r"Tuning shows no significant gain with pubmedbert: balanced accuracy is 0\.0\d\d above the "
-         r"baseline's \(95 % CI .\d?\.?\d+ to 0\.\d{3}\), not significant at 5 %\."),
-        (0.7, 1.0, r"Keep the baseline: with pubmedbert, the tuned configuration's balanced accuracy is 0\.300 below "
-         r"the baseline's \(95 % CI 0\.\d{3} to 0\.\d{3}\), statistically significant at 5 %\."),
+         r"baseline with pubmedbert \(95 % CI .\d?\.?\d+ to 0\.\d{3}\), not significant at 5 %\."),
+        (0.7, 1.0, r"Keep the baseline with pubmedbert: the tuned balanced accuracy with pubmedbert is 0\.300 below it "
+         r"\(95 % CI 0\.\d{3} to 0\.\d{3}\), statistically significant at 5 %\."),
     ],
 )  # fmt: skip
 def test_the_answer_is_one_short_sentence(tuned, baseline, said):
@@ -76,8 +82,8 @@ def test_the_answer_is_one_short_sentence(tuned, baseline, said):
 def test_few_seeds_tell_no_significance(tuned, side):
     found = first_screen.headline(a_run(tuned=tuned, baseline=0.55, seeds=1))
     if tuned > 0.5:
-        assert f" {side} the baseline's (95 % CI " in found
-        assert found.endswith(" between these models; too few seeds to test their configurations.")
+        assert f" {side} the baseline with pubmedbert (95 % CI " in found
+        assert found.endswith(" between these models; too few seeds to test configurations.")
         assert len(words(found)) <= 25
     assert "statistically significant" not in found
 
@@ -99,18 +105,65 @@ def test_a_kept_baseline_is_no_gain():
     assert first_screen.headline(run).startswith("Keep the baseline with pubmedbert: ")
 
 
-def test_the_answer_is_about_the_recommended_text_encoder():
-    """It may be another than the one that was tuned with; score and gain are then those of its models."""
-    run = a_run()
-    other = final("tuned", 0.85)
-    other.metrics = replace(other.metrics, trial=replace(other.trial, text_encoder="biobert"))
-    run.finals.append(other)
+def with_another_encoder(seeds: int = 1):
+    """Tuned pubmedbert .950, its baseline .400, and the recommended biobert .850."""
+    run = a_run(seeds=seeds)
+    for seed in range(seeds):
+        other = final("tuned", 0.85, seed)
+        other.metrics = replace(other.metrics, trial=replace(other.trial, text_encoder="biobert"))
+        run.finals.append(other)
     evaluated(run, SOUND)
     run.recommendation = {"encoder": "biobert", "seeds": {"biobert": {"planned": 1, "failed": {}}}, "val_scores": {}}
+    return run
+
+
+@pytest.mark.parametrize("seeds", [1, 3])
+def test_the_answer_is_about_the_recommended_text_encoder(seeds):
+    """It may be another than the one that was tuned with, which the baseline has: the difference is no gain by
+    tuning."""
+    run = with_another_encoder(seeds)
     found = first_screen.headline(run)
-    assert "With biobert: balanced accuracy is 0.450 above" in found
-    (score, *_), baseline, (gain, *_) = [entry[1:] for entry in first_screen.tiles(run)]
-    assert (score, baseline[0], gain) == ("0.850", "0.400", "+0.450")
+    assert "with biobert: balanced accuracy is 0.450 above the baseline with pubmedbert (95 % CI " in found.replace(
+        "With", "with"
+    )
+    assert len(words(found)) <= 25
+    assert [(name, number) for name, number, _ in first_screen.tiles(run)] == [
+        ("tuned with biobert", "0.850"),
+        ("over the baseline with pubmedbert", "+0.450"),
+        ("gain by tuning with pubmedbert", "+0.550"),
+    ]
+
+
+def test_the_figure_and_the_documents_tell_the_same_differences_of_the_same_models():
+    run = with_another_encoder()
+    texts = [text.get_text() for text in draw_differences(run).axes[0].texts]
+    shown = dict(zip(texts[::2], texts[1::2], strict=True))
+    assert shown == {
+        "gain by tuning: pubmedbert, tuned − baseline": "+0.550",
+        "biobert, tuned − pubmedbert, baseline": "+0.450",
+        "tuned: pubmedbert − biobert": "+0.100",
+    }
+    scored = [label.get_text() for label in draw_answer(run).axes[0].get_yticklabels()]
+    assert scored == ["baseline, pubmedbert", "biobert (recommended)", "pubmedbert"]
+    said = " ".join(answer(run))
+    assert "Tuning with pubmedbert changed the score by +0.550 " in said
+    assert "With biobert, the tuned configuration is 0.450 above the baseline with pubmedbert (95 % CI " in said
+    told = results(run)
+    assert told["gain"][METRIC]["value"] == pytest.approx(0.55)
+    assert told["over_baseline"]["value"] == pytest.approx(0.45)
+    assert told["text_encoders_compared"] == {
+        "gain": {"tuned": "pubmedbert", "baseline": "pubmedbert"},
+        "over_baseline": {"tuned": "biobert", "baseline": "pubmedbert"},
+        "per_class": "biobert",
+    }
+
+
+def test_every_caption_that_compares_with_the_baseline_names_both_text_encoders():
+    run = with_another_encoder()
+    for name in ("per_class", "calibration"):
+        assert set(re.findall("biobert|pubmedbert", captions(run)[name])) == {"biobert", "pubmedbert"}
+    assert "biobert" in captions(run)["confusion_tuned"]
+    assert "pubmedbert" in captions(run)["confusion_baseline"]
 
 
 def test_a_class_that_has_collapsed_is_said_first():
@@ -167,11 +220,15 @@ def test_the_points_say_what_to_do_and_where_to_look():
 
 
 def test_a_best_value_on_the_border_is_to_be_widened():
+    """By what the choice has recorded, whatever the words of its warnings."""
     run = a_run(seeds=3, patients=400)
-    run.decisions["phase2"] = {"warnings": ["learning_rate = 0.006 lies on the border of what was tried; widen it."]}
-    assert "Widen phase2.space.learning_rate: the best value, 0.006, lies on its border." in [
-        point.text for point in first_screen.points(run)
-    ]
+    run.decisions["phase2"] = {
+        "warnings": ["batch_size = 8 has a border of its own."],
+        "borders": {"learning_rate": 0.006},
+    }
+    said = [point.text for point in first_screen.points(run)]
+    assert "Widen phase2.space.learning_rate: the best value, 0.006, lies on its border." in said
+    assert not any("batch_size" in text for text in said)
 
 
 def test_a_trial_is_called_by_what_varies():
@@ -213,4 +270,8 @@ def test_a_trial_is_called_by_what_varies_in_its_stage():
 
 def test_the_metric_is_the_one_of_test():
     assert METRIC == "zero_shot_balanced_accuracy"
-    assert [name for name, *_ in first_screen.tiles(a_run())] == ["tuned configuration", "baseline", "gain by tuning"]
+    assert [name for name, *_ in first_screen.tiles(a_run())] == [
+        "tuned with pubmedbert",
+        "baseline with pubmedbert",
+        "gain by tuning with pubmedbert",
+    ]

@@ -21,6 +21,7 @@ from retclip.search.plan_text import plan_lines, refuse_costly
 
 GUIDE = {"train": 12_989 - 1_299, "val": 1_299, "test": 3_253}
 TRAINING_RUNS = {"phase1": 17, "phase2": 20, "confirm": 6, "final": 12}
+TRAINING_RUNS_OF_ONE = {stage: [f"{stage}-0"] for stage in TRAINING_RUNS}
 
 
 def test_the_guides_full_run():
@@ -47,7 +48,7 @@ def test_test_mode_is_too_short_to_rank():
     # batch 128 of 100 samples is 100; warm-ups of 300 and 500 steps are adjusted alike: fewer different training runs
     assert any("batch_size 128 becomes 100" in cut for cut in first.cuts)
     assert first.equal > 0
-    lines = plan_lines("test", GUIDE, False, [first], None, None)
+    lines = plan_lines("test", GUIDE, "", [first], None, None)
     assert any("too short to rank" in line and "phase1.train_samples" in line for line in lines)
     assert any(line.startswith("merged: Phase 1") for line in lines)
     assert any("not known before find_lr" in line for line in lines)
@@ -126,3 +127,23 @@ def test_counts_without_reading_an_image(tmp_path):
     table.write_text(table.read_text().replace("label\n", "split\n").replace(",a", ",train").replace(",b", ",test"))
     counts = estimated_counts(data)
     assert counts == {"splits": {"train": 45, "val": 5, "test": 50}, "labels": 0}
+
+
+def test_the_plan_says_what_is_counted_and_what_is_estimated(tmp_path):
+    """A table of which every row is read is no estimate; patients that are still to be drawn are one."""
+    table = tmp_path / "table.csv"
+    table.write_text("patient_id,image,eye,label\n" + "\n".join(f"P{i},{i}.png,left,{'ab'[i % 2]}" for i in range(60)))
+    for i in range(60):
+        (tmp_path / f"{i}.png").touch()
+    config = drop_nulls(merged("laptop"))
+    config["data"].update(manifest=str(table), image_root=str(tmp_path))
+    flags = ["--training-runs", json.dumps(TRAINING_RUNS_OF_ONE), "--results-dir", tmp_path, "--image-root", tmp_path]
+    printed = entry("plan_run", "--config", json.dumps(config), *flags, "--code", "0").stdout
+    (line,) = (line for line in printed.splitlines() if line.startswith("run "))
+    assert "estimated" not in line
+    assert "every row was read" in line
+    assert "images that cannot be read and near-duplicates" in line
+    demo = drop_nulls(merged("demo"))
+    printed = entry("plan_run", "--config", json.dumps(demo), *flags, "--code", "0").stdout
+    (line,) = (line for line in printed.splitlines() if line.startswith("run "))
+    assert "estimated from data.demo_patients" in line

@@ -410,7 +410,7 @@ def start(fetched, weights, seed, from_checkpoint):
         seed=seed,
         image_encoder=SIZES,
         text_encoder_settings={**ENCODER, "from_checkpoint": from_checkpoint},
-        hyperparameters={"temperature": 0.07, "learnable_temperature": True, "freeze": "none"},
+        hyperparameters={"temperature": 0.07, "learnable_temperature": True, "freeze": "none", "lora_rank": 0},
     )
     return build_model(trial, fetched, weights).state_dict()
 

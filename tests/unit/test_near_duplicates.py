@@ -70,3 +70,42 @@ def test_blank_and_black_images_are_nobodys_copies():
     blank = [Image.fromarray(np.full((128, 128, 3), level, np.uint8)) for level in (0, 0, 3, 120, 200, 255)]
     thumbnails = [thumbnail_of(image, 90) for image in blank]
     assert near_duplicates.groups_of(thumbnails, 1).tolist() == list(range(len(blank)))
+
+
+def test_most_different_eyes_are_told_apart_on_the_coarse_images(drawn, monkeypatch):
+    """Drawn eyes are so alike that nearly every pair of the index is aligned; fine images are three times dearer."""
+    from retclip.data import thumbnail_alignment
+
+    sides = []
+    aligned = thumbnail_alignment._aligned
+
+    def counted(whole, part, matrix, steps):
+        sides.append(whole.side)
+        return aligned(whole, part, matrix, steps)
+
+    monkeypatch.setattr(thumbnail_alignment, "_aligned", counted)
+    near_duplicates.same_pairs(drawn[1], 1)
+    copies = EYES // EVERY
+    different = sides.count(48) / 2 - copies
+    assert different > 3 * copies
+    assert sides.count(96) - copies < 0.2 * different
+
+
+def test_work_is_handed_out_as_it_is_done():
+    """Of a hundred thousand images the pieces of all tasks at once would take more memory than the images."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from retclip.data.in_order import in_order
+
+    taken = []
+
+    def tasks():
+        for number in range(100):
+            taken.append(number)
+            yield (number,)
+
+    with ThreadPoolExecutor(2) as pool:
+        results = in_order(pool, lambda number: 2 * number, tasks(), ahead=6)
+        assert next(results) == 0
+        assert len(taken) <= 7
+        assert list(results) == [2 * number for number in range(1, 100)]

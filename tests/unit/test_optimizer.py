@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
+from running import declared_defaults
 
 from retclip.training.optimizer import build_optimizer, set_learning_rate
 
-VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "max_grad_norm": 1.0}
+VALUES = {**declared_defaults(), "learning_rate": 1e-5, "weight_decay": 0.2, "max_grad_norm": 1.0}
 
 
 class Net(torch.nn.Module):

@@ -219,7 +219,7 @@ def test_the_table_stands_in_the_audit_and_on_the_page(tmp_path):
     (tmp_path / "images/9_1.png").unlink()
     fingerprint = fingerprint_of(tmp_path, source)
     frame, images = (pd.read_parquet(tmp_path / f"out/{name}.parquet") for name in ("samples", "pictures"))
-    document = audit(frame, images, fingerprint, {}, 77)
+    document = audit(frame, images, fingerprint, {}, 77, "zero_shot_balanced_accuracy")
     check(document, "audit", "audit.json")
     counts = {what: tuple(entry.values()) for what, entry in document["reconciliation"]["counts"].items()}
     assert counts == {

@@ -130,7 +130,7 @@ def test_one_seed_each_claims_nothing_of_other_seeds(seeds):
 def test_what_shows_one_trial_of_several_names_its_seed():
     several = run_of(*(final(kind, 0.9, seed) for seed in (7, 8) for kind in ("tuned", "baseline")))
     named = {name for name, caption in read_captions().items() if "{seed}" in caption}
-    assert named == {"per_class", "calibration", "confusion_tuned", "confusion_baseline", "embedding"}
+    assert named == {"per_class", "calibration", "confusion_tuned", "confusion_baseline", "embedding", "prompts"}
     assert several.shown_seed == " (seed 7, the first of 2)"
     assert run_of(final("tuned", 0.9)).shown_seed == ""
 

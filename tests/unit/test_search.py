@@ -233,6 +233,7 @@ def test_a_best_value_on_the_border_is_said():
     _, best = decide(run("a", 0.9, learning_rate=1e-4), tried=tried)
     assert len(best["warnings"]) == 1
     assert best["warnings"][0].startswith("learning_rate = 0.0001 lies on the border")
+    assert best["borders"] == {"learning_rate": 1.0e-4}
     tried = {"learning_rate": {"low": 1e-6, "high": 1.1e-4, "log": True}, "weight_decay": {"low": 0.0, "high": 0.4}}
     _, best = decide(run("a", 0.9, learning_rate=1e-4), tried=tried)
     assert [line.split()[0] for line in best["warnings"]] == ["learning_rate"]

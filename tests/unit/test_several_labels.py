@@ -8,6 +8,7 @@ import pytest
 from running import BUILD
 from small_tables import GOOD, build, forty_patients, write
 
+from retclip.data.audit import audit
 from retclip.data.preview import preview
 from retclip.metrics.nulls import judge
 from retclip.metrics.registry import MULTI_LABEL, SELECTABLE
@@ -85,3 +86,55 @@ def test_its_score_has_an_error_and_a_null(folder):
     assert first.high < value
     assert second.p_value is None or second.p_value > 0.05
     assert multi_label_score(good.assign(labels=""), CLASSES) is None
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """AMD and DR stand alone, Glaucoma only beside DR, and Myopia and Scar only beside each other."""
+    forty_patients(tmp_path)
+    labels = ["DR", "AMD", "DR|Glaucoma", "AMD", "Myopia|Scar"]
+    write(tmp_path, "patient_id,image,label", [f"P{i},{i}.png,{labels[i % 5]}" for i in range(GOOD)])
+    return tmp_path
+
+
+def test_a_class_that_never_stands_alone_is_a_class(beside, capsys):
+    """The plan counts five, and so does the build; nothing is dropped from prompts and scores."""
+    found = preview({**BUILD, "image_size": 24}, beside / "table.csv", beside / "images", None, None)
+    assert found.classes == 5
+    code, said = build(beside, capsys, max_bad_fraction=0)
+    assert code == 0, said
+    fingerprint = json.loads((beside / "out/fingerprint.json").read_text())
+    assert fingerprint["classes"] == ["AMD", "DR", "Glaucoma", "Myopia", "Scar"]
+    total = {
+        key: {
+            name: sum(split[key][name] for split in fingerprint["splits"].values()) for name in fingerprint["classes"]
+        }
+        for key in ("per_class", "per_class_alone")
+    }
+    assert total["per_class"] == {"AMD": 16, "DR": 16, "Glaucoma": 8, "Myopia": 8, "Scar": 8}
+    assert total["per_class_alone"] == {"AMD": 16, "DR": 8, "Glaucoma": 0, "Myopia": 0, "Scar": 0}
+
+
+@pytest.mark.parametrize("metric", ["zero_shot_balanced_accuracy", MULTI_LABEL])
+def test_the_audit_says_which_classes_stand_beside_others_alone(beside, capsys, metric):
+    code, said = build(beside, capsys, max_bad_fraction=0)
+    assert code == 0, said
+    document = audit(pd.read_parquet(beside / "out/samples.parquet"), pd.read_parquet(beside / "out/pictures.parquet"),
+                     json.loads((beside / "out/fingerprint.json").read_text()), {}, 77, metric)  # fmt: skip
+    assert not [line for line in document["warnings"] if "no example of Glaucoma" in line]
+    told = [line for line in document["warnings"] if "Glaucoma" in line and "beside" in line]
+    if metric == MULTI_LABEL:
+        assert not told
+    else:
+        assert told == ["Glaucoma, Myopia, Scar only stand beside other labels: zero_shot_balanced_accuracy never "
+                        "scores them; multi_label_macro_auroc does."]  # fmt: skip
+
+
+def test_one_class_alone_is_nothing_to_choose_by(beside, capsys):
+    """DR alone or beside Glaucoma: two classes, of which a metric of one label sees one."""
+    write(beside, "patient_id,image,label", [f"P{i},{i}.png,{('DR', 'DR|Glaucoma')[i % 2]}" for i in range(GOOD)])
+    found = preview({**BUILD, "image_size": 24}, beside / "table.csv", beside / "images", None, None)
+    assert (found.classes, found.single) == (2, 1)
+    refuse_meaningless(MULTI_LABEL, found.classes, found.single)
+    with pytest.raises(ValueError, match=f"units of one label are all of one class; choose {MULTI_LABEL}"):
+        refuse_meaningless("zero_shot_accuracy", found.classes, found.single)

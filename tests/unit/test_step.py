@@ -1,5 +1,7 @@
 """A step's shortcuts against the plain way: each picture and text once, micro-batches, too little memory."""
 
+from itertools import pairwise
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +18,8 @@ from retclip.models import image_encoder
 from retclip.models.encode import encode_batch, eye_features, has_batch_norm, pooled_texts
 from retclip.models.loss import tripartite_loss
 from retclip.models.retclip import RetClip
-from retclip.training.checkpoint import StateFolder
+from retclip.training import saving
+from retclip.training.checkpoint import StateFolder, save_checkpoint
 from retclip.training.gradient_cache import backward
 from retclip.training.trainer import Trainer
 
@@ -257,6 +260,41 @@ def test_a_batch_that_memory_does_not_hold_is_trained_in_parts(split, net, tmp_p
     assert outcome.progress.status == status
     assert trainer.micro_batch == micro
     assert ("micro-batches of 16" in capsys.readouterr().err) == (most < 64)
+
+
+@pytest.fixture
+def written(monkeypatch):
+    """The name of each file of weights that a training writes."""
+    names = []
+
+    def recorded(path, content):
+        names.append(path.name)
+        save_checkpoint(path, content)
+
+    monkeypatch.setattr(saving, "save_checkpoint", recorded)
+    return names
+
+
+def test_the_best_weights_reach_the_disk_with_a_checkpoint_only(split, net, tmp_path, written):
+    """A short training writes none, however often it gets better; each checkpoint writes the best so far, once."""
+    start = {name: value.clone() for name, value in net.state_dict().items()}
+    found = []
+    for name, save_seconds in (("short", 999), ("saved", 0)):
+        net.load_state_dict(start)
+        trainer = trainer_of(net, split, tmp_path / name, epochs=6, patience=3)
+        trainer.save_seconds = save_seconds
+        outcome = trainer.run()
+        weights = {key: value.clone() for key, value in net.state_dict().items()}
+        found.append((outcome.progress.history, outcome.progress.best_epoch, weights))
+        assert (written == []) == (name == "short")
+    (history, epoch, weights), (again, same_epoch, same_weights) = found
+    assert (history, epoch) == (again, same_epoch)
+    assert all(torch.equal(value, same_weights[key]) for key, value in weights.items())
+    best = [name for name in written if name.startswith("best-")]
+    assert len(best) == len(set(best)) > 0
+    # the checkpoint that names weights comes after them
+    assert all(name == "checkpoint.pt" or after == "checkpoint.pt" for name, after in pairwise(written))
+    assert written[-1] == "checkpoint.pt"
 
 
 def test_scores_do_not_depend_on_micro_batches(split, net, tmp_path):

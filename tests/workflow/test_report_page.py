@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from browser import chromium, errors
+from recomputed import balanced_accuracy, mean_accuracy, resampled, score_columns
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
@@ -27,10 +29,6 @@ from retclip.models.model_card import model_card
 from retclip.report.sections.provenance import overlay_text
 
 pytestmark = pytest.mark.slow
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--hide-scrollbars",
-         "--disable-background-networking", "--disable-component-update", "--disable-sync",
-         "--enable-logging=stderr")  # fmt: skip
 PLOTTING_SCRIPT = r'<script type="text/plain" id="plotting-script">.*?</script>'
 HOSTILE = "<script>alert(1)</script>"
 
@@ -94,17 +92,6 @@ def copied(small_run, tmp_path):
 def report_of(folder):
     entry("build_report", "--run-folder", folder, "--output-folder", folder / "report")
     return folder / "report/index.html"
-
-
-def chromium(folder, *arguments: object, proxy: str = "127.0.0.1:9") -> subprocess.CompletedProcess[str]:
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine")
-    command = [CHROMIUM, *FLAGS, f"--proxy-server={proxy}", f"--user-data-dir={folder / 'profile'}"]
-    return subprocess.run([*command, *map(str, arguments)], capture_output=True, text=True, timeout=120)
-
-
-def errors(done: subprocess.CompletedProcess[str]) -> list[str]:
-    return [line for line in done.stderr.splitlines() if "CONSOLE" in line and "rror" in line]
 
 
 def with_script(page, script: str, folder):
@@ -428,25 +415,41 @@ def assert_first_screen_is_true(folder, page) -> str:
     record = json.loads((folder / "run.json").read_text())
     recommendation = json.loads((folder / "final/recommendation.json").read_text())
     encoder = recommendation["encoder"] or record["config"]["model"]["search_encoder"]
+    search = record["config"]["model"]["search_encoder"]
     names = record["training_runs"]["final"]
-    kinds = [[name for name in names if name.startswith(f"{kind}-s")] for kind in (encoder, "baseline")]
-    tuned, baseline = (
+    kinds = [[name for name in names if name.startswith(f"{kind}-s")] for kind in (encoder, search, "baseline")]
+    tuned, searched, baseline = (
         [pd.read_parquet(folder / f"final/{name}/predictions.parquet") for name in kind] for kind in kinds
     )
 
     def gain(pair: list[pd.DataFrame]) -> float:
         return mean_accuracy(pair[: len(tuned)]) - mean_accuracy(pair[len(tuned) :])
 
-    tiles = re.findall(r"<strong>(.*?)</strong><span class=\"interval\">95 % CI (.*?) to (.*?)</span>", screen)
-    for shown, own, value in zip(tiles, (tuned, baseline, [*tuned, *baseline]), (mean_accuracy,) * 2 + (gain,),
-                                 strict=True):  # fmt: skip
+    expected = {
+        f"tuned with {encoder}": (tuned, mean_accuracy),
+        f"over the baseline with {search}": ([*tuned, *baseline], gain),
+        f"baseline with {search}": (baseline, mean_accuracy),
+        f"gain by tuning with {search}": ([*searched, *baseline], gain),
+    }
+    del expected[f"over the baseline with {search}" if encoder == search else f"baseline with {search}"]
+    tiles = re.findall(
+        r'<span class="name">(.*?)</span>\s*<strong>(.*?)</strong><span class="interval">95 % CI (.*?) to (.*?)</span>',
+        screen,
+    )
+    assert [name for name, *_ in tiles] == list(expected)
+    for (_, *shown), (own, value) in zip(tiles, expected.values(), strict=True):
         found, *ci = (float(number.replace("−", "-")) for number in shown)
         low, high = resampled(own, value, len(tuned))
         assert found == pytest.approx(value(own), abs=6e-4)
         assert ci == pytest.approx([low, high], abs=0.2 * (high - low) + 0.002)
-    if said := re.search(r"is (\d\.\d{3}) (above|below) the baseline's \(95 % CI (\S+) to ([^)]+)\)", answer):
+    if said := re.search(
+        rf"is (\d\.\d{{3}}) (above|below) the baseline with {search} \(95 % CI (\S+) to ([^)]+)\)", answer
+    ):
         assert f"with {encoder}" in answer.lower()
-        assert tiles[2][0] == ("+" if said[2] == "above" else "−") + said[1] or float(said[1]) == 0
+        assert (
+            tiles[2 if encoder == search else 1][1] == ("+" if said[2] == "above" else "−") + said[1]
+            or float(said[1]) == 0
+        )
         crosses = {float(end.replace("−", "-")) <= 0 for end in said.groups()[2:]} == {True, False}
         assert ("statistically significant at 5 %" in answer or "between these models" in answer) == (not crosses)
     for said in alarms:
@@ -467,35 +470,6 @@ def assert_first_screen_is_true(folder, page) -> str:
 
 def _precision(table: pd.DataFrame, k: int) -> float:
     return table[k].get(k, 0) / table[k].sum()
-
-
-def balanced_accuracy(table: pd.DataFrame) -> float:
-    """Slowly: the mean over the classes that are there of the share named rightly."""
-    scored = table[table["target"] >= 0]
-    scores = scored[[name for name in table if name.startswith("score_")]].to_numpy()
-    right = scores.argmax(axis=1) == scored["target"].to_numpy()
-    return float(pd.Series(right).groupby(scored["target"].to_numpy()).mean().mean())
-
-
-def mean_accuracy(tables: list[pd.DataFrame]) -> float:
-    return float(np.mean([balanced_accuracy(table) for table in tables]))
-
-
-def resampled(tables: list[pd.DataFrame], value, seeds: int) -> tuple[float, float]:
-    """95 % interval of `value(tables)` over patients and seeds, drawn by other means than the report's.
-
-    tables: one a seed, of one model or of two after each other.
-    """
-    generator = np.random.default_rng(7)
-    rows = tables[0].groupby("patient_id").indices
-    patients = list(rows)
-    draws = []
-    for _ in range(400):
-        picked = np.concatenate([rows[patients[i]] for i in generator.integers(0, len(patients), len(patients))])
-        training_runs = generator.integers(0, seeds, seeds)
-        models = [tables[start : start + seeds] for start in range(0, len(tables), seeds)]
-        draws.append(value([model[position].iloc[picked] for model in models for position in training_runs]))
-    return tuple(np.quantile(draws, [0.025, 0.975]))
 
 
 NUMBER = r"([+−]?\d\.\d{3})"
@@ -539,7 +513,12 @@ def assert_result_is_true(folder, page) -> str:
         return mean_accuracy(pair[: len(winner)]) - mean_accuracy(pair[len(winner) :])
 
     if "Nothing was learned" not in said:
-        gain = read(re.search(rf"Tuning changed the score by {NUMBER} {INTERVAL}, paired", said))
+        gain = read(
+            re.search(
+                rf"Tuning with {config['model']['search_encoder']} changed the score by {NUMBER} {INTERVAL}, paired",
+                said,
+            )
+        )
         agrees(gain, [*winner, *default], difference)
         assert ("): statistically significant at 5 %" in said) == (not gain[1] <= 0 <= gain[2])
     if control := tables("control"):
@@ -554,10 +533,6 @@ def assert_result_is_true(folder, page) -> str:
         assert float(gap.replace("−", "-")) == pytest.approx(own, abs=6e-4)
     assert f"Guessing would give {1 / len(score_columns(winner[0])):.3f}" in said
     return said
-
-
-def score_columns(table: pd.DataFrame) -> list[str]:
-    return [name for name in table if name.startswith("score_")]
 
 
 def test_what_the_page_and_its_methods_claim_is_true(copied):
@@ -597,6 +572,7 @@ def test_the_first_screen_and_the_result_of_a_finished_run_are_true(tmp_path):
     if not (folder / "report/index.html").is_file():
         pytest.skip("no finished run: make demo, or set RETCLIP_RUN to a folder of results")
     entry("build_report", "--run-folder", folder, "--output-folder", tmp_path)
+    assert (tmp_path / "index.html").stat().st_size < 6_000_000, "plotting script and examples included"
     assert_result_is_true(folder, tmp_path / "index.html")
     assert_first_screen_is_true(folder, tmp_path / "index.html")
 

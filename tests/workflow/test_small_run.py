@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 AFTER_PHASE1 = {"rank_phase1", "select_phase1", "propose_bracket", "plan_phase2_trial", "train_phase2_trial",
                 "rank_phase2", "select_phase2", "estimate_importances", "plan_confirm_trial", "train_confirm_trial",
                 "rank_confirm", "select_best", "plan_final", "train_final", "evaluate_final", "evaluate_initial",
-                "collect_examples", "recommend_encoder", "record_run", "build_report"}  # fmt: skip
+                "score_prompts", "collect_examples", "recommend_encoder", "record_run", "build_report"}  # fmt: skip
 
 
 @pytest.fixture

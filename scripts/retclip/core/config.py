@@ -8,10 +8,12 @@ from typing import Any
 from retclip.core import schemas
 from retclip.core.bounded import refuse_bomb
 from retclip.core.csv_tables import read_header, shown
+from retclip.core.fine_tuning import check_fine_tuning
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import is_file
 from retclip.core.source_facts import SourceFacts, all_source_facts, source_facts
 from retclip.core.table_columns import check_columns, suggestion
+from retclip.core.warmup import check_warmup
 
 Config = dict[str, Any]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
@@ -36,6 +38,7 @@ def check_config(config: Config, origin: str = "config") -> Config:
         _spell_values(clean, origin)
         check_form(clean, origin)
         _check_model(clean, origin)
+        check_fine_tuning(clean, origin)
         _check_search(clean, origin)
         _check_data(clean, origin)
         if not is_file(clean["evaluation"]["prompts"]):
@@ -149,6 +152,7 @@ def _check_search(config: Config, origin: str) -> None:
     for name, values in config["phase2"]["space"].items():
         if isinstance(values, dict) and "low" in values:
             _check_range(name, values, f"{origin}: phase2.space.{name}")
+    check_warmup(config, origin)
     _check_rungs(config, origin)
     phase2, top_k = config["phase2"], config["confirm"]["top_k"]
     facts = strategy_facts(config)

@@ -133,6 +133,21 @@ HYPERPARAMETERS = {
         "else fp32",
         kind="choice", choices=("auto", "fp32", "bf16"), searched=False,
     ),
+    "layer_decay": Hyperparameter(
+        at="defaults.layer_decay",
+        about="each block of an encoder learns at this share of the rate of the one above it; 1: all at the same rate",
+        kind="number", above=0, config_most=1, default=1.0,
+    ),
+    "lora_rank": Hyperparameter(
+        at="defaults.lora_rank",
+        about="rank of the LoRA adapters of attention projections, which then train in place of the encoders; 0: none",
+        kind="integer", least=0, config_most=256, default=0, label="LoRA rank",
+    ),
+    "warmup_share": Hyperparameter(
+        at="defaults.warmup_share",
+        about="share of each run's own steps over which the learning rate rises; 0: warmup_steps says it",
+        kind="number", least=0, config_most=0.8, default=0.0, label="warm-up share",
+    ),
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ Values = dict[str, Any]
 class TextEncoder:
     """The text encoder as the config describes it, keys in alphabetical order, as a trial specification has them.
 
-    texts: view -> column; None: as the data has them.
+    texts: view -> column; None: as the data has them. train_last_layers: None trains all, unless it is frozen.
     """
 
     from_checkpoint: bool
@@ -24,6 +24,7 @@ class TextEncoder:
     revision: str | None
     source: str
     texts: dict[str, str] | None
+    train_last_layers: int | None = field(default=None, metadata=OPTIONAL)
     truncation_side: str
 
     @property

@@ -19,16 +19,17 @@ def audit(
     fingerprint: dict[str, Any],
     encoders: dict[str, Path],
     context_length: int,
+    selection_metric: str,
 ) -> dict[str, Any]:
     """The content of audit.json, with warnings in plain words.
 
-    frame, images: samples.parquet and pictures.parquet. Warnings hold no id, path or text of a patient;
-    the lists of sample_ids beside the counts do, and stay in audit.json.
+    frame, images: samples.parquet and pictures.parquet. selection_metric: what chooses on validation. Warnings hold
+    no id, path or text of a patient; the lists of sample_ids beside the counts do, and stay in audit.json.
     """
     texts = [text for column in text_columns(frame) for text in frame[column] if text]
     document = {
         "splits": {
-            split: {key: entry[key] for key in ("patients", "samples", "images", "per_class")}
+            split: {key: entry[key] for key in ("patients", "samples", "images", "per_class", "per_class_alone")}
             for split, entry in fingerprint["splits"].items()
         },
         "label_level": fingerprint["label_level"],
@@ -42,6 +43,7 @@ def audit(
         "texts": text_problems(frame, fingerprint["classes"], fingerprint["texts_from_labels"]),
         "tokens": {name: token_statistics(folder, texts, context_length) for name, folder in encoders.items()},
         "context_length": context_length,
+        "selection_metric": selection_metric,
         "quality": quality(images, fingerprint["image_size"]),
         "near_duplicates": fingerprint["near_duplicates"],
         "duplicates": duplicates(images, frame),

@@ -22,7 +22,7 @@ def warnings_of(document: dict[str, Any]) -> list[str]:
         *_leak_warnings(document),
         *_shortcut_warnings(document["shortcuts"]),
         *_wrong_warnings(document),
-        *_class_warnings(document["splits"]),
+        *_class_warnings(document["splits"], document["selection_metric"]),
         *_lost_warnings(document),
         *_token_warnings(document),
         *_use_warnings(document),
@@ -99,13 +99,27 @@ def _wrong_warnings(document: dict[str, Any]) -> list[str]:
     return warnings
 
 
-def _class_warnings(splits: dict[str, Any]) -> list[str]:
+def _class_warnings(splits: dict[str, Any], metric: str) -> list[str]:
+    """Of classes that are rare, or that the metric of the choices does not score."""
     warnings = []
+    needs_one_label = metric.startswith("zero_shot")
+    alone = {label for entry in splits.values() for label, count in entry["per_class_alone"].items() if count}
+    beside = [label for label in splits["train"]["per_class"] if label not in alone]
+    if beside and needs_one_label:
+        warnings.append(
+            f"{', '.join(beside)} only {'stand' if len(beside) > 1 else 'stands'} beside other labels: {metric} never "
+            f"scores {'them' if len(beside) > 1 else 'it'}; multi_label_macro_auroc does."
+        )
     for split, entry in splits.items():
+        # what the choices score: where units have several labels, those of one alone, or all
+        scored = entry["per_class_alone" if needs_one_label and split == "val" else "per_class"]
         missing = [label for label, count in entry["per_class"].items() if count == 0]
         if missing:
             warnings.append(f"The {split} split has no example of {', '.join(missing)}.")
-        few = [label for label, count in entry["per_class"].items() if 0 < count < FEW_PER_CLASS]
+        unscored = [label for label, count in scored.items() if not count and label not in (*missing, *beside)]
+        if unscored:
+            warnings.append(f"The {split} split has {', '.join(unscored)} only beside other labels: not in {metric}.")
+        few = [label for label, count in scored.items() if 0 < count < FEW_PER_CLASS]
         if few and split != "train":
             warnings.append(f"The {split} split has fewer than {FEW_PER_CLASS} examples of {', '.join(few)}.")
     counts = [count for count in splits["train"]["per_class"].values() if count]
@@ -125,7 +139,8 @@ def _lost_warnings(document: dict[str, Any]) -> list[str]:
             warnings.append(f"{entry['quarantined']} of {entry['in']} {what} are not used; audit.json has the reasons.")
     if document["never_scored"]:
         warnings.append(
-            f"{document['never_scored']} labeled samples say no eye: they train, but are never scored, since eyes are."
+            f"{document['never_scored']} labeled samples say no eye: they train, but no zero-shot score counts them, "
+            "since eyes are scored."
         )
     if document["texts"]["missing"]["count"]:
         missing = document["texts"]["missing"]["count"]
@@ -154,11 +169,13 @@ def _use_warnings(document: dict[str, Any]) -> list[str]:
     warnings = []
     if document["texts_from_labels"]:
         warnings.append("All texts were made from labels: retrieval scores say nothing about reports.")
-    if document["several_labels"]:
+    if document["several_labels"] and document["selection_metric"].startswith("zero_shot"):
         warnings.append(
             f"{document['several_labels']} samples have several labels: they train, and on test they are scored class "
-            "by class (macro AUROC), but the choices on validation leave them out."
+            f"by class (macro AUROC), but the choices on validation leave them out, since "
+            f"{document['selection_metric']} knows one label; multi_label_macro_auroc counts them."
         )
     if document["unlabeled_samples"]:
-        warnings.append(f"{document['unlabeled_samples']} samples have no label: they train but are not scored.")
+        unlabeled = document["unlabeled_samples"]
+        warnings.append(f"{unlabeled} samples have no label: they train, and retrieval alone scores them.")
     return warnings

@@ -10,7 +10,7 @@ import numpy as np
 from retclip.core.io import canonical_json, sha256_of, write_json, write_parquet
 from retclip.core.logs import log
 from retclip.data.image_quality import ImageQuality
-from retclip.data.labels import class_counts, classes_of, is_single, label_level_of
+from retclip.data.labels import class_counts, classes_of, label_level_of
 from retclip.data.near_duplicates import groups_of
 from retclip.data.reconciliation import Ledger, say_counts
 from retclip.data.refusals import refuse_leaks, refuse_many, refuse_nothing_left, refuse_useless
@@ -306,11 +306,12 @@ def _fingerprint(
     label_level = label_level_of(frame)
     columns = [f"label_{unit}" if unit != "patient" else "label" for unit in UNITS[label_level]]
     cells = [label for column in columns for label in frame[column]]
-    classes, alone = classes_of(cells), sum(map(is_single, cells))
+    classes = classes_of(cells)
     different = frame["text_left"].ne(frame["text"]) | frame["text_right"].ne(frame["text"])
     splits = {}
     for split in settings.splits:
         part = frame[frame["split"] == split].sort_values("sample_id")
+        labels = [label for name in columns for label in part[name]]
         splits[split] = {
             "patients": int(part["patient_id"].nunique()),
             "samples": len(part),
@@ -318,14 +319,14 @@ def _fingerprint(
             "eyes": {side: int(part["eyes"].isin([side, "both"]).sum()) for side in SIDES},
             "lmdb_bytes": (output_dir / f"{split}.lmdb").stat().st_size,
             "sha256": _content_hash(part, images, store),
-            "per_class": class_counts((label for name in columns for label in part[name]), classes, alone > 0),
+            "per_class": class_counts(labels, classes),
+            "per_class_alone": class_counts(labels, classes, alone=True),
         }
     fingerprint: dict[str, Any] = {
         "format_version": FORMAT_VERSION,
         "image_size": settings.image_size,
         "image_encoding": settings.image_encoding,
         "classes": classes,
-        "single_labels": alone,
         "label_level": label_level,
         "text_level": "eye" if different.any() else "patient",
         "texts_from_labels": bool(texts_from_labels),

@@ -38,19 +38,12 @@ def listed(cell: str) -> list[str]:
     return [str(item) for item in (sorted(items, key=str) if isinstance(items, set) else items)]
 
 
-def is_single(cell: str) -> bool:
-    """Whether a unit has one label alone."""
-    return bool(cell) and "|" not in cell
-
-
 def classes_of(cells: Iterable[str]) -> list[str]:
-    """The classes that units can be told apart by: those that some unit has alone; where each unit has several, all."""
-    cells = [cell for cell in cells if cell]
-    single = {cell for cell in cells if is_single(cell)}
-    return sorted(single or {label for cell in cells for label in cell.split("|")})
+    """Every class that a unit has, alone or beside others."""
+    return sorted({label for cell in cells if cell for label in cell.split("|")})
 
 
-def class_counts(cells: Iterable[str], classes: list[str], alone: bool) -> dict[str, int]:
+def class_counts(cells: Iterable[str], classes: list[str], alone: bool = False) -> dict[str, int]:
     """Class -> units of it; alone: of those that have no other label."""
     counts: Counter[str] = Counter()
     for cell in cells:

@@ -11,6 +11,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
 
+from retclip.data.in_order import in_order
 from retclip.data.thumbnail_alignment import Thumbnail, agreement
 from retclip.data.thumbnail_index import VIEWS, Candidate, candidates_across, candidates_within, pixels_of
 
@@ -20,6 +21,7 @@ SAME = 0.6
 LIKELY = 0.85
 CACHED = 256  # thumbnails of a task that are ready; each takes about 1 MB
 PAIRS_PER_TASK = 256
+AHEAD = 3  # tasks of a process that wait
 
 
 def groups_of(thumbnails: Sequence[bytes], threads: int) -> np.ndarray:
@@ -49,15 +51,20 @@ def same_across(ours: Sequence[bytes], theirs: Sequence[bytes], threads: int) ->
 
 def _checked(candidates: list[Candidate], thumbnails: Sequence[bytes], threads: int) -> Iterator[tuple[int, int]]:
     """(whole, part) of the candidates that agree."""
-    tasks = [candidates[start : start + PAIRS_PER_TASK] for start in range(0, len(candidates), PAIRS_PER_TASK)]
-    pieces = ({place: thumbnails[place] for one in task for place in (one.whole, one.part)} for task in tasks)
-    if threads == 1 or len(tasks) < 2:
-        for task, piece in zip(tasks, pieces, strict=True):
-            yield from _check(task, piece)
+    starts = range(0, len(candidates), PAIRS_PER_TASK)
+    tasks = (_task(candidates[start : start + PAIRS_PER_TASK], thumbnails) for start in starts)
+    if threads == 1 or len(starts) < 2:
+        for task in tasks:
+            yield from _check(*task)
         return
     with ProcessPoolExecutor(threads) as pool:
-        for found in pool.map(_check, tasks, pieces):
+        for found in in_order(pool, _check, tasks, AHEAD * threads):
             yield from found
+
+
+def _task(candidates: list[Candidate], thumbnails: Sequence[bytes]) -> tuple[list[Candidate], dict[int, bytes]]:
+    """Some candidates with their thumbnails."""
+    return candidates, {place: thumbnails[place] for one in candidates for place in (one.whole, one.part)}
 
 
 def _check(candidates: list[Candidate], thumbnails: Mapping[int, bytes]) -> list[tuple[int, int]]:

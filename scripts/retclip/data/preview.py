@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.data.build import UNITS, Settings, splits_of
-from retclip.data.labels import classes_of, is_single, label_level_of
+from retclip.data.labels import class_counts, classes_of, label_level_of
 from retclip.data.reconciliation import Ledger
 from retclip.data.refusals import reasons_of, refuse_nothing_left, refuse_useless
 from retclip.data.samples import fill_texts, patient_labels, text_columns
@@ -21,8 +21,8 @@ LONGEST_CLASS = 24
 
 
 class Preview(NamedTuple):
-    """counts: split -> samples. classes: how many can be told apart. single: units of one label
-    alone. lines: ten at most, for a person, and notes."""
+    """counts: split -> samples. classes: how many there are. single: how many of them some unit has alone. lines: ten
+    at most, for a person, and notes."""
 
     counts: dict[str, int]
     classes: int
@@ -78,7 +78,8 @@ def preview(
         f"refused   {refused:,} of {rows:,} rows" + (f" ({reasons_of(problems)})" if problems else ""),
     ]
     counts = {split: len(part) for split, part in parts.items()}
-    return Preview(counts, len(classes), sum(map(is_single, units["label"])), lines, counted["notes"])
+    single = sum(count > 0 for count in class_counts(units["label"], classes, alone=True).values())
+    return Preview(counts, len(classes), single, lines, counted["notes"])
 
 
 def _units(frame: "pd.DataFrame", level: str) -> "pd.DataFrame":

@@ -25,8 +25,11 @@ COLUMNS = (
     "source_left",
     "source_right",
 )
-# What may be known of a patient or a photograph beside it: for subgroups and shortcuts, never seen by a training run.
-EXTRAS = ("age", "sex", "site", "camera")
+# What a second reader said, whose agreement is what models are measured against.
+SECOND_LABELS = ("label_2", "label_2_left", "label_2_right")
+# What may be known of a patient or a photograph beside it: for subgroups, shortcuts and reference models, never seen by
+# a training run.
+EXTRAS = ("age", "sex", "site", "camera", *SECOND_LABELS)
 LINES = ("row_left", "row_right")
 # table: the file of the rows where a source has several. base: the sample that this one repeats an eye of.
 ORIGINS = (*LINES, "table", "base")
@@ -50,8 +53,8 @@ class Row(NamedTuple):
     """A line of a source's table in our words.
 
     images: eye (left, right or unknown) -> location below the image root. values: any of the columns split,
-    label*, text*, age, sex, site, camera. sample_id: "" where the patient, or its visit, is the sample. problem: why
-    the reader could not use the row; "" where it could. table: the file, where a source has several.
+    label*, text*, age, sex, site, camera, label_2*. sample_id: "" where the patient, or its visit, is the sample.
+    problem: why the reader could not use the row; "" where it could. table: the file, where a source has several.
     """
 
     line: int

@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter, map_coordinates
 
 from retclip.data.image_quality import radius
+from retclip.data.in_order import in_order
 
 SIDE = 32  # pixels of the filtered image
 SEEN = 20  # samples across a view of it
@@ -32,6 +33,7 @@ CELL = 256  # images of a cell, about
 PROBES = 8  # cells that a query is compared with; up to 2,048 images that is all of them
 NEIGHBORS = 4  # kept per image
 BLOCK = 512  # images at once
+AHEAD = 3  # blocks of a process that wait
 
 
 class View(NamedTuple):
@@ -162,14 +164,14 @@ def _searched(
 ) -> Iterator[Candidate]:
     """The candidates of all wholes, block by block. among_them: the index is of the wholes, too."""
     blocks = _parts(np.arange(len(wholes)))
-    contents = ([wholes[place] for place in block] for block in blocks)
+    tasks = ((block, [wholes[place] for place in block]) for block in blocks)
     work = partial(_of_block, least=least, among_them=among_them)
     if threads == 1 or len(blocks) == 1:
-        for block, content in zip(blocks, contents, strict=True):
-            yield from work(index, block, content)
+        for task in tasks:
+            yield from work(index, *task)
         return
     with ProcessPoolExecutor(threads, initializer=_share, initargs=(index,)) as pool:
-        for found in pool.map(partial(_of_shared, work), blocks, contents):
+        for found in in_order(pool, partial(_of_shared, work), tasks, AHEAD * threads):
             yield from found
 
 

@@ -10,6 +10,7 @@ import torch
 from retclip.core.io import read_json
 from retclip.core.prompts import TEMPLATES
 from retclip.core.trial import Trial
+from retclip.evaluation.logistic import fit, regression
 from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
@@ -38,8 +39,6 @@ if TYPE_CHECKING:
 
     from retclip.models.retclip import RetClip
 
-# Strengths of the probe's L2 penalty; the one that is best on val is used.
-PROBE_C = (0.01, 0.1, 1.0, 10.0, 100.0)
 # The probe is fitted on all of train. The solver has no randomness of its own: to show how much the training patients
 # matter, each seed leaves out another fifth of them.
 PROBE_SEEDS = (0, 1, 2, 3, 4)
@@ -163,41 +162,30 @@ def linear_probe(
     `test`. features: their name. None where fewer than two classes are labeled in train, or val is unlabeled.
     """
     import pandas as pd
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.metrics import balanced_accuracy_score
-    from sklearn.preprocessing import StandardScaler
 
     x, y, patients = _labeled(splits["train"], inputs["train"])
     x_val, y_val, _ = _labeled(splits["val"], inputs["val"])
     finite = all(np.isfinite(values).all() for views in inputs.values() for values in views.values())
     if len(np.unique(y)) < 2 or len(y_val) == 0 or not finite:
         return None, table
-    scaler = StandardScaler().fit(x)  # or the penalty would weigh features by their size
-    x, x_val = scaler.transform(x), scaler.transform(x_val)
-
-    def fitted(strength: float, rows: np.ndarray) -> LogisticRegression:
-        return LogisticRegression(C=strength, max_iter=2000, class_weight="balanced").fit(x[rows], y[rows])
-
-    everyone = np.arange(len(y))
-    found = [balanced_accuracy_score(y_val, fitted(c, everyone).predict(x_val)) for c in PROBE_C]
-    strength = PROBE_C[int(np.argmax(found))]
+    fitted = fit(x, y, x_val, y_val)
+    probes = {"": fitted}
+    for seed in PROBE_SEEDS:
+        rows = _without_a_fifth(y, patients, seed)
+        model = regression(fitted.scaler.transform(x[rows]), y[rows], fitted.strength)
+        probes[str(seed)] = fitted._replace(model=model)
     test, classes = splits["test"], len(splits["train"].classes)
     row = pd.Series(range(len(test)), index=test.frame["sample_id"])[table["sample_id"]].to_numpy()
     columns: dict[str, np.ndarray] = {}
-    parts = {"": everyone, **{str(seed): _without_a_fifth(y, patients, seed) for seed in PROBE_SEEDS}}
-    for part, rows in parts.items():
-        probe = fitted(strength, rows)
+    for part, probe in probes.items():
         scores = np.full((len(table), classes), np.nan)  # of views without a label
         for view in test.targets:
             here = (table["eye"] == view).to_numpy()
             if here.any():
-                scores[here] = 0.0
-                scores[np.ix_(here, probe.classes_)] = probe.predict_proba(
-                    scaler.transform(inputs["test"][view][row[here]])
-                )
+                scores[here] = probe.probabilities(inputs["test"][view][row[here]], classes)
         columns |= {f"probe{part}_{k}": scores[:, k] for k in range(classes)}
     table = pd.concat([table, pd.DataFrame(columns, index=table.index)], axis=1)
-    probe_used = Probe(features=features, strength=strength, train_units=len(y), seeds=PROBE_SEEDS)
+    probe_used = Probe(features=features, strength=fitted.strength, train_units=len(y), seeds=PROBE_SEEDS)
     return probe_used, table
 
 

@@ -119,6 +119,12 @@ def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
     return None
 
 
+def scores_with_intervals(target: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> dict[str, Documented]:
+    """Every zero-shot metric of scores [N, C] of units with class indices target [N], with its interval over their
+    patients [N]; empty where there is no unit."""
+    return _with_intervals(target, scores, resamples(patients, DRAWS))
+
+
 def _with_intervals(
     target: np.ndarray, scores: np.ndarray, weights: np.ndarray, metrics: Iterable[str] = ZERO_SHOT
 ) -> dict[str, Documented]:

@@ -13,6 +13,7 @@ from retclip.core.renamed import model_folder_in_new_words
 from retclip.core.schemas import check
 from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Validation
+from retclip.models.adapters import merged
 from retclip.models.convert import has_upstream_layout, to_retclip
 from retclip.models.image_encoder import build_image_encoder
 from retclip.models.model_card import model_card
@@ -38,8 +39,10 @@ def export_model(
     """Fills the empty `folder`: vision.safetensors, text/, heads.safetensors, model.json, preprocessing.json,
     class_prompts.json, README.md, and retclip.pt in upstream's layout where the image encoder is open_clip's ViT.
 
-    data: fingerprint.json. val: the validation scores of metrics.json, for the card.
+    data: fingerprint.json. val: the validation scores of metrics.json, for the card. LoRA's adapters are merged: who
+    reads the files needs no peft.
     """
+    model = merged(model)
     (folder / "text").mkdir(parents=True)
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     save_file(_part(state, "visual."), folder / "vision.safetensors")

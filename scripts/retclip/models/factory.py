@@ -43,7 +43,30 @@ def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Pat
     if image_weights is not None:
         _start_from_checkpoint(model, trial, image_weights)
     model.freeze(hyperparameters["freeze"])
+    _freeze_first_blocks(model, trial)
+    if hyperparameters["lora_rank"]:
+        from retclip.models.adapters import adapt
+
+        adapt(model, trial)
     return model
+
+
+def _freeze_first_blocks(model: "RetClip", trial: ModelSpecification) -> None:
+    """Where an encoder has train_last_layers. Raises ValueError where it has fewer blocks."""
+    from retclip.models.blocks import check_blocks, image_distances, text_distances, train_last_layers
+
+    layers = trial.image_encoder.get("train_last_layers")
+    if layers:
+        found = image_distances(model.visual)
+        check_blocks(
+            "model.image_encoder", layers, trial.image_encoder.get("architecture", "the encoder"), found.blocks
+        )
+        train_last_layers(model.visual, found, layers)
+    layers = trial.text_encoder_settings.train_last_layers
+    if layers:
+        found = text_distances(model.bert)
+        check_blocks(f"model.text_encoders.{trial.text_encoder}", layers, model.bert.config.model_type, found.blocks)
+        train_last_layers(model.bert, found, layers)
 
 
 def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Path) -> None:

@@ -12,6 +12,8 @@ from retclip.core.hub import fetch_snapshot, first_line
 from retclip.core.io import atomic, file_sha256, read_json, write_json
 from retclip.core.logs import log
 from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, preprocessing_of, settings_path
+from retclip.models.adapters import check_image_encoder
+from retclip.models.blocks import check_blocks, image_distances
 from retclip.models.fitting import Fit, fit, named
 from retclip.models.image_encoder import HUB, TIMM, WHOLE, build_image_encoder, check_forward, known_config
 from retclip.models.known_weights import is_autoencoder, layout_of, native_size
@@ -35,21 +37,21 @@ class Source(NamedTuple):
     license: str | None = None
 
 
-def fetch_image_weights(settings: dict[str, Any], image_size: int, output: Path) -> str:
+def fetch_image_weights(settings: dict[str, Any], image_size: int, output: Path, adapted: bool = False) -> str:
     """Writes the encoder's state dict as safetensors, and beside it, as JSON, how its images are read.
 
     settings: model.image_encoder of the config. weights: an open_clip tag of the architecture, `timm`,
     hf-hub:OWNER/NAME[@REVISION], or a file or folder. A whole RET-CLIP's heads and text encoder are kept, under WHOLE.
-    Returns one sentence: what fits, what was dropped, what is new. Raises ValueError with one such sentence where
-    something that the architecture needs is not there.
+    adapted: LoRA must be able to adapt it. Returns one sentence: what fits, what was dropped, what is new. Raises
+    ValueError with one such sentence where something that the architecture needs is not there.
     """
     try:
-        return _fetch(settings, image_size, output)
+        return _fetch(settings, image_size, output, adapted)
     except ValueError as error:
         raise ValueError(_shortened(str(error))) from None
 
 
-def _fetch(settings: dict[str, Any], image_size: int, output: Path) -> str:
+def _fetch(settings: dict[str, Any], image_size: int, output: Path, adapted: bool) -> str:
     from safetensors.torch import save_file
 
     name = settings.get("architecture", "sizes")
@@ -65,6 +67,10 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path) -> str:
     found = fit(source.state, encoder, f"model.image_encoder.weights: {source.name} does not fit {name}")
     encoder.load_state_dict(found.state, strict=False)
     check_forward(encoder, name, image_size, embed_dim)
+    if "train_last_layers" in settings:
+        check_blocks("model.image_encoder", settings["train_last_layers"], name, image_distances(encoder).blocks)
+    if adapted:
+        check_image_encoder(encoder)
     whole = _retclip_parts(source.state)
     state = {key: tensor.contiguous().clone() for key, tensor in {**found.state, **whole}.items()}
     with atomic(output) as temporary:

@@ -39,7 +39,12 @@ def model_card(
     and Markdown lets HTML through.
     """
     hyperparameters = trial.hyperparameters
-    rows = "\n".join(f"| {name} | {value} |" for name, value in hyperparameters.items())
+    layers = {
+        "train_last_layers of the image encoder": settings.get("train_last_layers"),
+        "train_last_layers of the text encoder": trial.text_encoder_settings.train_last_layers,
+    }
+    given = {name: value for name, value in layers.items() if value}
+    rows = "\n".join(f"| {name} | {value} |" for name, value in {**hyperparameters, **given}.items())
     return Template(CARD).substitute(
         name=trial.text_encoder,
         seed=trial.seed,

@@ -7,6 +7,8 @@ from typing import Any
 
 from retclip.core.hub import fetch_snapshot, first_line, is_hub_id
 from retclip.core.io import file_sha256, read_json, whole_folder, write_json
+from retclip.models.adapters import check_text_encoder
+from retclip.models.blocks import check_blocks, text_distances
 from retclip.models.text_encoder import (
     POOLING_FILE,
     TOKENIZER,
@@ -24,10 +26,17 @@ SUPERSEDED = {"pytorch_model.bin": "model.safetensors"}
 
 
 def fetch_text_encoder(
-    name: str, source: str, revision: str, folder: Path, pooling: str | None = None
+    name: str,
+    source: str,
+    revision: str,
+    folder: Path,
+    pooling: str | None = None,
+    last_layers: int | None = None,
+    adapted: bool = False,
 ) -> dict[str, Any]:
     """Makes `folder` from a hub id or a local folder; returns the content of its source.json, with the model's own
-    pooling. pooling: the config's, which the model must be able to do.
+    pooling. pooling, last_layers: the config's pooling and train_last_layers, which the model must be able to do.
+    adapted: LoRA must be able to adapt it.
 
     Raises ValueError with one sentence where the source cannot be had or holds no complete text encoder, or where
     `folder` holds what is not ours.
@@ -48,6 +57,10 @@ def fetch_text_encoder(
             encoder = load_text_encoder(made, pooling_of(made, pooling or own))
             ids, _ = load_tokenizer(made)(["optic disc"], 8)
             _check_vocabulary(made, int(ids.max()), encoder)
+            if last_layers:
+                check_blocks(f"model.text_encoders.{name}", last_layers, source, text_distances(encoder).blocks)
+            if adapted:
+                check_text_encoder(encoder, name)
         except ValueError as error:  # of a folder that is gone when this is read
             raise ValueError(str(error).replace(str(made), source)) from None
         content = {

@@ -41,8 +41,8 @@ class RetClip(nn.Module):
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_left = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
         self.logit_scale_right = nn.Parameter(torch.tensor(math.log(1 / 0.07)))
+        self.is_adapted = False  # by LoRA, see adapters
         self.preprocessing = CLIP  # of the images that `visual` reads; who loads other weights sets it
-        self._frozen: tuple[nn.Module, ...] = ()
         for mapping in (self.global_feature_mapping, self.left_feature_mapping, self.right_feature_mapping):
             nn.init.normal_(mapping.weight, std=mapping.in_features**-0.5)
 
@@ -148,8 +148,8 @@ class RetClip(nn.Module):
         """
         network, projection = parts(self.visual)
         image = (network,) if getattr(self.visual, "has_new_head", False) else (network, projection)
-        self._frozen = {"none": (), "image": image, "text": (self.bert,)}.get(encoders, (*image, self.bert))
-        for encoder in self._frozen:
+        frozen = {"none": (), "image": image, "text": (self.bert,)}.get(encoders, (*image, self.bert))
+        for encoder in frozen:
             encoder.requires_grad_(False)
             encoder.eval()
 
@@ -161,9 +161,10 @@ class RetClip(nn.Module):
         if not self.is_frozen(self.bert):
             self.bert.activation_checkpointing_enable()
 
-    def is_frozen(self, encoder: nn.Module) -> bool:
-        """Whether `freeze` froze this encoder of the model."""
-        return any(encoder is frozen for frozen in self._frozen)
+    def is_frozen(self, part: nn.Module) -> bool:
+        """Whether none of its parameters, of which there are some, is trained."""
+        trained = [parameter.requires_grad for parameter in part.parameters()]
+        return bool(trained) and not any(trained)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
         """The state dict without what is frozen, which comes back with the untrained model."""
@@ -176,10 +177,11 @@ class RetClip(nn.Module):
         self.load_state_dict(state, strict=False)
 
     def train(self, mode: bool = True) -> "RetClip":
-        """Training mode for all but the frozen encoders, whose dropout and statistics stay fixed."""
+        """Training mode for all but the frozen encoders and blocks, whose dropout and statistics stay fixed."""
         super().train(mode)
-        for encoder in self._frozen:
-            encoder.eval()
+        for part in self.modules():
+            if self.is_frozen(part):
+                part.eval()
         return self
 
     def _image_features(

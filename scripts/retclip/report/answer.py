@@ -6,6 +6,7 @@ from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.comparisons import difference, holm, is_above_chance, judge, score
+from retclip.report.names import baseline_name
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.choice import configuration_table
 
@@ -61,7 +62,8 @@ def answer(run: RunFolder) -> list[str]:
     kind = "zero-shot " if metric in ZERO_SHOT else ""
     first = (
         f"On {run.scored_patients:,} test patients, the tuned configuration reaches a {kind}"
-        f"{wording.metric_name(metric)} of {_said(reached)}; the baseline reaches {_said(baseline)}."
+        f"{wording.metric_name(metric)} of {_said(reached)}; the baseline reaches {_said(baseline)}, "
+        f"both with {run.search_encoder}."
     )
     learned, reason = verdict(run)
     if not learned:
@@ -145,7 +147,7 @@ def _gain(run: RunFolder, gain: Estimate) -> str:
             else ""
         )
     return (
-        f"Tuning changed the score by {wording.signed(gain.value)} (95 % CI "
+        f"Tuning with {run.search_encoder} changed the score by {wording.signed(gain.value)} (95 % CI "
         f"{wording.interval(gain.low, gain.high)}, paired over {'patients' if alone else 'patients and seeds'}): "
         f"{verdict}."
     )
@@ -194,7 +196,22 @@ def _encoder(run: RunFolder) -> str:
         verdict = f"on test, {wording.count(run.seeds_each, 'seed')} each cannot show whether another differs from it"
     if unknown:
         verdict += f"; {' and '.join(unknown)} cannot be compared with it there, for want of a score in each seed"
-    return f"By validation, the text encoder to take is {named}; {verdict}."
+    return f"By validation, the text encoder to take is {named}; {verdict}.{_over_baseline(run, recommended)}"
+
+
+def _over_baseline(run: RunFolder, recommended: str) -> str:
+    """What the recommended text encoder has over the baseline, where that is no gain by tuning alone."""
+    gap = difference(run.tuned(recommended), run.baselines(), run.test_metric)
+    if recommended == run.search_encoder or gap.value is None:
+        return ""
+    side, low, high = ("above", gap.low, gap.high)
+    if gap.value < 0:
+        side, low, high = "below", *wording.turned(gap.low, gap.high)
+    ci = f" (95 % CI {wording.interval(low, high)})" if low is not None else ""
+    return (
+        f" With {recommended}, the tuned configuration is {wording.score(abs(gap.value))} {side} {baseline_name(run)}"
+        f"{ci}; part of this is the text encoder."
+    )
 
 
 def _said(estimate: Estimate) -> str:

@@ -40,9 +40,17 @@ def results(run: RunFolder) -> dict[str, Any]:
         "tuned": _scores(tuned),
         "baseline": _scores(baselines),
         "gain": {metric: _plain(difference(tuned, baselines, metric)) for metric in METRICS},
+        "over_baseline": _plain(difference(run.tuned(run.answer_encoder), baselines, run.test_metric)),
+        "text_encoders_compared": {
+            "gain": {"tuned": run.search_encoder, "baseline": run.search_encoder},
+            "over_baseline": {"tuned": run.answer_encoder, "baseline": run.search_encoder},
+            "per_class": run.answer_encoder,
+        },
         "negative_control": _scores(controls) if controls else None,
         "levels": plain(run.finals[0].evaluation.levels),
+        "reference_models": plain(run.references.models) if run.references else [],
         "counts": plain(run.finals[0].evaluation.counts),
+        "prompts": plain(run.prompts) if run.prompts else None,
         "encoders": {
             "recommended": recommended,
             "scores": {name: _plain(score(run.tuned(name), run.test_metric)) for name in run.encoders},
@@ -62,7 +70,7 @@ def results(run: RunFolder) -> dict[str, Any]:
             }
             for one in run.external
         ],
-        "per_class": plain(tuned[0].evaluation.per_class),
+        "per_class": plain(run.tuned(run.answer_encoder)[0].evaluation.per_class),
         "stability": {stage: winning_shares(run, stage) for stage in ("phase2", "confirm")},
         "cost": {
             "trials": len(paid),

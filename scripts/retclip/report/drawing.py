@@ -1,9 +1,7 @@
 """How every static figure looks: seaborn's style, colors by meaning, and the shapes that several figures share."""
 
 import io
-import re
 from collections.abc import Iterable, Mapping
-from html import escape
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -150,26 +148,3 @@ def as_png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=PNG_DPI, facecolor="white", metadata={"Software": None})
     return buffer.getvalue()
-
-
-def inlined(svg: str, name: str, trials: Mapping[str, str]) -> str:
-    """The <svg> element with ids of its own, so that many can stand in one page. Links to `trials` (id -> name) show
-    their names; other links to trials, which the page has no part for, are taken out."""
-    element = svg[svg.index("<svg") :]
-    element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-    element = re.sub(r'\bid="', f'id="{name}-', element)
-    element = re.sub(r"url\(#", f"url(#{name}-", element)
-    element = re.sub(r'href="#(?!trial-)', f'href="#{name}-', element)
-
-    def titled(found: re.Match[str]) -> str:
-        trial, inside = found.groups()
-        return (
-            f'<a href="{TRIAL}{trial}"><title>{escape(trials[trial])} ({trial})</title>{inside}</a>'
-            if (trial in trials)
-            else inside
-        )
-
-    element = re.sub(r'<a xlink:href="#trial-([^"]*)">(.*?)</a>', titled, element, flags=re.DOTALL)
-    return re.sub(r'<svg ([^>]*?)width="[^"]*"', r'<svg \1width="100%"', element, count=1).replace(
-        "<svg ", '<svg aria-hidden="true" ', 1
-    )

@@ -56,8 +56,9 @@ def _heated(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
 
 
 def _uri(image: np.ndarray) -> str:
-    from matplotlib.image import imsave
+    """Without loss; a photograph takes a third less than as PNG."""
+    from PIL import Image
 
     buffer = io.BytesIO()
-    imsave(buffer, image, format="png")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    Image.fromarray(image).save(buffer, format="webp", lossless=True, method=6)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -7,12 +7,17 @@ from retclip.report.answer import verdict
 from retclip.report.comparisons import difference, score
 from retclip.report.limitations import DETECTABLE, FEW_CASES, WORTH_FINDING, leaks, patients_needed, warnings
 from retclip.report.limitations import few_classes as classes_of_few
-from retclip.report.names import configuration_name
+from retclip.report.names import baseline_name, configuration_name
 from retclip.report.run_folder import RunFolder
 
 MOST_POINTS = 5
 # So many seeds show how far training alone moves a score.
 ENOUGH_SEEDS = 3
+# How a point names the reference models that are fitted to labels.
+REFERENCES = {
+    "color histogram": "The colors, fitted to labels, reach",
+    "age and sex": "Age and sex, fitted to labels, reach",
+}
 
 
 class Collapsed(NamedTuple):
@@ -39,7 +44,7 @@ def headline(run: RunFolder) -> str:
     nothing was learned."""
     learned, reason = verdict(run)
     encoder, metric = run.answer_encoder, wording.metric_name(run.test_metric)
-    tuned, baselines = run.tuned(encoder), run.baselines()
+    tuned, baselines, reference = run.tuned(encoder), run.baselines(), baseline_name(run)
     if not learned:
         unknown = score(tuned, run.test_metric).value is None
         found = (
@@ -50,21 +55,20 @@ def headline(run: RunFolder) -> str:
         return f"Keep the baseline with {encoder}: no trial is significantly better than chance on validation."
     gain = difference(tuned, baselines, run.test_metric)
     if gain.value is None:
-        return f"The gain of the tuned configuration with {encoder} is unknown: the baseline has no score on test."
+        return f"The gain of the tuned configuration with {encoder} is unknown: {reference} has no score on test."
     side = "below" if gain.value < 0 else "above"
-    low, high = (gain.low, gain.high) if gain.value >= 0 else _turned(gain.low, gain.high)
+    low, high = (gain.low, gain.high) if gain.value >= 0 else wording.turned(gain.low, gain.high)
     ci = f" (95 % CI {wording.interval(low, high)})" if gain.low is not None else ""
-    distance = f"{wording.score(abs(gain.value))} {side} the baseline's{ci}"
+    distance = f"{wording.score(abs(gain.value))} {side} {reference}{ci}"
     if gain.between_models and gain.excludes_zero:
-        return (
-            f"With {encoder}: {metric} is {distance} between these models; too few seeds to test their configurations."
-        )
+        return f"With {encoder}: {metric} is {distance} between these models; too few seeds to test configurations."
     if not gain.is_significant:
-        return f"Tuning shows no significant gain with {encoder}: {metric} is {distance}, not significant at 5 %."
+        found = "Tuning shows no significant gain" if encoder == run.search_encoder else "Nothing significant is gained"
+        return f"{found} with {encoder}: {metric} is {distance}, not significant at 5 %."
     if gain.value < 0:
         return (
-            f"Keep the baseline: with {encoder}, the tuned configuration's {metric} is {distance}, statistically "
-            "significant at 5 %."
+            f"Keep {reference}: the tuned {metric} with {encoder} is {wording.score(-gain.value)} below it{ci}, "
+            "statistically significant at 5 %."
         )
     return f"Take the tuned configuration with {encoder}: {metric} is {distance}, statistically significant at 5 %."
 
@@ -77,13 +81,17 @@ def tuned_name(run: RunFolder) -> str:
 
 
 def tiles(run: RunFolder) -> list[tuple[str, str, str]]:
-    """(what, number, 95 % CI) of the numbers to be seen first."""
-    metric = run.test_metric
-    tuned, baselines = run.tuned(run.answer_encoder), run.baselines()
+    """(what, number, 95 % CI) of the numbers to be seen first. What another text encoder than the search's has over the
+    baseline is no gain by tuning alone, so that both are told, and the baseline's own score in the figure."""
+    metric, encoder, search = run.test_metric, run.answer_encoder, run.search_encoder
+    tuned, baselines = run.tuned(encoder), run.baselines()
+    beside = (f"baseline with {search}", score(baselines, metric), wording.score)
+    if encoder != search:
+        beside = (f"over {baseline_name(run)}", difference(tuned, baselines, metric), wording.signed)
     rows = (
-        ("tuned configuration", score(tuned, metric), wording.score),
-        ("baseline", score(baselines, metric), wording.score),
-        ("gain by tuning", difference(tuned, baselines, metric), wording.signed),
+        (f"tuned with {encoder}", score(tuned, metric), wording.score),
+        beside,
+        (f"gain by tuning with {search}", difference(run.tuned(search), baselines, metric), wording.signed),
     )
     return [(name, write(value.value), wording.interval(value.low, value.high)) for name, value, write in rows]
 
@@ -119,7 +127,16 @@ def alarm(run: RunFolder) -> str:
 
 def points(run: RunFolder) -> list[Point]:
     """At most five, the gravest first: what limits the answer most, and what to do next."""
-    found = [*_broken(run), *_unlearned(run), *_seeds(run), *_power(run), *_few(run), *_borders(run), *_images(run)]
+    found = [
+        *_broken(run),
+        *_unlearned(run),
+        *_outdone(run),
+        *_seeds(run),
+        *_power(run),
+        *_few(run),
+        *_borders(run),
+        *_images(run),
+    ]
     told = warnings(run)
     room = MOST_POINTS - bool(told)
     listed = (
@@ -128,11 +145,6 @@ def points(run: RunFolder) -> list[Point]:
         else (f"{len(told)} warnings of the stages and the audit are listed.")
     )
     return [*found[:room], *([Point(listed, "limitations")] if told else [])]
-
-
-def _turned(low: float | None, high: float | None) -> tuple[float | None, float | None]:
-    """The interval of a loss, as a distance."""
-    return (None if high is None else -high, None if low is None else -low)
 
 
 def _broken(run: RunFolder) -> list[Point]:
@@ -152,6 +164,19 @@ def _unlearned(run: RunFolder) -> list[Point]:
     return [Point("Check that each report belongs to its images, and that the class prompts describe them.", "data")]
 
 
+def _outdone(run: RunFolder) -> list[Point]:
+    """A model that reads no report and no retina, but scores as much as the tuned one: the data give the class away."""
+    tuned = score(run.tuned(run.answer_encoder), run.test_metric).value
+    found = []
+    for one in run.references.models if run.references else ():
+        reached = (one.scores.get(run.test_metric) or {}).get("value")
+        if one.train_units is None or reached is None or tuned is None or reached < tuned:
+            continue
+        reach = f"{REFERENCES[one.name]} {wording.score(reached)} against {wording.score(tuned)} tuned"
+        found.append(Point(f"{reach}: they may give the classes away.", "references"))
+    return found
+
+
 def _seeds(run: RunFolder) -> list[Point]:
     if run.seeds_each >= ENOUGH_SEEDS:
         return []
@@ -163,7 +188,7 @@ def _seeds(run: RunFolder) -> list[Point]:
 
 
 def _power(run: RunFolder) -> list[Point]:
-    gain = difference(run.tuned(run.answer_encoder), run.baselines(), run.test_metric)
+    gain = difference(run.tuned(run.search_encoder), run.baselines(), run.test_metric)
     if not gain.standard_error or DETECTABLE * gain.standard_error <= WORTH_FINDING:
         return []
     smallest = DETECTABLE * gain.standard_error
@@ -188,16 +213,12 @@ def _few(run: RunFolder) -> list[Point]:
 
 
 def _borders(run: RunFolder) -> list[Point]:
-    """Best values at the end of what was tried, as the choices have warned."""
-    found = []
-    for stage in ("phase2", "phase1"):
-        for warning in run.decisions.get(stage, {}).get("warnings", []):
-            name, _, rest = warning.partition(" = ")
-            if "border" in rest:
-                value = rest.split()[0]
-                text = f"Widen {stage}.space.{name}: the best value, {value}, lies on its border."
-                found.append(Point(text, stage))
-    return found
+    """Best values at the end of what was tried, as the choices have recorded them."""
+    return [
+        Point(f"Widen {stage}.space.{name}: the best value, {value:g}, lies on its border.", stage)
+        for stage in ("phase2", "phase1")
+        for name, value in run.decisions.get(stage, {}).get("borders", {}).items()
+    ]
 
 
 def _images(run: RunFolder) -> list[Point]:

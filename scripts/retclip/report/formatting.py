@@ -19,6 +19,7 @@ MODELS = {
     "control": "the negative control (shuffled reports)",
     "ablation": "the ablation (the baseline with one tuned value)",
     "initial": "the untouched initial weights",
+    "reference": "what needs no RET-CLIP (colors, age and sex, a second reader)",
 }
 MINUS = "\N{MINUS SIGN}"
 NOTHING = "\N{EM DASH}"
@@ -47,6 +48,11 @@ def interval(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return ""
     return f"{score(low)} to {score(high)}"
+
+
+def turned(low: float | None, high: float | None) -> tuple[float | None, float | None]:
+    """The interval of a loss, as a distance."""
+    return (None if high is None else -high, None if low is None else -low)
 
 
 def drawn(seeds: int) -> str:

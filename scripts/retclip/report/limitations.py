@@ -74,8 +74,9 @@ def limitations(run: RunFolder) -> list[str]:
             known = "is below it" if reached.low > chance else "is inside it"
             level = f"; chance ({wording.score(chance)}) {known}"
         said.append(
-            f"The tuned configuration's {wording.metric_name(metric)} has a 95 % CI of {wording.score(reached.low)} to "
-            f"{wording.score(reached.high)}, which is {wording.score(reached.high - reached.low)} wide{level}."
+            f"The tuned configuration's {wording.metric_name(metric)} with {run.search_encoder} has a 95 % CI of "
+            f"{wording.score(reached.low)} to {wording.score(reached.high)}, which is "
+            f"{wording.score(reached.high - reached.low)} wide{level}."
         )
     if gain.standard_error:
         smallest = DETECTABLE * gain.standard_error
@@ -90,7 +91,8 @@ def limitations(run: RunFolder) -> list[str]:
         )
     elif gain.value is not None:
         said.append(
-            "The tuned configuration and the baseline do not differ in any test sample, so the gain is unknown."
+            f"With {run.search_encoder}, the tuned configuration and the baseline do not differ in any test sample, so "
+            "the gain is unknown."
         )
     if metric in ZERO_SHOT:
         said += _few_cases(run)

@@ -6,6 +6,7 @@ from typing import Any
 from retclip.core.config import Config
 from retclip.core.hyperparameters import label_of
 from retclip.core.source_facts import source_facts
+from retclip.core.trial import Trial
 from retclip.report import formatting as wording
 from retclip.report.limitations import small_classes
 from retclip.report.run_folder import RunFolder
@@ -34,6 +35,7 @@ def methods(run: RunFolder, config: Config) -> dict[str, Any]:
             if name in run.encoders
         ),
         "tuned": tuned_model.trial.hyperparameters,
+        "trained_parts": trained_parts(tuned_model.trial),
         "others": _others(tuned_model.trial.hyperparameters),
         "probe": tuned_model.evaluation.probe,
         "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},
@@ -49,6 +51,22 @@ def _others(tuned_model: dict[str, Any]) -> str:
         for name, value in tuned_model.items()
         if f"tuned.{name}" not in sentences
     )
+
+
+def trained_parts(trial: Trial) -> str:
+    """A sentence on encoders of which only the last blocks were trained; empty where there are none."""
+    layers = {
+        "image": trial.image_encoder.get("train_last_layers"),
+        "text": trial.text_encoder_settings.train_last_layers,
+    }
+    parts = [
+        f"the last {'block' if count == 1 else f'{count} blocks'} of the {which} encoder"
+        for which, count in layers.items()
+        if count
+    ]
+    if not parts:
+        return ""
+    return f"Of the pretrained weights, only {' and '.join(parts)} were trained, with what follows them."
 
 
 def _how_split(data: dict[str, Any]) -> str:

@@ -8,7 +8,14 @@ from retclip.report.formatting import setting
 from retclip.report.run_folder import FinalModel, RunFolder
 
 # Where a label is long for a name; of a choice, the value alone says enough.
-SHORT = {"learning_rate": "lr", "batch_size": "batch", "warmup_steps": "warm-up", "lr_scheduler": "", "optimizer": ""}
+SHORT = {
+    "learning_rate": "lr",
+    "batch_size": "batch",
+    "warmup_steps": "warm-up",
+    "weight_decay": "decay",
+    "lr_scheduler": "",
+    "optimizer": "",
+}
 SEPARATOR = " \N{MIDDLE DOT} "
 
 
@@ -37,8 +44,14 @@ def trial_names(run: RunFolder) -> dict[str, str]:
 
 def final_name(final: FinalModel) -> str:
     """What a final model is called; the seeds of one share a name."""
-    named = {"tuned": f"tuned, {final.encoder}", "baseline": "baseline", "control": "negative control"}
-    return named.get(final.kind) or f"baseline with the tuned {label_of(final.trial.ablated or '')}"
+    named = {"tuned": "tuned", "baseline": "baseline", "control": "negative control"}
+    kind = named.get(final.kind) or f"baseline with the tuned {label_of(final.trial.ablated or '')}"
+    return f"{kind}, {final.encoder}"
+
+
+def baseline_name(run: RunFolder) -> str:
+    """The baseline in a sentence; with its text encoder, which what it is compared with need not have."""
+    return f"the baseline with {run.search_encoder}"
 
 
 def _seed(run: RunFolder, final: FinalModel) -> str:

@@ -17,8 +17,9 @@ from retclip.report.answer import answer
 from retclip.report.cells import Captioned, Table
 from retclip.report.checklist import checklist
 from retclip.report.documents import results
-from retclip.report.drawing import as_png, as_svg, inlined, use_style
+from retclip.report.drawing import as_png, as_svg, use_style
 from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
+from retclip.report.inlining import inlined
 from retclip.report.interactive import interactive_plots, plotting_script
 from retclip.report.layout import read_captions, read_sections
 from retclip.report.limitations import external_limitations, limitations, warnings
@@ -32,6 +33,7 @@ from retclip.report.trials import write_trials
 
 if TYPE_CHECKING:
     from jinja2 import Environment
+    from matplotlib.figure import Figure
 
 TEMPLATES = Path(__file__).parent / "templates"
 MACROS = '{% from "macros.html.jinja" import table, figure with context %}\n'
@@ -51,18 +53,20 @@ def build_report(run: RunFolder, folder: Path) -> None:
     `folder` holds files of these names that no report wrote."""
     _refuse_others_files(folder)
     sections = {name: section for name, section in read_sections().items() if section.is_ready(run)}
-    figures = _write_figures(run, sections, folder / "figures")
+    use_style()
+    drawn = {name: draw(run) for section in sections.values() for name, draw in section.figures.items()}
+    figures = write_figures(drawn, folder / "figures")
     tables = {name: table for section in sections.values() for name, table in section.tables(run).items()}
-    _write_tables(tables, folder / "tables")
+    write_tables(tables, folder / "tables")
     write_trials(run, folder / "trials.csv")
-    _write(folder / "index.html", _page(run, sections, figures, tables))
+    write_text(folder / "index.html", _page(run, sections, figures, tables))
     if run.interim:
         return
     write_json(folder / "results.json", results(run))
     environment, content = _environment(), {**_common(run), "tables": tables, **_of_documents(run)}
     for name in ("summary.md", "methods.md", "checklist.md"):
-        _write(folder / name, environment.get_template(f"{name}.jinja").render(content))
-    _write(folder / "references.bib", (TEMPLATES / "references.bib").read_text(encoding="utf-8"))
+        write_text(folder / name, environment.get_template(f"{name}.jinja").render(content))
+    write_text(folder / "references.bib", (TEMPLATES / "references.bib").read_text(encoding="utf-8"))
 
 
 def _refuse_others_files(folder: Path) -> None:
@@ -73,27 +77,25 @@ def _refuse_others_files(folder: Path) -> None:
         raise ValueError(f"{folder}: holds {found[0]}, which is no report's; give a new or empty folder.")
 
 
-def _write_figures(run: RunFolder, sections: dict[str, Section], folder: Path) -> dict[str, str]:
-    """Draws every figure that can be drawn, as {name}.svg and {name}.png; returns name -> SVG text."""
+def write_figures(figures: "Mapping[str, Figure | None]", folder: Path) -> dict[str, str]:
+    """Every figure that there is, as {name}.svg and {name}.png; returns name -> SVG text."""
     import matplotlib.pyplot as plt
 
-    use_style()
     folder.mkdir(parents=True, exist_ok=True)
     drawn = {}
-    for section in sections.values():
-        for name, draw in section.figures.items():
-            figure = draw(run)
-            if figure is None:
-                continue
-            drawn[name] = as_svg(figure, name)
-            _write(folder / f"{name}.svg", drawn[name])
-            with atomic(folder / f"{name}.png") as path:
-                path.write_bytes(as_png(figure))
-            plt.close(figure)
+    for name, figure in figures.items():
+        if figure is None:
+            continue
+        drawn[name] = as_svg(figure, name)
+        write_text(folder / f"{name}.svg", drawn[name])
+        with atomic(folder / f"{name}.png") as path:
+            path.write_bytes(as_png(figure))
+        plt.close(figure)
     return drawn
 
 
-def _write_tables(tables: dict[str, Captioned], folder: Path) -> None:
+def write_tables(tables: dict[str, Captioned], folder: Path) -> None:
+    """Each as {name}.csv."""
     import pandas as pd
 
     folder.mkdir(parents=True, exist_ok=True)
@@ -103,23 +105,38 @@ def _write_tables(tables: dict[str, Captioned], folder: Path) -> None:
 
 def _page(run: RunFolder, sections: dict[str, Section], figures: dict[str, str], tables: dict[str, Captioned]) -> str:
     """index.html. figures: name -> SVG text."""
-    from markupsafe import Markup
-
-    environment, plots = _environment(sections), interactive_plots(run)
-    linked = {trial.id: trial.name for trial in shown_trials(run)} if "trials" in sections else {}
     content = {
         **_common(run),
-        "figures": {name: Markup(inlined(svg, name, linked)) for name, svg in figures.items()},
-        "linked": linked,
+        "linked": {trial.id: trial.name for trial in shown_trials(run)} if "trials" in sections else {},
         "captions": captions(run),
         "tables": tables,
+        "plots": interactive_plots(run),
+    }
+    return rendered(sections, figures, content, {name: section.words(run) for name, section in sections.items()})
+
+
+def rendered(
+    sections: Mapping[str, Section],
+    figures: Mapping[str, str],
+    content: Mapping[str, Any],
+    words: Mapping[str, Mapping[str, Any]],
+) -> str:
+    """A page of its own. figures: name -> SVG text. content: the variables of all templates, with title, run, captions,
+    tables, linked (trial -> its name, of those that have a part of the page) and plots (figure -> Plotly's JSON).
+    words: section -> variables that it alone has."""
+    from markupsafe import Markup
+
+    environment, plots = _environment(sections), content["plots"]
+    content = {
+        **content,
+        "figures": {name: Markup(inlined(svg, name, content["linked"])) for name, svg in figures.items()},
         "plots": {name: Markup(plot) for name, plot in plots.items()},
         "titles": {name: section.title for name, section in sections.items()},
     }
-    laid_out = [
-        LaidOut(name, section.title, Markup(environment.get_template(_file(name)).render(content | section.words(run))))
-        for name, section in sections.items()
-    ]
+    laid_out = []
+    for name, section in sections.items():
+        text = environment.get_template(_file(name)).render({**content, **words.get(name, {})})
+        laid_out.append(LaidOut(name, section.title, Markup(text)))
     return environment.get_template("index.html.jinja").render(
         **content,
         sections=laid_out,
@@ -136,6 +153,7 @@ def captions(run: RunFolder) -> dict[str, str]:
         "metric": wording.metric_name(run.metric),
         "test_metric": wording.metric_name(run.test_metric),
         "encoder": run.answer_encoder,
+        "search_encoder": run.search_encoder,
         "drawn": wording.drawn(run.seeds_each),
         "seed": run.shown_seed,
     }
@@ -209,6 +227,7 @@ def turned(table: Table) -> list[list[str]]:
     ]
 
 
-def _write(path: Path, text: str) -> None:
+def write_text(path: Path, text: str) -> None:
+    """Whole or not at all."""
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")

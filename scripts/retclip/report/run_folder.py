@@ -7,21 +7,25 @@ page leaves out what needs it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from retclip.core.config import Config
+from retclip.core.documents import Document
 from retclip.core.facts import KINDS
 from retclip.core.io import canonical_json, read_json
 from retclip.core.qualitative_examples import read_examples
 from retclip.metrics.evaluation_document import Evaluation
 from retclip.metrics.finished import Finished
 from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.prompt_document import PromptSensitivity
+from retclip.metrics.reference_document import ReferenceModels
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.report.provisional import provisional_board
 
 if TYPE_CHECKING:
     import pandas as pd
 
+Kind = TypeVar("Kind", bound=Document)
 STAGES = ("phase1", "phase2", "confirm")
 
 
@@ -62,8 +66,8 @@ class RunFolder:
 
     planned: stage -> id -> epochs that this trial adds (a later rung resumes an earlier one). audit,
     fingerprint, suggestion, bracket, recommendation, initial (JSON; the last is of the initial weights),
-    curve, importances (tables), and examples (QualitativeExamples): None where they lack. external_fingerprints: name
-    of an external data set -> its fingerprint.json.
+    curve, importances (tables), references, prompts (dataclasses) and examples (QualitativeExamples): None where they
+    lack. external_fingerprints: name of an external data set -> its fingerprint.json.
     """
 
     config: Config
@@ -84,6 +88,8 @@ class RunFolder:
     external_fingerprints: dict[str, Any]
     recommendation: Any
     initial: Evaluation | None
+    references: ReferenceModels | None
+    prompts: PromptSensitivity | None
     examples: Any
 
     @property
@@ -121,13 +127,16 @@ class RunFolder:
 
     @property
     def evaluated_on_test(self) -> dict[str, int]:
-        """What was evaluated on test -> how many models: final models by kind, and the initial weights.
+        """What was evaluated on test -> how many models: final models by kind, the initial weights, and what needs no
+        RET-CLIP.
 
         Each has one file; an evaluation that was run again has replaced its file and cannot be seen.
         """
         kinds = [final.kind for final in self.finals]
         order = ("tuned", *(kind for kind in KINDS if kind != "tuned"))
-        found = {kind: kinds.count(kind) for kind in order} | {"initial": int(self.initial is not None)}
+        found = {kind: kinds.count(kind) for kind in order}
+        found["initial"] = int(self.initial is not None)
+        found["reference"] = len(self.references.models) if self.references else 0
         return {kind: number for kind, number in found.items() if number}
 
     def trials(self) -> dict[str, Sequence[FinishedTrial]]:
@@ -281,8 +290,14 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         },
         recommendation=document("final/recommendation.json"),
         initial=Evaluation.read(initial) if initial.is_file() else None,
+        references=_document(ReferenceModels, folder / "final/reference_models.json", interim),
+        prompts=_document(PromptSensitivity, folder / f"final/{shown}/prompts.json", interim),
         examples=read_examples(examples) if examples.is_file() else None,
     )
+
+
+def _document(kind: type[Kind], path: Path, interim: bool) -> Kind | None:
+    return None if interim and not path.is_file() else kind.read(path)
 
 
 def _shown(finals: dict[str, dict[str, Any]], encoder: str) -> str:

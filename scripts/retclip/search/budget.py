@@ -13,6 +13,7 @@ from retclip.core.documents import build
 from retclip.core.facts import FACTS, facts_in
 from retclip.core.io import sha256_of
 from retclip.core.trial import Trial
+from retclip.core.warmup import BOTH
 from retclip.search.space import Values
 
 # A warm-up that never ends never reaches the learning rate that the trial is named after.
@@ -43,12 +44,7 @@ def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) 
         cuts.append(_adjustment("batch_size", values, used, f"the trial has {samples} samples"))
     steps_per_epoch = math.ceil(samples / used["batch_size"])
     total_steps = steps_per_epoch * epochs
-    full_steps = math.ceil(available / min(values["batch_size"], available)) * values["epochs"]
-    scaled = round(values["warmup_steps"] * total_steps / full_steps)
-    used["warmup_steps"] = min(scaled, int(MAX_WARMUP_SHARE * total_steps))
-    if used["warmup_steps"] < scaled:
-        reason = f"it would take {scaled} of the trial's {total_steps} steps, and 80 % is the most"
-        cuts.append(_adjustment("warmup_steps", values, used, reason))
+    cuts += _warm_up(values, used, total_steps, available)
     trial = {
         "id": specification["id"],
         "phase": specification["phase"],
@@ -74,6 +70,28 @@ def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) 
         },
     }
     return build(Trial, {**trial, "sha256": sha256_of(trial)})
+
+
+def _warm_up(values: Values, used: Values, total_steps: int, available: int) -> list[dict[str, Any]]:
+    """Fills in the steps of the warm-up; returns what of it had to be cut. available: samples of a full run."""
+    share, most = values["warmup_share"], int(MAX_WARMUP_SHARE * total_steps)
+    if share and values["warmup_steps"]:
+        raise ValueError(f"warmup_steps = {values['warmup_steps']} and warmup_share = {share:g} {BOTH}")
+    if share:
+        # its steps say it from here on
+        used["warmup_share"] = 0.0
+        used["warmup_steps"] = min(round(share * total_steps), most)
+        if share <= MAX_WARMUP_SHARE:
+            return []
+        told = {**used, "warmup_share": MAX_WARMUP_SHARE}
+        return [_adjustment("warmup_share", values, told, f"80 % of the trial's {total_steps} steps is the most")]
+    full_steps = math.ceil(available / min(values["batch_size"], available)) * values["epochs"]
+    scaled = round(values["warmup_steps"] * total_steps / full_steps)
+    used["warmup_steps"] = min(scaled, most)
+    if used["warmup_steps"] == scaled:
+        return []
+    reason = f"it would take {scaled} of the trial's {total_steps} steps, and 80 % is the most"
+    return [_adjustment("warmup_steps", values, used, reason)]
 
 
 def same_training(trial: Trial) -> str:

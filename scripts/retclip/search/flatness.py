@@ -6,10 +6,12 @@ other patients, which a paired bootstrap tells, and on other seeds, where some c
 seed each the seeds count as configurations: a study that is called flat is flat all the same.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from retclip.metrics.differences import Seeds
 from retclip.metrics.estimates import INTERVAL
 
 # The variance of fewer is hardly known.
@@ -40,6 +42,23 @@ def flatness_of(scores: np.ndarray, errors: np.ndarray) -> Flatness | None:
     low, high = freedom * seen / chi2.ppf(INTERVAL[::-1], freedom) - noise
     is_flat = freedom * seen <= noise * chi2.ppf(0.95, freedom)
     return Flatness(_root(seen - noise), _root(low), _root(high), _root(noise), len(scores), bool(is_flat))
+
+
+def noise_of(compared: Sequence[Seeds]) -> list[float | None]:
+    """How far each strays from the mean of all by patients and seeds alone; None of fewer than FEWEST_TRIALS."""
+    if len(compared) < FEWEST_TRIALS:
+        return [None] * len(compared)
+    means = np.array([seeds.draws.mean(axis=0) for seeds in compared])
+    strayed = means - means.mean(axis=0)
+    # the mean of all strays with each of them
+    patients = np.nanvar(strayed, axis=1, ddof=1) * len(compared) / (len(compared) - 1)
+    several = [seeds.scores for seeds in compared if len(seeds.scores) > 1]
+    freedom = sum(len(scores) - 1 for scores in several)
+    between = sum(float(np.var(scores, ddof=1)) * (len(scores) - 1) for scores in several) / max(1, freedom)
+    return [
+        float(np.sqrt(variance + between / len(seeds.scores)))
+        for seeds, variance in zip(compared, patients, strict=True)
+    ]
 
 
 def ends_search(decision: dict[str, Any]) -> bool:

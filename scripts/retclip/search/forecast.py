@@ -19,11 +19,15 @@ EVALUATION_SHARE = 1 / 3
 START_SECONDS = 10.0
 HEADS_PER_SECOND = 2000.0
 
+# Hyperparameters that a budget cares for.
+BUDGETED = ("batch_size", "warmup_steps", "epochs", "warmup_share")
+
 
 class Stage(NamedTuple):
     """training_runs, and of the configurations that they may have: steps, warm-up share (lowest, highest), samples
     shown to the model by all of them, cuts (adjustments: sentence -> configurations), how many became equal to another,
-    how many of a ranked stage are too short to be ranked, and their budgets: (train samples, val samples, steps).
+    how many of a ranked stage are too short to be ranked, of how many the warm-up was cut, and their budgets: (train
+    samples, val samples, steps).
     finished: training runs that need not be paid for again."""
 
     name: str
@@ -34,6 +38,7 @@ class Stage(NamedTuple):
     cuts: dict[str, int]
     equal: int
     few_steps: int
+    warmups_cut: int
     configurations: int
     budgets: frozenset[tuple[int, int, int]]
     finished: int = 0
@@ -50,15 +55,19 @@ def forecast(config: Config, counts: dict[str, int], training_runs: dict[str, in
     Phase 1's values are known; those of later stages depend on what it selects, so all that it may select are planned.
     Raises ValueError where no optimizer step is left.
     """
-    defaults = configured_defaults(config)
-    first = [
-        {**defaults, **_without_auto(point, defaults)} for point in ({}, *grid(config["phase1"]["space"]).values())
-    ]
+    defaults, first = configured_defaults(config), phase1_values(config)
     second = _phase2_values(config["phase2"]["space"], first)
     values = {"phase1": first, "phase2": second, "confirm": second, "encoders": second, "final": [*second, defaults]}
     return [
         _stage(name, training_runs[name], values[name], config, counts) for name in values if training_runs.get(name)
     ]
+
+
+def phase1_values(config: Config) -> list[Values]:
+    """The configurations of Phase 1, the baseline first: what Phase 2 may start from."""
+    defaults = configured_defaults(config)
+    points = ({}, *grid(config["phase1"]["space"]).values())
+    return [{**defaults, **_without_auto(point, defaults)} for point in points]
 
 
 def trains_heads_alone(config: Config) -> bool:
@@ -125,10 +134,11 @@ def count_finished(
 
 def refuse_meaningless(metric: str, labels: int, single: int | None = None) -> None:
     """Raises ValueError where the metric needs labels that the data does not have. labels: different ones. single: how
-    many units have one label alone; None where that is not known."""
-    if metric.startswith("zero_shot") and labels > 1 and single == 0:
+    many of them some unit has alone; None where that is not known."""
+    if metric.startswith("zero_shot") and labels > 1 and single is not None and single < 2:
+        why = "units of one label are all of one class" if single else "every unit has several labels"
         raise ValueError(
-            f"config: selection.metric is {metric}, which needs units of one label, but every unit has several labels; "
+            f"config: selection.metric is {metric}, which needs units of one label, but {why}; "
             "choose multi_label_macro_auroc."
         )
     if metric not in RETRIEVAL and labels == 0:
@@ -163,6 +173,7 @@ def _stage(name: str, training_runs: int, values: list[Values], config: Config, 
         cuts=cuts,
         equal=len(trials) - different if name == "phase1" else 0,
         few_steps=sum(count < RANKABLE_STEPS for count in steps) if name in ("phase1", "phase2") else 0,
+        warmups_cut=sum(any(cut.key == "warmup_steps" for cut in trial.budget.cuts) for trial in trials),
         configurations=len(trials),
         budgets=frozenset(
             (trial.budget.train_samples, trial.budget.val_samples, trial.budget.total_steps) for trial in trials
@@ -179,16 +190,20 @@ def _share_trained(phase2: dict[str, Any]) -> float:
 
 
 def _phase2_values(space: dict[str, Any], candidates: list[Values]) -> list[Values]:
-    """Every configuration that differs in what a budget cares for: batch size, warm-up, epochs."""
+    """Every configuration that differs in what a budget cares for."""
     found: dict[tuple[Any, ...], Values] = {}
     for best in candidates:
-        names = [name for name in ("batch_size", "warmup_steps", "epochs") if name in space]
+        names = [name for name in BUDGETED if name in space]
         absolute = near_best({name: space[name] for name in names}, best)
-        axes = [values if isinstance(values, list) else [values["low"], values["high"]] for values in absolute.values()]
-        for point in itertools.product(*axes):
+        for point in itertools.product(*map(ends, absolute.values())):
             values = {**best, **dict(zip(absolute, point, strict=True))}
-            found.setdefault(tuple(values[name] for name in ("batch_size", "warmup_steps", "epochs")), values)
+            found.setdefault(tuple(values[name] for name in BUDGETED), values)
     return list(found.values())
+
+
+def ends(values: Any) -> list[Any]:
+    """A list, or the ends of a range."""
+    return values if isinstance(values, list) else [values["low"], values["high"]]
 
 
 def _without_auto(point: Values, defaults: Values) -> Values:

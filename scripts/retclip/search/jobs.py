@@ -242,16 +242,23 @@ def features_specification(config: Config, encoder: str) -> dict[str, Any]:
     """Of a trial specification, what both networks need to make features; nothing that differs between trials."""
     whole = specification(config, "", "", {}, encoder=encoder)
     return {
-        **{name: whole[name] for name in ("text_encoder", "text_encoder_settings", "image_encoder", "image_size")},
+        **{name: whole[name] for name in ("text_encoder", "image_size")},
+        **{name: of_whole_encoder(whole[name]) for name in ("text_encoder_settings", "image_encoder")},
         "seed": 0,
         "hyperparameters": {
             "freeze": "both",
+            "lora_rank": 0,
             "temperature": 1.0,
             "learnable_temperature": False,
             "context_length": config["model"]["context_length"],
             "precision": config["training"]["precision"],
         },
     }
+
+
+def of_whole_encoder(settings: dict[str, Any]) -> dict[str, Any]:
+    """An encoder's settings without what of it is trained, on which its weights and features do not depend."""
+    return {name: value for name, value in settings.items() if name != "train_last_layers"}
 
 
 def section_of(config: Config, stage: str) -> dict[str, Any]:

@@ -22,15 +22,16 @@ IMAGES_PER_SAMPLE = 2
 def plan_lines(
     run: str,
     counts: dict[str, int],
-    built: bool,
+    known: str,
     stages: list[Stage],
     speed: dict[str, Any] | None,
     seconds: float | None,
     heads_alone: bool = False,
 ) -> list[str]:
-    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features."""
+    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features.
+    known: how the counts are known, before the build has counted."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
-    lines = [f"run {run}: {splits} samples{'' if built else ' (estimated from the table)'}", ""]
+    lines = [f"run {run}: {splits} samples{f' ({known})' if known else ''}", ""]
     lines.append(
         f"{'stage':<14}{'training runs':>15}{'finished':>10}{'steps each':>18}{'warm-up':>16}{'samples shown':>16}"
     )
@@ -142,6 +143,16 @@ def _notes(stages: list[Stage]) -> list[str]:
                 f"warning: {name}: {stage.few_steps} of {stage.configurations} configurations have fewer than "
                 f"{RANKABLE_STEPS} optimizer steps: too short to rank; raise {stage.name}.train_samples or epochs"
             )
+    unfit = [
+        f"{stage.warmups_cut} of {stage.configurations} configurations of {NAMES[stage.name]}"
+        for stage in stages
+        if stage.name in ("phase1", "phase2") and 2 * stage.warmups_cut > stage.configurations
+    ]
+    if unfit:
+        lines.append(
+            f"proposal: the warm-up does not fit in {' and '.join(unfit)}; search a share of the steps: defaults: "
+            "{warmup_steps: 0, warmup_share: 0.1}, and in both spaces warmup_steps: null, warmup_share: [0.05, 0.1]"
+        )
     return [*lines, ""] if lines else []
 
 

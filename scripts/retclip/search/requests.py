@@ -7,8 +7,8 @@ that runs into its time limit resumes from its saved state.
 import math
 from typing import Any
 
-# Interpreter, torch with its CUDA libraries, and a checkpoint of two base-size encoders on its way to or from
-# the device: 200 million parameters x 4 bytes x (weights and both of Adam's moments) = 2.4 GB.
+# Interpreter, torch with its CUDA libraries, the best weights so far and a checkpoint of two base-size encoders on its
+# way to or from the device: 200 million parameters x 4 bytes x (2 x weights and both of Adam's moments) = 3.2 GB.
 BASE_MB = 8000
 # On a CPU the activations are in host memory, too. A ViT-B/16 with BERT-base keeps about 250 bytes for each
 # byte of its float images until the backward pass; on a GPU only the batch itself passes through.

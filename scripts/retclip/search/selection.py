@@ -20,7 +20,8 @@ from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.registry import RETRIEVAL
 from retclip.metrics.scores import draws_of
 from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
-from retclip.search.flatness import FEWEST_TRIALS, flatness_of
+from retclip.search.expected_scores import deciding, estimate_of
+from retclip.search.flatness import flatness_of, noise_of
 from retclip.search.space import on_border
 
 if TYPE_CHECKING:
@@ -35,6 +36,10 @@ BY_PATIENTS = "two standard errors over patients above chance; so few classes ha
 RULE = (
     "the highest validation score; ties within one standard error (of patients, paired, and of seeds where there are "
     "several) go to the lower planned cost, then to the better score"
+)
+RULE_BY_MODEL = (
+    "the highest validation score that a Gaussian process over all trials expects; ties within one standard error of "
+    "the expected difference go to the lower planned cost, then to the better expected score"
 )
 
 
@@ -112,7 +117,9 @@ def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
     for candidate in ranked:
         _compare(candidate, leader)
     _judge([candidate for candidate in ranked if candidate.score is not None], metric)
-    _measure_noise([candidate for candidate in ranked if candidate.may_be_chosen])
+    compared = [candidate for candidate in ranked if candidate.may_be_chosen]
+    for candidate, noise in zip(compared, noise_of([candidate.seeds for candidate in compared]), strict=True):
+        candidate.noise = noise
     return ranked
 
 
@@ -167,12 +174,20 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
     learned, why_not, judged_by = False, "no candidate has a score in all its seeds", None
     if len(scored):
         leader = scored.iloc[0]
-        learned, why_not = _learned(leader, len(board), metric)
+        # single scores are what the null distribution is of
+        learned, why_not = _learned(scored.loc[scored["metric"].idxmax()], len(board), metric)
         judged_by = BY_PATIENTS
         if _python(leader["p_value"]) is not None:
             judged_by = BY_RANKS if metric in RETRIEVAL else BY_PROMPTS
     found = flatness_of(scored["metric"].to_numpy(), scored["noise"].to_numpy(dtype=float))
-    stage = {"judged_by": judged_by, "flatness": found and found._asdict()}
+    stage = {
+        "estimate": estimate_of(scored),
+        "judged_by": judged_by,
+        "flatness": found and found._asdict(),
+        "borders": {},
+    }
+    if (by := deciding(scored)) == "expected":
+        stage["rule"] = RULE_BY_MODEL
     if not learned:
         reason = f"undecided: using the defaults, since {why_not}"
         kept = {**dict.fromkeys(("metric", "standard_error", "p_value")), "id": "defaults", "configured": defaults}
@@ -181,24 +196,24 @@ def select(board: "pd.DataFrame", metric: str, defaults: dict[str, Any], space: 
         (scored["difference"].abs() <= TIE_STANDARD_ERRORS * scored["difference_se"].fillna(0.0))
         | (scored["id"] == leader["id"])
     ]
-    order = tied.sort_values(["planned_cost", "metric"], ascending=[True, False], kind="stable")
+    order = tied.sort_values(["planned_cost", by], ascending=[True, False], kind="stable")
     others = scored[~scored["id"].isin(order["id"])]
     candidates = [_row(row) for _, row in order.iterrows()] + [_row(row) for _, row in others.iterrows()]
     chosen = candidates[0]
+    best = "the best score" if by == "metric" else "the best expected score"
     if len(tied) == 1:
-        reason = "the best score, by more than one standard error"
-        if leader["seeds"] == 1:
+        reason = f"{best}, by more than one standard error"
+        if leader["seeds"] == 1 and by == "metric":
             reason += " over patients; one seed each"
     elif chosen["id"] == leader["id"]:
-        reason = f"the best score; within one standard error of it: {len(tied) - 1}, and none is cheaper"
+        reason = f"{best}; within one standard error of it: {len(tied) - 1}, and none is cheaper"
     else:
         reason = f"within one standard error of {leader['id']}, and cheaper to train"
-    for name in on_border(space, chosen["configured"]):
-        warnings.append(
-            f"{name} = {chosen['configured'][name]:g} lies on the border of what was tried; widen the space."
-        )
+    borders = {name: chosen["configured"][name] for name in on_border(space, chosen["configured"])}
+    for name, value in borders.items():
+        warnings.append(f"{name} = {value:g} lies on the border of what was tried; widen the space.")
     ties = [identifier for identifier in order["id"] if identifier != chosen["id"]]
-    return {**_decision(chosen, candidates[1:], metric, reason, ties, warnings), **stage}
+    return {**_decision(chosen, candidates[1:], metric, reason, ties, warnings), **stage, "borders": borders}
 
 
 def _merge_equals(candidates: list[Candidate]) -> None:
@@ -248,21 +263,6 @@ def _judge(scored: list[Candidate], metric: str) -> None:
         candidate.judgement = judgement
 
 
-def _measure_noise(compared: list[Candidate]) -> None:
-    """How far each strays from the mean of all by patients and seeds alone: what flatness_of calls its error."""
-    if len(compared) < FEWEST_TRIALS:
-        return
-    means = np.array([candidate.seeds.draws.mean(axis=0) for candidate in compared])
-    strayed = means - means.mean(axis=0)
-    # the mean of all strays with each of them
-    patients = np.nanvar(strayed, axis=1, ddof=1) * len(compared) / (len(compared) - 1)
-    several = [candidate.scores for candidate in compared if len(candidate.scores) > 1]
-    freedom = sum(len(scores) - 1 for scores in several)
-    seeds = sum(float(np.var(scores, ddof=1)) * (len(scores) - 1) for scores in several) / max(1, freedom)
-    for candidate, variance in zip(compared, patients, strict=True):
-        candidate.noise = float(np.sqrt(variance + seeds / len(candidate.scores)))
-
-
 def _learned(leader: "pd.Series", looked_at: int, metric: str) -> tuple[bool, str]:
     """Whether the leader of a leaderboard learned anything, and why not, as a clause."""
     p_value = _python(leader["p_value"])
@@ -306,7 +306,9 @@ def _mean(values: list[float | None]) -> float | None:
 def _row(row: "pd.Series") -> dict[str, Any]:
     values = {name: _python(row[name]) for name in HYPERPARAMETERS}
     error = _python(row["standard_error"])
+    modeled = {"expected": _python(row["expected"])} if "expected" in row else {}
     return {
+        **modeled,
         "id": row["id"],
         "configured": values,
         "metric": float(row["metric"]),

@@ -81,8 +81,11 @@ def range_test(
         losses.append(loss.item())
         return loss
 
-    def clip(*_: Any) -> None:
+    def before_step(*_: Any) -> None:
         torch.nn.utils.clip_grad_norm_(model.parameters(), hyperparameters["max_grad_norm"])
+        for group in optimizer.param_groups:
+            if group["layer"] != 1.0:  # the finder raises the rate of each group to the same end
+                group["lr"] = optimizer.param_groups[0]["lr"] * group["layer"]
 
     wrapped = _Wrapped(model.to(device), hyperparameters["augment"], precision)
     # the wrapped model knows in which precision which part computes
@@ -90,7 +93,7 @@ def range_test(
               "grad_scaler": grad_scaler(device, precision)}  # fmt: skip
     optimizer = build_optimizer(model, hyperparameters)
     # as in training: after the scaler has freed the gradients of its factor, before the step
-    optimizer.register_step_pre_hook(clip)
+    optimizer.register_step_pre_hook(before_step)
     factor = optimizer.param_groups[0]["factor"]
     finder = LRFinder(wrapped, optimizer, criterion, device=device, **scaled)
     batches = _Batches(train, hyperparameters["batch_size"], trial.seed, device)

@@ -5,6 +5,8 @@ from typing import Any
 
 import torch
 
+from retclip.models.blocks import distances
+
 # CLIP's second momentum and epsilon for transformers (Radford et al. 2021, table 18).
 BETAS = (0.9, 0.98)
 EPSILON = 1e-6
@@ -18,12 +20,13 @@ class DecoupledSGD(torch.optim.SGD):
     """SGD whose weight decay goes past the gradient and its momentum, as AdamW's does (Loshchilov and Hutter 2019)."""
 
     def step(self, closure: Any = None) -> Any:
-        """One step. The decay is that of the trial's learning rate, without the group's factor."""
+        """One step. The decay is that of the layer's learning rate, without the rest of the group's factor."""
         decays = [group["weight_decay"] for group in self.param_groups]
         with torch.no_grad():
             for group, decay in zip(self.param_groups, decays, strict=True):
                 if decay:
-                    torch._foreach_mul_(group["params"], 1 - group["lr"] / group["factor"] * decay)
+                    rate = group["lr"] / group["factor"] * group["layer"]
+                    torch._foreach_mul_(group["params"], 1 - rate * decay)
                 group["weight_decay"] = 0.0
         try:
             return super().step(closure)
@@ -37,26 +40,28 @@ def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> 
 
     hyperparameters: those of the trial. Weight decay is decoupled from the gradient in each choice: coupled, a decay of
     0.2 outweighs a gradient that was clipped to 1. So adam is adamw. `factor` of a group: its learning rate in those of
-    the trial, see set_learning_rate.
+    the trial, see set_learning_rate; `layer`: the share of it that layer_decay leaves. Raises ValueError where layers
+    decay of an encoder that has none.
     """
     learning_rate, is_sgd = hyperparameters["learning_rate"], hyperparameters["optimizer"] == "sgd"
     trainable = [(name, one) for name, one in model.named_parameters() if one.requires_grad]
-    matrices = [one for _, one in trainable if one.ndim >= 2]
-    vectors = [(name, one) for name, one in trainable if one.ndim < 2]
     # where the trial's own learning rate is as high, scales are vectors like any other
     slow = learning_rate < SCALE_LEARNING_RATE
-    scales = [one for name, one in vectors if slow and name.rsplit(".", 1)[-1].startswith("logit_scale")]
+    scales = [one for name, one in trainable if slow and name.rsplit(".", 1)[-1].startswith("logit_scale")]
     factor = _sgd_factor(trainable) if is_sgd else 1.0
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": hyperparameters["weight_decay"], "factor": factor},
-        {
-            "params": [one for _, one in vectors if not any(one is scale for scale in scales)],
-            "weight_decay": 0.0,
-            "factor": factor,
-        },
+        {"params": params, "weight_decay": decay, "factor": factor * layer, "layer": layer}
+        for layer, layers in _layers(model, trainable, hyperparameters["layer_decay"]).items()
+        for params, decay in (
+            ([one for one in layers if one.ndim >= 2], hyperparameters["weight_decay"]),
+            ([one for one in layers if one.ndim < 2 and not any(one is scale for scale in scales)], 0.0),
+        )
+        if params or layer == 1.0
     ]
     if scales:
-        groups.append({"params": scales, "weight_decay": 0.0, "factor": SCALE_LEARNING_RATE / learning_rate})
+        groups.append(
+            {"params": scales, "weight_decay": 0.0, "factor": SCALE_LEARNING_RATE / learning_rate, "layer": 1.0}
+        )
     groups = [{**group, "lr": learning_rate * group["factor"]} for group in groups]
     match hyperparameters["optimizer"]:
         case "adamw" | "adam":
@@ -65,6 +70,18 @@ def build_optimizer(model: torch.nn.Module, hyperparameters: dict[str, Any]) -> 
             # not fused: where fp16 leaves the first step out, torch's fused kernel takes uninitialized momentum
             return DecoupledSGD(groups, lr=learning_rate, momentum=SGD_MOMENTUM)
     raise AssertionError(hyperparameters["optimizer"])
+
+
+def _layers(
+    model: Any, trainable: list[tuple[str, torch.nn.Parameter]], decay: float
+) -> dict[float, list[torch.nn.Parameter]]:
+    """Share of the learning rate -> the parameters that get it, the head's first: decay to the power of the distance
+    from the head (Clark et al. 2020; Bao et al. 2022)."""
+    distance = distances(model) if decay != 1.0 else {}
+    found: dict[float, list[torch.nn.Parameter]] = {1.0: []}
+    for name, one in trainable:
+        found.setdefault(decay ** distance.get(name, 0), []).append(one)
+    return dict(sorted(found.items(), reverse=True))
 
 
 def _sgd_factor(trainable: list[tuple[str, torch.nn.Parameter]]) -> float:

@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +28,12 @@ from retclip.models.encode import OnBatches, has_batch_norm
 from retclip.models.loss import tripartite_loss
 from retclip.training import distributed
 from retclip.training.attempts import Attempts
-from retclip.training.checkpoint import StateFolder, load_checkpoint, save_checkpoint
+from retclip.training.checkpoint import StateFolder, load_checkpoint
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
 from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, set_learning_rate
 from retclip.training.progress import Outcome, Progress
+from retclip.training.saving import Saver, on_host
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,6 +76,9 @@ class Trainer:
         self.optimizer = build_optimizer(model, self.hyperparameters)
         self.scaler = grad_scaler(device, precision)
         self.progress = Progress()
+        self.saver = Saver(device)
+        # of the best epoch, until a checkpoint takes them to the disk
+        self.best_weights: dict[str, torch.Tensor] | None = None
         self.latest: tuple[Validation, pd.DataFrame] | None = None
         self.stop_requested = False
 
@@ -105,6 +110,7 @@ class Trainer:
         if self.can_resume:
             # now: the best epoch's weights are about to replace those that the next rung resumes from
             self._save(0.0)
+        self.saver.finish()
         val, table = self._result()
         attempts = self.attempts
         return Outcome(self.progress, val, table, resumed, len(attempts.entries), lost_seconds, attempts.job)
@@ -148,6 +154,7 @@ class Trainer:
 
     def _leave(self) -> None:
         """Ends the process after its state was saved; in a Slurm job, requeues it."""
+        self.saver.finish()
         distributed.from_first(None)  # the first process has saved; torchrun ends all as soon as one has left
         if self.first:
             self.attempts.beat(at_once=True)
@@ -257,7 +264,7 @@ class Trainer:
         improved = score is not None and (progress.best_score is None or score > progress.best_score)
         if improved or progress.best_epoch == 0:
             progress.best_epoch, progress.best_score = progress.epoch, score
-            save_checkpoint(self.folder.best_weights(progress.epoch), {"model": self.model.trained_state()})
+            self.best_weights = on_host(self.model.trained_state())
         elif progress.epoch - progress.best_epoch >= patience and progress.epoch < self.hyperparameters["epochs"]:
             log(f"no better epoch since {progress.best_epoch}: stopping early")
             progress.status = "early_stopped"
@@ -272,19 +279,23 @@ class Trainer:
             # judged as such, not by the epochs before it broke
             return _no_scores(), no_predictions(len(self.val.classes))
         if progress.best_epoch != progress.epoch:
-            best = load_checkpoint(self.folder.best_weights(progress.best_epoch))
-            if best is None:
-                raise ValueError(
-                    f"{self.folder.path}: the weights of the best epoch, {progress.best_epoch}, are lost; delete "
-                    "checkpoint.pt there and run again to train from the beginning."
-                )
-            self.model.load_trained_state(best["model"])
+            self.model.load_trained_state(self.best_weights or self._saved_best_weights())
             self.latest = None
         if self.latest is None:
             self.latest = self._evaluate()
         assert self.latest is not None, "an epoch that diverged is never the best one"
         val, table = self.latest
         return replace(val, standard_error=standard_errors(table, self.val.classes)), table
+
+    def _saved_best_weights(self) -> dict[str, torch.Tensor]:
+        best = load_checkpoint(self.folder.best_weights(self.progress.best_epoch))
+        if best is None:
+            raise ValueError(
+                f"{self.folder.path}: the weights of the best epoch, {self.progress.best_epoch}, are lost; delete "
+                "checkpoint.pt there and run again to train from the beginning."
+            )
+        weights: dict[str, torch.Tensor] = best["model"]
+        return weights
 
     def _resume(self) -> float | None:
         """Takes up the saved state, if there is one; returns the epoch it stood at, in fractions."""
@@ -312,16 +323,18 @@ class Trainer:
     def _save(self, seconds_in_epoch: float) -> None:
         content = asdict(self.progress)
         content["device_seconds"] += seconds_in_epoch
-        save_checkpoint(
-            self.folder.checkpoint,
-            {
-                "model": self.model.trained_state(),
-                "optimizer": self.optimizer.state_dict(),
-                "scaler": self.scaler.state_dict(),
-                "progress": content,
-            },
-        )
-        self.folder.drop_best(but=self.progress.best_epoch)
+        files = {}
+        if self.best_weights is not None:
+            # first: a checkpoint never names weights that are not there
+            files[self.folder.best_weights(self.progress.best_epoch)] = {"model": self.best_weights}
+            self.best_weights = None
+        files[self.folder.checkpoint] = {
+            "model": self.model.trained_state(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "progress": content,
+        }
+        self.saver.save(files, partial(self.folder.drop_best, but=self.progress.best_epoch))
 
 
 def _no_scores() -> Validation:

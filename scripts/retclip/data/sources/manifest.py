@@ -8,7 +8,7 @@ from retclip.data.declared import note_of_table, read_declared
 from retclip.data.image_paths import ImageFolder
 from retclip.data.labels import joined_label
 from retclip.data.reconciliation import LABELS, Ledger
-from retclip.data.samples import EXTRAS, EYES, Problems, Row
+from retclip.data.samples import EXTRAS, EYES, SECOND_LABELS, Problems, Row
 from retclip.data.source import Source, SourceForm
 from retclip.data.tables import LINE, PROBLEM, filled, need, patient_of, refuse_rounded, rows_of
 
@@ -98,12 +98,12 @@ def _values(
     cells: dict[str, str], images: dict[str, str], by_eye: bool, carried: list[str], kept: frozenset[str]
 ) -> dict[str, str]:
     values = {name: cells[name] for name in carried}
-    for name in LABELS:
+    for name in (*LABELS, *(name for name in SECOND_LABELS if name in carried)):
         values[name] = joined_label(cells.get(name, ""), kept)
     eye = next(iter(images), "unknown")
     if by_eye and eye != "unknown":
         # in a table of eyes, label and text are those of the eye, unless columns of the eye say something, too
-        for name in ("label", "text"):
+        for name in ("label", "text", "label_2"):
             if values.get(name) and not values.get(f"{name}_{eye}"):
                 values[f"{name}_{eye}"] = values.pop(name)
     return values

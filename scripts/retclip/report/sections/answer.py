@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from retclip.metrics.estimates import Estimate
 from retclip.report.answer import verdict
 from retclip.report.comparisons import difference
@@ -9,6 +11,7 @@ from retclip.report.drawing import BLUE, GRAY, HALF, SMALL, subplots, whiskers
 from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
 from retclip.report.formatting import metric_name, signed
 from retclip.report.limitations import warnings
+from retclip.report.names import final_name
 from retclip.report.progress import eta, stages, still_to_come
 from retclip.report.run_folder import RunFolder
 from retclip.report.score_bars import Row, draw_scores, rows_by_encoder
@@ -19,8 +22,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TEXT = """
-<p class="kicker">Run {{ run.config.run }}{% if run.interim %}, interim{% endif %}</p>
 {% if run.interim %}
+<p class="kicker">Run {{ run.config.run }}, interim</p>
 <h1>What run {{ run.config.run }} has found so far</h1>
 <aside class="interim"><h2>Interim: this run has not ended</h2>
 <p>Nothing below is final: trials are missing, and no choice is made but those named.
@@ -40,12 +43,12 @@ Which text encoder to take is known when all final models have been evaluated.
 </tbody></table></div>
 </aside>
 {% else %}
-<h1>Which RET-CLIP configuration is best, and by how much?</h1>
+<h1>Run {{ run.config.run }}</h1>
 {% endif %}
 {% if tiles %}
 <p class="lead{% if not learned %} chance{% endif %}">{{ headline }}</p>
 {% if learned %}
-<p class="tuned">Tuned configuration: {{ tuned_name }} <small>trial {{ run.decisions.best.id }}</small></p>
+<p class="tuned">Tuned: {{ tuned_name }} <small>{{ run.decisions.best.id }}</small></p>
 {% endif %}
 {% if alarm %}
 <p class="alarm"><a href="#classes">{{ alarm }}</a></p>
@@ -92,8 +95,8 @@ def draw_answer(run: RunFolder) -> "Figure | None":
         return None
     controls = run.controls()
     rows: list[Row] = [
-        *([("negative control", controls, GRAY)] if controls else []),
-        ("baseline", run.baselines(), GRAY),
+        *([(final_name(controls[0]), controls, GRAY)] if controls else []),
+        (final_name(run.baselines()[0]), run.baselines(), GRAY),
         *rows_by_encoder(run),
     ]
     figure, axes = subplots(height=_answer_height(run), width=HALF)
@@ -106,19 +109,23 @@ def draw_differences(run: RunFolder) -> "Figure | None":
     """The differences on test that the run was made to find, with 95 % CIs; none before the decision."""
     if not run.is_decided:
         return None
-    tuned, controls = run.tuned(run.search_encoder), run.controls()
-    gaps = [("tuned − baseline", difference(tuned, run.baselines(), run.test_metric))]
-    if controls:
-        gaps.append(("tuned − negative control", difference(tuned, controls, run.test_metric)))
+    search, metric = run.search_encoder, run.test_metric
+    tuned, controls = run.tuned(search), run.controls()
+    gaps = [(f"gain by tuning: {search}, tuned − baseline", difference(tuned, run.baselines(), metric))]
     recommended = run.recommendation["encoder"] if run.recommendation else None
+    if recommended and recommended != search:
+        gain = difference(run.tuned(recommended), run.baselines(), metric)
+        gaps.append((f"{recommended}, tuned − {search}, baseline", gain))
+    if controls:
+        gaps.append((f"{search}: tuned − negative control", difference(tuned, controls, metric)))
     if recommended:
         gaps += [
-            (f"{name} − {recommended}", difference(run.tuned(name), run.tuned(recommended), run.test_metric))
+            (f"tuned: {name} − {recommended}", difference(run.tuned(name), run.tuned(recommended), metric))
             for name in run.encoders
             if name != recommended
         ]
     figure, axes = subplots(height=_answer_height(run), width=HALF)
-    _differences(axes, gaps[::-1], metric_name(run.test_metric))
+    _differences(axes, gaps[::-1], metric_name(metric))
     return figure
 
 
@@ -128,21 +135,21 @@ def _answer_height(run: RunFolder) -> float:
 
 
 def _differences(axes: "Axes", gaps: list[tuple[str, Estimate]], metric: str) -> None:
-    """Points with intervals; whatever crosses zero is not significant."""
-    for position, (_, gap) in enumerate(gaps):
+    """Points with intervals, which models they are of above them; whatever crosses zero is not significant."""
+    for position, (label, gap) in enumerate(gaps):
+        row: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 8), "textcoords": "offset points"}
+        axes.annotate(label, (0.0, position), fontsize=SMALL, **row)
+        axes.annotate(signed(gap.value), (1.0, position), fontsize=SMALL, ha="right", **row)
         if gap.value is None:
             continue
         color = BLUE if gap.excludes_zero else GRAY
         whiskers(axes, position, gap.value, gap.low, gap.high, color=color, linewidth=2)
         axes.scatter(gap.value, position, color=color, s=42, zorder=3)
-        axes.annotate(signed(gap.value), (gap.value, position), xytext=(0, 7), textcoords="offset points",
-                      ha="center", fontsize=SMALL)  # fmt: skip
-    axes.axvline(0, color="black", linewidth=1)
-    axes.set_yticks(range(len(gaps)), [label for label, _ in gaps])
-    axes.set_ylim(-0.6, len(gaps) - 0.4)
-    axes.margins(x=0.2)  # for the numbers above the outermost points
+    axes.vlines([0] * len(gaps), *np.add.outer((-0.2, 0.15), np.arange(len(gaps))), color="black", linewidth=1)
+    axes.set_yticks(range(len(gaps)), [])
+    axes.set_ylim(-0.4, len(gaps) - 0.3)
     axes.set_xlabel(f"difference in {metric}", loc="right")
-    axes.grid(axis="y", visible=False)
+    axes.grid(visible=False)
 
 
 def _words(run: RunFolder) -> dict[str, Any]:

@@ -18,7 +18,8 @@ Chosen: {{ names[run.decisions.best.id] }} <small>{{ run.decisions.best.id }}</s
 {% if "leaderboard_confirm" in tables %}
 {{ table("leaderboard_confirm") }}
 {% endif %}
-<p>A score that a choice was made by has an optimistic bias. The tuned configuration's score, step by step:</p>
+<p>A score that a choice was made by has an optimistic bias.
+The score of the tuned configuration with {{ run.search_encoder }}, step by step:</p>
 <dl>{% for name, value in optimistic_bias %}<div><dt>{{ name }}</dt><dd>{{ value }}</dd></div>{% endfor %}</dl>
 """
 
@@ -45,6 +46,12 @@ def optimistic_bias(run: RunFolder) -> list[tuple[str, str]]:
     scores = [final.score(run.metric) for final in tuned]
     known = [value for value in scores if value is not None]
     steps = [("one of the best trials of Phase 2, on validation", value) for value in searched[:1]]
+    expected = [
+        candidate["expected"]
+        for candidate in run.decisions["phase2"]["candidates"]
+        if candidate["configured"] == best["configured"] and candidate.get("expected") is not None
+    ]
+    steps += [("the same, as a model of all trials expects it", value) for value in expected[:1]]
     if "confirm" in run.boards and best["metric"] is not None:
         steps.append(("fresh seeds of the chosen one, on validation", best["metric"]))
     if len(known) == len(scores):

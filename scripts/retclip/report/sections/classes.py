@@ -9,6 +9,7 @@ from retclip.metrics.evaluation_document import Row
 from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table, estimated, with_interval
 from retclip.report.drawing import BLUE, GRAY, heatmap, nothing, subplots
+from retclip.report.names import baseline_name, final_name
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.section import Section
 
@@ -43,8 +44,8 @@ def draw_per_class(run: RunFolder) -> "Figure":
         axes.plot([theirs["recall"], ours["recall"]], [position] * 2, color=GRAY, linewidth=1.5, zorder=1)
         axes.scatter(theirs["recall"], position, color="white", edgecolor=GRAY, linewidth=1.5, s=34, zorder=2)
         axes.scatter(ours["recall"], position, color=BLUE, s=38, zorder=3)
-    axes.scatter([], [], color=BLUE, s=38, label="tuned configuration")
-    axes.scatter([], [], color="white", edgecolor=GRAY, linewidth=1.5, s=34, label="baseline")
+    axes.scatter([], [], color=BLUE, s=38, label=final_name(tuned_model))
+    axes.scatter([], [], color="white", edgecolor=GRAY, linewidth=1.5, s=34, label=final_name(baseline))
     axes.set_yticks(range(len(pairs)), [f"{ours['class']} ({ours['count']:,})" for ours, _ in pairs])
     axes.set(xlim=(-0.02, 1.02), xlabel="recall on test (number of samples)")
     axes.grid(axis="y", visible=False)
@@ -56,8 +57,7 @@ def draw_calibration(run: RunFolder) -> "Figure":
     """How often the likeliest class is right, by how sure the model is; the diagonal is honest."""
     figure, axes = subplots(height=3.6)
     drawn = False
-    models = (("tuned configuration", run.tuned(run.answer_encoder)[0], BLUE), ("baseline", run.baselines()[0], GRAY))
-    for name, final, color in models:
+    for final, color in ((run.tuned(run.answer_encoder)[0], BLUE), (run.baselines()[0], GRAY)):
         bins = [
             one for one in (final.evaluation.calibration.bins if final.evaluation.calibration else ()) if one["count"]
         ]
@@ -67,7 +67,9 @@ def draw_calibration(run: RunFolder) -> "Figure":
         assert final.evaluation.calibration is not None
         error = final.evaluation.calibration.expected_calibration_error["value"]
         confidence, accuracy = [one["confidence"] for one in bins], [one["accuracy"] for one in bins]
-        axes.plot(confidence, accuracy, color=color, linewidth=1.5, label=f"{name}, expected error {error:.3f}")
+        axes.plot(
+            confidence, accuracy, color=color, linewidth=1.5, label=f"{final_name(final)}: expected error {error:.3f}"
+        )
         axes.scatter(confidence, accuracy, color=color, s=[18 + 160 * one["count"] / _units(bins) for one in bins])
     if not drawn:
         return nothing("no test sample is labeled")
@@ -160,13 +162,15 @@ def _tables(run: RunFolder) -> dict[str, Captioned]:
     found = {
         "per_class": Captioned(
             f"The tuned configuration with {run.answer_encoder}{run.shown_seed}, per class on test; sensitivity and "
-            "specificity at the threshold that is best on validation",
+            f"specificity at the threshold that is best on validation; recall beside that of {baseline_name(run)}",
             per_class_table(run),
         )
     }
     groups = subgroups_table(run)
     if groups.rows:
-        found["subgroups"] = Captioned(f"The tuned configuration in groups of test patients{run.shown_seed}", groups)
+        found["subgroups"] = Captioned(
+            f"The tuned configuration with {run.answer_encoder} in groups of test patients{run.shown_seed}", groups
+        )
     return found
 
 

@@ -103,15 +103,18 @@ def one_factor_table(run: RunFolder) -> Table:
 def _tables(run: RunFolder) -> dict[str, Captioned]:
     found = {
         "tuned_vs_baseline": Captioned(
-            f"Every score on test that these data can give, with {wording.intervals_over(run.seeds_each)}",
+            f"Every score on test that these data can give, both with {run.search_encoder}, with "
+            f"{wording.intervals_over(run.seeds_each)}",
             tuned_vs_baseline_table(run),
         ),
-        "other_views": Captioned(f"Other views of the same models on test{run.shown_seed}", other_views_table(run)),
+        "other_views": Captioned(
+            f"Other views of the same models on test, with {run.search_encoder}{run.shown_seed}", other_views_table(run)
+        ),
     }
     if run.ablations():
         found["one_factor"] = Captioned(
-            "Ablation: the baseline with one tuned value, against the baseline; one seed each, so other seeds may "
-            "differ by more",
+            f"Ablation: the baseline with one tuned value, against the baseline, both with {run.search_encoder}; one "
+            "seed each, so other seeds may differ by more",
             one_factor_table(run),
         )
     return found
