@@ -229,10 +229,10 @@ ATTACKS = {
         table_of(unchanged, image_pattern="{patient_id:>3000000000}.png"), NO_COLUMN
     ),
     "patient pattern (a+)+$": Attack(
-        table_of(named_by_letters, patient_id="pattern:^((a+)+)$"), "set aside: .*pattern", 0, seconds=20
+        table_of(named_by_letters, patient_id="pattern:^((a+)+)$"), "set aside: .*pattern", 0
     ),
     "column pattern (a|a)*$": Attack(
-        table_of(long_names, columns={"label": {"pattern": "^((a|a)*)$"}}), TIME, seconds=20
+        table_of(long_names, columns={"label": {"pattern": "^((a|a)*)$"}}), TIME
     ),
     "table of 10^6 columns": Attack(table_of(million_columns), "error: .*columns", megabytes=250),
     "table with a line of 1 GB": Attack(table_of(endless_line), "error: .*line 42"),
@@ -274,6 +274,6 @@ ATTACKS = {
     "prompts that are a pipe": Attack(pipe_as_prompts, "error: .*prompts.yaml"),
     "class map that is a bomb of aliases": Attack(of_odir(class_map=bomb_of_aliases()), "error: .*aliases"),
     "class map with a pattern that backtracks": Attack(
-        of_odir(class_map="a: [a]\nb: ['" + "*a" * 200 + "b']\nignore: ['*']\n"), "", 0
+        of_odir("{patient_id}.png", class_map="a: [a]\nb: [b, '" + "*a" * 200 + "b']\nignore: ['*']\n"), "", 0
     ),
 }  # fmt: skip

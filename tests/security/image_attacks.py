@@ -170,7 +170,7 @@ ATTACKS = {
     "PNG of 2^31 frames": Attack(row_of("x.png", lambda: apng(2**31 - 1)), "", 0),
     "JPEG, 65,500 x 65,500 px in its header": Attack(row_of("x.jpg", lambda: jpeg_header(65_500, 65_500)), LARGE, 0),
     "TIFF, 60,000 x 60,000 px in its header": Attack(row_of("x.tif", lambda: tiff(60_000, 60_000)), LARGE, 0),
-    "TIFF of 40,000 pages": Attack(row_of("x.tif", lambda: tiff(64, 64, 40_000)), "test: 8 samples", 0, seconds=5),
+    "TIFF of 40,000 pages": Attack(row_of("x.tif", lambda: tiff(64, 64, 40_000)), "test: 8 samples", 0),
     "BMP, 40,000 x 40,000 px in its header": Attack(row_of("x.bmp", lambda: bmp(40_000, 40_000)), LARGE, 0),
     "WebP, 16,383 x 16,383 px": Attack(row_of("x.webp", webp), LARGE, 0),
     "JPEG 2000, 60,000 x 60,000 px in its header": Attack(row_of("x.jp2", lambda: jp2(60_000, 60_000)), LARGE, 0),

@@ -10,6 +10,6 @@ CASES = [(room, name) for room in ROOMS for name in importlib.import_module(f"se
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("room", "name"), CASES, ids=[name for _, name in CASES])
+@pytest.mark.parametrize(("room", "name"), CASES, ids=[f"{room}: {name}" for room, name in CASES])
 def test_an_attack_ends_in_a_sentence(tmp_path, record_property, room, name):
     check(room, name, tmp_path, record_property)

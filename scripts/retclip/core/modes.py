@@ -20,10 +20,11 @@ def private_mode() -> int:
 
 
 def private_folder(path: str | Path) -> None:
-    """Makes a folder for patient data, or closes one of this user's to others, likewise."""
+    """Makes a folder for patient data that is closed to others. One that is there keeps its mode: who made it chose it,
+    and the files in it are closed by themselves."""
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    if folder.stat().st_uid == os.geteuid():
+    if not folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
         mode = private_mode()
         folder.chmod(mode | (mode >> 2 & 0o111))  # who may read it may enter it
 

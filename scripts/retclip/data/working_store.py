@@ -22,6 +22,7 @@ import numpy as np
 
 from retclip.core.io import sha256_of
 from retclip.core.logs import log
+from retclip.core.modes import private_mode
 from retclip.data.image_quality import ImageQuality
 from retclip.data.images import Fundus, read_fundus, read_image_file
 from retclip.data.sources.registry import CONTAINERS
@@ -69,7 +70,14 @@ class WorkingStore:
         capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
         try:
             self._environment = lmdb.open(
-                str(path), subdir=False, lock=False, map_size=capacity, max_dbs=3, sync=False, meminit=False
+                str(path),
+                subdir=False,
+                lock=False,
+                map_size=capacity,
+                max_dbs=3,
+                sync=False,
+                meminit=False,
+                mode=private_mode(),
             )
             names = (b"pixels", b"notes", b"thumbnails")
             self._pixels, self._notes, self._thumbnails = (self._environment.open_db(name) for name in names)
