@@ -28,7 +28,7 @@ from retclip.core.fine_tuning import adapts
 from retclip.core.io import canonical_json, file_sha256, folder_digest, is_file, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
-from retclip.core.modes import SHARED
+from retclip.core.modes import share_with
 from retclip.core.plain_text import printable
 from retclip.core.preprocessing import settings_path
 from retclip.core.prompts import prompts_hash
@@ -75,7 +75,7 @@ if "class_map" in CONFIG["data"]:
     CONFIG["data"]["class_map"] = config["data"]["class_map"]
 
 RUN = CONFIG["run"]
-os.environ[SHARED] = CONFIG["privacy"].get("shared", "owner")  # jobs inherit who may read patient data
+share_with(CONFIG["privacy"].get("shared", "owner"))
 DATA = CONFIG["data"]
 MODEL = CONFIG["model"]
 TRAINING = CONFIG["training"]

@@ -44,6 +44,13 @@ def test_a_group_that_shares_may_read(tmp_path, monkeypatch):
     assert mode(tmp_path / "data") == 0o750
 
 
+def test_a_folder_that_is_there_keeps_its_mode(tmp_path):
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared").chmod(0o775)
+    private_folder(tmp_path / "shared")
+    assert mode(tmp_path / "shared") == 0o775
+
+
 def test_weights_follow_the_umask(tmp_path, umask):
     import torch
     from safetensors.torch import save_file

@@ -3,8 +3,13 @@
 import os
 from pathlib import Path
 
-SHARED = "RETCLIP_SHARED"  # what rules/common.smk sets to privacy.shared: owner or group
+SHARED = "RETCLIP_SHARED"  # privacy.shared, for every job of a run
 GROUP_WRITES = 0o020
+
+
+def share_with(who: str) -> None:
+    """Whom this process, and all that it starts, lets read patient data: owner or group, as privacy.shared says."""
+    os.environ[SHARED] = who
 
 
 def shared_mode() -> int:

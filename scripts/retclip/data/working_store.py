@@ -36,7 +36,7 @@ EMPTY = np.empty(0, np.uint8)
 TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared images do not pile up
 # What a process may take to read images, beyond what it begins with; the largest that is let through takes 0.9 GB.
 MOST_BYTES = 1_100 << 20
-KILLED = "reading the image ended the process; open it in another program and save it anew"
+KILLED = "reading the image ended the process; open it in another program and save it again"
 
 
 class Wanted(NamedTuple):
