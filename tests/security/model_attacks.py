@@ -201,7 +201,7 @@ ATTACKS = {
     "model.json with embed_dim 10^9": Attack(with_json("model.json", embed_dim=10**9), NOT_MODEL),
     "model.json with head_depth 10^7": Attack(with_json("model.json", head_depth=10**7), NOT_MODEL),
     "model.json that names a repository of the hub": Attack(
-        image_encoder(architecture="hf-hub:someone/evil", embed_dim=24), NOT_MODEL
+        image_encoder(architecture="hf-hub:someone/evil", embed_dim=24), "error: .*hf-hub:someone/evil"
     ),
     "model.json with timm_name hf-hub:": Attack(
         image_encoder(architecture="timm/x", timm_name="hf-hub:someone/evil", embed_dim=24), NOT_MODEL

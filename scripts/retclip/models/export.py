@@ -22,6 +22,7 @@ from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder
 from retclip.models.weights_file import read_safetensors
 
 ENCODERS = ("visual.", "bert.")
+MOST_CLASSES = 10_000  # counted before a schema looks at each
 
 
 def export_model(
@@ -111,7 +112,10 @@ def read_exported(folder: Path, name: str) -> dict[str, Any]:
     content = read_json(folder / name)
     if not isinstance(content, dict):
         raise ValueError(f"{folder / name}: is no JSON object, so it belongs to no exported model.")
-    if name != "class_prompts.json":
+    if name == "class_prompts.json":
+        if len(content) > MOST_CLASSES:
+            raise ValueError(f"{folder / name}: names {len(content):,} classes; a model has at most {MOST_CLASSES:,}.")
+    else:
         content = model_folder_in_new_words(content)
     check({name: content}, "exported_model", str(folder))
     return content
