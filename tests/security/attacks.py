@@ -24,7 +24,9 @@ from running import REPOSITORY
 
 # More than any attack may take, so that one whose bound is gone fails instead of taking the machine.
 MOST_MEGABYTES = 4096
-PRELOADED = ["security.preloaded"]
+ROOMS = ("image_attacks", "data_attacks", "model_attacks", "config_attacks")
+# with the attacks themselves: what a process imports on its own costs seconds each
+PRELOADED = ["security.preloaded", *(f"security.{room}" for room in ROOMS)]
 
 
 class Attack(NamedTuple):

@@ -288,7 +288,7 @@ ATTACKS = {
         "error: ",
     ),
     "weights of a name with 300 letters": Attack(
-        lambda folder: _named(folder, "w" * 300 + ".pth"), "error: .*no such file"
+        lambda folder: _named(folder, "w" * 300 + ".pth"), "error: .*w: no such file"
     ),
 }  # fmt: skip
 

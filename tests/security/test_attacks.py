@@ -3,9 +3,8 @@
 import importlib
 
 import pytest
-from security.attacks import check
+from security.attacks import ROOMS, check
 
-ROOMS = ("image_attacks", "data_attacks", "model_attacks", "config_attacks")
 CASES = [(room, name) for room in ROOMS for name in importlib.import_module(f"security.{room}").ATTACKS]
 
 

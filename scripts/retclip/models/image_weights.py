@@ -103,7 +103,7 @@ def _source(settings: dict[str, Any]) -> Source:
     if os.path.isfile(weights):
         return _of_file(Path(weights), Path(weights).name, settings)
     if Path(weights).suffix or "/" in weights:
-        raise ValueError(f"model.image_encoder.weights is {weights}: no such file.")
+        raise ValueError(f"model.image_encoder.weights is {weights[:150]}: no such file.")
     if weights == "timm":
         return _of_timm(name, settings)
     return _of_open_clip(name, weights)
