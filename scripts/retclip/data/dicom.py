@@ -90,8 +90,11 @@ def read_dicom(content: bytes, most_pixels: int, most_deep_pixels: int) -> Image
         syntax = dataset.file_meta.TransferSyntaxUID
     except Exception as error:  # a broken header raises nearly anything
         raise ValueError(_broken(error)) from None
-    if width * height > (most_deep_pixels if _is_deep(dataset) else most_pixels):
-        raise ValueError(f"the image has {width} x {height} pixels, which is too large")
+    most = most_deep_pixels if _is_deep(dataset) else most_pixels
+    if width * height > most:
+        raise ValueError(
+            f"the image has {width} x {height} pixels, which is too large; scale it to {most // 10**6} megapixels"
+        )
     if frames > 1:
         raise ValueError(f"the DICOM file has {frames} frames; extract the photograph from it")
     try:

@@ -208,7 +208,9 @@ def _is_deep(image: Image.Image) -> bool:
 
 def _too_large(width: int, height: int, most: int) -> str:
     """Why so many pixels are not decoded; "" where they are few enough."""
-    return f"the image has {width} x {height} pixels, which is too large" if width * height > most else ""
+    if width * height <= most:
+        return ""
+    return f"the image has {width} x {height} pixels, which is too large; scale it to {most // 10**6} megapixels"
 
 
 # A truncated file must be an error: half a gray image would train as well as a whole one.
