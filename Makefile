@@ -26,9 +26,12 @@ export RETCLIP_DIR := $(if $(filter undefined,$(origin DIR)),$(CURDIR),$(value D
 BIN := "$$RETCLIP_VENV"/bin
 CORES ?= all
 DEMO := --configfile config/demo.yaml
+# A site's own profile, of the shell or in a folder profiles/default, may send jobs to a queue; what is made here runs
+# here. Whoever wants a cluster names its profile.
+HERE := $(BIN)/snakemake --profile none --workflow-profile none
 # what a run killed with -9 leaves behind must not need a flag that few people know; a target comes after a --,
 # since --quiet and --configfile take all words that follow
-SNAKEMAKE := $(BIN)/snakemake --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet rules progress
+SNAKEMAKE := $(HERE) --cores $(CORES) --rerun-incomplete --show-failed-logs --quiet rules progress
 # CONFIG is one file, with blanks in its name or not, or several parted by blanks; $(1) stands where it is not given
 configfiles = files=($(1)); if [ -f "$$RETCLIP_CONFIG" ]; then files=("$$RETCLIP_CONFIG"); \
   elif [ -n "$$RETCLIP_CONFIG" ]; then read -ra files <<< "$$RETCLIP_CONFIG"; fi; \
@@ -98,7 +101,7 @@ lint: .environment  ## formatters, linters, type checker, spelling
 	$(BIN)/snakefmt --no-sort --check Snakefile rules
 	$(BIN)/mypy
 	$(BIN)/codespell
-	$(BIN)/snakemake --lint $(DEMO)
+	$(HERE) --lint $(DEMO)
 
 lock: .environment  ## requirements.lock and envs/weights.lock from the .in files in envs
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
@@ -115,9 +118,9 @@ reference: .environment  ## the repeated blocks of config/schema and the tables 
 	$(BIN)/python tests/config_reference.py
 
 plan: .environment  ## what a run would do and cost; CONFIG=my.yaml for yours
-	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake -n --quiet rules host $(FILES) \
+	@$(call configfiles,config/demo.yaml) $(HERE) -n --quiet rules host $(FILES) \
 	  | awk '/^Job stats:/ {tables++} tables < 2'  # a dry run prints the jobs twice
-	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake --cores 1 --nolock --quiet all $(FILES) -- plan_run
+	@$(call configfiles,config/demo.yaml) $(HERE) --cores 1 --nolock --quiet all $(FILES) -- plan_run
 
 status: .environment  ## how far a run is; RUN=demo, at any time
 	@$(run_name) $(BIN)/python scripts/show_status.py --run-folder "results/$$RETCLIP_RUN"
@@ -142,13 +145,13 @@ submit: .environment  ## a run whose snakemake is itself a job of Slurm's, from 
 	@$(call configfiles,config/demo.yaml) PATH="$$RETCLIP_VENV/bin:$$PATH" sbatch slurm/controller.sh "$$PWD" $(FILES)
 
 unlock: .environment  ## after kill -9 or a power cut; CONFIG=my.yaml for yours, DIR=... where it ran with --directory
-	@$(call configfiles,config/demo.yaml) $(BIN)/snakemake --unlock --directory "$$RETCLIP_DIR" $(FILES)
+	@$(call configfiles,config/demo.yaml) $(HERE) --unlock --directory "$$RETCLIP_DIR" $(FILES)
 
 cancel:  ## the Slurm jobs that a killed snakemake left behind; DIR=... where it ran with --directory
 	@bash $(OURS)/slurm/cancel_jobs.sh $(if $(filter undefined,$(origin DIR)),,"$$RETCLIP_DIR")
 
 rulegraph: .environment  ## the graph of all rules, as Graphviz text
-	@$(BIN)/snakemake --rulegraph $(DEMO)
+	@$(HERE) --rulegraph $(DEMO)
 
 reproduce: .environment  ## a finished run once more from its recorded config, compared; RUN=demo
 	@$(run_name) $(BIN)/python scripts/reproduce_run.py --run-folder "results/$$RETCLIP_RUN" \

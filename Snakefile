@@ -14,6 +14,7 @@ configfile: workflow.source_path("config/config.yaml")
 
 
 include: "rules/common.smk"
+include: "rules/requests.smk"
 include: "rules/inputs.smk"
 include: "rules/feature_inputs.smk"
 
@@ -41,6 +42,9 @@ onstart:
         f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, "
         f"{len(ENCODER_TRIALS) + len(FINALS)} final training runs"
     )
+    check_groups()
+    if cannot_ask := account_sentence():
+        stop(cannot_ask)
     # no terminal sees a cluster's jobs, and they find other GPUs than this machine's
     if not workflow.local_exec:
         logger.addFilter(ShownLogs({"audit_data": f"{RESULTS}/logs/audit_data.log"}))

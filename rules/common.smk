@@ -1,21 +1,17 @@
-# REQUIRED INPUTS: the merged config of Snakefile; the files that it names; the profile's default resources.
+# REQUIRED INPUTS: the merged config of Snakefile; the files that it names.
 #
 # OUTPUTS: none. It holds what every stage shares: the checked config, the jobs of the run, paths, and launch().
 #
 # STEPS:
 #   1. Check the config and derive from it the training runs of all stages (scripts/retclip/search/jobs.py).
 #   2. Say where the text encoders, the weights, the features and the data lie.
-#   3. Say what a job requests of a cluster.
-#   4. Make the shell command of a rule.
+#   3. Make the shell command of a rule.
 import json
 import os
 import re
 import shlex
 import sys
 from pathlib import Path
-
-from snakemake.exceptions import WorkflowError
-from snakemake.resources import Resource, Resources
 
 REPOSITORY = Path(workflow.basedir)
 SCRIPTS = REPOSITORY / "scripts"
@@ -34,7 +30,7 @@ from retclip.core.preprocessing import settings_path
 from retclip.core.prompts import prompts_hash
 from retclip.core.renamed import in_new_words
 from retclip.core.source_facts import source_facts
-from retclip.search import jobs, layout, requests
+from retclip.search import jobs, layout
 from retclip.search.strategies import STRATEGIES
 
 
@@ -135,61 +131,6 @@ def image_weights_flag():
 EXTERNAL_TESTS = {
     name: external_test(CONFIG, name) for name in CONFIG["evaluation"].get("external_tests", {})
 }
-
-# --- what a job requests of the cluster ------------------------------------------------------------------------
-
-
-def site_limit(name, kind, example):
-    """max_mem_mb or max_runtime of the default resources, in MB or minutes: what the largest node and the partition
-    allow. None where the site names none. kind: the resource of Snakemake's that is written in the same ways.
-    """
-    given = Resources.from_mapping(workflow.resource_settings.default_resources or {})
-    # get() returns a Resource even for a name that it does not have
-    if name not in given:
-        return None
-    job = {"input": [], "attempt": 1, "threads": 1, "rulename": "", "async_run": None}
-    try:
-        limit = Resource(kind, given[name].evaluate(None, **job).value).value
-    except WorkflowError:
-        limit = None
-    if not isinstance(limit, int) or limit < 1:
-        stop(f"default-resources: {name} is {given[name].raw}; give a whole number above 0, or {example}.")
-    return limit
-
-
-SITE = {
-    "mem_mb": site_limit("max_mem_mb", "mem", "a size such as 250G"),
-    "runtime": site_limit("max_runtime", "runtime", "a time such as 24h"),
-}
-
-
-def planned(path):
-    """The JSON that an earlier job writes. Until then snakemake calls a request that needs it TBD."""
-    os.stat(path)  # its FileNotFoundError is the one that snakemake knows
-    return read_json(path)
-
-
-def scale_with_attempt(resource, amount):
-    """A resource that grows with each attempt up to the site's limit. amount(input) is that of the first."""
-
-    def scaled(wildcards, input, attempt):
-        wanted = amount(input) * attempt
-        return wanted if SITE[resource] is None else min(wanted, SITE[resource])
-
-    return scaled
-
-
-def requested(request, gpus=GPUS):
-    """gpu, mem_mb and runtime of a job that trains or evaluates. request(input) -> {mem_mb, runtime}."""
-    amounts = {name: scale_with_attempt(name, lambda input, name=name: request(input)[name]) for name in SITE}
-    return {"gpu": gpus, **amounts}
-
-
-# one pass over all samples on one device
-EVALUATION_RESOURCES = requested(
-    lambda input: requests.of_evaluation(planned(input.fingerprint), DATA["image_size"], GPUS),
-    min(1, GPUS),
-)
 
 # --- running an entry ---------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ localrules:
     select_phase1,
 
 
-TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.trial), GPUS))
+TRAINING_RESOURCES = requested(lambda input: requests.of_training(planned(input.trial), GPUS), trains=True)
 
 # Every plan is made of the trial specification, the data's counts and the class prompts.
 PLAN_FLAGS = (

@@ -142,6 +142,8 @@ rule plan_run:
         # as a function, since snakemake looks for wildcards in texts, and a pattern may hold {image}
         config=lambda wildcards: canonical_json(CONFIG),
         training_runs=canonical_json(TRAINING_RUNS),
+        encoders=canonical_json({name: encoder_dir(name) for name in MODEL["text_encoders"]}),
+        prompts=uncompared(PROMPTS),
         folder=RESULTS,
         images=IMAGE_ROOT,
         class_maps=canonical_json(
@@ -160,6 +162,6 @@ rule plan_run:
             "plan_run",
             "--config {params.config:q} --training-runs {params.training_runs:q}",
             "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
-            "--class-maps {params.class_maps:q}",
+            "--class-maps {params.class_maps:q} --prompts {params.prompts:q} --encoder-dirs {params.encoders:q}",
             shown=True,
         )

@@ -8,6 +8,8 @@ import argparse
 import json
 import os
 import shutil
+from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +18,22 @@ from retclip.core.data_settings import build_settings, image_root
 from retclip.core.gpus import visible
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry
+from retclip.core.prompts import class_prompts
 from retclip.core.source_facts import source_facts
 from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
-from retclip.metrics.metrics_document import Metrics
 from retclip.search.budget import same_document
 from retclip.search.dead_dimensions import dead_dimensions
-from retclip.search.forecast import count_finished, forecast, refuse_meaningless, seconds_to_come, trains_heads_alone
-from retclip.search.plan_text import disk_lines, gpu_lines, plan_lines, refuse_costly, upgrade_lines
+from retclip.search.forecast import (
+    Stage,
+    belongs,
+    forecast,
+    refuse_meaningless,
+    seconds_to_come,
+    trains_heads_alone,
+)
+from retclip.search.plan_text import disk_lines, gpu_lines, outlook_lines, plan_lines, refuse_costly, upgrade_lines
+from retclip.training.outlook import TRAINS, Present, outlook
 
 
 def finished_training_runs(results_dir: Path) -> list[dict[str, Any]]:
@@ -32,19 +42,21 @@ def finished_training_runs(results_dir: Path) -> list[dict[str, Any]]:
     return list({same_document(metrics["trial"]): metrics for metrics in found}.values())
 
 
-def planned_and_finished(options: argparse.Namespace) -> dict[str, list[Metrics]]:
-    """Stage -> metrics.json of those training runs of the plan that have one, of the code that is here now."""
-    folders = {
-        stage: [options.results_dir / stage / name for name in ids] for stage, ids in options.training_runs.items()
-    }
-    paths = {stage: [folder / "metrics.json" for folder in entries] for stage, entries in folders.items()}
+def outlooks(stages: list[Stage], fingerprint: dict[str, Any], options: argparse.Namespace) -> dict[str, Counter[str]]:
+    """Stage -> what will be done for how many of its training runs."""
+    present = Present(
+        state_dir=options.results_dir / "state",
+        data={name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")},
+        encoders={name: Path(folder) for name, folder in options.encoder_dirs.items()},
+        prompts=class_prompts(options.prompts, fingerprint["classes"]),
+        code=options.code,
+    )
     return {
-        stage: [
-            Metrics.from_dict(document, str(path))
-            for path in entries
-            if path.is_file() and (document := read_json(path))["code"] == options.code
-        ]
-        for stage, entries in paths.items()
+        stage.name: Counter(
+            outlook(options.results_dir / stage.name / name, present, partial(belongs, stage, config=options.config))
+            for name in options.training_runs[stage.name]
+        )
+        for stage in stages
     }
 
 
@@ -83,6 +95,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--training-runs", type=json.loads, required=True, help="JSON: stage -> ids of training runs")
     parser.add_argument("--results-dir", type=Path, required=True, help="results/{run}; may not exist yet")
     parser.add_argument("--code", required=True, help="hash of the training code")
+    parser.add_argument("--prompts", type=Path, help="YAML, class name: descriptions; read once the data is built")
+    parser.add_argument("--encoder-dirs", type=json.loads, default={}, help="JSON: text encoder -> its folder")
     parser.add_argument("--image-root", type=Path, default=Path(), help="folder of the table's image paths")
     parser.add_argument("--class-maps", type=json.loads, default={}, help="JSON: external data set, or '' -> its file")
     options = parser.parse_args(arguments)
@@ -94,7 +108,6 @@ def main(arguments: list[str] | None = None) -> None:
     if built.is_file():
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
-        data = {name: fingerprint["splits"][name]["sha256"] for name in ("train", "val")}
         alone = [entry.get("per_class_alone") for entry in fingerprint["splits"].values()]
         single = len({name for entry in alone for name, count in entry.items() if count}) if all(alone) else None
         refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), single)
@@ -102,12 +115,15 @@ def main(arguments: list[str] | None = None) -> None:
         counts, classes, single, known = read_data(config, options)
         refuse_meaningless(config["selection"]["metric"], classes, single)
     stages = forecast(config, counts, numbers)
+    found = {stage.name: Counter({TRAINS: stage.training_runs}) for stage in stages}
     if built.is_file():
-        stages = count_finished(stages, planned_and_finished(options), config, options.code, data)
+        found = outlooks(stages, fingerprint, options)
+        stages = [stage._replace(finished=stage.training_runs - found[stage.name][TRAINS]) for stage in stages]
     speed = read_json(measured) if measured.is_file() else None
     seconds = seconds_to_come(config, stages, speed["samples_per_second"] if speed else None)
     heads = trains_heads_alone(config)
     print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, heads)))
+    print("\n".join(outlook_lines(sum(found.values(), Counter()))))
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}

@@ -23,6 +23,6 @@ trap 'echo "the time limit is near: this controller runs again"; scontrol requeu
 snakemake --snakefile "$repository/Snakefile" --unlock "$@" 2>/dev/null || true
 bash "$repository/slurm/cancel_jobs.sh" .
 
-snakemake --profile "$repository/slurm" --snakefile "$repository/Snakefile" "$@" &
+snakemake --profile "$repository/slurm" --workflow-profile none --snakefile "$repository/Snakefile" "$@" &
 # a signal ends wait, but not snakemake
 until wait $!; do kill -0 $! 2>/dev/null || exit 1; done

@@ -26,8 +26,8 @@ from slurm.lab import Lab, why_not
 GROUPED = {
     "groups": ["train_phase1_trial=phase1"],
     "group-components": ["phase1=4"],
-    "set-resource-scopes": ["gpu=local"],
-    "resources": ["gpu=1"],
+    "set-resource-scopes": ["at_once=local"],
+    "resources": ["at_once=1"],
 }
 
 

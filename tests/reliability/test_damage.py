@@ -25,7 +25,7 @@ from reliability.faults import (
 )
 from running import ENVIRONMENT, REPOSITORY
 
-from retclip.training.checkpoint import load_checkpoint, save_checkpoint
+from retclip.training.checkpoint_file import load_checkpoint, save_checkpoint
 
 pytestmark = pytest.mark.slow
 ALWAYS = ["--save-seconds", "0"]

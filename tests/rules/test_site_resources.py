@@ -15,7 +15,7 @@ def found(tmp_path, *arguments: object, rule: str = "build_lmdb") -> tuple[int, 
     done = snakemake(tmp_path, "--dry-run", "--configfile", REPOSITORY / "config/demo.yaml", *arguments)
     assert "Traceback" not in done.stdout + done.stderr
     job = done.stdout.split(f"rule {rule}:")[1].split("\n\n")[0]
-    resources = dict(word.split("=") for word in re.search(r"resources: (.*)", job)[1].split(", "))
+    resources = dict(word.split("=", 1) for word in re.search(r"resources: (.*)", job)[1].split(", "))
     return int(resources["mem_mb"]), int(resources["runtime"])
 
 

@@ -116,7 +116,7 @@ class Run:
         """slurm/config.yaml with other numbers, as a site would have them."""
         profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text())
         profile["default-resources"]["max_runtime"] = limits["max_runtime"]
-        profile["set-resources"]["train_phase1_trial"]["slurm_extra"] = limits["slurm_extra"]
+        profile["set-resources"] = {"train_phase1_trial": {"slurm_extra": limits["slurm_extra"]}}
         folder = self.work / "site"
         folder.mkdir()
         (folder / "config.yaml").write_text(yaml.safe_dump(profile))

@@ -6,7 +6,7 @@ import sys
 import torch
 from running import ENVIRONMENT, REPOSITORY
 
-from retclip.training.checkpoint import load_checkpoint, save_checkpoint
+from retclip.training.checkpoint_file import load_checkpoint, save_checkpoint
 
 MEGABYTES = 60
 
@@ -20,7 +20,7 @@ def test_a_resume_holds_its_checkpoint_once(tmp_path):
 import re
 from pathlib import Path
 import torch
-from retclip.training.checkpoint import load_checkpoint
+from retclip.training.checkpoint_file import load_checkpoint
 def highest():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
 Path("/proc/self/clear_refs").write_text("5")  # the highest so far is forgotten, a parent's too

@@ -31,7 +31,8 @@ from retclip.models.export import export_model, load_exported
 from retclip.models.factory import build_model
 from retclip.models.text_encoder import load_tokenizer
 from retclip.training import saving
-from retclip.training.checkpoint import StateFolder, save_checkpoint
+from retclip.training.checkpoint import StateFolder
+from retclip.training.checkpoint_file import save_checkpoint
 from retclip.training.lr_finder import range_test
 from retclip.training.rescoring import keep_weights, rescore, restore_weights
 from retclip.training.trainer import Trainer

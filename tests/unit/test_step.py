@@ -19,7 +19,8 @@ from retclip.models.encode import encode_batch, eye_features, has_batch_norm, po
 from retclip.models.loss import tripartite_loss
 from retclip.models.retclip import RetClip
 from retclip.training import saving
-from retclip.training.checkpoint import StateFolder, save_checkpoint
+from retclip.training.checkpoint import StateFolder
+from retclip.training.checkpoint_file import save_checkpoint
 from retclip.training.gradient_cache import backward
 from retclip.training.trainer import Trainer
 

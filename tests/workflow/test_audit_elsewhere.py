@@ -14,7 +14,8 @@ AUDIT = "results/small/data/audit.json"
 def test_warnings_of_a_job_elsewhere_are_seen_once(small_config, tmp_path, quiet):
     (tmp_path / "own.yaml").write_text(yaml.safe_dump({"data": {"demo_patients": 60}}))
     done = snakemake(
-        tmp_path / "work", *small_config, tmp_path / "own.yaml", "--executor", "elsewhere", "--jobs", 2, *quiet,
+        tmp_path / "work", *small_config, tmp_path / "own.yaml", "--executor", "elsewhere", "--jobs", 2,
+        "--seconds-between-status-checks", 1, *quiet,
         "--", AUDIT, environment={"PYTHONPATH": str(REPOSITORY / "tests/remote")},
     )  # fmt: skip
     warnings = json.loads((tmp_path / "work" / AUDIT).read_text())["warnings"]

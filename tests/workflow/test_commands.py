@@ -36,6 +36,7 @@ TARGETS = {
     "clean": PLAN,  # tests/unit/test_make.py runs it
     "cancel": PLAN,  # tests/unit/test_cancel.py and tests/slurm run it
     "submit": PLAN,  # tests/slurm runs the controller
+    "compare": PLAN,  # tests/workflow/test_compare_runs.py runs its script
     "demo": PLAN,  # the small run is the same workflow
     "reproduce": PLAN,  # tests/reliability runs it
     "test": PLAN,  # it would run itself
@@ -59,6 +60,7 @@ COMMANDS = {
         "make env": RUN,
         "make status": RUN,
         "make interim": RUN,
+        'make compare RUNS="a b"': PLAN,
         "make plan CONFIG=my.yaml": RUN,
         'make plan CONFIG="config/laptop.yaml my.yaml"': RUN,
         "snakemake --cores all --configfile config/laptop.yaml my.yaml": PLAN,
@@ -70,7 +72,13 @@ COMMANDS = {
         "snakemake --profile slurm --configfile my.yaml": PLAN,
     },
     "config/README.md": {
+        "cp -a": "cp's own; tests/workflow/test_what_will_run.py copies",
+        "cp -r": "cp's own, likewise",
         "cp -r slurm siteB": RUN,
+        "make demo": PLAN,
+        "make check-statistics CASES=estimates": PLAN,
+        "make status RUN=...": RUN,
+        "snakemake -n": "the begin of a command",
         'make bench-slurm RUN="--config config/demo.yaml"': PLAN,
         "make bench-data": PLAN,
         "make cancel": PLAN,
@@ -85,6 +93,10 @@ COMMANDS = {
         'make plan CONFIG="config/laptop.yaml my.yaml"': RUN,
         "snakemake --cores all --configfile config/laptop.yaml my.yaml": PLAN,
         "make reference": RUN,
+        'make compare RUNS="first second"': PLAN,
+        "python scripts/try_prompts.py --model-dir results/full/final/pubmedbert-s2001/model --prompts mine.yaml": (
+            "tests/workflow/test_prompts.py runs it"
+        ),
         "make reproduce RUN=...": PLAN,
         "make submit CONFIG=my.yaml": PLAN,
         "make unlock": RUN,

@@ -153,7 +153,8 @@ def test_every_figure_and_table_is_a_file_too(page):
     for name in re.findall(r'id="table-(\w+)"', page.read_text()):
         assert len(pd.read_csv(folder / f"tables/{name}.csv"))
     results = json.loads((folder / "results.json").read_text())
-    assert results["test_set_evaluations"] == 4  # two text encoders, the baseline, the initial weights
+    # two text encoders, the baseline, the initial weights, the color histogram
+    assert results["test_set_evaluations"] == 5
     assert results["answer"] in re.sub(r"\s+", " ", (folder / "summary.md").read_text())
     cited = set(re.findall(r"@(\w+)", (folder / "methods.md").read_text()))
     assert cited <= set(re.findall(r"@\w+\{(\w+),", (folder / "references.bib").read_text()))

@@ -83,6 +83,6 @@ def _decay(stage: str, spaces: list[dict[str, list[Any]]], bases: list[Values], 
     if moved >= LEAST_MOVED:
         return []
     return [
-        f"{stage}.space.weight_decay: from {low:g} to {high:g} the weights differ by {moved:.1%} at the end of "
-        f"{steps:,} steps at {rate:g}; take it out, or search learning rates"
+        f"{stage}.space.weight_decay: from {low:g} to {high:g} the weights differ by {100 * moved:.1g} % after "
+        f"{steps:,} steps at a learning rate of {rate:g}; take it out"
     ]

@@ -5,7 +5,7 @@ import operator
 from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
-from retclip.metrics.metrics_document import Metrics
+from retclip.core.trial import Trial
 from retclip.metrics.registry import RETRIEVAL
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
 from retclip.search.jobs import cached_networks, epochs_of, epochs_of_rungs, section_of, specification
@@ -99,37 +99,16 @@ def device_seconds(stages: list[Stage], samples_per_second: float) -> float:
     return sum(stage.samples_to_come for stage in stages) / samples_per_second
 
 
-def count_finished(
-    stages: list[Stage],
-    found: dict[str, list[Metrics]],
-    config: Config,
-    code: str,
-    data: dict[str, str],
-) -> list[Stage]:
-    """The stages with their finished training runs counted: those of this code, these data and this config.
-
-    found: stage -> metrics.json of each training run that is planned. code: hash of the training code. data: split ->
-    its hash. What a search has chosen is taken as it is; whether an earlier stage chooses otherwise only the run tells.
-    """
-    first = set(config["phase1"]["space"])
-    defaults = configured_defaults(config)
-
-    def is_valid(stage: Stage, metrics: Metrics) -> bool:
-        trial, budget = metrics.trial, metrics.trial.budget
-        searched = first if stage.name == "phase1" else first | set(config["phase2"]["space"])
-        return (
-            metrics.code == code
-            and metrics.data == data
-            and config["model"]["image_encoder"].items() <= trial.image_encoder.items()
-            and trial.image_size == config["data"]["image_size"]
-            and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
-            and (budget.train_samples, budget.val_samples, budget.total_steps) in stage.budgets
-        )
-
-    return [
-        stage._replace(finished=sum(is_valid(stage, metrics) for metrics in found.get(stage.name, [])))
-        for stage in stages
-    ]
+def belongs(stage: Stage, trial: Trial, config: Config) -> bool:
+    """Whether a trial is of this config and stage, as far as that is known before its search has chosen."""
+    first, defaults = set(config["phase1"]["space"]), configured_defaults(config)
+    searched = first if stage.name == "phase1" else first | set(config["phase2"]["space"])
+    return (
+        config["model"]["image_encoder"].items() <= trial.image_encoder.items()
+        and trial.image_size == config["data"]["image_size"]
+        and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
+        and (trial.budget.train_samples, trial.budget.val_samples, trial.budget.total_steps) in stage.budgets
+    )
 
 
 def refuse_meaningless(metric: str, labels: int, single: int | None = None) -> None:

@@ -1,5 +1,6 @@
 """The forecast of a run as a person reads it in a terminal."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from retclip.core.config import Config
@@ -63,6 +64,20 @@ def plan_lines(
             f"device time: {seconds / 3600:.1f} h{to_come}, at the {speed['samples_per_second']:.0f} samples a second "
             f"that find_lr measured ({speed['device']})."
         )
+    return lines
+
+
+def outlook_lines(found: Mapping[str, int]) -> list[str]:
+    """What will be done for how many training runs. found: the word of retclip.training.outlook -> training runs."""
+    trains, scored, published, done = (
+        found.get(word, 0) for word in ("trains", "is scored again", "is published", "is done")
+    )
+    lines = [f"what will run: {trains:,} to train, {scored:,} to be scored again, {published:,} to be published, "
+             f"{done:,} done"]  # fmt: skip
+    if scored:
+        lines.append("  scored again: kept weights, with other class prompts; no step is trained.")
+    if published or done:
+        lines.append("  published, done: where Snakemake lists them, they end in seconds, from state/; none trains.")
     return lines
 
 

@@ -7,6 +7,9 @@ that runs into its time limit resumes from its saved state.
 import math
 from typing import Any
 
+from retclip.core.config import Config
+from retclip.search.jobs import epochs_of, section_of
+
 # Interpreter, torch with its CUDA libraries, the best weights so far and a checkpoint of two base-size encoders on its
 # way to or from the device: 200 million parameters x 4 bytes x (2 x weights and both of Adam's moments) = 3.2 GB.
 BASE_MB = 8000
@@ -20,6 +23,14 @@ START_MINUTES = 20
 EVALUATION_BATCH = 64
 # Two-eye samples per second of a slow GPU, or of tiny encoders on a CPU.
 SLOW_SAMPLES_PER_SECOND = 20
+# rule -> the stage that says how many samples its training runs see
+STAGES = {
+    "train_phase1_trial": "phase1",
+    "train_phase2_trial": "phase2",
+    "train_confirm_trial": "confirm",
+    "train_encoder_trial": "encoders",
+    "train_final": "final",
+}
 
 
 def memory_mb(batch_size: int, image_size: int, gpus: int) -> int:
@@ -53,3 +64,21 @@ def of_evaluation(fingerprint: dict[str, Any], image_size: int, gpus: int) -> di
         "mem_mb": memory_mb(EVALUATION_BATCH, image_size, gpus),
         "runtime": runtime_minutes(samples, gpus),
     }
+
+
+def refuse_group(config: Config, rule: str, group: str, rounds: int, limit: int, train: int | None) -> None:
+    """Raises ValueError where jobs of a rule that run one after the other in a group need more minutes than there are.
+
+    rounds: how many do. limit: max_runtime. train: samples of the train split; None before it is built, when only what
+    every job needs is known.
+    """
+    seen = 1
+    if rule in STAGES and train is not None:
+        section, epochs = section_of(config, STAGES[rule]), epochs_of(config, STAGES[rule])
+        seen = min(section.get("train_samples", train), train) * (epochs or 1)
+    each = runtime_minutes(seen, config["training"]["gpus"])
+    if rounds > 1 and rounds * each > limit:
+        raise ValueError(
+            f"groups: {rounds} jobs of {rule} in {group} need {rounds * each} minutes ({each} each), and max_runtime "
+            f"is {limit}; give group-components: {group}={max(1, limit // each)}, or raise max_runtime."
+        )

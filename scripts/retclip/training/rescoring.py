@@ -12,7 +12,7 @@ from retclip.loading.dataset import Split
 from retclip.loading.device import prepare_device
 from retclip.metrics.metrics_document import Metrics
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
-from retclip.training.checkpoint import load_checkpoint, save_checkpoint
+from retclip.training.checkpoint_file import load_checkpoint, save_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from retclip.training.checkpoint import save_checkpoint
+from retclip.training.checkpoint_file import save_checkpoint
 
 
 class Saver:

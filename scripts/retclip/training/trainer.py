@@ -28,7 +28,8 @@ from retclip.models.encode import OnBatches, has_batch_norm
 from retclip.models.loss import tripartite_loss
 from retclip.training import distributed
 from retclip.training.attempts import Attempts
-from retclip.training.checkpoint import StateFolder, load_checkpoint
+from retclip.training.checkpoint import StateFolder
+from retclip.training.checkpoint_file import load_checkpoint
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
 from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, set_learning_rate
