@@ -74,9 +74,6 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 test-security: .environment  ## strangers' files, shared machines, what leaves the building; with a table of attacks
 	$(BIN)/python -m pytest -q tests/security
 
-audit: .environment  ## known faults of the packages in requirements.lock, as pip-audit finds them; needs the net
-	@$(BIN)/uv tool run pip-audit --requirement requirements.lock --disable-pip --no-deps
-
 check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
 	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
 
@@ -166,4 +163,4 @@ clean:  ## remove results, state and reproduction of a run; RUN=demo
 
 .PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
   status interim compare \
-  fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security audit share reproduce clean
+  fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security share reproduce clean
