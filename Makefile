@@ -35,7 +35,8 @@ SNAKEMAKE := $(HERE) --cores $(CORES) --rerun-incomplete --show-failed-logs --qu
 # CONFIG is one file, with blanks in its name or not, or several parted by blanks; $(1) stands where it is not given
 configfiles = files=($(1)); if [ -f "$$RETCLIP_CONFIG" ]; then files=("$$RETCLIP_CONFIG"); \
   elif [ -n "$$RETCLIP_CONFIG" ]; then read -ra files <<< "$$RETCLIP_CONFIG"; fi; \
-  for file in "$${files[@]}"; do [ -f "$$file" ] || { echo "error: CONFIG: no such file: $$file" >&2; exit 1; }; done;
+  for file in "$${files[@]}"; do [ -f "$$file" ] || { echo "error: CONFIG: no such file: $$file" >&2; exit 1; }; \
+  ! grep -q __use_yte__ "$$file" || { echo "error: $$file: __use_yte__ would run Python code; take it out." >&2; exit 1; }; done;
 FILES := --configfile "$${files[@]}"
 # as config/schema/config.schema.yaml has it
 run_name = name='^[A-Za-z0-9][A-Za-z0-9._-]*$$'; if ! [[ $$RETCLIP_RUN =~ $$name ]]; then \
@@ -68,6 +69,10 @@ test-fast: .environment  ## the tests that need no workflow run; a minute or two
 test-reliability: .environment  ## reruns, faults, fuzz and size, with a table of what was injected and survived
 	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  tests/reliability tests/unit/test_fuzz.py
+
+# every attack in a process of its own, within its bounds
+test-security: .environment  ## strangers' files, shared machines, what leaves the building; with a table of attacks
+	$(BIN)/python -m pytest -q tests/security
 
 check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
 	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
@@ -149,9 +154,13 @@ reproduce: .environment  ## a finished run once more from its recorded config, c
 	@$(run_name) $(BIN)/python scripts/reproduce_run.py --run-folder "results/$$RETCLIP_RUN" \
 	  --output-dir "results/$$RETCLIP_RUN-again" --cores $(CORES)
 
+share: .environment  ## a copy of a run to give away, searched for all that is private, in results/RUN-shared; RUN=demo
+	@$(run_name) $(BIN)/python scripts/share_run.py --run-folder "results/$$RETCLIP_RUN" \
+	  --output-folder "results/$$RETCLIP_RUN-shared"
+
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
 .PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
   status interim compare \
-  fetch wandb-sweep submit unlock cancel rulegraph test-reliability reproduce clean
+  fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security share reproduce clean

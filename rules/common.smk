@@ -24,6 +24,8 @@ from retclip.core.fine_tuning import adapts
 from retclip.core.io import canonical_json, file_sha256, folder_digest, is_file, read_json, sha256_of
 from retclip.core.hub import hub_folder_name
 from retclip.core.gpus import cpu_warning
+from retclip.core.modes import share_with
+from retclip.core.plain_text import printable
 from retclip.core.preprocessing import settings_path
 from retclip.core.prompts import prompts_hash
 from retclip.core.renamed import in_new_words
@@ -34,7 +36,7 @@ from retclip.search.strategies import STRATEGIES
 
 def stop(sentence):
     """Ends the run for a user's mistake: one sentence, no traceback, before any job."""
-    print(f"error: {sentence}", file=sys.stderr, flush=True)
+    print(f"error: {printable(str(sentence))}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 
@@ -69,6 +71,7 @@ if "class_map" in CONFIG["data"]:
     CONFIG["data"]["class_map"] = config["data"]["class_map"]
 
 RUN = CONFIG["run"]
+share_with(CONFIG["privacy"].get("shared", "owner"))
 DATA = CONFIG["data"]
 MODEL = CONFIG["model"]
 TRAINING = CONFIG["training"]
@@ -165,6 +168,6 @@ def launch(entry, *flags, processes=1, shown=False):
     command = f"{{params.scripts:q}}/{entry}.py"
     if processes > 1:
         lease = f"{{params.scripts:q}}/lease_gpus.py --gpus {processes} --device {{params.device}} --"
-        torchrun = f"-m torch.distributed.run --standalone --nproc-per-node {processes}"
+        torchrun = f"-P -m torch.distributed.run --standalone --nproc-per-node {processes}"
         command = f"{lease} {{params.python:q}} {torchrun} {command}"
     return " ".join(["{params.python:q}", command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])

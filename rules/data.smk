@@ -28,7 +28,7 @@ BUILD_FLAGS = (
 )
 BUILD_RESOURCES = {
     # each of its threads decodes one photograph at a time
-    "mem_mb": scale_with_attempt("mem_mb", lambda input: 2000 + 500 * 4),
+    "mem_mb": scale_with_attempt("mem_mb", lambda input: 2000 + 1100 * 4),
     "runtime": scale_with_attempt("runtime", lambda input: 240),
 }
 OVERLAP_FLAGS = (

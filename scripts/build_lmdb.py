@@ -10,6 +10,7 @@ from pathlib import Path
 
 from retclip.core.locks import held
 from retclip.core.logs import run_entry
+from retclip.core.modes import private_folder
 from retclip.core.preprocessing import with_weights_settings
 from retclip.data.build import Settings, build
 from retclip.data.settings import described, read_settings
@@ -50,6 +51,8 @@ def main(arguments: list[str] | None = None) -> None:
     )
     settings = Settings(**{name: given[name] for name in Settings._fields if name in given}, threads=options.threads)
     # a snakemake that was killed may have left a build behind that still writes
+    for folder in (options.work_dir, options.output_dir):
+        private_folder(folder)
     with held(options.work_dir / "build.lock", "another process builds this data; waiting for it"):
         build(source, settings, options.output_dir, options.work_dir)
 

@@ -15,6 +15,7 @@ shows. Not a medical device.
 """
 
 import argparse
+import os
 from pathlib import Path
 
 from retclip.core.gpu_lease import lease
@@ -47,6 +48,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.output.exists() and not _is_ours(options.output):
         raise ValueError(f"{options.output}: is there already, and predict.py has not written it; name another file.")
     lease(options.device)
+    os.environ["HF_HUB_OFFLINE"] = "1"  # a model's folder is all of it: nothing in it may send for more
 
     from retclip.data.cases import cases_of_paths, cases_of_table
     from retclip.evaluation.predict import Predictor
@@ -58,7 +60,7 @@ def main(arguments: list[str] | None = None) -> None:
         cases = cases_of_paths(options.images)
     predictor = Predictor(options.model_dir, choose_device(options.device), options.precision, options.classes)
     found = predictor.predict(cases, options.batch_size, options.threads)
-    write_csv(options.output, found)
+    write_csv(options.output, found, private=True)
     unread = int(found["problem"].ne("").sum())
     images = sum(max(1, len(case.images)) for case in cases)
     log(f"{images - unread} of {images} images scored: {options.output}")

@@ -38,9 +38,12 @@ def main(arguments: list[str] | None = None) -> None:
     config = options.output_dir / "config.json"
     write_json(config, overlay)
     link_resources(Path("resources"), options.output_dir / "resources")
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
+    command = [sys.executable, "-P", "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile")]
     command += ["--profile", "none", "--workflow-profile", "none"]  # here, whatever profile a site has
     command += ["--directory", str(options.output_dir), "--configfile", str(config), "--cores", options.cores]
+    print(
+        f"runs {recorded['run']} again, in {options.output_dir.resolve()}, and writes nothing outside of it", flush=True
+    )
     done = subprocess.run([*command, "--rerun-incomplete", "--quiet", "rules"])
     if done.returncode:
         raise ValueError(f"the run of {config} failed; its message is above.")

@@ -8,6 +8,7 @@ import argparse
 from pathlib import Path
 
 from retclip.core.logs import run_entry
+from retclip.core.plain_text import printable
 from retclip.core.slurm_queue import queue_lines
 from retclip.report.progress import status_lines
 from retclip.report.run_folder import read_run
@@ -19,7 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lines = status_lines(read_run(options.run_folder, interim=True))
     work = options.run_folder.absolute().parents[1]
-    print("\n".join([*lines, *queue_lines(work, options.run_folder.name)]))
+    print(printable("\n".join([*lines, *queue_lines(work, options.run_folder.name)])))
 
 
 if __name__ == "__main__":

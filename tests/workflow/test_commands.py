@@ -42,6 +42,8 @@ TARGETS = {
     "test": PLAN,  # it would run itself
     "test-fast": PLAN,  # make test runs these tests
     "test-reliability": PLAN,
+    "test-security": PLAN,
+    "share": PLAN,  # tests/workflow/test_share.py runs its script
     "lint": PLAN,  # continuous integration runs it
     "lock": PLAN,  # needs a package index, and changes with it
     "weights": PLAN,  # likewise; continuous integration runs it

@@ -1,10 +1,12 @@
 """The configuration of a run: cleaned, checked, and said wrong in one sentence."""
 
+import math
 import re
 from pathlib import Path
 from typing import Any
 
 from retclip.core import schemas
+from retclip.core.bounded import refuse_bomb
 from retclip.core.csv_tables import read_header, shown
 from retclip.core.fine_tuning import check_fine_tuning
 from retclip.core.hyperparameters import HYPERPARAMETERS
@@ -16,6 +18,7 @@ from retclip.core.warmup import check_warmup
 Config = dict[str, Any]
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
+MOST_TRIALS = 20_000
 # Text encoders of these names would share the ids of final models that every run, or one with an ablation, has.
 RESERVED = {"baseline", "control", "initial", *(f"ablation_{name}" for name in HYPERPARAMETERS)}
 
@@ -29,6 +32,7 @@ def drop_nulls(value: Any) -> Any:
 
 def check_config(config: Config, origin: str = "config") -> Config:
     """The config without nulls. Raises ValueError with one sentence naming the first wrong key or path."""
+    refuse_bomb(config, origin)
     clean = drop_nulls(config)
     try:
         _spell_values(clean, origin)
@@ -38,7 +42,7 @@ def check_config(config: Config, origin: str = "config") -> Config:
         _check_search(clean, origin)
         _check_data(clean, origin)
         if not is_file(clean["evaluation"]["prompts"]):
-            raise ValueError(f"{origin}: evaluation.prompts is {clean['evaluation']['prompts']}: no such file.")
+            raise ValueError(f"{origin}: evaluation.prompts is {clean['evaluation']['prompts'][:150]}: no such file.")
     except ValueError as error:  # a value may hold line breaks, a sentence may not
         raise ValueError(" ".join(str(error).split())) from None
     return clean
@@ -131,7 +135,17 @@ def _check_model(config: Config, origin: str) -> None:
         )
 
 
+def _refuse_endless(space: Config, key: str) -> None:
+    """Raises ValueError where a grid has more trials than anybody trains, before they are written out."""
+    count = math.prod(len(values) for values in space.values() if isinstance(values, list))
+    if count > MOST_TRIALS:
+        raise ValueError(f"{key} has {count:,} combinations; a grid may have {MOST_TRIALS:,}: shorten its lists.")
+
+
 def _check_search(config: Config, origin: str) -> None:
+    _refuse_endless(config["phase1"]["space"], f"{origin}: phase1.space")
+    if "is_exhaustive" in strategy_facts(config):
+        _refuse_endless(config["phase2"]["space"], f"{origin}: phase2.space")
     finder = config["lr_finder"]
     if finder["start_lr"] >= finder["end_lr"]:
         raise ValueError(f"{origin}: lr_finder.start_lr must be below lr_finder.end_lr.")

@@ -10,6 +10,8 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
+from retclip.core.bounded import lines_of
+
 SEPARATORS = (",", ";", "\t")
 # What tables of pandas' and of spreadsheets write where there is nothing; one rule for every column of every source.
 MISSING = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none", "nat", "-"))
@@ -54,6 +56,9 @@ SEPARATOR_LINE = re.compile(r"\"?sep=(.)\"?\s*", re.IGNORECASE)
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
 RowIterator = Generator[tuple[int, list[str]], None, None]
 csv.field_size_limit(10_000_000)  # reports of 100 KB are rare, but they exist
+LONGEST_LINE = 16_000_000
+MOST_COLUMNS = 10_000
+MOST_TABLE_BYTES = 2 << 30
 
 
 def cell_of(text: str) -> str:
@@ -93,6 +98,10 @@ def read_rows(path: Path) -> RowIterator:
     """
     if not path.is_file():
         raise ValueError(f"{path}: no such file.")
+    if path.stat().st_size > MOST_TABLE_BYTES:
+        raise ValueError(
+            f"{path}: has {path.stat().st_size >> 20:,} MB; a table has at most {MOST_TABLE_BYTES >> 20:,}."
+        )
     _refuse_other_formats(path)
     return _checked(path)
 
@@ -165,18 +174,22 @@ def _whole_rows(path: Path, reader: Any, separator: str) -> RowIterator:
 
 def _names(path: Path, cells: list[str]) -> list[str]:
     # a name of two lines, as spreadsheets break them, is one of words
+    if len(cells) > MOST_COLUMNS:
+        raise ValueError(f"{path}: has {len(cells):,} columns; a table has at most {MOST_COLUMNS:,}.")
     names = [CONTROLS.sub(" ", cell_of(cell)) for cell in cells]
     while not names[-1]:
         names.pop()
-    for place, name in enumerate(names):
-        if name and name in names[:place]:
+    seen: set[str] = set()
+    for name in names:
+        if name and name in seen:
             raise ValueError(f"{path}: the column {_short(name)} is there twice; rename one.")
+        seen.add(name)
     return [name or f"(column {place})" for place, name in enumerate(names, start=1)]
 
 
 def _separator(stream: TextIO, path: Path) -> str:
     """Whichever the first line that is not blank has most of, outside of quotes; or what Excel's line sep=; says."""
-    first = next((line for line in stream if line.strip()), "")
+    first = next((line for line in lines_of(stream, path, LONGEST_LINE) if line.strip()), "")
     stream.seek(0)
     if found := SEPARATOR_LINE.fullmatch(first):
         if found[1] not in SEPARATORS:
@@ -192,7 +205,7 @@ def _separator(stream: TextIO, path: Path) -> str:
 
 
 def _without_nulls(stream: TextIO, path: Path) -> Iterator[str]:
-    for number, line in enumerate(stream, start=1):
+    for number, line in enumerate(lines_of(stream, path, LONGEST_LINE), start=1):
         if "\0" in line:
             raise ValueError(f"{path}: line {number} has null characters; save the table as CSV in UTF-8.")
         yield line

@@ -14,13 +14,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.core.bounded import read_text
 from retclip.core.locks import has_ended, this_process
 from retclip.core.logs import DISK_ERRORS, cannot_be_written
+from retclip.core.modes import private_mode, shared_mode
+from retclip.core.plain_text import as_cell
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
+MOST_JSON_BYTES = 512 << 20
 # A write that failed with less than this free has found the disk full, whatever its library calls that.
 FULL_BYTES = 1 << 20
 # What is being written, by which process; version 0.1 did not name it.
@@ -32,8 +36,9 @@ LONGEST_NAME = 120  # bytes: with what is added, a file system takes 255
 
 
 @contextmanager
-def atomic(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it onto `path` on success, removes it on any error.
+def atomic(path: str | Path, private: bool = False) -> Iterator[Path]:
+    """Yields a temporary path beside `path`; renames it onto `path` on success, removes it on any error. private: of
+    patients, see modes.py; any other file gets the mode of the umask, whatever the library that wrote it chose.
 
     Where `path` is a link, the link is replaced, and what it leads to stays. What a killed process left half-written is
     removed by the next one that writes into the same folder. Raises ValueError where the disk is full or read-only.
@@ -46,6 +51,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         # inside, while what filled the disk is still there
         with _said_of_disks(target):
             yield temporary
+            temporary.chmod(private_mode() if private else shared_mode())
             _flush(temporary)
             temporary.replace(target)
     finally:
@@ -67,6 +73,9 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     try:
         with _said_of_disks(target):
             yield temporary
+            for place in temporary.rglob("*"):  # safetensors closes what it writes to all but the owner
+                if place.is_file() and not place.is_symlink():
+                    place.chmod(shared_mode())
             if target.exists():
                 _refuse_to_lose(target, temporary)
                 old = _beside(target)
@@ -102,10 +111,10 @@ def remove_leftovers(folder: Path, of_all: bool = False) -> None:
 def read_json(path: str | Path) -> Any:
     """The parsed file. Raises ValueError with one sentence if it is missing or not JSON."""
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(read_text(path, MOST_JSON_BYTES))
     except FileNotFoundError:
         raise ValueError(f"{path}: this file does not exist.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ValueError(
             f"{path}: this is not valid JSON ({error}); delete the file and run again to remake it."
         ) from None
@@ -125,15 +134,19 @@ def is_file(path: str | Path) -> bool:
         return False
 
 
-def write_csv(path: str | Path, frame: "pd.DataFrame") -> None:
-    """Writes the frame without its index, floats in full precision."""
-    with atomic(path) as temporary:
-        frame.to_csv(temporary, index=False)
+def write_csv(path: str | Path, frame: "pd.DataFrame", private: bool = False) -> None:
+    """Writes the frame without its index, floats in full precision, no text as a formula. private: see atomic."""
+    plain = frame.rename(columns=lambda name: as_cell(str(name)))
+    for place, (_, column) in enumerate(frame.items()):
+        if column.dtype.kind not in "biufM":
+            plain.isetitem(place, [as_cell(cell) if isinstance(cell, str) else cell for cell in column])
+    with atomic(path, private) as temporary:
+        plain.to_csv(temporary, index=False)
 
 
 def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:
-    """Writes the frame without its index."""
-    with atomic(path) as temporary:
+    """Writes the frame, a row a patient or an image, without its index, closed to others."""
+    with atomic(path, private=True) as temporary:
         frame.to_parquet(temporary, index=False)
 
 

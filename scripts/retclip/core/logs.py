@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from retclip.core.plain_text import printable
+
 Value = TypeVar("Value")
 
 _started = time.monotonic()
@@ -21,7 +23,7 @@ def seconds_since_start() -> float:
 
 def log(text: str) -> None:
     """Prints one progress line to stderr, led by the seconds since the process started."""
-    print(f"[{seconds_since_start():7.1f} s] {text}", file=sys.stderr, flush=True)
+    print(f"[{seconds_since_start():7.1f} s] {printable(text)}", file=sys.stderr, flush=True)
 
 
 def nice_to_know(what: str, read: Callable[[], Value], otherwise: Value) -> Value:
@@ -48,12 +50,12 @@ def run_entry(main: Callable[[list[str] | None], None], arguments: list[str] | N
     try:
         main(arguments)
     except (ValueError, FileNotFoundError, PermissionError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
         if error.errno not in DISK_ERRORS:
             raise
-        print(f"error: {cannot_be_written(error.filename or 'a file', error.errno)}", file=sys.stderr)
+        print(f"error: {printable(cannot_be_written(error.filename or 'a file', error.errno))}", file=sys.stderr)
         sys.exit(1)
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from retclip.core.bounded import read_yaml
 from retclip.core.io import sha256_of
 from retclip.core.logs import log
 
@@ -34,12 +35,7 @@ def prompts_hash(path: str | Path) -> str:
 
 
 def _read(path: str | Path) -> dict[Any, Any]:
-    import yaml
-
-    try:
-        known = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from None
+    known = read_yaml(path)
     if not isinstance(known, dict):
         raise ValueError(f"{path}: must map class names to lists of descriptions.")
     return known

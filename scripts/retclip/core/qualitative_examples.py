@@ -51,7 +51,7 @@ class QualitativeExamples(NamedTuple):
 
 def write_examples(path: str | Path, examples: QualitativeExamples) -> None:
     """Writes a compressed npz, whole or not at all."""
-    with atomic(path) as temporary, temporary.open("wb") as stream:
+    with atomic(path, private=True) as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **examples._asdict())
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from retclip.core.csv_tables import cell_of, form_of, is_missing, read_header, shown
 from retclip.core.table_columns import IGNORE, check_columns, declared_columns, suggestion
 from retclip.data.eyes import eye_of_cell
+from retclip.data.patterns import check_image_pattern, pattern_of
 from retclip.data.reconciliation import LABELS, Ledger
 from retclip.data.samples import EXTRAS, SPLITS
 from retclip.data.source import Source
@@ -220,15 +221,15 @@ def _from_path(
     ours: str, table: "pd.DataFrame", pattern: str, values: Mapping[str, Mapping[str, str]], ledger: Ledger
 ) -> list[str]:
     """What the pattern's first group finds in each row's image path; "" where it finds nothing."""
-    search, meaning = re.compile(pattern).search, _translation(ours, values)
+    searched, meaning = pattern_of(pattern), _translation(ours, values)
     found, unknown = [], 0
     for cells in zip(*(table[name] for name in PATHS if name in table.columns), strict=True):
         path = next((cell for cell in cells if cell), "")
-        match = search(path)
-        word = cell_of(match[1]) if match and match[1] else ""
+        match = searched.first_group(path)
+        word = cell_of(match or "")
         mapped = meaning(word) if meaning and word else None
         found.append(word if mapped is None else mapped)
-        unknown += bool(path) and not match
+        unknown += bool(path) and match is None
     if unknown:
         ledger.note(f"data.columns.{ours}.pattern: {unknown} image paths do not match it, and say no {ours}.")
     return found
@@ -243,6 +244,7 @@ def _fill_pattern(table: "pd.DataFrame", source: Source) -> None:
     if not pattern or source.kind != "manifest":
         return
     fields = _fields(source)
+    check_image_pattern(pattern, fields)
     both = "eye" in fields and "eye" not in table.columns
     for field in fields:
         if field not in table.columns and RAW + field not in table.columns and not (both and field == "eye"):

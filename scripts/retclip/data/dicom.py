@@ -21,9 +21,12 @@ OTHER_PACKAGE = "pylibjpeg-libjpeg"
 DEFLATED = b"1.2.840.10008.1.2.1.99"
 # The header of a file's meta information ends here; its length stands in its last four bytes.
 META_AT = 144
-# Of a deflated file: six bytes for each pixel of the largest image (RGB of 16 bits), and a generous header.
-MOST_BYTES = 6 * 100_000_000 + (1 << 24)
+# Of a deflated file: pydicom keeps it twice. Photographs have 60 MB at most, and a generous header.
+MOST_BYTES = 200 << 20
 CHUNK = 1 << 20
+ROWS_AT_ONCE = 64
+# Of 8 bits, these colors are those of the image already, or become them in its decoder.
+SHALLOW = ("RGB", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 
 
 def is_dicom(content: bytes) -> bool:
@@ -71,10 +74,11 @@ def eye_of_image(path: str | os.PathLike[str], stated: str | None, who: str) -> 
     return stated or recorded or "unknown"
 
 
-def read_dicom(content: bytes, most_pixels: int) -> Image.Image:
+def read_dicom(content: bytes, most_pixels: int, most_deep_pixels: int) -> Image.Image:
     """The photograph in 8-bit RGB, its own depth scaled, palettes and windows applied.
 
-    Raises ValueError with the reason where it has more pixels, several frames, colors or a compression that are not
+    most_deep_pixels: of what has more than 8 bits or a palette. Raises ValueError with the reason where it has more
+    pixels, several frames, colors or a compression that are not
     known, or is damaged.
     """
     import pydicom
@@ -86,8 +90,11 @@ def read_dicom(content: bytes, most_pixels: int) -> Image.Image:
         syntax = dataset.file_meta.TransferSyntaxUID
     except Exception as error:  # a broken header raises nearly anything
         raise ValueError(_broken(error)) from None
-    if width * height > most_pixels:
-        raise ValueError(f"the image has {width} x {height} pixels, which is too large")
+    most = most_deep_pixels if _is_deep(dataset) else most_pixels
+    if width * height > most:
+        raise ValueError(
+            f"the image has {width} x {height} pixels, which is too large; scale it to {most // 10**6} megapixels"
+        )
     if frames > 1:
         raise ValueError(f"the DICOM file has {frames} frames; extract the photograph from it")
     try:
@@ -111,6 +118,10 @@ def read_dicom(content: bytes, most_pixels: int) -> Image.Image:
                 f"the DICOM file has {bits}; to read it, pip install {_package_for(syntax.name)}"
             ) from None
         raise ValueError(_broken(error)) from None
+
+
+def _is_deep(dataset: "Dataset") -> bool:
+    return dataset.get("BitsAllocated") != 8 or not str(dataset.get("PhotometricInterpretation")).startswith(SHALLOW)
 
 
 def _package_for(compression: str) -> str:
@@ -197,7 +208,11 @@ def _scaled(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """low becomes 0, high 255."""
     if (low, high) == (0, 255) and values.dtype == np.uint8:
         return values
-    return np.rint((values.astype(np.float64) - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    scaled = np.empty(values.shape, np.uint8)
+    for at in range(0, len(values), ROWS_AT_ONCE):  # eight bytes a value are too many for all at once
+        rows = slice(at, at + ROWS_AT_ONCE)
+        scaled[rows] = np.rint((values[rows].astype(np.float64) - low) * (255 / (high - low))).clip(0, 255)
+    return scaled
 
 
 def _looked_up(indices: np.ndarray, dataset: "Dataset") -> np.ndarray:

@@ -56,6 +56,8 @@ class ImageFolder:
                 return form
         if os.path.isdir(path):
             raise ValueError("the image path is a folder")
+        if os.path.exists(path):
+            raise ValueError(f"{MISSING}; the path is a pipe or a device")
         if os.path.islink(path):
             raise ValueError(f"{MISSING}; the path is a symbolic link to nothing")
         found = self._nearest(location)

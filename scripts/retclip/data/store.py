@@ -30,7 +30,7 @@ def write_store(path: str | Path, images: Iterable[tuple[str, bytes]], count: in
     """
     capacity = (count + 1) * (size * size * 3 + OVERHEAD_BYTES) + 1_048_576
     meta: dict[str, Any] = {"format_version": FORMAT_VERSION, "size": size, "encoding": encoding, "count": 0}
-    with atomic(path) as temporary:
+    with atomic(path, private=True) as temporary:
         temporary.unlink()  # lmdb makes its own file, and refuses an empty one
         environment = lmdb.open(str(temporary), map_size=capacity, subdir=False, lock=False, sync=False, writemap=False)
         waiting = iter(images)

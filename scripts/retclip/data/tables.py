@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from retclip.core.csv_tables import cell_of, form_of, is_missing, read_rows, shown
 from retclip.core.table_columns import is_near, suggestion
+from retclip.data.patterns import pattern_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -127,10 +128,10 @@ def patient_of(rule: str, row: dict[str, str], image: str, sample_id: str) -> st
     if rule == "none":
         return cell_of(sample_id)
     if rule.startswith("pattern:"):
-        found = re.search(rule.removeprefix("pattern:"), image)
-        if found is None or found[1] is None:
+        found = pattern_of(rule.removeprefix("pattern:")).first_group(image)
+        if found is None:
             raise ValueError("the image path does not match data.patient_id's pattern")
-        return cell_of(found[1])
+        return cell_of(found)
     return row[rule]
 
 

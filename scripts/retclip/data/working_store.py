@@ -7,6 +7,7 @@ build therefore prepares only what is new, and one that was killed loses the las
 import hashlib
 import json
 import os
+import resource
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -21,8 +22,9 @@ import numpy as np
 
 from retclip.core.io import sha256_of
 from retclip.core.logs import log
+from retclip.core.modes import private_mode
 from retclip.data.image_quality import ImageQuality
-from retclip.data.images import Fundus, read_fundus
+from retclip.data.images import Fundus, read_fundus, read_image_file
 from retclip.data.sources.registry import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
@@ -32,6 +34,9 @@ LOG_SECONDS = 10.0
 IMAGES_PER_TASK = 16
 EMPTY = np.empty(0, np.uint8)
 TASKS_AHEAD = 4  # per process: enough to keep all busy, few enough that prepared images do not pile up
+# What a process may take to read images, beyond what it begins with; the largest that is let through takes 0.9 GB.
+MOST_BYTES = 1_100 << 20
+KILLED = "reading the image ended the process; open it in another program and save it again"
 
 
 class Wanted(NamedTuple):
@@ -65,7 +70,14 @@ class WorkingStore:
         capacity = 2 * (most + 1) * (size * size * 3 + OVERHEAD_BYTES) + (1 << 24)
         try:
             self._environment = lmdb.open(
-                str(path), subdir=False, lock=False, map_size=capacity, max_dbs=3, sync=False, meminit=False
+                str(path),
+                subdir=False,
+                lock=False,
+                map_size=capacity,
+                max_dbs=3,
+                sync=False,
+                meminit=False,
+                mode=private_mode(),
             )
             names = (b"pixels", b"notes", b"thumbnails")
             self._pixels, self._notes, self._thumbnails = (self._environment.open_db(name) for name in names)
@@ -135,7 +147,7 @@ def prepare(
 ) -> tuple[dict[str, str], list[dict[str, Any]]]:
     """key -> name of its image in the store, and {"row", "reason", "table"} of those that cannot be read.
 
-    Streams: at any time a few images per process are in memory. Raises ValueError where a process dies.
+    Streams: at any time a few images per process are in memory.
     """
     found: dict[str, str] = {}
     missing: dict[str, list[Wanted]] = {}
@@ -176,10 +188,7 @@ def open_image(root: Path, location: str) -> bytes:
     if place := _in_container(location):
         scheme, container, rest = place
         return CONTAINERS[scheme](root / container, rest)
-    try:
-        return (root / location).read_bytes()
-    except OSError as error:
-        raise ValueError(f"the image file cannot be read ({error.strerror})") from None
+    return read_image_file(root / location)
 
 
 def _in_container(location: str) -> tuple[str, str, str] | None:
@@ -206,22 +215,50 @@ def _prepare(tasks: list[tuple[str, str, str, int, str, str]]) -> list[tuple[str
 
 
 def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any]:
-    """work(some tasks) in order, with few results waiting: a plain map would fill the memory with them."""
+    """work(some tasks) with few results waiting: a plain map would fill the memory with them.
+
+    Where an image ends the process that reads it, those at hand are read again, each in a process of its own.
+    """
     pieces = iter(lambda: list(islice(tasks, IMAGES_PER_TASK)), [])
-    if threads == 1:
-        yield from map(work, pieces)
-        return
-    with ProcessPoolExecutor(threads) as pool:
+    waiting: deque[tuple[Any, Any]] = deque()  # the piece, and its result to come
+    while True:
+        with ProcessPoolExecutor(threads, initializer=_bound_memory) as pool:
+            try:
+                while piece := next(pieces, None):
+                    waiting.append((piece, pool.submit(work, piece)))
+                    if len(waiting) == threads * TASKS_AHEAD:
+                        yield waiting[0][1].result()
+                        waiting.popleft()
+                while waiting:
+                    yield waiting[0][1].result()
+                    waiting.popleft()
+                return
+            except BrokenProcessPool:
+                log("an image has ended the process that read it; reading those at hand one by one")
+        for piece, _ in waiting:
+            for task in piece:
+                yield _alone(work, task)
+        waiting.clear()
+
+
+def _alone(work: Any, task: Any) -> Any:
+    """work([task]) in a process of its own; a problem of the image where that process ends."""
+    with ProcessPoolExecutor(1, initializer=_bound_memory) as pool:
         try:
-            running = deque(pool.submit(work, piece) for piece in islice(pieces, threads * TASKS_AHEAD))
-            while running:
-                yield running.popleft().result()
-                running.extend(pool.submit(work, piece) for piece in islice(pieces, 1))
+            return pool.submit(work, [task]).result()
         except BrokenProcessPool:
-            raise ValueError(
-                "a process that reads images was killed, most likely for want of memory; "
-                "run again, with fewer threads: finished images are kept."
-            ) from None
+            return [(task[0], b"", "", None, KILLED)]
+
+
+def _bound_memory() -> None:
+    """Makes a decoder that would take the machine's memory fail instead."""
+    status = Path("/proc/self/status")  # of Linux; other systems bound no process so
+    if status.is_file():
+        words = next(line for line in status.read_text().splitlines() if line.startswith("VmData:")).split()
+        most = (int(words[1]) << 10) + MOST_BYTES
+        _, highest = resource.getrlimit(resource.RLIMIT_DATA)
+        if highest == resource.RLIM_INFINITY or most < highest:
+            resource.setrlimit(resource.RLIMIT_DATA, (most, highest))
 
 
 def _name(root: Path, location: str, size: int, encoding: str, interpolation: str) -> str:

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from retclip.core.io import read_json
+from retclip.core.bounded import read_text, read_yaml
 from retclip.core.logs import log
 from retclip.core.prompts import TEMPLATES, class_prompts
-from retclip.core.renamed import model_folder_in_new_words
 from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
 from retclip.evaluation.validation import zero_shot_classifier
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.device import autocast, choose_precision, prepare_device
-from retclip.models.export import load_exported
+from retclip.models.export import load_exported, read_exported
 from retclip.models.text_encoder import load_tokenizer
 
 if TYPE_CHECKING:
@@ -33,15 +32,12 @@ LOG_SECONDS = 10.0
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     """Class -> prompts. path: YAML (class name: descriptions), or a text file with one class name a line, whose
     prompts are the exported model's where it has them, else templates. Raises ValueError where there is none."""
-    import yaml
-
     if path.suffix.lower() in (".yaml", ".yml"):
-        known = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return class_prompts(path, [str(name) for name in known or {}])
-    names = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        return class_prompts(path, [str(name) for name in read_yaml(path) or {}])
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path}: names no class; write one a line.")
-    known = read_json(folder / "class_prompts.json")
+    known = read_exported(folder, "class_prompts.json")
     for name in names:
         if name not in known:
             log(f"the model has no prompts for the class {name!r}: using a template")
@@ -54,8 +50,8 @@ class Predictor:
     def __init__(self, folder: Path, device: torch.device, precision: str, classes: Path | None = None) -> None:
         """precision: fp32, bf16, or auto: that of the model's training. classes: see read_classes; None takes the
         model's own. Raises ValueError where the folder is no model."""
-        self.reading = model_folder_in_new_words(read_json(folder / "preprocessing.json"))
-        prompts = read_json(folder / "class_prompts.json") if classes is None else read_classes(classes, folder)
+        self.reading = read_exported(folder, "preprocessing.json")
+        prompts = read_exported(folder, "class_prompts.json") if classes is None else read_classes(classes, folder)
         if not prompts:
             raise ValueError(f"{folder}: the model was trained without classes; name some with --classes.")
         self.model = load_exported(folder).to(device)

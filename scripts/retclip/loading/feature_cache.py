@@ -68,7 +68,7 @@ def write_features(path: Path, features: dict[str, torch.Tensor], key: str) -> N
     """features: {split}.eyes and {split}.texts -> tensor."""
     from safetensors.torch import save_file
 
-    with atomic(path) as temporary:
+    with atomic(path, private=True) as temporary:
         save_file(features, temporary, metadata={"key": key})
 
 

@@ -5,11 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from retclip.core.io import read_json, write_json
 from retclip.core.preprocessing import preprocessing_of
 from retclip.core.renamed import model_folder_in_new_words
+from retclip.core.schemas import check
 from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Validation
 from retclip.models.adapters import merged
@@ -18,8 +19,10 @@ from retclip.models.image_encoder import build_image_encoder
 from retclip.models.model_card import model_card
 from retclip.models.retclip import RetClip
 from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder
+from retclip.models.weights_file import read_safetensors
 
 ENCODERS = ("visual.", "bert.")
+MOST_CLASSES = 10_000  # counted before a schema looks at each
 
 
 def export_model(
@@ -85,17 +88,37 @@ def export_model(
 
 
 def load_exported(folder: Path) -> RetClip:
-    """The model in `folder`, in evaluation mode."""
-    sizes = model_folder_in_new_words(read_json(folder / "model.json"))
+    """The model in `folder`, in evaluation mode. Raises ValueError where its files are broken, or do not fit."""
+    sizes = read_exported(folder, "model.json")
     visual, embed_dim = build_image_encoder(sizes["image_encoder"], sizes["image_size"])
-    reading = read_json(folder / "preprocessing.json")
+    reading = read_exported(folder, "preprocessing.json")
     pooling = reading.get("text_pooling", "cls")  # exports of version 0.1 do not say
     text = load_text_encoder(folder / "text", pooling)
     model = RetClip(visual, text, embed_dim, sizes["head_depth"], pooling)
     model.preprocessing = preprocessing_of(reading)
-    visual.load_state_dict(load_file(folder / "vision.safetensors"))
-    model.load_state_dict(load_file(folder / "heads.safetensors"), strict=False)
+    for part, name, strict in ((visual, "vision.safetensors", True), (model, "heads.safetensors", False)):
+        state = read_safetensors(folder / name)
+        try:
+            part.load_state_dict(state, strict=strict)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:120]
+            raise ValueError(f"{folder / name}: does not fit the sizes of model.json ({reason}).") from None
     return model.eval()
+
+
+def read_exported(folder: Path, name: str) -> dict[str, Any]:
+    """A JSON file of an exported model, which may be a stranger's, in today's words. Raises ValueError where it says
+    what no model of ours does, or has sizes that nothing holds."""
+    content = read_json(folder / name)
+    if not isinstance(content, dict):
+        raise ValueError(f"{folder / name}: is no JSON object, so it belongs to no exported model.")
+    if name == "class_prompts.json":
+        if len(content) > MOST_CLASSES:
+            raise ValueError(f"{folder / name}: names {len(content):,} classes; a model has at most {MOST_CLASSES:,}.")
+    else:
+        content = model_folder_in_new_words(content)
+    check({name: content}, "exported_model", str(folder))
+    return content
 
 
 def _part(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -9,6 +9,7 @@ import torch
 from retclip.core.preprocessing import preprocessing_of
 from retclip.core.trial import ModelSpecification
 from retclip.models.image_encoder import WHOLE
+from retclip.models.weights_file import read_safetensors
 
 if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
@@ -73,9 +74,9 @@ def _start_from_checkpoint(model: "RetClip", trial: ModelSpecification, path: Pa
 
     Raises ValueError where the file has no such half, or where sizes differ.
     """
-    from safetensors.torch import load_file
-
-    whole = {name.removeprefix(WHOLE): value for name, value in load_file(path).items() if name.startswith(WHOLE)}
+    whole = {
+        name.removeprefix(WHOLE): value for name, value in read_safetensors(path).items() if name.startswith(WHOLE)
+    }
     with_text = trial.text_encoder_settings.from_checkpoint
     if with_text and not whole:
         raise ValueError(

@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from retclip.core.schemas import check
 from retclip.models.timm_encoder import AVERAGE_PATCHES, TimmEncoder, build_timm
+from retclip.models.weights_file import read_safetensors
 
 DEFAULT_EMBED_DIM = 512
 TIMM, HUB = "timm/", "hf-hub:"
@@ -24,6 +26,7 @@ def build_image_encoder(
     fetch_image_weights wrote for this image size. Raises ValueError for a name that open_clip or timm does not know,
     for an image size that the network cannot read, and for weights that do not fit.
     """
+    check({"image_encoder": settings}, "exported_model", "model")
     name = settings.get("architecture")
     if "open_clip_config" in settings:
         encoder, embed_dim = _open_clip(settings["open_clip_config"], image_size)
@@ -119,9 +122,7 @@ def _open_clip(config: dict[str, Any], image_size: int) -> tuple[nn.Module, int]
 
 def _load(encoder: nn.Module, path: Path, name: str) -> None:
     """What the file lacks must be new by design: the projection behind a network of timm, and a norm at its start."""
-    from safetensors.torch import load_file
-
-    state = {key: tensor for key, tensor in load_file(path).items() if not key.startswith(WHOLE)}
+    state = {key: tensor for key, tensor in read_safetensors(path).items() if not key.startswith(WHOLE)}
     try:
         missing, unexpected = encoder.load_state_dict(state, strict=False)
     except RuntimeError as error:

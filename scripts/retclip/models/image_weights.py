@@ -1,6 +1,7 @@
 """Initial weights of the image encoder: fetched, fitted to the architecture that was asked for, and described."""
 
 import logging
+import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -97,12 +98,12 @@ def _source(settings: dict[str, Any]) -> Source:
     weights, name = settings["weights"], settings.get("architecture", "sizes")
     if weights.startswith(HUB):
         return _of_hub(weights, settings)
-    if Path(weights).is_dir():
+    if os.path.isdir(weights):
         return _of_repository(Path(weights), Path(weights).name, settings)
-    if Path(weights).is_file():
+    if os.path.isfile(weights):
         return _of_file(Path(weights), Path(weights).name, settings)
     if Path(weights).suffix or "/" in weights:
-        raise ValueError(f"model.image_encoder.weights is {weights}: no such file.")
+        raise ValueError(f"model.image_encoder.weights is {weights[:150]}: no such file.")
     if weights == "timm":
         return _of_timm(name, settings)
     return _of_open_clip(name, weights)

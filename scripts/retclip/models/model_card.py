@@ -1,10 +1,10 @@
 """The card of an exported model: what it was trained on, how it scores, and code that needs nothing of this project."""
 
-from html import escape
 from pathlib import Path
 from string import Template
 from typing import Any
 
+from retclip.core.plain_text import markdown
 from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Validation
 from retclip.metrics.registry import METRICS
@@ -48,13 +48,13 @@ def model_card(
     return Template(CARD).substitute(
         name=trial.text_encoder,
         seed=trial.seed,
-        encoder=escape(f"{trial.text_encoder} ({trial.text_encoder_settings.source})", quote=False),
-        revision=escape(str(source.get("revision")), quote=False),
-        license=escape(str(source.get("license") or "not stated"), quote=False),
-        weights=escape(Path(settings["weights"]).name if settings.get("weights") else "none (random)", quote=False),
+        encoder=markdown(f"{trial.text_encoder} ({trial.text_encoder_settings.source})"),
+        revision=markdown(str(source.get("revision"))),
+        license=markdown(str(source.get("license") or "not stated")),
+        weights=markdown(Path(settings["weights"]).name if settings.get("weights") else "none (random)"),
         rows=rows,
         scores=_score_rows(val),
-        data=escape(_data_sentence(data), quote=False),
+        data=markdown(_data_sentence(data)),
         image_encoder=_image_encoder_code(model, settings, image_size),
         text=_text_encoder_code(model),
         pooling=POOLING_CODE[model.pooling],

@@ -1,5 +1,6 @@
 """Pretrained text encoders of Hugging Face, fetched for training offline."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from retclip.models.text_encoder import (
     own_pooling,
     pooling_of,
 )
-from retclip.models.weights_file import read_weights
+from retclip.models.weights_file import plain_tensors, read_weights
 
 # Remote code is never fetched; of weights that exist in two formats only the newer one.
 MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", POOLING_FILE, *TOKENIZER_FILES]
@@ -40,14 +41,14 @@ def fetch_text_encoder(
     Raises ValueError with one sentence where the source cannot be had or holds no complete text encoder, or where
     `folder` holds what is not ours.
     """
-    local = Path(source)
-    if local.is_dir():
-        origin, resolved, license = local, f"local folder {source}", None
+    if os.path.isdir(source):
+        origin, resolved, license = Path(source), f"local folder {source}", None
     elif is_hub_id(source):
         key = f"model.text_encoders.{name}"
         origin, resolved, license = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
     else:
         raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
+    _refuse_links(origin)
     with whole_folder(folder) as made:
         _copy_model(origin, made)
         _make_tokenizer(origin, made)
@@ -74,6 +75,17 @@ def fetch_text_encoder(
     return content
 
 
+def _refuse_links(origin: Path) -> None:
+    """Raises ValueError where a file of the folder is a link out of it: it could be any file of this machine's. The
+    snapshots of the hub's client link to the blobs beside them."""
+    root = origin.resolve()
+    root = root.parents[1] if root.parent.name == "snapshots" else root
+    for name in MODEL_FILES:
+        path = origin / name
+        if path.is_symlink() and not path.resolve().is_relative_to(root):
+            raise ValueError(f"{path}: is a symbolic link out of its folder; copy the file that it leads to there.")
+
+
 def _copy_model(origin: Path, folder: Path) -> None:
     """config.json and model.safetensors; older weights are converted without running code of theirs."""
     from safetensors.torch import save_file
@@ -86,7 +98,7 @@ def _copy_model(origin: Path, folder: Path) -> None:
         return
     if not (origin / "pytorch_model.bin").is_file():
         raise ValueError(f"{origin}: has neither model.safetensors nor pytorch_model.bin.")
-    state = read_weights(origin / "pytorch_model.bin")
+    state = plain_tensors(read_weights(origin / "pytorch_model.bin"), origin / "pytorch_model.bin")
     # tied and legacy names: clone what shares memory, rename what old LayerNorms were called
     renamed = {
         key.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias"): tensor

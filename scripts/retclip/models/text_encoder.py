@@ -10,6 +10,7 @@ from torch import nn
 
 from retclip.core.hub import first_line
 from retclip.core.io import read_json
+from retclip.models.weights_file import refuse_other_files
 
 TOKENIZER = "tokenizer.json"
 # What a tokenizer may consist of, in a folder of Hugging Face's.
@@ -19,6 +20,12 @@ TOKENIZER_FILES = (
 )  # fmt: skip
 # Where sentence-transformers says how a model's tokens become one vector.
 POOLING_FILE = "1_Pooling/config.json"
+
+# Sizes in config.json above those of any text encoder; all other numbers are lengths and ids.
+MOST = {"num_hidden_layers": 200, "n_layers": 200, "num_layers": 200, "hidden_size": 32_768, "dim": 32_768,
+        "intermediate_size": 262_144, "hidden_dim": 262_144, "num_attention_heads": 1024, "vocab_size": 3_000_000,
+        "max_position_embeddings": 1_000_000}  # fmt: skip
+MOST_OF_ALL = 100_000_000
 
 Tokenize = Callable[[list[str], int], tuple[torch.Tensor, torch.Tensor]]
 Pooling = Literal["cls", "mean", "pooler"]
@@ -36,6 +43,7 @@ def load_text_encoder(folder: str | Path, pooling: Pooling = "cls") -> nn.Module
     logging.set_verbosity_error()  # its table of unused masked-language weights would hide our lines
     logging.disable_progress_bar()
     config = _encoder_config(folder)
+    _refuse_larger_than_weights(Path(folder), config)
     kind: Any = AutoModel._model_mapping[type(config)]
     has_pooler = "add_pooling_layer" in inspect.signature(kind.__init__).parameters
     if pooling == "pooler" and not has_pooler:
@@ -52,7 +60,7 @@ def load_text_encoder(folder: str | Path, pooling: Pooling = "cls") -> nn.Module
             dtype=torch.float32,
             **choice,
         )
-    except (OSError, RuntimeError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # safetensors and each kind of network have errors of their own
         raise ValueError(
             f"{folder}: transformers cannot load this {config.model_type} ({first_line(error)})."
         ) from None
@@ -131,13 +139,17 @@ def _encoder_config(folder: str | Path) -> Any:
     from transformers import AutoConfig, AutoModel
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING, MODEL_FOR_MASKED_LM_MAPPING
 
-    kind = read_json(Path(folder) / "config.json").get("model_type")
+    content = read_json(Path(folder) / "config.json")
+    kind = content.get("model_type") if isinstance(content, dict) else None
+    _refuse_sizes(content, f"{folder}/config.json")
     try:
         config = AutoConfig.from_pretrained(folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{folder}: holds a model of type {kind!r}, which transformers does not know ({first_line(error)[:60]})."
         ) from None
+    if not isinstance(getattr(config, "vocab_size", None), int):
+        raise ValueError(f"{folder}: holds a model of type {kind!r} without a vocabulary, so it reads no texts.")
     writes = type(config) in MODEL_FOR_CAUSAL_LM_MAPPING and type(config) not in MODEL_FOR_MASKED_LM_MAPPING
     if writes or config.is_encoder_decoder or type(config) not in AutoModel._model_mapping:
         raise ValueError(
@@ -147,6 +159,35 @@ def _encoder_config(folder: str | Path) -> Any:
     return config
 
 
+def _refuse_sizes(content: Any, origin: str) -> None:
+    """Raises ValueError where the config of a model, which is built before its weights are read, has sizes that nothing
+    holds."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, dict):
+            _refuse_sizes(value, origin)
+        elif isinstance(value, int) and abs(value) > MOST.get(key, MOST_OF_ALL):
+            raise ValueError(
+                f"{origin}: {key} is {value:,}; no text encoder has more than {MOST.get(key, MOST_OF_ALL):,}."
+            )
+
+
+def _refuse_larger_than_weights(folder: Path, config: Any) -> None:
+    """Raises ValueError where the config makes more parameters than its weights have bytes, before they take memory."""
+    from transformers import AutoModel
+
+    paths = [path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern)]
+    for path in paths:
+        refuse_other_files(path)
+    with torch.device("meta"):
+        try:
+            count = sum(tensor.numel() for tensor in AutoModel.from_config(config).parameters())
+        except Exception:  # what cannot be built says so when it is loaded
+            return
+    size = sum(path.stat().st_size for path in paths)
+    if paths and count > size:
+        raise ValueError(f"{folder}: config.json makes {count:,} parameters, but its weights have {size:,} bytes.")
+
+
 def _read_tokenizer(folder: str | Path) -> tuple[Any, int]:
     """The folder's tokenizer and its id of padding. Raises ValueError where there is none, or it has no padding."""
     from tokenizers import Tokenizer
@@ -154,7 +195,13 @@ def _read_tokenizer(folder: str | Path) -> tuple[Any, int]:
     path = Path(folder) / TOKENIZER
     if not path.is_file():
         raise ValueError(f"{folder}: has no {TOKENIZER}; fetch the text encoder again.")
-    tokenizer = Tokenizer.from_file(str(path))
+    refuse_other_files(path)
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:  # a panic of its own is no Exception
+        raise ValueError(f"{path}: cannot be read as a tokenizer ({' '.join(str(error).split())[:100]}).") from None
     for name in (*_named_padding(Path(folder)), "[PAD]", "<pad>"):
         padding = tokenizer.token_to_id(name)
         if padding is not None:

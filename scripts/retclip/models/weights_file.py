@@ -1,5 +1,7 @@
 """Weights in a file: read without running any code in it, and out of whatever a training wrapped them in."""
 
+import os
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,21 +16,20 @@ def read_weights(path: Path) -> dict[str, Any]:
     """The content of a safetensors or torch file. Raises ValueError where it is neither, or holds more than weights and
     plain values."""
     import pathlib
-    import pickle
 
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
     # what training scripts save beside weights, and what runs nothing when it is read
     harmless = [(SimpleNamespace, "argparse.Namespace"), pathlib.PosixPath, *_numpy_scalars()]
+    if path.suffix == ".safetensors":
+        return read_safetensors(path)
+    refuse_other_files(path)
+    _refuse_unfolding(path)
     try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
         with torch.serialization.safe_globals(harmless):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, SafetensorError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{path}: cannot be read as weights ({first_line(error)}).") from None
+    except Exception as error:
+        raise ValueError(f"{path}: cannot be read as weights ({first_line(error)}).") from None  # whatever it holds
     if not isinstance(found, dict):
         raise ValueError(f"{path}: holds a {type(found).__name__}, not a state dict.")
     return found
@@ -39,7 +40,6 @@ def state_dict_in(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
     Raises ValueError where there is none, or where a value is no tensor.
     """
-    import torch
 
     state = content
     while not _tensors(state):
@@ -47,9 +47,49 @@ def state_dict_in(content: dict[str, Any], path: Path) -> dict[str, Any]:
         if inner is None:
             raise ValueError(f"{path}: holds no state dict of an image encoder.")
         state = inner
-    found = {str(key): value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    found = plain_tensors(state, path)
     # sparse or quantized ones are of no network that is built here
     return {key: value.dequantize() if value.is_quantized else value for key, value in found.items()}
+
+
+def read_safetensors(path: Path) -> dict[str, Any]:
+    """The tensors of a safetensors file. Raises ValueError where it is none, cut short, or no plain file."""
+    from safetensors.torch import load_file
+
+    refuse_other_files(path)
+    try:
+        return load_file(path)
+    except Exception as error:  # safetensors has an error of its own; a broken header raises others
+        raise ValueError(f"{path}: cannot be read as safetensors ({first_line(error)}).") from None
+
+
+def refuse_other_files(path: Path) -> None:
+    """Raises ValueError where a path is no plain file: nobody waits for a pipe."""
+    if not os.path.isfile(path):
+        raise ValueError(f"{path}: there is no such file, or it is a pipe, a device or a folder.")
+
+
+def plain_tensors(state: dict[Any, Any], path: Path) -> dict[str, Any]:
+    """Name -> tensor of all tensors. Raises ValueError where one would take more memory than the file has bytes: a view
+    of a few numbers can have any shape."""
+    import torch
+
+    found = {str(key): value for key, value in state.items() if isinstance(value, torch.Tensor)}
+    most = path.stat().st_size
+    for key, value in found.items():
+        if value.layout != torch.strided or value.numel() > most:
+            raise ValueError(f"{path}: its tensor {key[:60]} is sparse, or larger than the file; save it whole.")
+    return found
+
+
+def _refuse_unfolding(path: Path) -> None:
+    """Raises ValueError where a torch file, which torch writes without compression, unfolds to more than it is."""
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        size = sum(entry.file_size for entry in archive.infolist())
+    if size > path.stat().st_size:
+        raise ValueError(f"{path}: unfolds to {size >> 20} MB, more than the file has; save it with torch.save.")
 
 
 def _tensors(state: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from retclip.core.io import atomic, write_csv, write_json
+from retclip.core.plain_text import markdown
 from retclip.report import formatting as wording
 from retclip.report.answer import answer
 from retclip.report.cells import Captioned, Table
@@ -207,8 +208,7 @@ def _environment(sections: Mapping[str, Section] = MappingProxyType({})) -> "Env
         lstrip_blocks=True,
     )
     environment.filters |= {"with_ci": with_ci, "turned": turned}
-    # Markdown lets HTML through
-    environment.filters["md"] = lambda text: str(text).replace("&", "&amp;").replace("<", "&lt;")
+    environment.filters["md"] = markdown
     return environment
 
 

@@ -6,8 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from retclip.core.bounded import read_yaml
 from retclip.core.csv_tables import form_of, plain, read_header
 from retclip.data.declared import note_of_table, read_declared
+from retclip.data.patterns import check_image_pattern
 from retclip.data.reconciliation import Ledger, row_name
 from retclip.data.samples import Problems, Row
 from retclip.data.source import Source, SourceForm
@@ -63,6 +65,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     classes = read_class_map(source.class_map)
     _refuse_unknown_keywords(table, classes, source.class_map)
     pattern = source.image_pattern or PATTERN
+    check_image_pattern(pattern, ("patient_id", "eye"))
     named = [name for name in IMAGES if name in table.columns] if pattern == PATTERN else []
     # a row is a patient with a photograph of each eye
     images = filled(table, named) + (len(IMAGES) - len(named)) * len(table)
@@ -149,12 +152,7 @@ def read_class_map(path: Path) -> ClassMap:
 
     Raises ValueError where the file is not a mapping of class names to lists of keywords.
     """
-    import yaml
-
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from None
+    content = read_yaml(path)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a mapping, class name: list of keywords.")
     entries = []

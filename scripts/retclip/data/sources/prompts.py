@@ -6,6 +6,7 @@ from pathlib import Path
 
 from retclip.data.declared import note_of_table, read_declared
 from retclip.data.labels import joined_label
+from retclip.data.patterns import check_image_pattern
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import EXTRAS, Problems, Row
 from retclip.data.source import Source, SourceForm
@@ -21,6 +22,7 @@ def read(source: Source, table_path: Path, problems: Problems, ledger: Ledger) -
     {dataset_index:06d} works), {label} and {split} (train or test); a final .* takes any ending.
     Raises ValueError where it names what is no column.
     """
+    check_image_pattern(source.image_pattern or "", ("dataset_index", "label", "split"))
     table = read_declared(table_path, source, READS, ledger)
     need(table_path, table, "dataset_index")
     need(table_path, table, "prompt", "label")

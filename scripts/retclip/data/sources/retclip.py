@@ -3,20 +3,26 @@
 Sizes of values and their types are checked: these files come from strangers, and pickles can run code.
 """
 
-import io
 import json
 import os
-import pickle
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from retclip.core.bounded import lines_of
 from retclip.core.csv_tables import cell_of, is_missing, refuse_encoding
+from retclip.data.plain_pickles import unpickle
 from retclip.data.reconciliation import Ledger, row_name
 from retclip.data.samples import Problems, Row
 from retclip.data.source import Source, SourceForm
+from retclip.data.store import is_whole
 
+# Bytes of a line with two image files as base64, and letters of one with a report.
+LONGEST_LINE, LONGEST_TEXT = 150 << 20, 16_000_000
+WALK_SECONDS = 3600  # through a store on a slow disk
 # upstream's names of the splits
 SPLITS = {"train": "train", "valid": "val", "val": "val", "test": "test"}
 
@@ -177,26 +183,6 @@ def _environment(path: str) -> Any:
     return lmdb.open(path, subdir=Path(path).is_dir(), readonly=True, lock=False, readahead=False)
 
 
-class _PlainUnpickler(pickle.Unpickler):
-    """Knows the constants and containers of the pickle format itself; anything to import is refused."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        raise ValueError(f"the pickle wants to import {module}.{name}; only plain tuples are read")
-
-
-def unpickle(value: bytes) -> Any:
-    """A tuple of str, int and bytes. Raises ValueError for anything else, before any code of it could run."""
-    try:
-        found = _PlainUnpickler(io.BytesIO(value)).load()
-    except ValueError:
-        raise
-    except Exception as error:  # a broken pickle raises nearly anything
-        raise ValueError(f"the pickle cannot be read ({type(error).__name__})") from None
-    if not isinstance(found, tuple) or not all(type(item) in (str, int, bytes) for item in found):
-        raise ValueError("the pickle is not a tuple of texts, numbers and bytes")
-    return found
-
-
 def _tuple_of(value: bytes, kinds: tuple[type, ...]) -> tuple[Any, ...]:
     found = unpickle(value)
     if len(found) != len(kinds) or not all(isinstance(item, kind) for item, kind in zip(found, kinds, strict=True)):
@@ -217,7 +203,9 @@ def _image_lines(path: Path, problems: Problems, ledger: Ledger) -> Iterator[tup
     """(line, patient_id, byte ranges of left and right) without holding an image in memory for long."""
     position = 0
     with path.open("rb") as stream:
-        for line, content in enumerate(stream, start=1):
+        for line, content in enumerate(iter(lambda: stream.readline(LONGEST_LINE + 1), b""), start=1):
+            if len(content) > LONGEST_LINE:
+                raise ValueError(f"{path}: line {line} has more than {LONGEST_LINE >> 20} MB, so it holds no images.")
             fields = content.rstrip(b"\r\n").split(b"\t")
             start = position
             position += len(content)
@@ -242,7 +230,7 @@ def _texts(path: Path, problems: Problems, ledger: Ledger) -> _Texts:
     texts = _Texts(path.name, ledger)
     try:
         with path.open(encoding="utf-8-sig") as stream:
-            for line, content in enumerate(stream, start=1):
+            for line, content in enumerate(lines_of(stream, path, LONGEST_TEXT), start=1):
                 if content.strip():
                     _add_entry(texts, path, line, content, problems)
     except UnicodeDecodeError:
@@ -273,14 +261,40 @@ def _entries(path: Path) -> Iterator[tuple[bytes, bytes]]:
     import lmdb
 
     try:
-        environment = lmdb.open(str(path), subdir=path.is_dir(), readonly=True, lock=False, readahead=False)
-    except lmdb.Error as error:
-        raise ValueError(f"{path}: cannot be opened as LMDB ({str(error).split(':')[-1].strip()}).") from None
-    try:
-        with environment.begin() as transaction:
+        with _refused_if_damaged(path).begin() as transaction:
             yield from transaction.cursor()
-    finally:
-        environment.close()
+    except lmdb.Error as error:
+        raise ValueError(f"{path}: cannot be read as LMDB ({str(error).split(':')[-1].strip()}).") from None
+
+
+def _refused_if_damaged(path: Path) -> Any:
+    """The environment. Raises ValueError where pages are missing or point nowhere, which would end this process:
+    another one walks through them first."""
+
+    file = path / "data.mdb" if path.is_dir() else path
+    if not file.is_file() or not is_whole(file):
+        raise ValueError(f"{path}: is no LMDB, or damaged: pages are missing; copy it again.")
+    with ProcessPoolExecutor(1) as pool:
+        try:
+            reason = pool.submit(_walk, str(path)).result(timeout=WALK_SECONDS)
+        except BrokenProcessPool:
+            reason = "a page points outside of the file"
+    if reason:
+        raise ValueError(f"{path}: this LMDB is damaged ({reason}); copy it again.")
+    return _environment(str(path))
+
+
+def _walk(path: str) -> str:
+    """Reads every key and the first and last byte of every value; returns what is wrong, "" where nothing is."""
+    import lmdb
+
+    try:
+        with _environment(path).begin(buffers=True) as transaction:
+            for key, value in transaction.cursor():
+                _ = bytes(key), bytes(value[:1]), bytes(value[-1:])
+    except lmdb.Error as error:
+        return str(error).split(":")[-1].strip()
+    return ""
 
 
 def _decoded(value: Any) -> bytes:

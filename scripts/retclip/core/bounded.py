@@ -1,0 +1,80 @@
+"""Files of strangers, read within bounds that are checked before memory is taken: text, lines, YAML."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, TextIO
+
+# Of class prompts, class maps and the JSON files of models; a tokenizer's vocabulary is the largest by far.
+MOST_TEXT_BYTES = 64 << 20
+MOST_YAML_BYTES = 4 << 20
+# Entries of a YAML file once its aliases are written out: a kilobyte of them can stand for more than any memory holds.
+MOST_ENTRIES = 100_000
+
+
+def read_text(path: str | Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
+    """The text of a file in UTF-8. Raises ValueError where it is no plain file (nobody waits for a pipe), too large, or
+    not in UTF-8; FileNotFoundError where it is missing."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    with open(handle, "rb") as stream:
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{path}: is a pipe, a device or a folder; give a file.")
+        if status.st_size > most_bytes:
+            raise ValueError(f"{path}: has {status.st_size >> 20} MB; such a file has at most {most_bytes >> 20} MB.")
+        content = stream.read()
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: is not in UTF-8 ({error.reason} at byte {error.start}).") from None
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a YAML file. Raises ValueError where it is missing, none, or a bomb of aliases."""
+    import yaml
+
+    try:
+        content = yaml.safe_load(read_text(path, MOST_YAML_BYTES))
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML ({str(error).splitlines()[0]}).") from None
+    except RecursionError:
+        raise ValueError(f"{path}: cannot be read as YAML (it is nested too deeply).") from None
+    refuse_bomb(content, str(path))
+    return content
+
+
+def refuse_bomb(content: Any, origin: str) -> None:
+    """Raises ValueError where parsed YAML is larger than MOST_ENTRIES once its aliases are written out, or within
+    itself."""
+    if _entries(content, {}, ()) > MOST_ENTRIES:
+        raise ValueError(f"{origin}: has more than {MOST_ENTRIES:,} entries once its aliases are written out.")
+
+
+def _entries(value: Any, known: dict[int, int], within: tuple[int, ...]) -> int:
+    """How many entries a value has, each alias counted as often as it stands there. known: of what was counted."""
+    if not isinstance(value, dict | list | tuple | set):
+        return 1
+    if id(value) in within or len(within) > 50:
+        return MOST_ENTRIES + 1
+    if id(value) not in known:
+        inner = [*value.keys(), *value.values()] if isinstance(value, dict) else value
+        known[id(value)] = 1 + sum(_entries(entry, known, (*within, id(value))) for entry in inner)
+    return known[id(value)]
+
+
+def lines_of(stream: TextIO, path: Path, longest: int) -> Iterator[str]:
+    """The lines of a text file, in their order. Raises ValueError where one is longer."""
+    number = 0
+    while line := stream.readline(longest + 1):
+        number += 1
+        if len(line) > longest:
+            raise ValueError(
+                f"{path}: line {number} has more than {longest:,} letters; is a quote or a line end missing?"
+            )
+        yield line
