@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from running import REPOSITORY, merged
+from running import REPOSITORY, merge, merged
 from small_tables import GOOD, add, build, built, forty_patients, write
 
 from retclip.core.config import check_config
@@ -466,7 +466,7 @@ def outcome(case: str, folder: Path, capsys, **declared) -> tuple[str, str]:
     text = re.sub(r"(@CASE@\S*)", r'"\1"', text.replace('"', "")).replace("@CASE@", str(CASES / "data" / case[:2]))
     config = merged("demo")
     own = yaml.safe_load(text)
-    config = {**config, **own, "data": {**config["data"], **own["data"], **declared}}
+    merge(config, {**own, "data": {**own["data"], **declared}})
     if not Path(config["data"].get("class_map") or "").is_file():
         config["data"]["class_map"] = str(REPOSITORY / "config/odir_classes.yaml")
     config["evaluation"]["prompts"] = str(REPOSITORY / "config/prompts.yaml")
