@@ -37,8 +37,9 @@ def finished(lab, tmp_path_factory, small_config):
 
 
 def gpu_jobs(results: Path) -> int:
-    """How many jobs compute on an encoder: training runs, evaluations, qualitative examples and the LR finder."""
-    made = ("*/*/metrics.json", "final/*/evaluation.json", "final/*/qualitative_examples.npz", "find_lr/curve.csv")
+    """How many jobs compute on an encoder: training runs, evaluations, prompts, qualitative examples, the LR finder."""
+    made = ("*/*/metrics.json", "final/*/evaluation.json", "final/*/prompts.json", "final/*/qualitative_examples.npz",
+            "find_lr/curve.csv")  # fmt: skip
     return sum(len(list(results.glob(pattern))) for pattern in made)
 
 
@@ -70,5 +71,5 @@ def test_trainings_ran_on_gpus_and_two_never_shared_one(finished):
 
 def test_small_steps_do_not_queue(finished):
     """Plans, rankings and the report run where snakemake runs: no job of Slurm's is theirs."""
-    data = 1 + 2 + 1 + 1  # drawing, two encoders, build, audit
+    data = 1 + 2 + 1 + 1 + 1  # drawing, two encoders, build, audit, reference models
     assert len(finished.jobs) == gpu_jobs(finished.work / "results/small") + data
