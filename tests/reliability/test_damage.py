@@ -230,7 +230,7 @@ def test_out_of_memory_is_a_result(of_gpu, jobs, small_run, entries, injected, t
 
 
 def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
-    """One of the processes that read images is killed, as the kernel does where memory is short."""
+    """One of the processes that read images is killed, as the kernel does where memory is short: no image is lost."""
     name, flags = jobs["build_lmdb"]
     with injected("a worker is killed", "build_lmdb"):
         folder = copy_of(small_run, tmp_path / "run")
@@ -246,10 +246,8 @@ def test_a_worker_that_dies(jobs, small_run, entries, injected, tmp_path):
         os.kill(int(children[0]), signal.SIGKILL)
         process.join()
         log = (folder / "output").read_text()
-        assert process.exitcode == 1, log
-        assert "a process that reads images was killed" in one_sentence(log)
-        code, log = entries.run(name, flags, folder)
-        assert code == 0, log
+        assert process.exitcode == 0, log
+        assert "reading those at hand one by one" in log
         assert_same(flags, folder, small_run)
 
 

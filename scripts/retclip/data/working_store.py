@@ -225,7 +225,8 @@ def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any
         with ProcessPoolExecutor(threads, initializer=_bound_memory) as pool:
             try:
                 while piece := next(pieces, None):
-                    waiting.append((piece, pool.submit(work, piece)))
+                    waiting.append((piece, None))  # first: a pool that has broken takes nothing more
+                    waiting[-1] = (piece, pool.submit(work, piece))
                     if len(waiting) == threads * TASKS_AHEAD:
                         yield waiting[0][1].result()
                         waiting.popleft()
