@@ -124,7 +124,12 @@ MATRIX = {
     "the grid in another order": Case(GRID % "[3.0e-3, 1.0e-3]", rules={"build_report"}),
     "the seed": Case("seed: 2", rules={"make_demo_data", "build_lmdb"} | AFTER_DATA, phase1=3),
     "a setting of the table": Case("data: {report_section: Findings}", rules={"build_lmdb"} | AFTER_DATA, phase1=3),
-    "the metric": Case("selection: {metric: zero_shot_macro_f1}", rules=AFTER_PHASE1 | PHASE1 | {"find_lr"}, phase1=3),
+    "the metric": Case(
+        "selection: {metric: zero_shot_macro_f1}",
+        # the audit says which samples the metric leaves out
+        rules=AFTER_PHASE1 | PHASE1 | {"audit_data", "find_lr"},
+        phase1=3,
+    ),
     "the class prompts": Case(
         edit=("config/prompts.yaml", replace("- ", "- Certainly: ")), rules=AFTER_PHASE1 | PHASE1, phase1=3
     ),
