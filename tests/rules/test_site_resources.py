@@ -6,8 +6,8 @@ import pytest
 import yaml
 from running import REPOSITORY, snakemake
 
-# of build_lmdb, which asks for 4000 MB and 240 minutes
-REQUESTED = (4000, 240)
+# of build_lmdb, which asks for 6400 MB and 240 minutes
+REQUESTED = (6400, 240)
 
 
 def found(tmp_path, *arguments: object, rule: str = "build_lmdb") -> tuple[int, int]:
@@ -29,7 +29,7 @@ def found(tmp_path, *arguments: object, rule: str = "build_lmdb") -> tuple[int, 
         (["--default-resources", "mem_mb=1000"], REQUESTED),
         (["--default-resources", "mem=1GB", "runtime=1h"], REQUESTED),
         (["--default-resources", "max_mem_mb=3000"], (3000, 240)),
-        (["--default-resources", "max_runtime=100"], (4000, 100)),
+        (["--default-resources", "max_runtime=100"], (6400, 100)),
         (["--default-resources", "max_mem_mb='3000'", "max_runtime='100'"], (3000, 100)),
         (["--default-resources", "max_mem_mb=3G", "max_runtime=1h"], (3000, 60)),
         (["--default-resources", "max_mem_mb=3 * 1000", "max_runtime=2d"], (3000, 240)),
