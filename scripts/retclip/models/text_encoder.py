@@ -178,7 +178,7 @@ def _refuse_larger_than_weights(folder: Path, config: Any) -> None:
     paths = [path for pattern in ("*.safetensors", "*.bin") for path in folder.glob(pattern)]
     for path in paths:
         refuse_other_files(path)
-    with torch.device("meta"):
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):  # no draw of what is built afterwards changes
         try:
             count = sum(tensor.numel() for tensor in AutoModel.from_config(config).parameters())
         except Exception:  # what cannot be built says so when it is loaded
