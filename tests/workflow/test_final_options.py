@@ -58,7 +58,7 @@ def test_an_ablation_has_one_of_the_winners_values(results):
 
 def test_the_page_tells_of_all_of_it(results):
     page = (results / "report/index.html").read_text()
-    assert "One value at a time" in page
+    assert "Ablation: the baseline with one tuned value, against the baseline, both with" in page
     assert "Learning rates that bert_base tried" in page
     methods = (results / "report/methods.md").read_text()
     assert "Trained on texts shuffled between patients, the same configuration scores" in methods
