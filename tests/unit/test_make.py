@@ -177,6 +177,22 @@ def test_an_outdated_environment_of_ours_is_remade_and_what_is_not_ours_in_it_st
     assert len(list(venv.glob(".made-from-*"))) == 1
 
 
+@pytest.mark.parametrize("target", ["plan", "status", "demo"])
+def test_an_environment_that_clones_share_is_remade_by_make_env_alone(make, tmp_path, target):
+    """Another lock's environment may be at work; the clone's own .venv has nobody else."""
+    repository, venv = clone(tmp_path / "clone"), tmp_path / "shared venv"
+    (venv / "bin").mkdir(parents=True)
+    (venv / "bin/old").write_text("old")
+    (venv / ".made-from-0123456789ab").touch()
+    before = checksum(venv)
+    one_sentence(make(repository, target, VENV=str(venv)), "another requirements.lock", "make env")
+    assert checksum(venv) == before
+    own = repository / ".venv"
+    shutil.copytree(venv, own)
+    make(repository, target)
+    assert not (own / "bin/old").exists()
+
+
 def test_an_interrupted_make_env_is_done_again(make, tmp_path):
     repository, venv = clone(tmp_path / "clone"), tmp_path / "half venv"
     assert make(repository, "env", VENV=str(venv), broken="exit 1").returncode != 0
