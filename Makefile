@@ -47,7 +47,7 @@ help:  ## this list
 
 # nothing but the answer is printed
 .environment:
-	@bash $(OURS)/envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON"
+	@bash $(OURS)/envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON" $(filter env,$(MAKECMDGOALS))
 
 env: .environment  ## make the environment, print its bin folder
 	@echo "$$RETCLIP_VENV/bin"

@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Makes the environment of requirements.lock in a folder of its own. Usage: make_environment.sh FOLDER [PYTHON]
-# A folder that is there and was not made by this script is left alone: nothing of the user's is cleared.
+# Makes the environment of requirements.lock in a folder of its own. Usage: make_environment.sh FOLDER [PYTHON [env]]
+# A folder that is there and was not made by this script is left alone: nothing of the user's is cleared. Where another
+# lock's environment is there, outside of this clone, it is remade for `env` alone: others may be at work in it.
 set -euo pipefail
 folder=$1
 python=${2:-python3}
+target=${3:-}
 repository=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 lock=$repository/requirements.lock
 mark=.retclip-environment
@@ -36,6 +38,14 @@ if [ -d "$folder" ]; then
   if [ -n "$(ls -A -- "$folder")" ] && [ -z "$ours" ]; then
     stop "VENV=$folder was not made by make env and is not empty; set VENV to another folder, or empty it yourself."
   fi
+  case $place/ in
+    "$repository"/*) ;;
+    *)
+      if [ "$target" != env ] && ls -A -- "$place" | grep -q '^\.made-from-'; then
+        stop "VENV=$folder is the environment of another requirements.lock; make env with this VENV remakes it for all."
+      fi
+      ;;
+  esac
 elif [ -e "$folder" ] || [ -L "$folder" ]; then
   stop "VENV=$folder is no folder; set VENV to another one."
 fi
