@@ -1,5 +1,8 @@
 """How a zero-shot score hangs on the class prompts, recomputed sentence by sentence."""
 
+import os
+import stat
+
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score
@@ -114,3 +117,15 @@ def test_other_prompts_differ_by_what_the_same_patients_say(images, sentences):
     assert gap.low < gap.value < gap.high
     wide = found["own"].high - found["own"].low + found["other"].high - found["other"].low
     assert gap.high - gap.low < wide
+
+
+def test_kept_features_are_their_owners(images, tmp_path):
+    """They are of patients, and bear their ids."""
+    before = os.umask(0o022)
+    try:
+        images.save(tmp_path / "val_features.npz")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "val_features.npz").stat().st_mode) == 0o600
+    again = LabeledFeatures.load(tmp_path / "val_features.npz")
+    assert all(np.array_equal(ours, theirs) for ours, theirs in zip(again, images, strict=True))

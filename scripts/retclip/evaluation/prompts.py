@@ -35,8 +35,8 @@ class LabeledFeatures(NamedTuple):
     origin: str
 
     def save(self, path: Path) -> None:
-        """As .npz."""
-        with atomic(path) as temporary, temporary.open("wb") as file:
+        """As .npz, closed to others: of patients."""
+        with atomic(path, private=True) as temporary, temporary.open("wb") as file:
             np.savez(file, features=self.features, view=self.view, target=self.target, patient=self.patient,
                      origin=np.array(self.origin))  # fmt: skip
 
