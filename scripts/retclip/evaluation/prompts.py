@@ -9,8 +9,7 @@ import numpy as np
 from retclip.core.io import atomic, read_json
 from retclip.core.prompts import TEMPLATES, class_prompts
 from retclip.core.trial import Trial
-from retclip.evaluation.validation import Features, seen, zero_shot_classifier
-from retclip.loading.dataset import Split
+from retclip.evaluation.validation import labeled_views, zero_shot_classifier
 from retclip.metrics.estimates import Estimate, documented, estimate
 from retclip.metrics.prompt_document import ClassPrompt, PromptSensitivity, Template
 from retclip.metrics.registry import METRICS, ZERO_SHOT
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
 
 # Random halves of the ensemble; of 20, the lowest and the highest are some 5 % quantiles.
 HALVES = 20
+ALL = slice(None)
 
 
 class LabeledFeatures(NamedTuple):
@@ -48,17 +48,6 @@ class LabeledFeatures(NamedTuple):
             return cls(features, view, target, patient, str(arrays["origin"]))
 
 
-def labeled_features(split: Split, features: Features, origin: str) -> LabeledFeatures:
-    """origin: see LabeledFeatures."""
-    parts: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
-    patients = split.frame["patient_id"].to_numpy().astype(str)
-    for view, target in split.targets.items():
-        rows = np.flatnonzero((target >= 0) & seen(split, view))
-        parts.append((features.image[view][rows].numpy(), np.full(len(rows), view), target[rows], patients[rows]))
-    found = [np.concatenate(column) for column in zip(*parts, strict=True)] if parts else [np.zeros(0)] * 4
-    return LabeledFeatures(found[0], found[1], found[2], found[3], origin)
-
-
 class PromptFeatures(NamedTuple):
     """Sentences, the class index of each [P], and their features by view [P, D]."""
 
@@ -67,7 +56,7 @@ class PromptFeatures(NamedTuple):
     owner: np.ndarray
     features: dict[str, np.ndarray]
 
-    def classifier(self, kept: np.ndarray) -> dict[str, np.ndarray]:
+    def classifier(self, kept: np.ndarray | slice = ALL) -> dict[str, np.ndarray]:
         """View -> zero-shot classifier [C, D] of the kept sentences (bool [P]), one or more of each class."""
         found = {}
         for view, features in self.features.items():
@@ -102,8 +91,8 @@ def sensitivity(
     images: LabeledFeatures, prompts: PromptFeatures, templates: Sequence[PromptFeatures], metric: str, seed: int
 ) -> PromptSensitivity:
     """templates: those of TEMPLATES alone, for all classes. metric: a zero-shot one."""
-    value, everything = ZERO_SHOT[metric].value, np.ones(len(prompts.sentences), dtype=bool)
-    whole = similarities(images, prompts.classifier(everything))
+    value = ZERO_SHOT[metric].value
+    whole = similarities(images, prompts.classifier())
     reached = value(images.target, whole)
     draws = resampled(metric, images.target, whole, resamples(images.patient))
     generator = np.random.default_rng(seed)
@@ -116,8 +105,7 @@ def sensitivity(
     for position, (sentence, k) in enumerate(zip(prompts.sentences, prompts.owner, strict=True)):
         if counts[k] < 2:
             continue
-        kept = everything.copy()
-        kept[position] = False
+        kept = np.arange(len(prompts.sentences)) != position
         without = similarities(images, prompts.classifier(kept))
         rows.append(
             ClassPrompt(
@@ -133,7 +121,7 @@ def sensitivity(
         templates=tuple(
             Template(
                 template=sentence,
-                value=float(value(images.target, similarities(images, one.classifier(np.ones(len(one.owner), bool))))),
+                value=float(value(images.target, similarities(images, one.classifier()))),
             )
             for sentence, one in zip(TEMPLATES, templates, strict=True)
         ),
@@ -165,7 +153,7 @@ def compared(images: LabeledFeatures, own: PromptFeatures, other: PromptFeatures
     weights = resamples(images.patient)
     found = {}
     for name, prompts in (("own", own), ("other", other)):
-        scores = similarities(images, prompts.classifier(np.ones(len(prompts.owner), dtype=bool)))
+        scores = similarities(images, prompts.classifier())
         draws = resampled(metric, images.target, scores, weights)
         found[name] = (ZERO_SHOT[metric].value(images.target, scores), draws)
     (first, first_draws), (second, second_draws) = found["own"], found["other"]
@@ -206,7 +194,9 @@ def validation_features(
 ) -> LabeledFeatures:
     """By the image encoder."""
     split = reader.split(data_dir, "val", fingerprint)
-    return labeled_features(split, reader.embed(model, split), _origin(reader.trial, fingerprint))
+    images = {view: one.numpy() for view, one in reader.embed(model, split).image.items()}
+    features, target, patients, view = labeled_views(split, images)
+    return LabeledFeatures(features, view, target, patients.astype(str), _origin(reader.trial, fingerprint))
 
 
 def _origin(trial: Trial, fingerprint: dict[str, Any]) -> str:
@@ -254,6 +244,6 @@ def _said(found: Estimate, form: str = ".3f") -> str:
 
 
 def _recalls(images: LabeledFeatures, prompts: PromptFeatures) -> list[float | None]:
-    named = similarities(images, prompts.classifier(np.ones(len(prompts.owner), dtype=bool))).argmax(1)
+    named = similarities(images, prompts.classifier()).argmax(1)
     own = [images.target == k for k in range(len(prompts.classes))]
     return [float((named[here] == k).mean()) if here.any() else None for k, here in enumerate(own)]

@@ -15,10 +15,10 @@ from retclip.evaluation.validation import (
     EVALUATION_BATCH,
     Features,
     embed,
+    labeled_views,
     labels_of,
     predictions,
     retrieval_ranks,
-    seen,
     several_labels,
     zero_shot_classifier,
 )
@@ -163,8 +163,8 @@ def linear_probe(
     """
     import pandas as pd
 
-    x, y, patients = _labeled(splits["train"], inputs["train"])
-    x_val, y_val, _ = _labeled(splits["val"], inputs["val"])
+    x, y, patients, _ = labeled_views(splits["train"], inputs["train"])
+    x_val, y_val, *_ = labeled_views(splits["val"], inputs["val"])
     finite = all(np.isfinite(values).all() for views in inputs.values() for values in views.values())
     if len(np.unique(y)) < 2 or len(y_val) == 0 or not finite:
         return None, table
@@ -275,19 +275,6 @@ def encoder_features(model: "RetClip", split: Split, reader: Reader) -> dict[str
         right.append(eyes[1].cpu().numpy())
     sides = {"left": np.concatenate(left), "right": np.concatenate(right)}
     return {**sides, "patient": np.concatenate([sides["left"], sides["right"]], axis=1)}
-
-
-def _labeled(split: Split, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features [M, D], class indices [M] and patients [M] of the scored views."""
-    rows = {view: np.flatnonzero((target >= 0) & seen(split, view)) for view, target in split.targets.items()}
-    if not rows:
-        return np.zeros((0, 1)), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=object)
-    patients = split.frame["patient_id"].to_numpy()
-    return (
-        np.concatenate([inputs[view][places] for view, places in rows.items()]),
-        np.concatenate([split.targets[view][places] for view, places in rows.items()]),
-        np.concatenate([patients[places] for places in rows.values()]),
-    )
 
 
 def _without_a_fifth(y: np.ndarray, patients: np.ndarray, seed: int) -> np.ndarray:

@@ -195,6 +195,21 @@ def seen(split: Split, view: str) -> np.ndarray:
     return np.ones(len(split), dtype=bool) if view == "patient" else split.present[:, ("left", "right").index(view)]
 
 
+def labeled_views(split: Split, inputs: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Features [M, D], class indices [M], patients [M] and view [M] of the views that are scored. inputs: view ->
+    features of all samples."""
+    rows = {view: np.flatnonzero((target >= 0) & seen(split, view)) for view, target in split.targets.items()}
+    if not rows:
+        return np.zeros((0, 1)), np.zeros(0, dtype=np.int64), np.zeros(0, dtype=object), np.zeros(0, dtype=str)
+    patients = split.frame["patient_id"].to_numpy()
+    return (
+        np.concatenate([inputs[view][places] for view, places in rows.items()]),
+        np.concatenate([split.targets[view][places] for view, places in rows.items()]),
+        np.concatenate([patients[places] for places in rows.values()]),
+        np.repeat(list(rows), [len(places) for places in rows.values()]),
+    )
+
+
 def no_predictions(classes: int) -> "pd.DataFrame":
     """An empty table in the form of `predictions`: nothing is labeled, or the training broke."""
     import pandas as pd
