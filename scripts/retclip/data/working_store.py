@@ -25,6 +25,7 @@ from retclip.core.logs import log
 from retclip.core.modes import private_mode
 from retclip.data.image_quality import ImageQuality
 from retclip.data.images import Fundus, read_fundus, read_image_file
+from retclip.data.in_order import in_order
 from retclip.data.sources.registry import CONTAINERS
 from retclip.data.store import OVERHEAD_BYTES, encode, is_whole
 
@@ -220,26 +221,26 @@ def _in_processes(work: Any, tasks: Iterator[Any], threads: int) -> Iterator[Any
     Where an image ends the process that reads it, those at hand are read again, each in a process of its own.
     """
     pieces = iter(lambda: list(islice(tasks, IMAGES_PER_TASK)), [])
-    waiting: deque[tuple[Any, Any]] = deque()  # the piece, and its result to come
+    at_hand: deque[Any] = deque()  # the pieces that were taken, but for those with a result
+
+    def taken() -> Iterator[tuple[Any]]:
+        for piece in pieces:
+            at_hand.append(piece)
+            yield (piece,)
+
     while True:
         with ProcessPoolExecutor(threads, initializer=_bound_memory) as pool:
             try:
-                while piece := next(pieces, None):
-                    waiting.append((piece, None))  # first: a pool that has broken takes nothing more
-                    waiting[-1] = (piece, pool.submit(work, piece))
-                    if len(waiting) == threads * TASKS_AHEAD:
-                        yield waiting[0][1].result()
-                        waiting.popleft()
-                while waiting:
-                    yield waiting[0][1].result()
-                    waiting.popleft()
+                for result in in_order(pool, work, taken(), threads * TASKS_AHEAD):
+                    yield result
+                    at_hand.popleft()
                 return
             except BrokenProcessPool:
                 log("an image has ended the process that read it; reading those at hand one by one")
-        for piece, _ in waiting:
+        for piece in at_hand:
             for task in piece:
                 yield _alone(work, task)
-        waiting.clear()
+        at_hand.clear()
 
 
 def _alone(work: Any, task: Any) -> Any:
