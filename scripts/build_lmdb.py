@@ -50,9 +50,9 @@ def main(arguments: list[str] | None = None) -> None:
         given["follow_links"],
     )
     settings = Settings(**{name: given[name] for name in Settings._fields if name in given}, threads=options.threads)
-    # a snakemake that was killed may have left a build behind that still writes
     for folder in (options.work_dir, options.output_dir):
         private_folder(folder)
+    # a snakemake that was killed may have left a build behind that still writes
     with held(options.work_dir / "build.lock", "another process builds this data; waiting for it"):
         build(source, settings, options.output_dir, options.work_dir)
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from retclip.core.config import external_test
 from retclip.core.data_settings import build_settings, image_root
+from retclip.core.facts import TRAINS
 from retclip.core.gpus import visible
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry
@@ -33,7 +34,7 @@ from retclip.search.forecast import (
     trains_heads_alone,
 )
 from retclip.search.plan_text import disk_lines, gpu_lines, outlook_lines, plan_lines, refuse_costly, upgrade_lines
-from retclip.training.outlook import TRAINS, Present, outlook
+from retclip.training.outlook import Present, outlook
 
 
 def finished_training_runs(results_dir: Path) -> list[dict[str, Any]]:

@@ -11,6 +11,8 @@ from typing import Any
 KINDS = ("trial", "baseline", "tuned", "control", "ablation")
 # Statuses of metrics.json that leave a training run without a score; both are results.
 FAILED = ("diverged", "out_of_memory")
+# What will be done for a training run of a plan, with what is there already.
+TRAINS, SCORED, PUBLISHED, DONE = "trains", "is scored again", "is published", "is done"
 
 
 def facts(

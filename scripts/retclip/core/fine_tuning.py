@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from retclip.core.hyperparameters import HYPERPARAMETERS
+from retclip.core.hyperparameters import values_in
 from retclip.core.io import is_file, read_json
 
 Config = dict[str, Any]
@@ -21,22 +21,22 @@ def check_fine_tuning(config: Config, origin: str) -> None:
         _refuse_frozen(config, "image", key, image["train_last_layers"])
         if "weights" not in image:
             raise ValueError(f"{key} is {image['train_last_layers']}, but there are no weights: all blocks are new.")
-        _refuse_too_many(key, image["train_last_layers"], "the encoder", image.get("layers"))
+        check_blocks(key, image["train_last_layers"], "the encoder", image.get("layers"))
     for name, encoder in model["text_encoders"].items():
         if "train_last_layers" in encoder:
             key = f"{origin}: model.text_encoders.{name}.train_last_layers"
             _refuse_frozen(config, "text", key, encoder["train_last_layers"])
-            _refuse_too_many(key, encoder["train_last_layers"], encoder["source"], _layers(encoder["source"]))
+            check_blocks(key, encoder["train_last_layers"], encoder["source"], _layers(encoder["source"]))
     if set().union(*_frozen(config).values()) == {"both"}:
         for name, off in OFF.items():
-            for place, values in _values(config, name).items():
+            for place, values in values_in(config, name).items():
                 if any(value != off for value in values):
                     raise ValueError(
                         f"{origin}: {place} has nothing to work on: model.freeze is both, and heads have no blocks; "
                         "leave one of them out."
                     )
     new = "weights" not in image and bool({"none", "text"} & set().union(*_frozen(config).values()))
-    ranks = [place for place, values in _values(config, "lora_rank").items() if any(values)]
+    ranks = [place for place, values in values_in(config, "lora_rank").items() if any(values)]
     if new and ranks:
         raise ValueError(
             f"{origin}: {ranks[0]} is set, but model.image_encoder has no weights, and LoRA changes none; "
@@ -44,27 +44,22 @@ def check_fine_tuning(config: Config, origin: str) -> None:
         )
 
 
+def check_blocks(key: str, layers: int, name: str, blocks: int | None) -> None:
+    """Raises ValueError where an encoder has fewer blocks than its train_last_layers. key: where that stands. blocks:
+    None where their number is not known yet."""
+    if blocks is not None and layers > blocks:
+        raise ValueError(f"{key} is {layers}, but {name} has {blocks} blocks.")
+
+
 def adapts(config: Config, which: str) -> bool:
     """Whether LoRA may adapt the image or the text encoder in some trial."""
     frozen = set().union(*_frozen(config).values())
-    return not frozen <= {which, "both"} and any(any(values) for values in _values(config, "lora_rank").values())
+    return not frozen <= {which, "both"} and any(any(values) for values in values_in(config, "lora_rank").values())
 
 
 def _frozen(config: Config) -> dict[str, set[str]]:
     """Where freeze is set -> its values."""
-    return {place: set(values) for place, values in _values(config, "freeze").items()}
-
-
-def _values(config: Config, name: str) -> dict[str, list[Any]]:
-    """Where a hyperparameter is set -> its values; of a range, both ends."""
-    found = {HYPERPARAMETERS[name].at: [HYPERPARAMETERS[name].of(config)]}
-    for phase in ("phase1", "phase2"):
-        given = config[phase]["space"].get(name)
-        if isinstance(given, dict) and "low" in given:
-            given = [given["low"], given["high"]]
-        if isinstance(given, list):
-            found[f"{phase}.space.{name}"] = given
-    return found
+    return {place: set(values) for place, values in values_in(config, "freeze").items()}
 
 
 def _refuse_frozen(config: Config, which: str, key: str, layers: int) -> None:
@@ -75,11 +70,6 @@ def _refuse_frozen(config: Config, which: str, key: str, layers: int) -> None:
                 f"{key} is {layers}, but {place} has {frozen[0]}: a frozen {which} encoder trains no layer; "
                 "leave one of them out."
             )
-
-
-def _refuse_too_many(key: str, layers: int, name: str, blocks: int | None) -> None:
-    if blocks is not None and layers > blocks:
-        raise ValueError(f"{key} is {layers}, but {name} has {blocks} blocks.")
 
 
 def _layers(source: str) -> int | None:

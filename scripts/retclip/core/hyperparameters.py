@@ -151,6 +151,23 @@ HYPERPARAMETERS = {
 }  # fmt: skip
 
 
+def values_in(config: dict[str, Any], name: str) -> dict[str, list[Any]]:
+    """Where a checked config sets a hyperparameter -> its values there: the baseline's, and those of both spaces; of a
+    range both ends. What is relative to another phase's value is left out."""
+    declared = HYPERPARAMETERS[name]
+    found = {declared.at: [declared.of(config)]}
+    for phase in ("phase1", "phase2"):
+        given = config[phase]["space"].get(name)
+        if isinstance(given, list) or (isinstance(given, dict) and "low" in given):
+            found[f"{phase}.space.{name}"] = ends(given)
+    return found
+
+
+def ends(values: Any) -> list[Any]:
+    """A list of a space, or the ends of its range."""
+    return values if isinstance(values, list) else [values["low"], values["high"]]
+
+
 def label_of(name: str) -> str:
     """A hyperparameter's name for people; any other name in words."""
     declared = HYPERPARAMETERS.get(name)

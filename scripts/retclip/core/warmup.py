@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from retclip.core.hyperparameters import values_in
+
 Config = dict[str, Any]
 BOTH = (
     "both set the warm-up; for shares, set defaults.warmup_steps: 0 and warmup_steps: null in both spaces, or take the "
@@ -11,17 +13,9 @@ BOTH = (
 
 def check_warmup(config: Config, origin: str) -> None:
     """Raises ValueError where both may be above zero."""
-    given = {name: _places(config, name) for name in ("warmup_steps", "warmup_share")}
+    given = {
+        name: [place for place, values in values_in(config, name).items() if any(values)]
+        for name in ("warmup_steps", "warmup_share")
+    }
     if all(given.values()):
         raise ValueError(f"{origin}: {given['warmup_steps'][0]} and {given['warmup_share'][0]} {BOTH}")
-
-
-def _places(config: Config, name: str) -> list[str]:
-    """Where the config gives values above zero."""
-    found = ["defaults"] if config["defaults"].get(name) else []
-    for phase in ("phase1", "phase2"):
-        tried = config[phase]["space"].get(name)
-        # what is relative to zero is zero
-        if any(tried) if isinstance(tried, list) else isinstance(tried, dict) and "low" in tried:
-            found.append(f"{phase}.space")
-    return [f"{place}.{name}" for place in found]

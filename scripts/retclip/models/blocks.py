@@ -85,12 +85,6 @@ def distances(model: "RetClip") -> dict[str, int]:
     return {f"{part}.{name}": distance for part, one in found.items() for name, distance in one.of.items()}
 
 
-def check_blocks(key: str, layers: int, name: str, blocks: int) -> None:
-    """Raises ValueError where an encoder has fewer blocks than its train_last_layers. key: where it stands."""
-    if layers > blocks:
-        raise ValueError(f"{key}.train_last_layers is {layers}, but {name} has {blocks} blocks.")
-
-
 def train_last_layers(encoder: nn.Module, found: Distances, layers: int) -> None:
     """Freezes an encoder's embeddings and all but its last `layers` blocks. What follows the blocks still trains."""
     for name, parameter in encoder.named_parameters():

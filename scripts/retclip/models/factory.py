@@ -53,19 +53,20 @@ def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Pat
 
 def _freeze_first_blocks(model: "RetClip", trial: ModelSpecification) -> None:
     """Where an encoder has train_last_layers. Raises ValueError where it has fewer blocks."""
-    from retclip.models.blocks import check_blocks, image_distances, text_distances, train_last_layers
+    from retclip.core.fine_tuning import check_blocks
+    from retclip.models.blocks import image_distances, text_distances, train_last_layers
 
     layers = trial.image_encoder.get("train_last_layers")
     if layers:
         found = image_distances(model.visual)
-        check_blocks(
-            "model.image_encoder", layers, trial.image_encoder.get("architecture", "the encoder"), found.blocks
-        )
+        name = trial.image_encoder.get("architecture", "the encoder")
+        check_blocks("model.image_encoder.train_last_layers", layers, name, found.blocks)
         train_last_layers(model.visual, found, layers)
     layers = trial.text_encoder_settings.train_last_layers
     if layers:
         found = text_distances(model.bert)
-        check_blocks(f"model.text_encoders.{trial.text_encoder}", layers, model.bert.config.model_type, found.blocks)
+        key = f"model.text_encoders.{trial.text_encoder}.train_last_layers"
+        check_blocks(key, layers, model.bert.config.model_type, found.blocks)
         train_last_layers(model.bert, found, layers)
 
 

@@ -8,12 +8,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from retclip.core.fine_tuning import check_blocks
 from retclip.core.hub import fetch_snapshot, first_line
 from retclip.core.io import atomic, file_sha256, read_json, write_json
 from retclip.core.logs import log
 from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, preprocessing_of, settings_path
 from retclip.models.adapters import check_image_encoder
-from retclip.models.blocks import check_blocks, image_distances
+from retclip.models.blocks import image_distances
 from retclip.models.fitting import Fit, fit, named
 from retclip.models.image_encoder import HUB, TIMM, WHOLE, build_image_encoder, check_forward, known_config
 from retclip.models.known_weights import is_autoencoder, layout_of, native_size
@@ -68,7 +69,8 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path, adapted: boo
     encoder.load_state_dict(found.state, strict=False)
     check_forward(encoder, name, image_size, embed_dim)
     if "train_last_layers" in settings:
-        check_blocks("model.image_encoder", settings["train_last_layers"], name, image_distances(encoder).blocks)
+        key = "model.image_encoder.train_last_layers"
+        check_blocks(key, settings["train_last_layers"], name, image_distances(encoder).blocks)
     if adapted:
         check_image_encoder(encoder)
     whole = _retclip_parts(source.state)

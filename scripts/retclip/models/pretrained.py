@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from retclip.core.fine_tuning import check_blocks
 from retclip.core.hub import fetch_snapshot, first_line, is_hub_id
 from retclip.core.io import file_sha256, read_json, whole_folder, write_json
 from retclip.models.adapters import check_text_encoder
-from retclip.models.blocks import check_blocks, text_distances
+from retclip.models.blocks import text_distances
 from retclip.models.text_encoder import (
     POOLING_FILE,
     TOKENIZER,
@@ -58,7 +59,8 @@ def fetch_text_encoder(
             ids, _ = load_tokenizer(made)(["optic disc"], 8)
             _check_vocabulary(made, int(ids.max()), encoder)
             if last_layers:
-                check_blocks(f"model.text_encoders.{name}", last_layers, source, text_distances(encoder).blocks)
+                key = f"model.text_encoders.{name}.train_last_layers"
+                check_blocks(key, last_layers, source, text_distances(encoder).blocks)
             if adapted:
                 check_text_encoder(encoder, name)
         except ValueError as error:  # of a folder that is gone when this is read

@@ -4,8 +4,9 @@ import itertools
 from typing import Any
 
 from retclip.core.config import Config
+from retclip.core.hyperparameters import ends
 from retclip.search.budget import plan, same_training
-from retclip.search.forecast import BUDGETED, ends, phase1_values
+from retclip.search.forecast import BUDGETED, phase1_values
 from retclip.search.jobs import epochs_of, section_of, specification
 from retclip.search.space import Values, near_best
 
@@ -27,7 +28,6 @@ def dead_dimensions(config: Config, counts: dict[str, int]) -> list[str]:
         space = config[stage]["space"]
         spaces = [{name: ends(values) for name, values in _absolute(stage, space, base).items()} for base in bases]
         planned = specification(config, "planned", "planned", section_of(config, stage), epochs_of(config, stage))
-        steps = 0
         for name, given in space.items():
             if not _has_several(given):
                 continue

@@ -5,6 +5,7 @@ import operator
 from typing import Any, NamedTuple
 
 from retclip.core.config import Config, configured_defaults
+from retclip.core.hyperparameters import ends
 from retclip.core.trial import Trial
 from retclip.metrics.registry import RETRIEVAL
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
@@ -178,11 +179,6 @@ def _phase2_values(space: dict[str, Any], candidates: list[Values]) -> list[Valu
             values = {**best, **dict(zip(absolute, point, strict=True))}
             found.setdefault(tuple(values[name] for name in BUDGETED), values)
     return list(found.values())
-
-
-def ends(values: Any) -> list[Any]:
-    """A list, or the ends of a range."""
-    return values if isinstance(values, list) else [values["low"], values["high"]]
 
 
 def _without_auto(point: Values, defaults: Values) -> Values:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from retclip.core.config import Config
+from retclip.core.facts import DONE, PUBLISHED, SCORED, TRAINS
 from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
 from retclip.search.forecast import HEADS_PER_SECOND, START_SECONDS, Stage
@@ -68,10 +69,8 @@ def plan_lines(
 
 
 def outlook_lines(found: Mapping[str, int]) -> list[str]:
-    """What will be done for how many training runs. found: the word of retclip.training.outlook -> training runs."""
-    trains, scored, published, done = (
-        found.get(word, 0) for word in ("trains", "is scored again", "is published", "is done")
-    )
+    """What will be done for how many training runs. found: TRAINS, SCORED, PUBLISHED or DONE -> training runs."""
+    trains, scored, published, done = (found.get(word, 0) for word in (TRAINS, SCORED, PUBLISHED, DONE))
     lines = [f"what will run: {trains:,} to train, {scored:,} to be scored again, {published:,} to be published, "
              f"{done:,} done"]  # fmt: skip
     if scored:

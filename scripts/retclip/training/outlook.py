@@ -5,12 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from retclip.core.facts import DONE, PUBLISHED, SCORED, TRAINS
 from retclip.core.io import read_json, sha256_of
 from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Metrics
 from retclip.training.checkpoint import RESULTS, StateFolder, state_key
-
-TRAINS, SCORED, PUBLISHED, DONE = "trains", "is scored again", "is published", "is done"
 
 
 class Present(NamedTuple):
