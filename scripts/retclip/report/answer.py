@@ -204,14 +204,8 @@ def _over_baseline(run: RunFolder, recommended: str) -> str:
     gap = difference(run.tuned(recommended), run.baselines(), run.test_metric)
     if recommended == run.search_encoder or gap.value is None:
         return ""
-    side, low, high = ("above", gap.low, gap.high)
-    if gap.value < 0:
-        side, low, high = "below", *wording.turned(gap.low, gap.high)
-    ci = f" (95 % CI {wording.interval(low, high)})" if low is not None else ""
-    return (
-        f" With {recommended}, the tuned configuration is {wording.score(abs(gap.value))} {side} {baseline_name(run)}"
-        f"{ci}; part of this is the text encoder."
-    )
+    distance = wording.distance(gap.value, gap.low, gap.high, baseline_name(run))
+    return f" With {recommended}, the tuned configuration is {distance}; part of this is the text encoder."
 
 
 def _said(estimate: Estimate) -> str:

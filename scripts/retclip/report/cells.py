@@ -1,5 +1,6 @@
 """A table of the report: rows of cells that a person reads, ready for the template and for a CSV file."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from retclip.metrics.estimates import Estimate
@@ -40,8 +41,11 @@ def with_interval(estimate: Estimate, write: Any = wording.score) -> str:
     return f"{write(estimate.value)} ({wording.interval(estimate.low, estimate.high)})"
 
 
+def estimate_in(document: Mapping[str, Any] | None) -> Estimate:
+    """A score of evaluation.json; without a value where there is none."""
+    return Estimate(None) if document is None else Estimate(document["value"], document["low"], document["high"])
+
+
 def estimated(document: dict[str, Any] | None) -> str:
     """A score of evaluation.json with its interval."""
-    if document is None:
-        return wording.NOTHING
-    return with_interval(Estimate(document["value"], document["low"], document["high"]))
+    return with_interval(estimate_in(document))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS, SEVERAL_LABELS
 from retclip.report.comparisons import difference, holm, score
+from retclip.report.documents import plain_estimate
 from retclip.report.run_folder import FinalModel, RunFolder, read_run
 
 SPLITS = ("train", "val", "test")
@@ -92,17 +93,20 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
         runs[study.name] = {
             "text_encoder": run.answer_encoder,
             "configured": run.decisions["best"]["configured"],
-            "tuned": _plain(score(study.answer, found.metric)),
+            "tuned": plain_estimate(score(study.answer, found.metric)),
             "baseline_text_encoder": run.search_encoder,
-            "baseline": _plain(score(run.baselines(), found.metric)),
-            "gain": _plain(difference(run.tuned(run.search_encoder), run.baselines(), found.metric)),
+            "baseline": plain_estimate(score(run.baselines(), found.metric)),
+            "gain": plain_estimate(difference(run.tuned(run.search_encoder), run.baselines(), found.metric)),
             "seeds": len(study.answer),
             "trials": trials,
             "device_seconds": seconds,
             "data": run.fingerprint["sha256"],
         }
     unknown = {name: {"value": None, "reason": reason} for name, reason in found.reasons.items()}
-    known = {name: {"value": _plain(gap), "significant": name in found.significant} for name, gap in found.gaps.items()}
+    known = {
+        name: {"value": plain_estimate(gap), "significant": name in found.significant}
+        for name, gap in found.gaps.items()
+    }
     return {
         "metric": found.metric,
         "reference": found.studies[0].name,
@@ -158,7 +162,3 @@ def _scored(study: Study) -> set[tuple[Any, ...]]:
     if table is None:
         return set()
     return set(table[["sample_id", "patient_id", "eye", "target"]].itertuples(index=False, name=None))
-
-
-def _plain(estimate: Estimate) -> dict[str, float | None]:
-    return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "p_value": estimate.p_value}

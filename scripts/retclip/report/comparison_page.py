@@ -10,8 +10,9 @@ from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table, with_interval
 from retclip.report.comparison import Comparison, Study, comparison_document
 from retclip.report.comparisons import difference, score
-from retclip.report.drawing import BLUE, GRAY, ROW, SMALL, level_line, subplots, use_style, whiskers
+from retclip.report.drawing import BLUE, GRAY, ROW, level_line, subplots, use_style
 from retclip.report.page import rendered, write_figures, write_tables, write_text
+from retclip.report.score_bars import draw_dots
 from retclip.report.section import Section
 
 if TYPE_CHECKING:
@@ -102,22 +103,12 @@ def _draw_scores(found: Comparison) -> "Figure":
     """Answer and baseline of each run, with 95 % CIs beside chance."""
     rows = []
     for study in found.studies:
-        rows.append((study.model, study.answer, BLUE))
-        rows.append((f"{study.name}, baseline, {study.run.search_encoder}", study.run.baselines(), GRAY))
+        baseline = f"{study.name}, baseline, {study.run.search_encoder}"
+        rows.append((study.model, score(study.answer, found.metric), BLUE))
+        rows.append((baseline, score(study.run.baselines(), found.metric), GRAY))
     figure, axes = subplots(height=ROW * len(rows) + 1.2)
-    for position, (_, finals, color) in enumerate(rows[::-1]):
-        reached = score(finals, found.metric)
-        if reached.value is None:
-            continue
-        whiskers(axes, position, reached.value, reached.low, reached.high, color=color, linewidth=2)
-        axes.scatter(reached.value, position, color=color, s=38, zorder=3)
-        axes.annotate(wording.score(reached.value), (1.0, position), xycoords=("axes fraction", "data"), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=SMALL)  # fmt: skip
+    draw_dots(axes, rows, f"{wording.metric_name(found.metric)} on test")
     level_line(axes, found.studies[0].run.chance(found.metric), vertical=True)
-    axes.set_yticks(range(len(rows)), [name for name, *_ in rows[::-1]])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel(f"{wording.metric_name(found.metric)} on test", loc="right")
-    axes.grid(axis="y", visible=False)
     return figure
 
 
@@ -132,8 +123,8 @@ def _scores_table(found: Comparison) -> Table:
                 run.answer_encoder,
                 str(len(study.answer)),
                 with_interval(score(study.answer, found.metric)),
-                f"{with_interval(score(run.baselines(), found.metric))}",
-                f"{with_interval(gain, wording.signed)}",
+                with_interval(score(run.baselines(), found.metric)),
+                with_interval(gain, wording.signed),
                 run.search_encoder,
             ]
         )

@@ -39,8 +39,8 @@ def results(run: RunFolder) -> dict[str, Any]:
         },
         "tuned": _scores(tuned),
         "baseline": _scores(baselines),
-        "gain": {metric: _plain(difference(tuned, baselines, metric)) for metric in METRICS},
-        "over_baseline": _plain(difference(run.tuned(run.answer_encoder), baselines, run.test_metric)),
+        "gain": {metric: plain_estimate(difference(tuned, baselines, metric)) for metric in METRICS},
+        "over_baseline": plain_estimate(difference(run.tuned(run.answer_encoder), baselines, run.test_metric)),
         "text_encoders_compared": {
             "gain": {"tuned": run.search_encoder, "baseline": run.search_encoder},
             "over_baseline": {"tuned": run.answer_encoder, "baseline": run.search_encoder},
@@ -53,9 +53,9 @@ def results(run: RunFolder) -> dict[str, Any]:
         "prompts": plain(run.prompts) if run.prompts else None,
         "encoders": {
             "recommended": recommended,
-            "scores": {name: _plain(score(run.tuned(name), run.test_metric)) for name in run.encoders},
+            "scores": {name: plain_estimate(score(run.tuned(name), run.test_metric)) for name in run.encoders},
             "validation": run.recommendation["val_scores"] if run.recommendation else {},
-            "against_recommended": {name: _plain(gap) for name, gap in gaps.items()},
+            "against_recommended": {name: plain_estimate(gap) for name, gap in gaps.items()},
             "different_by_holm": holm(gaps),
         },
         "external": [
@@ -91,8 +91,9 @@ def results(run: RunFolder) -> dict[str, Any]:
 
 
 def _scores(finals: list[FinalModel]) -> dict[str, Any]:
-    return {metric: _plain(score(finals, metric)) for metric in METRICS}
+    return {metric: plain_estimate(score(finals, metric)) for metric in METRICS}
 
 
-def _plain(estimate: Estimate) -> dict[str, float | None]:
+def plain_estimate(estimate: Estimate) -> dict[str, float | None]:
+    """What files say of it."""
     return {"value": estimate.value, "low": estimate.low, "high": estimate.high, "p_value": estimate.p_value}

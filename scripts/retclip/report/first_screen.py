@@ -56,10 +56,7 @@ def headline(run: RunFolder) -> str:
     gain = difference(tuned, baselines, run.test_metric)
     if gain.value is None:
         return f"The gain of the tuned configuration with {encoder} is unknown: {reference} has no score on test."
-    side = "below" if gain.value < 0 else "above"
-    low, high = (gain.low, gain.high) if gain.value >= 0 else wording.turned(gain.low, gain.high)
-    ci = f" (95 % CI {wording.interval(low, high)})" if gain.low is not None else ""
-    distance = f"{wording.score(abs(gain.value))} {side} {reference}{ci}"
+    distance = wording.distance(gain.value, gain.low, gain.high, reference)
     if gain.between_models and gain.excludes_zero:
         return f"With {encoder}: {metric} is {distance} between these models; too few seeds to test configurations."
     if not gain.is_significant:
@@ -67,8 +64,8 @@ def headline(run: RunFolder) -> str:
         return f"{found} with {encoder}: {metric} is {distance}, not significant at 5 %."
     if gain.value < 0:
         return (
-            f"Keep {reference}: the tuned {metric} with {encoder} is {wording.score(-gain.value)} below it{ci}, "
-            "statistically significant at 5 %."
+            f"Keep {reference}: the tuned {metric} with {encoder} is "
+            f"{wording.distance(gain.value, gain.low, gain.high, 'it')}, statistically significant at 5 %."
         )
     return f"Take the tuned configuration with {encoder}: {metric} is {distance}, statistically significant at 5 %."
 

@@ -50,9 +50,13 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{score(low)} to {score(high)}"
 
 
-def turned(low: float | None, high: float | None) -> tuple[float | None, float | None]:
-    """The interval of a loss, as a distance."""
-    return (None if high is None else -high, None if low is None else -low)
+def distance(value: float, low: float | None, high: float | None, reference: str) -> str:
+    """How far a difference from a reference is above or below it, with its 95 % CI in that direction."""
+    side = "above"
+    if value < 0:
+        side, low, high = "below", None if high is None else -high, None if low is None else -low
+    ci = f" (95 % CI {interval(low, high)})" if low is not None else ""
+    return f"{score(abs(value))} {side} {reference}{ci}"
 
 
 def drawn(seeds: int) -> str:

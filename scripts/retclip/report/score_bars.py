@@ -1,10 +1,11 @@
-"""Bars of what final models score on test, which the answer and the text encoders share."""
+"""Bars and dots of what models score on test, which several figures share."""
 
 from typing import TYPE_CHECKING
 
+from retclip.metrics.estimates import Estimate
+from retclip.report import formatting as wording
 from retclip.report.comparisons import score, value_of
 from retclip.report.drawing import BLUE, GREEN, SMALL, level_line, whiskers
-from retclip.report.formatting import metric_name
 from retclip.report.run_folder import FinalModel, RunFolder
 
 if TYPE_CHECKING:
@@ -25,6 +26,22 @@ def rows_by_encoder(run: RunFolder) -> list[Row]:
         )
         for name in reversed(run.encoders)
     ]
+
+
+def draw_dots(axes: "Axes", rows: list[tuple[str, Estimate, str]], label: str) -> None:
+    """Scores with their intervals, the first on top, and in numbers at the right edge. rows: name, score, color; one
+    without a value stays empty. label: of the axis."""
+    for position, (_, reached, color) in enumerate(rows[::-1]):
+        if reached.value is None:
+            continue
+        whiskers(axes, position, reached.value, reached.low, reached.high, color=color, linewidth=2)
+        axes.scatter(reached.value, position, color=color, s=38, zorder=3)
+        axes.annotate(wording.score(reached.value), (1.0, position), xycoords=("axes fraction", "data"), xytext=(4, 0),
+                      textcoords="offset points", va="center", fontsize=SMALL)  # fmt: skip
+    axes.set_yticks(range(len(rows)), [name for name, *_ in rows[::-1]])
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.set_xlabel(label, loc="right")
+    axes.grid(axis="y", visible=False)
 
 
 def draw_scores(axes: "Axes", run: RunFolder, rows: list[Row]) -> None:
@@ -49,5 +66,5 @@ def draw_scores(axes: "Axes", run: RunFolder, rows: list[Row]) -> None:
     if majority is not None and abs(majority - (chance or 0.0)) > 0.005:
         level_line(axes, majority, "always the largest class", vertical=True)
     axes.set_xlim(0, 1)
-    axes.set_xlabel(f"{metric_name(run.test_metric)} on test", loc="right")
+    axes.set_xlabel(f"{wording.metric_name(run.test_metric)} on test", loc="right")
     axes.grid(axis="y", visible=False)

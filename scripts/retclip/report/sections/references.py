@@ -2,14 +2,15 @@
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.metrics.estimates import Documented, Estimate
+from retclip.metrics.estimates import Estimate
 from retclip.metrics.evaluation_document import Evaluation
 from retclip.report import formatting as wording
-from retclip.report.cells import Captioned, Table, with_interval
+from retclip.report.cells import Captioned, Table, estimate_in, with_interval
 from retclip.report.comparisons import score
-from retclip.report.drawing import BLUE, GRAY, GREEN, ORANGE, ROW, SMALL, level_line, subplots, whiskers
+from retclip.report.drawing import BLUE, GRAY, GREEN, ORANGE, ROW, level_line, subplots
 from retclip.report.names import final_name
 from retclip.report.run_folder import RunFolder
+from retclip.report.score_bars import draw_dots
 from retclip.report.section import Section
 
 if TYPE_CHECKING:
@@ -49,25 +50,17 @@ class Measured(NamedTuple):
 
 def draw_references(run: RunFolder) -> "Figure":
     """Every score on test with its 95 % CI beside chance; what a second reader reaches is a line."""
-    rows = _rows(run)[::-1]
+    rows = _rows(run)
     figure, axes = subplots(height=ROW * len(rows) + 1.4)
-    for position, row in enumerate(rows):
-        color, value = COLORS[row.source], row.estimate.value
-        assert value is not None
-        whiskers(axes, position, value, row.estimate.low, row.estimate.high, color=color, linewidth=2)
-        axes.scatter(value, position, color=color, s=38, zorder=3)
-        axes.annotate(wording.score(value), (1.0, position), xycoords=("axes fraction", "data"), xytext=(4, 0),
-                      textcoords="offset points", va="center", fontsize=SMALL)  # fmt: skip
+    dots = [(row.name, row.estimate, COLORS[row.source]) for row in rows]
+    draw_dots(axes, dots, f"{wording.metric_name(run.test_metric)} on test")
+    for row in rows:
         if row.name == READER:
-            level_line(axes, value, READER, vertical=True)
+            level_line(axes, row.estimate.value, READER, vertical=True)
     level_line(axes, run.chance(run.test_metric), vertical=True)
-    for source in dict.fromkeys(row.source for row in rows[::-1]):
+    for source in dict.fromkeys(row.source for row in rows):
         learned = source if source == PERSON else f"learned from {source}"
         axes.scatter([], [], color=COLORS[source], s=38, label=learned)
-    axes.set_yticks(range(len(rows)), [row.name for row in rows])
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.set_xlabel(f"{wording.metric_name(run.test_metric)} on test", loc="right")
-    axes.grid(axis="y", visible=False)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower left", ncols=2)
     return figure
 
@@ -99,7 +92,7 @@ def _rows(run: RunFolder) -> list[Measured]:
             row = (final_name(one), score(finals, metric), named[one.kind], None, one.evaluation.counts.scored)
             found.append(Measured(*row))
     if run.initial is not None:
-        reached = _estimate(run.initial.zero_shot.get(metric))
+        reached = estimate_in(run.initial.zero_shot.get(metric))
         scored = run.initial.counts.scored
         found.append(Measured(f"initial weights, {run.search_encoder}", reached, "nothing", None, scored))
         found += _probe("probe of the initial image encoder", run.initial, metric)
@@ -108,7 +101,7 @@ def _rows(run: RunFolder) -> list[Measured]:
     models = [
         Measured(
             one.name,
-            _estimate(one.scores.get(metric)),
+            estimate_in(one.scores.get(metric)),
             PERSON if one.name == READER else "labels",
             one.train_units,
             one.test_units,
@@ -123,12 +116,8 @@ def _rows(run: RunFolder) -> list[Measured]:
 def _probe(name: str, evaluation: Evaluation, metric: str) -> list[Measured]:
     if evaluation.probe is None:
         return []
-    reached = _estimate(evaluation.linear_probe.get(metric))
+    reached = estimate_in(evaluation.linear_probe.get(metric))
     return [Measured(name, reached, "labels", evaluation.probe.train_units, evaluation.counts.scored)]
-
-
-def _estimate(found: Documented | None) -> Estimate:
-    return Estimate(None) if found is None else Estimate(found["value"], found["low"], found["high"])
 
 
 def _words(run: RunFolder) -> dict[str, Any]:
