@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from documents import ENCODER, VALUES, trial_of
+from fine_tuned import SIZE, batch_of
 
 from retclip.core.preprocessing import with_weights_settings
 from retclip.loading.augmentation import to_model_input
@@ -12,8 +13,6 @@ from retclip.models.factory import build_model
 from retclip.models.image_weights import fetch_image_weights
 from retclip.models.loss import tripartite_loss
 from retclip.models.pretrained import fetch_text_encoder
-
-SIZE = 160
 
 
 def make_bert(folder):
@@ -42,15 +41,6 @@ def frozen_model(folder, freeze, with_projection):
     trial = trial_of(image_encoder=with_weights_settings(settings, folder / "weights.safetensors"), image_size=SIZE,
                      text_encoder_settings=ENCODER, hyperparameters={**VALUES, "freeze": freeze})  # fmt: skip
     return build_model(trial, folder / "fetched", folder / "weights.safetensors").train()
-
-
-def batch_of(count=4):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2 * count, SIZE, SIZE, 3), generator=generator, dtype=torch.uint8)
-    ids = torch.randint(5, 12, (count, 6), generator=generator)
-    rows = {view: torch.arange(count) for view in ("patient", "left", "right")}
-    return {"images": images, "eyes": torch.arange(2 * count).view(2, count),
-            "texts": [(ids, torch.ones_like(ids))], "text_rows": rows}  # fmt: skip
 
 
 @pytest.mark.parametrize("freeze", ["image", "both"])

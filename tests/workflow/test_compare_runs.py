@@ -5,11 +5,10 @@ import json
 import re
 import shutil
 
-import numpy as np
 import pandas as pd
 import pytest
 from browser import chromium, errors
-from recomputed import balanced_accuracy, resampled, score_columns
+from recomputed import balanced_accuracy, name_rightly, resampled
 from running import entry
 
 pytestmark = pytest.mark.slow
@@ -24,13 +23,7 @@ def copied(small_run, folder, name: str, share: float | None = None):
     record["config"]["run"] = name
     (folder / name / "run.json").write_text(json.dumps(record))
     for place in (folder / name / "final").glob("pubmedbert-s*") if share is not None else ():
-        table = pd.read_parquet(place / "predictions.parquet")
-        columns = score_columns(table)
-        generator = np.random.default_rng(3)
-        right = generator.random(len(table)) < share
-        named = np.where(right, table["target"], generator.integers(0, len(columns), len(table)))
-        table[columns] = np.eye(len(columns))[named]
-        table.to_parquet(place / "predictions.parquet")
+        table, _ = name_rightly(place, share)
         evaluation = json.loads((place / "evaluation.json").read_text())
         evaluation["zero_shot"][METRIC]["value"] = balanced_accuracy(table)
         (place / "evaluation.json").write_text(json.dumps(evaluation))

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from browser import chromium, errors
-from recomputed import balanced_accuracy, mean_accuracy, resampled, score_columns
+from recomputed import balanced_accuracy, mean_accuracy, name_rightly, resampled, score_columns
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
@@ -540,13 +540,8 @@ def test_what_the_page_and_its_methods_claim_is_true(copied):
     """The small run learns nothing, so the winner is made to name most eyes rightly, as a model would that has."""
     for kind, share in (("pubmedbert", 0.8), ("baseline", 0.3)):
         folder = copied / f"final/{kind}-s2001"
-        table = pd.read_parquet(folder / "predictions.parquet")
+        table, named = name_rightly(folder, share)
         columns = score_columns(table)
-        generator = np.random.default_rng(3)
-        right = generator.random(len(table)) < share
-        named = np.where(right, table["target"], generator.integers(0, len(columns), len(table)))
-        table[columns] = np.eye(len(columns))[named]
-        table.to_parquet(folder / "predictions.parquet")
         evaluation = json.loads((folder / "evaluation.json").read_text())
         evaluation["zero_shot"]["zero_shot_balanced_accuracy"]["value"] = balanced_accuracy(table)
         matrix = np.zeros((len(columns), len(columns)), int)
