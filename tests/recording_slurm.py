@@ -12,12 +12,14 @@ from pathlib import Path
 import yaml
 from running import REPOSITORY, snakemake
 
-# one word a line, and an empty line after the last; the command itself is snakemake's
+# one word a line, and an empty line after the last; the command itself is snakemake's. Jobs are submitted by several
+# threads at once, so that each waits until the words of another are written
 SBATCH = """#!/bin/sh
 {{
+  flock 9
   for word in "$@"; do case $word in --wrap=*) ;; *) printf '%s\\n' "$word" ;; esac; done
   echo
-}} >> '{record}'
+}} 9>> '{record}' >&9
 echo 'sbatch: error: recorded' >&2
 exit 1
 """
