@@ -86,7 +86,7 @@ def configured_defaults(config: Config) -> dict[str, Any]:
 
 
 def subsets(config: Config) -> dict[str, float]:
-    """Name in the ids of final models -> fraction of the train patients, of each that has trainings of its own; those
+    """Name in the ids of final models -> fraction of the train patients, of each that is trained for itself; those
     on all patients are the final models themselves."""
     fractions = config.get("study", {}).get("data_fractions", [])
     return {f"subset_{_percent(fraction)}": fraction for fraction in sorted(fractions) if fraction < 1}
