@@ -5,7 +5,6 @@ import shutil
 import subprocess
 import sys
 
-import export_hub
 import numpy as np
 import pytest
 import torch
@@ -13,7 +12,10 @@ import yaml
 from documents import ENCODER, trial_of
 from exports import DATA, VAL, save_tiny_bert
 from PIL import Image, ImageDraw
+from running import merged
 
+import export_hub
+from retclip.core.config import drop_nulls
 from retclip.core.io import write_json
 from retclip.data.cases import cases_of_paths
 from retclip.evaluation.predict import Predictor
@@ -42,8 +44,9 @@ def run(tmp_path_factory):
     results = folder / "results/clinic"
     export_model(model, results / "final/tiny-s1/model", image_encoder=DEMO, tokenizer_folder=folder / "fetched",
                  image_size=SIZE, class_prompts=PROMPTS, trial=trial, data=DATA, val=VAL)  # fmt: skip
-    write_json(results / "run.json", {"config": {"model": {"text_encoders": {"tiny": {"source": str(local)}}},
-                                                 "data": {"source": "manifest"}, "run": "clinic"}})  # fmt: skip
+    config = merged("demo")
+    config["model"]["text_encoders"] = {"tiny": {"source": str(local)}}
+    write_json(results / "run.json", {"config": drop_nulls(config)})
     return results
 
 

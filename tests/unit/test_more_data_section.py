@@ -5,8 +5,6 @@ import dataclasses
 import numpy as np
 import pytest
 from documents import evaluation_of
-from retclip.report.more_data import more_data
-from retclip.report.sections.more_data import SECTION, draw_more_data, more_data_table
 from small_runs import METRIC, final, run_of
 
 from retclip.core.trial import Subset
@@ -14,6 +12,8 @@ from retclip.metrics.learning_curve import fit
 from retclip.report import first_screen
 from retclip.report.comparisons import seeds_of
 from retclip.report.layout import read_sections
+from retclip.report.more_data import more_data
+from retclip.report.sections.more_data import SECTION, draw_more_data, more_data_table
 
 SEEDS = (1, 2, 3)
 
