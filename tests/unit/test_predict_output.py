@@ -1,8 +1,11 @@
 """predict.py writes over nothing but what it has written before, and says how far it is."""
 
+import fcntl
 import os
 import pty
+import struct
 import sys
+import termios
 
 import pytest
 from running import REPOSITORY
@@ -29,6 +32,7 @@ def test_a_file_of_the_user_is_not_written_over(tmp_path, name):
 
 def test_progress_is_a_bar_on_a_terminal(monkeypatch):
     ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
     with os.fdopen(theirs, "w") as terminal:
         monkeypatch.setattr(sys, "stderr", terminal)
         with logs.progress(4, "cases") as done:
