@@ -87,7 +87,11 @@ class Candidate:
     def seeds(self) -> Seeds:
         """Its scores and what they are in resamples of the patients; only of one that has a score."""
         assert self.draws is not None
-        return Seeds(self.scores, self.draws, min(run.predictions["patient_id"].nunique() for run in self.runs))
+        return self.with_draws(self.draws)
+
+    def with_draws(self, draws: np.ndarray) -> Seeds:
+        """Its scores, with what they are in these resamples [runs, draws]."""
+        return Seeds(self.scores, draws, min(run.predictions["patient_id"].nunique() for run in self.runs))
 
     @property
     def cost(self) -> int:
@@ -239,10 +243,16 @@ def _score(candidate: Candidate, metric: str) -> None:
         return
     candidate.score = float(np.mean(candidate.scores))
     # the same patients score every seed, so averaging seeds does not shrink their part
-    candidate.draws = np.array(
-        [draws_of(metric, run.predictions, classes=sorted(run.trial.class_prompts)) for run in candidate.runs]
+    candidate.draws, own = (
+        np.array(
+            [
+                draws_of(metric, run.predictions, classes=sorted(run.trial.class_prompts), for_interval=alone)
+                for run in candidate.runs
+            ]
+        )
+        for alone in (False, True)
     )
-    candidate.standard_error = mean_of(candidate.seeds).standard_error
+    candidate.standard_error = mean_of(candidate.with_draws(own)).standard_error
 
 
 def _compare(candidate: Candidate, leader: Candidate) -> None:
