@@ -12,7 +12,8 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 def on_files(files: Files, config: Any) -> Files:
     """The pages that the navigation names and all figures, each at its own path; what the theme brings stays."""
     figures = (path.relative_to(REPOSITORY).as_posix() for path in sorted(Path(config.docs_dir).iterdir()))
-    ours = [File.generated(config, name, abs_src_path=str(REPOSITORY / name)) for name in (*_named(config.nav), *figures)]
+    names = (*_named(config.nav), *figures)
+    ours = [File.generated(config, name, abs_src_path=str(REPOSITORY / name)) for name in names]
     return Files([*ours, *(file for file in files if file.src_dir != config.docs_dir)])
 
 
