@@ -34,7 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.selection_metric,
     )
     check(document, "audit", "audit.json")
-    write_json(options.output, document)
+    write_json(options.output, document, private=True)  # which lists ids of samples
     for line in terminal_lines(document["warnings"], str(options.output)):
         log(line)
 
