@@ -24,7 +24,7 @@ from running import REPOSITORY
 
 # More than any attack may take, so that one whose bound is gone fails instead of taking the machine.
 MOST_MEGABYTES = 4096
-ROOMS = ("image_attacks", "data_attacks", "model_attacks", "config_attacks")
+ROOMS = ("image_attacks", "data_attacks", "model_attacks", "config_attacks", "hub_attacks")
 # with the attacks themselves: what a process imports on its own costs seconds each
 PRELOADED = ["security.preloaded", *(f"security.{room}" for room in ROOMS)]
 
