@@ -36,7 +36,7 @@ class SmallHub:
 
     @contextmanager
     def serving(self) -> Iterator["SmallHub"]:
-        server = ThreadingHTTPServer(("127.0.0.1", 0), type("Answer", (_Answer,), {"hub": self}))
+        server = _Server(("127.0.0.1", 0), type("Answer", (_Answer,), {"hub": self}))
         self.address = f"http://127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         try:
@@ -70,6 +70,11 @@ class SmallHub:
 def git_hash(data: bytes) -> str:
     """The SHA-1 that git gives a file."""
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *arguments: object) -> None:
+        """A client that hangs up is no fault."""
 
 
 class _Answer(BaseHTTPRequestHandler):

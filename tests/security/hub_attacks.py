@@ -1,5 +1,6 @@
 """Hubs of strangers, or who answers for one: other commits, names and hashes that are paths, addresses elsewhere."""
 
+import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -84,11 +85,17 @@ def other_bytes(hub: SmallHub, folder: Path) -> None:
     hub.files["config.json"] = b'{"model_type": "evil"}'
 
 
+# Of a large file: where its pieces and the token for them are; the hash of the answer itself names nothing.
+AS_THE_HUB = {
+    "Link": '<https://huggingface.co/token>; rel="xet-auth", <https://x.invalid/y>; rel="xet-reconstruction-info"',
+    "ETag": 'W/"1a-b+/c"',
+    "X_Linked_ETag": f'"{hashlib.sha256(FILES[WEIGHTS]).hexdigest()}"',
+}
 LEADS_AWAY = "error: key: someone/tiny-bert: .*leads to"
 COMMITS = "error: key: someone/tiny-bert.*commit"
 NAMES = "error: key: someone/tiny-bert.*names"
 ATTACKS = {
-    "hub that is honest": Attack(fetched(answer()), "Snapshot", 0),
+    "hub that is honest": Attack(fetched(headers(WEIGHTS, **AS_THE_HUB)), "Snapshot", 0),
     "hub that gives another commit than was asked for": Attack(fetched(answer(commit=OTHER), COMMIT), COMMITS),
     "hub that calls its commit ../../..": Attack(fetched(answer(commit="../../..")), COMMITS),
     "hub whose file is of another commit": Attack(fetched(headers("config.json", X_Repo_Commit=OTHER)), COMMITS),
@@ -106,7 +113,9 @@ ATTACKS = {
     "hub whose tree has a file that the listing has not": Attack(fetched(tree_with(path="../../x")), NAMES),
     "hub that gives other bytes than its listing says": Attack(fetched(other_bytes), "error: .*config.json .*SHA-1"),
     "hub that sends a config elsewhere": Attack(fetched(elsewhere("config.json")), LEADS_AWAY),
-    "hub that sends weights elsewhere": Attack(fetched(elsewhere(WEIGHTS)), r"come from 127\.0\.0\.1:\d+(?s:.*)Snapshot", 0),
+    "hub that sends weights elsewhere": Attack(
+        fetched(elsewhere(WEIGHTS)), r"large files come from 127(?s:.*)Snapshot", 0
+    ),
     "hub that sends weights elsewhere, to other bytes": Attack(
         fetched(elsewhere(WEIGHTS, FILES[WEIGHTS][:-1] + b"x")), "error: .*pytorch_model.bin .*SHA-256"
     ),
