@@ -125,6 +125,12 @@ docs: docs-packages  ## the documentation as a site, in resources/docs/site; a b
 figures: .environment  ## the figures of README and docs, after make demo; with Graphviz and Chromium
 	@$(HERE) --rulegraph $(DEMO) | $(BIN)/python tests/docs_figures.py
 
+sbom: .environment  ## what requirements.lock installs, as CycloneDX, with hashes and licenses: results/sbom.cdx.json
+	@$(BIN)/python scripts/write_sbom.py --output results/sbom.cdx.json
+
+audit-packages:  ## known vulnerabilities of the locked packages, by pip-audit in an environment of its own; needs the net
+	@bash $(OURS)/envs/audit_packages.sh "$$RETCLIP_BASE_PYTHON"
+
 reference: .environment  ## the repeated blocks of config/schema and the tables of config/README.md
 	$(BIN)/python tests/config_reference.py
 
@@ -177,4 +183,4 @@ clean:  ## remove results, state and reproduction of a run; RUN=demo
 
 .PHONY: help .environment env demo test test-fast test-reliability test-security check-statistics bench bench-gpu \
   bench-data bench-search bench-slurm lint lock weights docs-packages docs figures reference plan status interim compare \
-  fetch wandb-sweep submit unlock cancel rulegraph share reproduce clean
+  fetch wandb-sweep submit unlock cancel rulegraph share sbom audit-packages reproduce clean

@@ -24,7 +24,7 @@ from running import REPOSITORY
 
 # More than any attack may take, so that one whose bound is gone fails instead of taking the machine.
 MOST_MEGABYTES = 4096
-ROOMS = ("image_attacks", "data_attacks", "model_attacks", "config_attacks")
+ROOMS = ("image_attacks", "data_attacks", "model_attacks", "config_attacks", "hub_attacks")
 # with the attacks themselves: what a process imports on its own costs seconds each
 PRELOADED = ["security.preloaded", *(f"security.{room}" for room in ROOMS)]
 
@@ -52,21 +52,27 @@ class Outcome(NamedTuple):
 def run(room: str, name: str, folder: Path) -> Outcome:
     """Attack `name` of the module `security.{room}`, in an empty folder."""
     attack = importlib.import_module(f"security.{room}").ATTACKS[name]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=_walk_in, args=(room, name, str(folder)))
-    with pytest.MonkeyPatch.context() as patch:  # the server is started by the first, and knows no other path
-        patch.setenv("PYTHONPATH", os.pathsep.join(str(REPOSITORY / name) for name in ("tests", "scripts")))
-        process.start()
     started = time.monotonic()
-    process.join(30 + attack.seconds)
-    if process.is_alive():
-        process.kill()
-        process.join()
+    code = forked(_walk_in, (room, name, str(folder)), 30 + attack.seconds)
     said = (folder / "said.txt").read_text(errors="replace") if (folder / "said.txt").is_file() else ""
     cost = folder / "cost.json"
     seconds, megabytes = json.loads(cost.read_text()) if cost.is_file() else (time.monotonic() - started, -1)
-    return Outcome(process.exitcode or 0, said, seconds, megabytes)
+    return Outcome(code, said, seconds, megabytes)
+
+
+def forked(work: Callable[..., None], arguments: tuple[object, ...], seconds: float) -> int:
+    """The exit code of `work` in a process that is forked from the server of attacks; it is killed after so long."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    process = context.Process(target=work, args=arguments)
+    with pytest.MonkeyPatch.context() as patch:  # the server is started by the first, and knows no other path
+        patch.setenv("PYTHONPATH", os.pathsep.join(str(REPOSITORY / name) for name in ("tests", "scripts")))
+        process.start()
+    process.join(seconds)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    return process.exitcode or 0
 
 
 def check(room: str, name: str, folder: Path, record: Callable[[str, object], None]) -> None:

@@ -47,7 +47,7 @@ SHARED_VERBS = {
 }
 # What a person starts beside a run, or a rule's command around another entry.
 WITHOUT_A_RULE = {"compare_runs", "lease_gpus", "predict", "reproduce_run", "share_run", "show_status",
-                  "try_prompts", "wandb_trial"}  # fmt: skip
+                  "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:

@@ -45,6 +45,8 @@ TARGETS = {
     "test-security": PLAN,
     "share": PLAN,  # tests/workflow/test_share.py runs its script
     "lint": PLAN,  # continuous integration runs it
+    "sbom": RUN,
+    "audit-packages": PLAN,  # needs the net; tests/unit/test_supply_chain.py runs its script
     "lock": PLAN,  # needs a package index, and changes with it
     "weights": PLAN,  # likewise; continuous integration runs it
     "docs-packages": PLAN,  # likewise
