@@ -18,6 +18,7 @@ phase2: {trials: 2, epochs: 1, space: {learning_rate: {times_best: [0.6, 1.0, 1.
   warmup_steps: [2], weight_decay: [0.1], temperature: [0.1, 0.2]}}
 confirm: {top_k: 1, seeds: 1}
 final: {epochs: 1}
+study: {data_fractions: []}
 ablation: false
 controls: {shuffled_texts: false}
 lr_finder: {num_iter: 20}

@@ -46,7 +46,7 @@ SHARED_VERBS = {
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
 }
 # What a person starts beside a run, or a rule's command around another entry.
-WITHOUT_A_RULE = {"compare_runs", "lease_gpus", "predict", "reproduce_run", "share_run", "show_status",
+WITHOUT_A_RULE = {"compare_runs", "export_hub", "lease_gpus", "predict", "reproduce_run", "share_run", "show_status",
                   "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
 
 

@@ -104,6 +104,8 @@ COMMANDS = {
         "python scripts/try_prompts.py --model-dir results/full/final/pubmedbert-s2001/model --prompts mine.yaml": (
             "tests/workflow/test_prompts.py runs it"
         ),
+        "python scripts/export_hub.py --model-dir MODEL --repository OWNER/NAME --license other --license-file TEXT "
+        "--output-dir hub": "tests/unit/test_hub_folder.py runs it",
         "make reproduce RUN=...": PLAN,
         "make submit CONFIG=my.yaml": PLAN,
         "make unlock": RUN,
