@@ -139,6 +139,9 @@ plan: .environment  ## what a run would do and cost; CONFIG=my.yaml for yours
 	  | awk '/^Job stats:/ {tables++} tables < 2'  # a dry run prints the jobs twice
 	@$(call configfiles,config/demo.yaml) $(HERE) --cores 1 --nolock --quiet all $(FILES) -- plan_run
 
+check-gpu: .environment  ## is this machine fit for a run, and how fast; three minutes, no data; CONFIG=my.yaml for yours
+	@$(call configfiles,config/demo.yaml) $(SNAKEMAKE) $(FILES) -- check_gpu
+
 status: .environment  ## how far a run is; RUN=demo, at any time
 	@$(run_name) $(BIN)/python scripts/show_status.py --run-folder "results/$$RETCLIP_RUN"
 
@@ -181,6 +184,6 @@ share: .environment  ## a copy of a run to give away, searched for all that is p
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test test-fast test-reliability test-security check-statistics bench bench-gpu \
+.PHONY: help .environment env demo test test-fast test-reliability test-security check-statistics bench bench-gpu check-gpu \
   bench-data bench-search bench-slurm lint lock weights docs-packages docs figures reference plan status interim compare \
   fetch wandb-sweep submit unlock cancel rulegraph share sbom audit-packages reproduce clean

@@ -25,6 +25,7 @@ FLOORS = (
     ("models",),
     ("evaluation",),
     ("training",),
+    ("checks",),
 )
 # Rooms that nothing above may enter: what they hold is for the workflow and the page.
 APART = {"search", "report"}
