@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -166,6 +167,51 @@ def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
     plain = hash_of('def f():\n    """Does."""\n    return 1\n')
     assert hash_of('# why\ndef f():\n    """Does it."""\n    return 1  # one\n') == plain
     assert hash_of('def f():\n    """Does."""\n    return 2\n') != plain
+
+
+def test_code_is_parsed_once_and_its_hash_remembered(tmp_path, monkeypatch, request):
+    """Every snakemake, and on a cluster every job, hashes all code; what is remembered is never of another file."""
+    request.addfinalizer(_forget_code)
+    monkeypatch.setattr(code_hash, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    parsed: list[str] = []
+    read = code_hash.ast.parse
+
+    def parse(text: str, filename: str) -> ast.Module:
+        parsed.append(Path(filename).name)
+        return read(text, filename=filename)
+
+    monkeypatch.setattr(code_hash, "ast", SimpleNamespace(**{**vars(ast), "parse": parse}))
+    tool = tmp_path / "retclip/core/tool.py"
+    tool.parent.mkdir(parents=True)
+    (tmp_path / "do_it.py").write_text("def main():\n    from retclip.core import tool\n")
+
+    def hash_of(module: str) -> str:
+        _forget_code()
+        parsed.clear()
+        tool.write_text(module)
+        return code_hash.code_hash("do_it")
+
+    one = hash_of("ONE = 1\n")
+    assert sorted(parsed) == ["do_it.py", "tool.py"]
+    assert hash_of("ONE = 1\n") == one
+    assert parsed == []
+    two = hash_of("ONE = 2\n")
+    assert two != one
+    assert parsed == ["tool.py"]
+    # a damaged memory is none, and so is one that cannot be written
+    for memory in tmp_path.rglob("*.json"):
+        memory.write_text(memory.read_text()[:-9])
+    assert hash_of("ONE = 2\n") == two
+    assert sorted(parsed) == ["do_it.py", "tool.py"]
+    for memory in tmp_path.rglob("*.json"):
+        memory.unlink()
+        memory.mkdir()
+    assert hash_of("ONE = 1\n") == one
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    shutil.rmtree(tmp_path / "__pycache__")
+    assert hash_of("ONE = 1\n") == one
+    assert not (tmp_path / "__pycache__").exists()
 
 
 def _forget_code() -> None:
