@@ -155,8 +155,7 @@ def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
     monkeypatch.setattr(code_hash, "SCRIPTS", tmp_path)
 
     def hash_of(module: str) -> str:
-        for cached in (code_hash.modules_of, code_hash._parse, code_hash._tree, code_hash._imports):
-            cached.cache_clear()
+        _forget_code()
         (tmp_path / "retclip/core").mkdir(parents=True, exist_ok=True)
         (tmp_path / "do_it.py").write_text("def main():\n    from retclip.core import tool\n")
         (tmp_path / "other.py").write_text("x = 1\n")
@@ -215,7 +214,7 @@ def test_code_is_parsed_once_and_its_hash_remembered(tmp_path, monkeypatch, requ
 
 
 def _forget_code() -> None:
-    for cached in (code_hash.modules_of, code_hash._parse, code_hash._tree, code_hash._imports):
+    for cached in (code_hash.modules_of, code_hash._module, code_hash._memory, code_hash._imports):
         cached.cache_clear()
 
 
