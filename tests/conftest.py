@@ -47,7 +47,9 @@ def small_config(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, small_config: list[str]) -> Path:
     """The working directory of the small run, finished. Whoever changes it copies it first."""
-    return made_once(tmp_path_factory.getbasetemp(), "small", lambda folder: snakemake(folder, *small_config))
+    return made_once(
+        tmp_path_factory.getbasetemp(), "small", lambda folder: snakemake(folder, *small_config, forks=False)
+    )
 
 
 @pytest.fixture(scope="session")
