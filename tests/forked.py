@@ -68,15 +68,21 @@ def run(command: list[str], environment: dict[str, str], interpreter: str = "") 
 @cache
 def python() -> str:
     """A program that starts scripts of ours at once, for as long as this pytest lives."""
-    folder = Path(tempfile.mkdtemp(prefix="python-"))
-    program, address = folder / "python", str(folder / "socket")
+    folder = tempfile.TemporaryDirectory(prefix="python-")
+    program, address = Path(folder.name, "python"), f"{folder.name}/socket"
     values = {"real": sys.executable, "scripts": f"{REPOSITORY}/scripts/", "address": address}
     program.write_text(PYTHON.format(**values))
     program.chmod(0o755)
-    atexit.register(start(_serve, address).terminate)
+    server = start(_serve, address)
+    atexit.register(_stop, server, folder)
     while not Path(address).exists():
         time.sleep(0.05)
     return str(program)
+
+
+def _stop(server: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
+    server.terminate()
+    folder.cleanup()
 
 
 @cache
