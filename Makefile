@@ -56,10 +56,9 @@ demo: .environment  ## the whole pipeline on drawn photographs, minutes on 2 cor
 	$(SNAKEMAKE) $(DEMO)
 	@echo "the report: $$PWD/results/demo/report/index.html"
 
-# a cluster of its own gets the machine for itself
+# a process for each of two cores, and one for Slurm, which waits more than it computes
 test: .environment  ## all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore tests/slurm tests
-	$(BIN)/python -m pytest -q tests/slurm
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder tests
 
 # unit and golden without what runs processes of its own for long, and a tenth of the generated cases
 test-fast: .environment  ## the tests that need no workflow run; a minute or two on 2 cores

@@ -455,6 +455,7 @@ def board(trials, effect, seed=0):
     return pd.DataFrame(drawn).assign(metric=scores, status="completed", may_be_chosen=True)
 
 
+@pytest.mark.slow
 def test_importances_find_what_mattered_and_their_intervals_say_how_surely():
     found = importances(board(20, effect=5), list(LISTS), draws=40)
     assert found[0]["name"] == "learning_rate"

@@ -157,6 +157,7 @@ def test_one_seed_each_is_sure_of_patients_alone_and_says_so():
     assert board["seeds"].tolist() == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 4.0])
 def test_equal_configurations_differ_by_more_than_one_standard_error_as_rarely_as_it_says(seeds, ratio):
@@ -203,6 +204,7 @@ def clustered(identifier, generator, learned=0.0, **values):
     return candidates.Candidate(identifier, [candidates.Run(found, table)])
 
 
+@pytest.mark.slow
 def test_the_best_of_twenty_trials_that_learned_no_text_keeps_the_defaults():
     """The best of twenty was two standard errors above chance in every study."""
     kept = 0
