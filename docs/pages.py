@@ -7,12 +7,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+NOTEBOOK = "docs/notebook.ipynb"
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """The pages that the navigation names and all figures, each at its own path; what the theme brings stays."""
+    """Pages that the navigation names, figures and the notebook, each at its own path; what the theme brings stays."""
     figures = (path.relative_to(REPOSITORY).as_posix() for path in sorted(Path(config.docs_dir).iterdir()))
-    names = (*_named(config.nav), *figures)
+    names = (*_named(config.nav), *figures, NOTEBOOK)
     ours = [File.generated(config, name, abs_src_path=str(REPOSITORY / name)) for name in names]
     return Files([*ours, *(file for file in files if file.src_dir != config.docs_dir)])
 
