@@ -36,7 +36,7 @@ OVERLAP_FLAGS = (
     "--output {output}",
 )
 AUDIT_FLAGS = (
-    "--data-dir {params.folder} {params.encoders} --context-length {params.context_length}",
+    "--data-dir {params.folder} {params.encoders} {params.image_weights} --context-length {params.context_length}",
     "--selection-metric {params.metric} --output {output}",
 )
 LIGHT_RESOURCES = {
@@ -156,12 +156,14 @@ rule audit_data:
         pictures=rules.build_lmdb.output.pictures,
         fingerprint=rules.build_lmdb.output.fingerprint,
         encoders=[encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
+        image_weights=image_weights(),
     output:
         "<results>/data/audit.json",
     params:
         **runs("audit_data"),
         folder=lambda wildcards, input: Path(input.fingerprint).parent,
         encoders=audited_encoders(),
+        image_weights=image_weights_flag(),
         context_length=MODEL["context_length"],
         metric=METRIC,
     log:

@@ -17,6 +17,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data-dir", type=Path, required=True, help="samples, images and fingerprint")
     parser.add_argument("--encoder", action="append", required=True, metavar="NAME=FOLDER")
+    parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder, for their license")
     parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
     parser.add_argument("--selection-metric", required=True, help="selection.metric of the config")
     parser.add_argument("--output", type=Path, required=True, help="audit.json")
@@ -32,9 +33,10 @@ def main(arguments: list[str] | None = None) -> None:
         encoders,
         options.context_length,
         options.selection_metric,
+        options.image_weights,
     )
     check(document, "audit", "audit.json")
-    write_json(options.output, document)
+    write_json(options.output, document, private=True)  # which lists ids of samples
     for line in terminal_lines(document["warnings"], str(options.output)):
         log(line)
 

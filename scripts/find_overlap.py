@@ -24,7 +24,7 @@ def main(arguments: list[str] | None = None) -> None:
         f"of {found['patients']} patients, {found['image_patients']} have images of train or val, "
         f"{found['same_id']} an id"
     )
-    write_json(options.output, found)
+    write_json(options.output, found, private=True)  # which lists ids of samples
 
 
 if __name__ == "__main__":

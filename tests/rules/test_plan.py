@@ -123,6 +123,9 @@ def test_the_rulegraph_is_whole(tmp_path):
     graph = snakemake(tmp_path, "--rulegraph", "--configfile", OVERLAYS / "demo.yaml").stdout
     for rule in (*ONCE, "make_demo_data", "train_final"):
         assert rule in graph
+    # the picture in docs shows these rules: make figures draws it again
+    picture = (REPOSITORY / "docs/figures/rulegraph.svg").read_text()
+    assert set(re.findall(r'label = "(\w+)"', graph)) == set(re.findall(r">(\w+)</text>", picture))
 
 
 def test_run_names_do_not_mix(tmp_path):

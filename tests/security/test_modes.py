@@ -10,7 +10,7 @@ from running import REPOSITORY
 from small_tables import build, forty_patients
 
 from retclip.core.io import atomic, whole_folder, write_csv, write_json, write_parquet
-from retclip.core.modes import private_folder
+from retclip.core.modes import private_folder, private_mode
 
 
 def mode(path) -> int:
@@ -74,8 +74,36 @@ def test_a_build_is_closed_to_others(tmp_path, capsys):
     assert code == 0, said
     for folder in ("out", "state"):
         assert mode(tmp_path / folder) == 0o700
-    for name in ("train.lmdb", "samples.parquet", "samples_train.parquet", "pictures.parquet"):
+    # of what was refused, fingerprint.json names the rows
+    for name in ("train.lmdb", "samples.parquet", "samples_train.parquet", "pictures.parquet", "fingerprint.json"):
         assert mode(tmp_path / "out" / name) == 0o600, name
+
+
+def test_documents_that_name_patients_are_closed_to_others(tmp_path, capsys):
+    """audit.json lists ids of samples, overlap.json whom to leave out."""
+    import audit_data
+    import find_overlap
+
+    code, said = build(forty_patients(tmp_path), capsys)
+    assert code == 0, said
+    here = tmp_path / "out"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(audit_data, "audit", lambda *_: {"warnings": []})  # what it finds is another test's
+        patch.setattr(audit_data, "check", lambda *_: None)
+        audit_data.main([f"--data-dir={here}", "--context-length=8", "--encoder=a=b", "--selection-metric=x",
+                         f"--output={tmp_path / 'audit.json'}"])  # fmt: skip
+    find_overlap.main([f"--data-dir={here}", f"--external-dir={here}", f"--output={tmp_path / 'overlap.json'}"])
+    for name in ("audit.json", "overlap.json"):
+        assert mode(tmp_path / name) == private_mode(), name
+
+
+def test_images_that_were_fetched_are_closed_to_others(tmp_path, umask):
+    with whole_folder(tmp_path / "images", private=True) as folder:
+        (folder / "train").mkdir()
+        (folder / "train/0.jpg").write_bytes(b"x")
+    group = 0o070 if umask == 0o002 else 0
+    assert mode(tmp_path / "images") == 0o700 | group
+    assert mode(tmp_path / "images/train/0.jpg") == 0o600 | (group & 0o060)
 
 
 @pytest.mark.slow

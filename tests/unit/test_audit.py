@@ -97,12 +97,17 @@ def planted(tmp_path_factory) -> tuple[dict, Path]:
     settings = Settings(96, "raw", 0.2, 0.2, 0, "warn", None, 1, 2)
     build(Source("manifest", folder / "table.csv", folder), settings, folder / "out", folder / "state")
     encoder = wrong_vocabulary(folder / "encoder")
+    (encoder / "source.json").write_text('{"license": "apache-2.0"}')
     frame = pd.read_parquet(folder / "out/samples.parquet")
     # the build refuses a patient in two splits, so this one is planted behind its back
     frame.loc[frame["sample_id"] == "P140", "patient_id"] = "P143"
     images = pd.read_parquet(folder / "out/pictures.parquet")
     fingerprint = json.loads((folder / "out/fingerprint.json").read_text())
     return audit(frame, images, fingerprint, {"chinese": encoder}, 77, "zero_shot_balanced_accuracy"), folder
+
+
+def test_the_audit_names_the_license_of_each_encoder(planted):
+    assert planted[0]["licenses"] == {"text encoder chinese": "apache-2.0"}
 
 
 def wrong_vocabulary(folder: Path) -> Path:

@@ -1,23 +1,16 @@
 """The real hub client against a small hub of our own on the loopback: no address outside this machine is contacted."""
 
-import hashlib
 import json
 import os
 import subprocess
 import sys
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import torch
 from running import ENVIRONMENT, REPOSITORY
+from small_hub import COMMIT, MODEL, WEIGHTS, SmallHub
 
 from retclip.core.io import read_json
-
-COMMIT = "0123456789abcdef0123456789abcdef01234567"
-MODEL = "someone/tiny-bert"
-WEIGHTS = "pytorch_model.bin"
-LISTED: list[dict] = []  # what the hub lists besides
 
 
 def clip_files() -> dict[str, bytes]:
@@ -57,78 +50,8 @@ def model_files() -> dict[str, bytes]:
 
 @pytest.fixture(scope="module")
 def hub():
-    files = model_files()
-    requested: list[str] = []
-    faults: list[str] = []  # the next answers for weights go wrong so
-
-    class Hub(BaseHTTPRequestHandler):
-        def do_HEAD(self) -> None:
-            self.answer(body=False)
-
-        def do_GET(self) -> None:
-            self.answer(body=True)
-
-        def answer(self, body: bool) -> None:
-            requested.append(self.path)
-            path = self.path.split("?")[0]
-            name = path.removeprefix(f"/{MODEL}/resolve/{COMMIT}/")
-            if path.startswith(f"/api/models/{MODEL}") and not path.endswith("missing"):
-                if "/tree/" in path:
-                    content = [
-                        {"type": "file", "path": name, "size": len(data), "oid": "0"} for name, data in files.items()
-                    ]
-                else:
-                    siblings = [{"rfilename": name, "size": len(data)} for name, data in files.items()]
-                    for entry in siblings:
-                        if entry["rfilename"] == WEIGHTS:
-                            digest = hashlib.sha256(files[WEIGHTS]).hexdigest()
-                            entry["lfs"] = {"sha256": digest, "size": entry["size"], "pointerSize": 130}
-                    content = {"id": MODEL, "modelId": MODEL, "sha": COMMIT, "cardData": {"license": "mit"},
-                               "siblings": siblings + LISTED, "tags": [], "private": False, "downloads": 0}  # fmt: skip
-                self.send(200, json.dumps(content).encode(), "application/json", body)
-            elif name == WEIGHTS and body and faults:
-                self.go_wrong(faults.pop(0), files[WEIGHTS])
-            elif name in files:
-                self.send(200, files[name], "application/octet-stream", body)
-            else:
-                self.send(404, b'{"error": "not found"}', "application/json", body)
-
-        def go_wrong(self, fault: str, content: bytes) -> None:
-            if fault == "busy":
-                self.send(429, b"{}", "application/json", True)
-            elif fault == "other bytes":
-                self.send(200, content[:-64] + bytes(64), "application/octet-stream", True, content)
-            else:  # the line breaks after two thirds
-                self.send(200, content[: 2 * len(content) // 3], "application/octet-stream", True, content)
-                self.close_connection = True
-
-        def send(self, code: int, content: bytes, kind: str, body: bool, promised: bytes | None = None) -> None:
-            promised = content if promised is None else promised
-            start = int((self.headers.get("Range") or "bytes=0-").removeprefix("bytes=").split("-")[0])
-            if start and code == 200:
-                code, content, promised = 206, content[start:], promised[start:]
-            self.send_response(code)
-            if code == 206:
-                self.send_header("Content-Range", f"bytes {start}-{start + len(content) - 1}/{start + len(content)}")
-            self.send_header("Content-Type", kind)
-            self.send_header("Content-Length", str(len(promised)))
-            self.send_header(
-                "ETag", f'"{hashlib.sha256(files[WEIGHTS] if promised in files[WEIGHTS] else promised).hexdigest()}"'
-            )
-            self.send_header("X-Repo-Commit", COMMIT)
-            if code == 404:
-                self.send_header("X-Error-Code", "RevisionNotFound")
-            self.end_headers()
-            if body:
-                self.wfile.write(content)
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", requested, faults
-    server.shutdown()
+    with SmallHub(model_files()).serving() as hub:
+        yield hub
 
 
 def fetch(address: str, cache, revision: str, output) -> subprocess.CompletedProcess[str]:
@@ -142,22 +65,20 @@ def fetch(address: str, cache, revision: str, output) -> subprocess.CompletedPro
 
 @pytest.mark.slow
 def test_fetch_text_encoder_from_a_hub(hub, tmp_path):
-    address, requested, _ = hub
-    done = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    done = fetch(hub.address, tmp_path, "main", tmp_path / "encoder")
     assert done.returncode == 0, done.stderr
     source = read_json(tmp_path / "encoder/source.json")
     assert source["revision"] == COMMIT
     assert source["license"] == "mit"
     assert (tmp_path / "encoder/model.safetensors").is_file()
     assert (tmp_path / "encoder/tokenizer.json").is_file()
-    assert not any("evil.py" in path for path in requested)
+    assert not any("evil.py" in path for path in hub.requested)
 
 
 @pytest.mark.slow
 def test_fetch_an_image_encoder_from_a_hub(hub, tmp_path):
     """Architecture, weights and preprocessing come from the repository, at the commit that its revision stands for."""
-    address, requested, _ = hub
-    environment = {**ENVIRONMENT, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
+    environment = {**ENVIRONMENT, "HF_ENDPOINT": hub.address, "HF_HOME": str(tmp_path), "HF_HUB_DISABLE_TELEMETRY": "1"}
     environment.pop("HF_HUB_OFFLINE", None)
     settings = {"architecture": f"hf-hub:{MODEL}", "weights": f"hf-hub:{MODEL}@main"}
     command = [sys.executable, str(REPOSITORY / "scripts/fetch_vision_weights.py"), "--settings", json.dumps(settings),
@@ -168,12 +89,12 @@ def test_fetch_an_image_encoder_from_a_hub(hub, tmp_path):
     written = read_json(tmp_path / "out.json")
     assert written["source"] == {"name": MODEL, "revision": COMMIT, "license": "mit"}
     assert (written["encoder"]["mean"], written["encoder"]["native_size"]) == ([0.1, 0.2, 0.3], 32)
-    assert not any("evil.py" in path for path in requested)
+    assert not any("evil.py" in path for path in hub.requested)
 
 
+@pytest.mark.slow
 def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
-    address, _, _ = hub
-    done = fetch(address, tmp_path, "missing", tmp_path / "encoder")
+    done = fetch(hub.address, tmp_path, "missing", tmp_path / "encoder")
     assert done.returncode == 1
     assert done.stderr.startswith(f"error: model.text_encoders.tiny: {MODEL} at missing cannot be downloaded")
     assert "Traceback" not in done.stderr
@@ -183,9 +104,8 @@ def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
 @pytest.mark.parametrize("fault", ["broken line", "busy", "other bytes"])
 def test_a_faulty_hub(hub, tmp_path, fault):
     """The client tries again by itself, or the next run resumes; wrong bytes are never kept."""
-    address, _, faults = hub
-    faults[:] = [fault]
-    first = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    hub.faults[:] = [fault]
+    first = fetch(hub.address, tmp_path, "main", tmp_path / "encoder")
     if fault == "other bytes":
         assert first.returncode == 1
         sentence = f"error: model.text_encoders.tiny: {WEIGHTS} of {MODEL} is not what the hub says"
@@ -193,21 +113,21 @@ def test_a_faulty_hub(hub, tmp_path, fault):
     if first.returncode:
         assert "Traceback" not in first.stderr
         assert not (tmp_path / "encoder/source.json").exists()
-    second = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    second = fetch(hub.address, tmp_path, "main", tmp_path / "encoder")
     assert second.returncode == 0, second.stderr
     assert (tmp_path / "encoder/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["above", "absolute"])
 def test_a_hub_that_lists_paths_outside_is_refused(hub, tmp_path, monkeypatch, kind):
     """What lies there is another file than the listing says, and such files are deleted to be fetched again."""
-    address, _, _ = hub
     victim = tmp_path / "victim"
     victim.write_text("precious")
     name = "../../../../victim" if kind == "above" else str(victim)
     lfs = {"sha256": "0" * 64, "size": 8, "pointerSize": 130}
-    monkeypatch.setattr(f"{__name__}.LISTED", [{"rfilename": name, "size": 8, "lfs": lfs}])
-    done = fetch(address, tmp_path, "main", tmp_path / "encoder")
+    monkeypatch.setattr(hub, "lists", [{"rfilename": name, "size": 8, "lfs": lfs}])
+    done = fetch(hub.address, tmp_path, "main", tmp_path / "encoder")
     assert victim.read_text() == "precious"
     assert done.returncode == 1
     assert "lists a file outside of itself" in done.stderr.splitlines()[-1]
@@ -236,6 +156,7 @@ def test_a_dataset_that_names_files_of_the_user_is_refused(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_no_network_is_one_sentence(tmp_path):
     done = fetch("http://127.0.0.1:9", tmp_path, "main", tmp_path / "encoder")
     assert done.returncode == 1

@@ -51,6 +51,15 @@ def test_a_fifth_job_waits_says_so_and_gets_the_gpu_of_the_one_that_is_killed(ma
     assert seen(fifth) == had[2]
 
 
+def test_a_job_does_not_wait_for_a_gpu_for_ever(machine, started, monkeypatch):
+    """Any user of the machine may lock there: the wait ends in a sentence with who has the GPU and the file."""
+    started.append(machine.start(CUDA_VISIBLE_DEVICES=machine.names[0]))
+    (name,) = seen(started[0])
+    monkeypatch.setattr(gpu_lease, "LONGEST_WAIT_SECONDS", 0)
+    with pytest.raises(ValueError, match=rf"^{gpu_lease.FOLDER}/{name}.lock: .*process {started[0].pid}.* has held"):
+        gpu_lease._wait_for([gpus.Gpu(name, "A100", 0, name, "0")], 1)
+
+
 def test_jobs_of_two_gpus_take_both_or_none(machine, started):
     """Of three GPUs each of three jobs wants two: one after the other has them, and none waits for ever."""
     three = ",".join(machine.names[:3])
@@ -264,6 +273,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_torchruns_processes_share_one_lease(machine, started, tmp_path):
     """Two of four GPUs, chosen before any of its processes starts; an orphan keeps them until it ends, too."""
     script = tmp_path / "worker.py"

@@ -181,6 +181,59 @@ def test_whoever_lost_its_lock_stops(environment, tmp_path):
     assert "taken over" in said
 
 
+# its modules are loaded before: another user may not be able to read them
+OF_NOBODY = HOLD.replace(
+    "\nwith", "\nimport os\nfrom retclip.core import locks\nlocks.this_process()\nos.setuid(65534)\nwith"
+)
+IMPATIENT = HOLD.replace(
+    "import held", "import held\nfrom retclip.core import locks\nlocks.LONGEST_OF_OTHERS_SECONDS = 0.5"
+)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user, too")
+@pytest.mark.parametrize("environment", [None, "ENOSYS"], indirect=True)
+def test_a_lock_of_another_user_cannot_block_for_ever(environment):
+    """Whoever may open the file may lock it: the wait ends in a sentence with his name and the file's."""
+    with tempfile.TemporaryDirectory(prefix="retclip-lock-") as folder:  # pytest's own are closed to others
+        Path(folder).chmod(0o777)
+        lock = Path(folder) / "lock"
+        lock.touch()
+        lock.chmod(0o666)
+        theirs = start(OF_NOBODY, environment, lock, 60)
+        try:
+            assert theirs.stdout.readline() == "held\n"
+            out, said = start(IMPATIENT, environment, lock, 0).communicate(timeout=30)
+            assert out == ""
+            last = said.splitlines()[-1]
+            assert last.startswith(f"ValueError: {lock}: user nobody (process {theirs.pid}) has held this lock for")
+            assert len(last) < 300
+        finally:
+            theirs.kill()
+            theirs.communicate()
+
+
+@pytest.mark.parametrize("environment", [None, "ENOSYS"], indirect=True)
+def test_a_lock_of_ones_own_is_waited_for(environment, tmp_path):
+    """However long: an orphaned training run may need days."""
+    mine = start(HOLD, environment, tmp_path / "lock", 1.5)
+    assert mine.stdout.readline() == "held\n"
+    assert ended(start(IMPATIENT, environment, tmp_path / "lock", 0))[0] == "held\nreleased\n"
+    ended(mine)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can be another user, too")
+@pytest.mark.parametrize("environment", ["ENOSYS"], indirect=True)
+def test_a_lock_of_another_machine_cannot_block_for_ever(environment, tmp_path):
+    """Another user's, on another machine, and touched again and again."""
+    ended(start(HOLD, environment, tmp_path / "lock", 0))
+    (lease,) = tmp_path.glob("lock.*")
+    lease.write_text("another-machine-1-1\n")
+    os.chown(lease, 65534, 65534)
+    _, said = start(IMPATIENT, environment, tmp_path / "lock", 0).communicate(timeout=30)
+    assert "has held this lock for" in said.splitlines()[-1]
+    assert "on another machine" in said.splitlines()[-1]
+
+
 @pytest.mark.parametrize("environment", [None], indirect=True)
 def test_a_lock_that_is_tried_is_had_or_not(environment, tmp_path):
     from retclip.core.locks import try_hold

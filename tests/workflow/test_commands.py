@@ -26,6 +26,7 @@ TARGETS = {
     "help": RUN,
     "env": RUN,
     "plan": RUN,
+    "check-gpu": PLAN,  # tests/unit/test_check_gpu.py runs its rule
     "status": RUN,
     "interim": RUN,
     "fetch": RUN,
@@ -45,8 +46,13 @@ TARGETS = {
     "test-security": PLAN,
     "share": PLAN,  # tests/workflow/test_share.py runs its script
     "lint": PLAN,  # continuous integration runs it
+    "sbom": RUN,
+    "audit-packages": PLAN,  # needs the net; tests/unit/test_supply_chain.py runs its script
     "lock": PLAN,  # needs a package index, and changes with it
     "weights": PLAN,  # likewise; continuous integration runs it
+    "docs-packages": PLAN,  # likewise
+    "docs": PLAN,
+    "figures": PLAN,  # draws what was drawn already, after a demo
     "bench": PLAN,  # minutes, or a GPU, or half an hour
     "bench-data": PLAN,
     "bench-gpu": PLAN,
@@ -83,6 +89,7 @@ COMMANDS = {
         "snakemake -n": "the begin of a command",
         'make bench-slurm RUN="--config config/demo.yaml"': PLAN,
         "make bench-data": PLAN,
+        "make check-gpu CONFIG=my.yaml": PLAN,
         "make cancel": PLAN,
         "make cancel DIR=/scratch/me/run": PLAN,
         "make clean RUN=...": PLAN,
@@ -126,6 +133,7 @@ COMMANDS = {
         "snakemake --cores 1 --touch --configfile my.yaml": RUN,
         "snakemake --cores 1 --touch --forceall --configfile my.yaml": RUN,
         "snakemake --profile slurm --configfile my.yaml": PLAN,
+        "snakemake --profile slurm --configfile my.yaml -- check_gpu": PLAN,
         "snakemake -n --profile slurm --configfile my.yaml": RUN,
         "wandb agent ENTITY/PROJECT/ID": "needs a server; tests/workflow/test_tracking.py calls what it would call",
         "wandb sweep results/{run}/sweep/sweep.yaml": "needs a server",

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from retclip.core import slurm
 from retclip.core.gpus import VISIBLE, Gpu, counts_differ, memory_mib, visible
-from retclip.core.locks import Lock, try_hold
+from retclip.core.lock_owner import waited_too_long
+from retclip.core.locks import Lock, owner_of, try_hold
 from retclip.core.logs import log
 
 # The same for all users and sessions of a machine, as $TMPDIR and $XDG_RUNTIME_DIR are not. Anyone may lock there, as
@@ -26,6 +27,7 @@ OPEN = 0o1777
 HOLDER = "RETCLIP_GPUS_LEASED_BY"
 # Seconds between two tries for a free GPU; drawn each time, so that no two jobs stay in step.
 WAIT_SECONDS = (0.5, 1.5)
+LONGEST_WAIT_SECONDS = 7 * 86400.0  # in all, for GPUs that others have
 # A GPU with more of its memory in use is another one's who knows nothing of leases (a notebook, say).
 CROWDED = 0.1
 
@@ -82,11 +84,14 @@ def _wait_for(gpus: list[Gpu], count: int) -> list[Gpu]:
     crowded = {gpu: memory[gpu.uuid] for gpu in gpus if gpu.uuid in memory}
     crowded = {gpu: (used, total) for gpu, (used, total) in crowded.items() if used > CROWDED * total}
     order = sorted(gpus, key=lambda gpu: gpu in crowded)
-    waits = False
+    waits, began = False, time.monotonic()
     while not (chosen := _take(order, count)):
         if not waits:
             log(f"other jobs have {'this GPU' if len(gpus) == 1 else f'these {len(gpus)} GPUs'}: {_waiting(count)}")
         waits = True
+        if time.monotonic() - began > LONGEST_WAIT_SECONDS:
+            path = _path(order[0], "lock")
+            raise ValueError(waited_too_long(path, owner_of(path), LONGEST_WAIT_SECONDS))
         time.sleep(random.uniform(*WAIT_SECONDS))
     if any(gpu.word.isdecimal() for gpu in chosen) and counts_differ():
         log("CUDA counts unlike GPUs by speed, and this lease by slot: set CUDA_DEVICE_ORDER=PCI_BUS_ID, or name UUIDs")

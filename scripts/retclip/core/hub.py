@@ -6,13 +6,13 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from retclip.core.hub_client import COMMIT, AnswerError, Watch, watched
 from retclip.core.io import file_sha256
 
 # Hub ids, and paths like them, which name their folder themselves: each / becomes --, which occurs in none of them.
 _WORD = r"[A-Za-z0-9._]+(?:-[A-Za-z0-9._]+)*"
 PLAIN_SOURCE = re.compile(rf"(?!\.)(?=.{{1,150}}\Z)/?{_WORD}(?:/{_WORD})*")
 PLAIN_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-COMMIT = re.compile(r"[0-9a-f]{40}")
 
 
 class Snapshot(NamedTuple):
@@ -37,33 +37,32 @@ def fetch_snapshot(
     import huggingface_hub
 
     try:
-        info: Any = huggingface_hub.HfApi().repo_info(source, repo_type=kind, revision=revision, files_metadata=True)
-        there = {entry.rfilename for entry in info.siblings or []}
-        _refuse_others(f"{key}: {source}", str(info.sha), there)
-        left_out = [old for old, new in (superseded or {}).items() if new in there]
-        folder = Path(
-            huggingface_hub.snapshot_download(
-                source, repo_type=kind, revision=info.sha, allow_patterns=patterns, ignore_patterns=left_out
+        with watched(f"{key}: {source}") as watch:
+            if COMMIT.fullmatch(revision):
+                watch.commit = revision
+            info: Any = huggingface_hub.HfApi().repo_info(
+                source, repo_type=kind, revision=revision, files_metadata=True
             )
-        )
-    except ListingError as error:
-        raise ValueError(str(error)) from None
+            listed = info.siblings or []
+            watch.files = {entry.rfilename for entry in listed}
+            watch.large = {entry.rfilename for entry in listed if entry.lfs is not None}
+            _refuse_others(watch, str(info.sha))
+            watch.commit = str(info.sha)
+            left_out = [old for old, new in (superseded or {}).items() if new in watch.files]
+            folder = Path(
+                huggingface_hub.snapshot_download(
+                    source, repo_type=kind, revision=info.sha, allow_patterns=patterns, ignore_patterns=left_out
+                )
+            )
+    except AnswerError:
+        raise
     except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
         raise ValueError(
             f"{key}: {source} at {revision} cannot be downloaded ({first_line(error)}); "
             "check the name, or run this where there is a network."
         ) from None
-    for entry in info.siblings or []:
-        path = folder / entry.rfilename
-        if entry.lfs is not None and path.is_file() and file_sha256(path) != entry.lfs.sha256:
-            broken = path.resolve()
-            path.unlink()
-            if broken.is_relative_to(folder.resolve().parents[1]):  # the client's cache of this repository
-                broken.unlink(missing_ok=True)
-            raise ValueError(
-                f"{key}: {entry.rfilename} of {source} is not what the hub says it is (SHA-256); it was deleted, "
-                "run again to fetch it."
-            )
+    for entry in listed:
+        _compare(key, source, entry, folder)
     card = info.card_data
     return Snapshot(folder, str(info.sha), getattr(card, "license", None) if card else None)
 
@@ -82,16 +81,41 @@ def _hashed(text: str) -> str:
     return f"{readable}~{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
-class ListingError(Exception):
-    """A hub whose answer would lead the client, or us, to files outside of the repository."""
-
-
-def _refuse_others(what: str, commit: str, names: set[str]) -> None:
+def _refuse_others(watch: Watch, commit: str) -> None:
+    """Raises AnswerError for another commit than was asked for, and for a file outside of the repository."""
     if not COMMIT.fullmatch(commit):
-        raise ListingError(f"{what}: the hub calls its commit {commit[:60]!r}, which is none; check HF_ENDPOINT.")
-    for name in sorted(names):
+        raise AnswerError(f"{watch.what}: the hub calls its commit {commit[:60]!r}, which is none; check HF_ENDPOINT.")
+    if watch.commit not in (None, commit):
+        raise AnswerError(f"{watch.what}: commit {watch.commit} was asked for, and the hub gives {commit}.")
+    for name in sorted(watch.files or ()):
         if os.path.isabs(name) or ".." in Path(name).parts or "\0" in name:
-            raise ListingError(f"{what} lists a file outside of itself ({name[:60]!r}); do not trust this source.")
+            raise AnswerError(f"{watch.what} lists a file outside of itself ({name[:60]!r}); do not trust this source.")
+
+
+def _compare(key: str, source: str, entry: Any, folder: Path) -> None:
+    """Raises ValueError, and deletes the file, where it is not what the listing says."""
+    path = folder / entry.rfilename
+    if not path.is_file():
+        return
+    if entry.lfs is not None:
+        kind, is_it = "SHA-256", file_sha256(path) == entry.lfs.sha256
+    else:  # a mirror may not tell
+        kind, is_it = "SHA-1 of git", entry.blob_id is None or _git_sha1(path) == entry.blob_id
+    if not is_it:
+        broken = path.resolve()
+        path.unlink()
+        if broken.is_relative_to(folder.resolve().parents[1]):  # the client's cache of this repository
+            broken.unlink(missing_ok=True)
+        raise ValueError(
+            f"{key}: {entry.rfilename[:60]} of {source} is not what the hub says it is ({kind}); it was deleted, "
+            "run again to fetch it."
+        )
+
+
+def _git_sha1(path: Path) -> str:
+    """Of git's blob: what names a file that it keeps."""
+    content = path.read_bytes()
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def is_hub_id(source: str) -> bool:

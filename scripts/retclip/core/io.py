@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from retclip.core.bounded import read_text
 from retclip.core.locks import has_ended, this_process
 from retclip.core.logs import DISK_ERRORS, cannot_be_written
-from retclip.core.modes import private_mode, shared_mode
+from retclip.core.modes import close_folder, private_mode, shared_mode
 from retclip.core.plain_text import as_cell
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ def atomic(path: str | Path, private: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_folder(path: str | Path) -> Iterator[Path]:
+def whole_folder(path: str | Path, private: bool = False) -> Iterator[Path]:
     """Yields an empty folder beside `path`; on success it takes the place of `path`, if there is one, which must hold
-    nothing that the new folder does not hold.
+    nothing that the new folder does not hold. private: of patients, as in `atomic`, the folder itself included.
 
     Raises ValueError where it holds more, which then is the user's, and where the disk is full or read-only.
     """
@@ -75,7 +75,9 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             yield temporary
             for place in temporary.rglob("*"):  # safetensors closes what it writes to all but the owner
                 if place.is_file() and not place.is_symlink():
-                    place.chmod(shared_mode())
+                    place.chmod(private_mode() if private else shared_mode())
+            if private:
+                close_folder(temporary)
             if target.exists():
                 _refuse_to_lose(target, temporary)
                 old = _beside(target)
@@ -120,9 +122,9 @@ def read_json(path: str | Path) -> Any:
         ) from None
 
 
-def write_json(path: str | Path, value: Any) -> None:
-    """Writes indented JSON; NaN is refused, since no JSON reader has to accept it."""
-    with atomic(path) as temporary:
+def write_json(path: str | Path, value: Any, private: bool = False) -> None:
+    """Writes indented JSON; NaN is refused, since no JSON reader has to accept it. private: see atomic."""
+    with atomic(path, private) as temporary:
         temporary.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 

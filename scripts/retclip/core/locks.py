@@ -20,12 +20,15 @@ from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
+from retclip.core.lock_owner import Owner, owner_of_flock, owner_of_process, waited_too_long
 from retclip.core.logs import DISK_ERRORS, cannot_be_written, log
 
 NO_FLOCK = (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL)
 BEAT_SECONDS = 30.0  # between two touches of a lease
 STALE_SECONDS = 600.0  # without a touch: a machine that died, or was cut off
 LONGEST_WAIT_SECONDS = 1.0  # between two tries for a lock
+# For one that another user's process has, or one that cannot be seen from here; for one's own there is no limit.
+LONGEST_OF_OTHERS_SECONDS = 24 * 3600.0
 FREE = "free"
 
 
@@ -40,12 +43,15 @@ class Lock(NamedTuple):
 def held(path: str | Path, waiting: str) -> Iterator[None]:
     """Holds a lock file alone, on all machines of its file system; logs `waiting` where another has it.
 
-    Raises ValueError where the disk is full or read-only, or there is something else than a plain file.
+    Raises ValueError where the disk is full or read-only, there is something else than a plain file, or a process that
+    is not this user's keeps it for LONGEST_OF_OTHERS_SECONDS.
     """
-    lock, wait = try_hold(path), 0.01
+    lock, wait, began = try_hold(path), 0.01, time.monotonic()
     if lock is None:
         log(waiting)
     while lock is None:
+        if time.monotonic() - began > LONGEST_OF_OTHERS_SECONDS and (owner := owner_of(path)).user != os.geteuid():
+            raise ValueError(waited_too_long(Path(path), owner, LONGEST_OF_OTHERS_SECONDS))
         time.sleep(wait)
         lock, wait = try_hold(path), min(2 * wait, LONGEST_WAIT_SECONDS)
     try:
@@ -75,6 +81,21 @@ def try_hold(path: str | Path) -> Lock | None:
         return _lease(path)
     os.close(descriptor)
     return try_hold(path)  # it was deleted after we opened and before we locked it: whoever comes now makes another one
+
+
+def owner_of(path: str | Path) -> Owner:
+    """Who holds the lock on a file, as far as can be seen from here."""
+    path = Path(path)
+    _, lease = _newest(path)
+    if lease is None:
+        return owner_of_flock(path)
+    try:
+        place, _, rest = lease.read_text().partition("-")
+        pid = rest.partition("-")[0]
+        seen = owner_of_process(int(pid)) if place == _place() and pid.isdecimal() else None
+        return seen or Owner(lease.stat().st_uid, None)
+    except OSError:
+        return Owner(None, None)
 
 
 def this_process() -> str:

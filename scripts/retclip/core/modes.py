@@ -30,8 +30,13 @@ def private_folder(path: str | Path) -> None:
     folder = Path(path)
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
-        mode = private_mode()
-        folder.chmod(mode | (mode >> 2 & 0o111))  # who may read it may enter it
+        close_folder(folder)
+
+
+def close_folder(folder: Path) -> None:
+    """A folder of files with patients: who may read those may enter it."""
+    mode = private_mode()
+    folder.chmod(mode | (mode >> 2 & 0o111))
 
 
 def _umask() -> int:

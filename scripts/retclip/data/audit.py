@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from retclip.core.licenses import encoder_licenses
 from retclip.data.audit_images import duplicates, quality, sides
 from retclip.data.audit_texts import text_problems, token_statistics
 from retclip.data.audit_warnings import warnings_of
@@ -20,11 +21,13 @@ def audit(
     encoders: dict[str, Path],
     context_length: int,
     selection_metric: str,
+    image_weights: Path | None = None,
 ) -> dict[str, Any]:
     """The content of audit.json, with warnings in plain words.
 
-    frame, images: samples.parquet and pictures.parquet. selection_metric: what chooses on validation. Warnings hold
-    no id, path or text of a patient; the lists of sample_ids beside the counts do, and stay in audit.json.
+    frame, images: samples.parquet and pictures.parquet. selection_metric: what chooses on validation. image_weights:
+    the file of the image encoder's initial weights, where there is one. Warnings hold no id, path or text of a patient;
+    the lists of sample_ids beside the counts do, and stay in audit.json.
     """
     texts = [text for column in text_columns(frame) for text in frame[column] if text]
     document = {
@@ -42,6 +45,7 @@ def audit(
         "several_labels": int(_several(frame, fingerprint["label_level"]).sum()),
         "texts": text_problems(frame, fingerprint["classes"], fingerprint["texts_from_labels"]),
         "tokens": {name: token_statistics(folder, texts, context_length) for name, folder in encoders.items()},
+        "licenses": encoder_licenses(encoders, image_weights),
         "context_length": context_length,
         "selection_metric": selection_metric,
         "quality": quality(images, fingerprint["image_size"]),

@@ -117,7 +117,7 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         store.close()
     quarantined = [{"row": p["row"], "reason": sentence_of(p)} for p in sorted(problems, key=lambda p: p["row"])]
     rest = {"quarantined": quarantined, "reconciliation": reconciliation}
-    write_json(output_dir / "fingerprint.json", fingerprint | rest)
+    write_json(output_dir / "fingerprint.json", fingerprint | rest, private=True)  # which names rows
 
 
 def _wanted(frame: "pd.DataFrame") -> list[Wanted]:

@@ -44,7 +44,7 @@ def fetch_dataset(source: str, revision: str, image_column: str, folder: Path) -
     tables = _splits(origin, image_column)
     counts = {split: len(table) for split, table in tables.items()}
     content = {"source": source, "revision": resolved, "license": license, "pictures": counts}
-    with whole_folder(folder) as made:
+    with whole_folder(folder, private=True) as made:
         for split, table in tables.items():
             (made / split).mkdir()
             for index, entry in enumerate(table[image_column]):

@@ -10,6 +10,7 @@ from torch import nn
 
 from retclip.core.fine_tuning import check_blocks
 from retclip.core.hub import fetch_snapshot, first_line
+from retclip.core.hub_client import AnswerError, watched
 from retclip.core.io import atomic, file_sha256, read_json, write_json
 from retclip.core.logs import log
 from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, preprocessing_of, settings_path
@@ -124,7 +125,10 @@ def _of_open_clip(name: str, tag: str) -> Source:
     quick = bool(facts.get("quick_gelu", False) or known_config(name, None if "quick" in name else False)["quick_gelu"])
     try:
         logging.disable(logging.CRITICAL)  # its own lines would stand above our sentence
-        state = open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick).visual.state_dict()
+        with watched(f"model.image_encoder.weights: {tag} of {name}"):
+            state = open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick).visual.state_dict()
+    except AnswerError:
+        raise
     except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
         raise ValueError(
             f"model.image_encoder.weights: {tag} of {name} cannot be downloaded ({first_line(error)}); "
@@ -153,7 +157,10 @@ def _of_timm(name: str, settings: dict[str, Any]) -> Source:
     if known is None:
         raise ValueError(f"model.image_encoder.weights: timm has no pretrained weights for {name}; give a file.")
     try:
-        state = timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
+        with watched(f"model.image_encoder.weights: timm's weights of {name}"):
+            state = timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
+    except AnswerError:
+        raise
     except Exception as error:  # as above
         raise ValueError(
             f"model.image_encoder.weights: timm's weights of {name} cannot be downloaded ({first_line(error)}); "

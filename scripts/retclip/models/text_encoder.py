@@ -144,7 +144,7 @@ def _encoder_config(folder: str | Path) -> Any:
     _refuse_sizes(content, f"{folder}/config.json")
     try:
         config = AutoConfig.from_pretrained(folder)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # each kind of config has errors of its own
         raise ValueError(
             f"{folder}: holds a model of type {kind!r}, which transformers does not know ({first_line(error)[:60]})."
         ) from None

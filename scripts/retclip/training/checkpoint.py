@@ -122,7 +122,7 @@ class StateFolder:
         if with_model:
             _link_tree(source / "model", folder / "model")
         for name in RESULTS[1:]:
-            with atomic(folder / name) as temporary:
+            with atomic(folder / name, private=name.endswith(".parquet")) as temporary:  # rows of patients
                 shutil.copyfile(source / name, temporary)
         # whoever trained it, these are now the results of the trial that requests them
         requested = replace(Metrics.read(source / "metrics.json"), trial=trial, trial_sha256=trial.sha256)

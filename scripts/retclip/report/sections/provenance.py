@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from retclip.core.config import Config
+from retclip.core.licenses import packages_by_license
 from retclip.core.recorded import with_nulls
 from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table
@@ -17,6 +18,7 @@ BASE_CONFIG = Path(__file__).resolve().parents[4] / "config/config.yaml"
 TEXT = """
 <p>{{ test_set_evaluations }}</p>
 {{ table("provenance") }}
+<details><summary>licenses of encoders and packages</summary>{{ table("licenses") }}</details>
 <p>To reproduce it, in a clone of the code at that commit, with this config in <code>my.yaml</code> (it is laid over
 config/config.yaml, of which null deletes what this run had not
 {%- if run.config.privacy.private %}; the run is private, so its paths are yours to fill in{% endif %}):</p>
@@ -50,6 +52,13 @@ def provenance_table(run: RunFolder) -> Table:
     return Table(["what", "value"], rows)
 
 
+def license_table(run: RunFolder) -> Table:
+    """Of each encoder, then of the packages that are installed, by license."""
+    encoders = (run.audit or {}).get("licenses", {})  # an audit of an earlier version has none
+    packages = [[", ".join(names), license] for license, names in packages_by_license().items()]
+    return Table(["what", "license"], [*([what, license] for what, license in encoders.items()), *packages])
+
+
 def commits(trials: Sequence[FinishedTrial]) -> list[str]:
     """The commits of the code that trained, each once."""
     return sorted({finished.metrics.commit or "not known: no git repository" for finished in trials})
@@ -69,7 +78,12 @@ def overlay_text(config: Config) -> str:
 
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
-    return {"provenance": Captioned("What the run is made of", provenance_table(run))}
+    return {
+        "provenance": Captioned("What the run is made of", provenance_table(run)),
+        "licenses": Captioned(
+            "Licenses of the encoders, and of the packages where the page was made", license_table(run)
+        ),
+    }
 
 
 def _words(run: RunFolder) -> dict[str, Any]:
