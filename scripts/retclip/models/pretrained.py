@@ -124,7 +124,10 @@ def _make_tokenizer(origin: Path, folder: Path) -> None:
     if vocabulary.is_file() and "[CLS]" in vocabulary.read_text(encoding="utf-8").splitlines():
         from tokenizers import BertWordPieceTokenizer
 
-        BertWordPieceTokenizer(str(vocabulary), lowercase=_is_uncased(folder)).save(str(folder / TOKENIZER))
+        try:
+            BertWordPieceTokenizer(str(vocabulary), lowercase=_is_uncased(folder)).save(str(folder / TOKENIZER))
+        except Exception as error:  # one that lacks a token that BERT needs
+            raise ValueError(f"{vocabulary}: is no vocabulary of BERT's ({first_line(error)}).") from None
         return
     if not any((folder / name).is_file() for name in TOKENIZER_FILES if name != "tokenizer_config.json"):
         raise ValueError(f"{origin}: has neither tokenizer.json nor vocab.txt.")

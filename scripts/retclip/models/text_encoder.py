@@ -126,7 +126,10 @@ def load_tokenizer(folder: str | Path, truncation_side: str = "right") -> Tokeni
     def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
         tokenizer.enable_truncation(context_length, direction=truncation_side)
         tokenizer.enable_padding(pad_id=padding)
-        encoded = tokenizer.encode_batch(texts)
+        try:
+            encoded = tokenizer.encode_batch(texts)
+        except Exception as error:  # a vocabulary without its own unknown token, say
+            raise ValueError(f"{folder}: its tokenizer cannot read a text ({first_line(error)}).") from None
         ids = torch.tensor([text.ids for text in encoded], dtype=torch.int64)
         mask = torch.tensor([text.attention_mask for text in encoded], dtype=torch.int64)
         return ids, mask
