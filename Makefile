@@ -70,9 +70,9 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  tests/reliability tests/unit/test_fuzz.py
 
-# every attack in a process of its own, within its bounds
+# every attack in a process of its own, within its bounds; FUZZ=10000 for a night of random damage
 test-security: .environment  ## strangers' files, shared machines, what leaves the building; with a table of attacks
-	$(BIN)/python -m pytest -q tests/security
+	RETCLIP_FUZZ=$(or $(FUZZ),200) $(BIN)/python -m pytest -q tests/security
 
 check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
 	$(BIN)/python tests/statistics/check_statistics.py $(CASES)

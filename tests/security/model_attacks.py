@@ -193,6 +193,7 @@ def huge_tensor() -> bytes:
 
 SIZE = "error: .*(size|sizes|layers|must|most)"
 WEIGHTS = "error: .*safetensors"
+TOO_LARGE = "error: .*takes more memory than"
 NOT_MODEL = r"error: .*(model\.json|preprocessing\.json|class_prompts\.json)"
 ATTACKS = {
     "model.json with image_size 60000": Attack(with_json("model.json", image_size=60_000), NOT_MODEL),
@@ -218,6 +219,21 @@ ATTACKS = {
     "model.json with an open_clip_config of 10^7 layers": Attack(
         image_encoder(architecture="x", open_clip_config={"embed_dim": 24, "vision_cfg": {"layers": 10**7}}),
         NOT_MODEL,
+    ),
+    "model.json with 200 layers of a width of 16,384": Attack(
+        image_encoder(**{**IMAGE_ENCODER, "layers": 200, "width": 16_384}), TOO_LARGE, megabytes=800
+    ),
+    "model.json with a timm network of 90,000 layers": Attack(
+        image_encoder(architecture="timm/vit_tiny_patch16_224", timm_arguments={"depth": 90_000}), TOO_LARGE,
+        megabytes=800,
+    ),
+    "model.json with heads of 20 layers of 65,536": Attack(
+        predicted(lambda folder: change(folder / "model.json", embed_dim=65_536, head_depth=20, image_encoder={
+            **IMAGE_ENCODER, "embed_dim": 65_536})), TOO_LARGE, megabytes=800
+    ),
+    "model.json without a patch size": Attack(
+        image_encoder(**{key: value for key, value in IMAGE_ENCODER.items() if key != "patch_size"}),
+        "error: .*patch_size",
     ),
     "model.json that is a list": Attack(written("model.json", b"[1, 2]"), NOT_MODEL),
     "model.json nested 10^5 deep": Attack(written("model.json", b"[" * 100_000), NOT_MODEL),

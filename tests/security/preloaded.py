@@ -10,6 +10,11 @@ import timm  # noqa: F401
 import torch
 from transformers import AutoModel, BertModel  # noqa: F401
 
+import build_lmdb  # noqa: F401
+import fetch_text_encoder  # noqa: F401
+import fetch_vision_weights  # noqa: F401
+import predict as predict_entry  # noqa: F401
+from retclip.data import build  # noqa: F401
 from retclip.evaluation import predict  # noqa: F401
 from retclip.models import image_weights, pretrained  # noqa: F401
 
