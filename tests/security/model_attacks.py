@@ -193,7 +193,7 @@ def huge_tensor() -> bytes:
 
 SIZE = "error: .*(size|sizes|layers|must|most)"
 WEIGHTS = "error: .*safetensors"
-TOO_LARGE = "error: .*takes more memory than"
+TOO_LARGE = "error: .*(takes more memory than|timm cannot build)"
 NOT_MODEL = r"error: .*(model\.json|preprocessing\.json|class_prompts\.json)"
 ATTACKS = {
     "model.json with image_size 60000": Attack(with_json("model.json", image_size=60_000), NOT_MODEL),

@@ -17,7 +17,7 @@ from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, prep
 from retclip.models.adapters import check_image_encoder
 from retclip.models.blocks import image_distances
 from retclip.models.fitting import Fit, fit, named
-from retclip.models.image_encoder import HUB, TIMM, WHOLE, build_image_encoder, check_forward, known_config
+from retclip.models.image_encoder import HUB, TIMM, WHOLE, as_large_as, build_image_encoder, check_forward, known_config
 from retclip.models.known_weights import is_autoencoder, layout_of, native_size
 from retclip.models.weights_file import read_weights, state_dict_in
 
@@ -61,7 +61,8 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path, adapted: boo
     brought = dict(source.settings)
     if brought.get("interpolation") not in INTERPOLATIONS:  # some were trained with several, drawn at random
         brought["interpolation"] = CLIP.interpolation
-    encoder, embed_dim = build_image_encoder({**brought, **settings}, image_size)
+    with as_large_as(sum(tensor.nbytes for tensor in source.state.values()), source.name):
+        encoder, embed_dim = build_image_encoder({**brought, **settings}, image_size)
     if _needs_norm_behind(source.state, encoder):
         brought["timm_arguments"] = {"global_pool": "avg", "fc_norm": True}
         brought.pop("pool", None)
