@@ -193,6 +193,7 @@ def huge_tensor() -> bytes:
 
 SIZE = "error: .*(size|sizes|layers|must|most)"
 WEIGHTS = "error: .*safetensors"
+NOBODY_IS_ASKED = r"(?s)\A(?!.*Do you wish).*error: "
 TOO_LARGE = "error: .*(takes more memory than|timm cannot build)"
 NOT_MODEL = r"error: .*(model\.json|preprocessing\.json|class_prompts\.json)"
 ATTACKS = {
@@ -276,9 +277,16 @@ ATTACKS = {
         encoder(lambda folder: change(folder / "config.json", model_type="timm_wrapper",
                                       architecture="hf-hub:someone/evil")), "error: "
     ),
+    # nor is anybody asked whether to run it
     "text encoder with code of its own": Attack(
         encoder(lambda folder: change(folder / "config.json", model_type="evil",
-                                      auto_map={"AutoConfig": "evil.Config"})), "error: "
+                                      auto_map={"AutoConfig": "evil.Config"})), NOBODY_IS_ASKED
+    ),
+    "tokenizer with code of its own": Attack(
+        encoder(lambda folder: [(folder / "tokenizer.json").unlink(), (folder / "vocab.txt").unlink(),
+                                (folder / "spm.model").write_bytes(b"x"),
+                                change(folder / "tokenizer_config.json", tokenizer_class="Evil",
+                                       auto_map={"AutoTokenizer": ["evil.Tokenizer", None]})]), NOBODY_IS_ASKED
     ),
     "text encoder whose config is a link away": Attack(linked("config.json"), "error: .*symbolic link"),
     "text encoder whose weights are a link away": Attack(linked("model.safetensors"), "error: .*symbolic link"),
