@@ -134,7 +134,7 @@ def _make_tokenizer(origin: Path, folder: Path) -> None:
     from transformers import AutoTokenizer
 
     try:  # vocabularies of byte pairs and of sentence pieces
-        AutoTokenizer.from_pretrained(origin).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(origin, trust_remote_code=False).save_pretrained(folder)
     except Exception as error:  # each kind of vocabulary has errors of its own
         raise ValueError(f"{origin}: transformers cannot read its tokenizer ({first_line(error)}).") from None
     if not (folder / TOKENIZER).is_file():

@@ -146,7 +146,7 @@ def _encoder_config(folder: str | Path) -> Any:
     kind = content.get("model_type") if isinstance(content, dict) else None
     _refuse_sizes(content, f"{folder}/config.json")
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # each kind of config has errors of its own
         raise ValueError(
             f"{folder}: holds a model of type {kind!r}, which transformers does not know ({first_line(error)[:60]})."
