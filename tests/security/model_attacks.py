@@ -205,6 +205,12 @@ ATTACKS = {
     "model.json that names a repository of the hub": Attack(
         image_encoder(architecture="hf-hub:someone/evil", embed_dim=24), "error: .*hf-hub:someone/evil"
     ),
+    "model.json that names another folder, in which a pipe is": Attack(
+        predicted(lambda folder: [(folder.parent / "other").mkdir(),
+                                  os.mkfifo(folder.parent / "other/open_clip_config.json"),
+                                  change(folder / "model.json", image_encoder={"architecture": "local-dir:other"})]),
+        "error: .*local-dir:other", seconds=15,
+    ),
     "model.json with timm_name hf-hub:": Attack(
         image_encoder(architecture="timm/x", timm_name="hf-hub:someone/evil", embed_dim=24), NOT_MODEL
     ),
