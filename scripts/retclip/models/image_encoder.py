@@ -81,8 +81,9 @@ def known_config(name: str, quick_gelu: bool | None = None) -> dict[str, Any]:
     """
     import open_clip
 
-    known = open_clip.get_model_config(name)
-    if quick_gelu is None:
+    place = ":" in name  # open_clip would read a folder, or ask the hub
+    known = None if place else open_clip.get_model_config(name)
+    if quick_gelu is None and not place:
         known = open_clip.get_model_config(f"{name}-quickgelu") or known
     if known is None:
         raise ValueError(
