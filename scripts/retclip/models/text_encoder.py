@@ -119,7 +119,7 @@ def load_tokenizer(folder: str | Path, truncation_side: str = "right") -> Tokeni
     """A function (texts, context_length) -> (ids int64 [N, L], mask int64 [N, L]).
 
     L is the longest text, at most context_length. A longer text loses its right or left end (truncation_side); the
-    special tokens, such as [CLS] and [SEP], stay.
+    special tokens, such as [CLS] and [SEP], stay. Raises ValueError, here or there, where the tokenizer is broken.
     """
     tokenizer, padding = _read_tokenizer(folder)
 
