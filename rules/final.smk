@@ -8,7 +8,8 @@
 #
 # STEPS:
 #   1. Try multiples of the tuned learning rate with each text encoder, where the config has some.
-#   2. Train the final models: tuned, baseline, control and ablations, with fresh seeds.
+#   2. Train the final models: tuned (on all patients, and on fractions of them), baseline, control and ablations, with
+#      fresh seeds.
 #   3. Evaluate each on the test split, and the tuned ones on the external test sets; score the reference models there.
 #      Nothing is chosen by it.
 #   4. Recommend a text encoder and score class prompts by validation, and collect qualitative examples.
@@ -102,13 +103,18 @@ use rule select_phase1 as select_encoder with:
 
 
 rule plan_final:
-    """The tuned configuration with one of the text encoders, the baseline, or the baseline with one tuned value."""
+    """The tuned configuration with one of the text encoders or on a fraction of the patients, the baseline, or the
+    baseline with one tuned value."""
     wildcard_constraints:
         trial=FINAL_TRIALS,
     input:
         fingerprint="<results>/data/fingerprint.json",
         image_weights=image_weights(),
         best=best_file,
+        # it says how many samples a fraction of the patients has
+        samples=lambda wildcards: (
+            f"{RESULTS}/data/samples_train.parquet" if FINALS[wildcards.trial].fraction else []
+        ),
     output:
         "<results>/final/{trial}/trial.json",
     params:
@@ -117,12 +123,13 @@ rule plan_final:
         specification=specification("final"),
         image_weights=image_weights_flag(),
         best=candidate_taken,
+        samples=lambda wildcards, input: f"--train-samples {input.samples}" if input.samples else "",
     log:
         "<results>/logs/plan_final/{trial}.log",
     conda:
         "../envs/train.yaml"
     shell:
-        launch("plan_trial", *PLAN_FLAGS, "{params.best}")
+        launch("plan_trial", *PLAN_FLAGS, "{params.best} {params.samples}")
 
 
 rule train_final:

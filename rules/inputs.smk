@@ -169,7 +169,7 @@ def phase2_source(wildcards):
 def best_file(wildcards):
     """Where the tuned configuration stands: each text encoder may have a learning rate of its own."""
     entry = FINALS[wildcards.trial]
-    if ENCODER_TRIALS and entry.kind in ("tuned", "control"):
+    if ENCODER_TRIALS and entry.kind in ("tuned", "control", "subset"):
         return f"{RESULTS}/encoders/{entry.encoder}/best.json"
     return f"{RESULTS}/best.json"
 

@@ -51,7 +51,8 @@ FIGURES = {
     name: entry
     for figures in SECTIONS.values()
     for name, entry in figures.items()
-    if STRATEGY.has_rungs or not entry.get("of_rungs")
+    if (STRATEGY.has_rungs or not entry.get("of_rungs"))
+    and (JOBS.of_kind("subset") or not entry.get("of_fractions"))
 }
 UNREAD = {
     "metric": "score",

@@ -1,7 +1,7 @@
 """Prints what a run will do and cost before it starts: steps, warm-up, adjustments, device-hours, disk. Trains nothing.
 
 Counts come from fingerprint.json once the data is built, before that from the table; the speed is what find_lr
-measured, once it has. Ends with an error, naming the key to change, where the run cannot mean anything.
+measured, or check_gpu before that. Ends with an error, naming the key to change, where the run cannot mean anything.
 """
 
 import argparse
@@ -34,6 +34,7 @@ from retclip.search.forecast import (
     trains_heads_alone,
 )
 from retclip.search.plan_text import disk_lines, gpu_lines, outlook_lines, plan_lines, refuse_costly, upgrade_lines
+from retclip.search.speed import known_speed
 from retclip.training.outlook import Present, outlook
 
 
@@ -105,7 +106,7 @@ def main(arguments: list[str] | None = None) -> None:
 
     numbers = {stage: len(ids) for stage, ids in options.training_runs.items()}
     known = ""
-    built, measured = options.results_dir / "data/fingerprint.json", options.results_dir / "find_lr/suggestion.json"
+    built = options.results_dir / "data/fingerprint.json"
     if built.is_file():
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
@@ -120,8 +121,8 @@ def main(arguments: list[str] | None = None) -> None:
     if built.is_file():
         found = outlooks(stages, fingerprint, options)
         stages = [stage._replace(finished=stage.training_runs - found[stage.name][TRAINS]) for stage in stages]
-    speed = read_json(measured) if measured.is_file() else None
-    seconds = seconds_to_come(config, stages, speed["samples_per_second"] if speed else None)
+    speed = known_speed(config, options.results_dir)
+    seconds = seconds_to_come(config, stages, speed.samples_per_second if speed else None)
     heads = trains_heads_alone(config)
     print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, heads)))
     print("\n".join(outlook_lines(sum(found.values(), Counter()))))

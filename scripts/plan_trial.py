@@ -6,6 +6,7 @@ Adjusts what the budget does not allow (a batch above the subset, a warm-up that
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, write_json
@@ -13,6 +14,7 @@ from retclip.core.logs import log, run_entry
 from retclip.core.preprocessing import with_weights_settings
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
+from retclip.data.splits import of_patients_within
 from retclip.search.budget import plan
 from retclip.search.space import resolve_auto, times
 
@@ -26,6 +28,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder, as fetched")
     parser.add_argument("--candidates", type=Path, help="JSON with `candidates`: best.json or a bracket")
     parser.add_argument("--slot", type=int, default=0, help="which of the candidates (from 0)")
+    parser.add_argument("--train-samples", type=Path, help="samples_train.parquet, where the trial is of a fraction")
     parser.add_argument("--only", choices=HYPERPARAMETERS, help="the one value to take from the candidate")
     parser.add_argument("--learning-rate-factor", type=float, default=1.0, help="multiplies it at last")
     parser.add_argument("--output", type=Path, required=True, help="trial.json")
@@ -45,12 +48,29 @@ def main(arguments: list[str] | None = None) -> None:
     values["learning_rate"] = times(options.learning_rate_factor, values["learning_rate"])
     prompts = class_prompts(options.prompts, fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
+    if fraction := specification.get("fraction"):
+        specification |= _subset(fraction, options.train_samples)
     trial = plan({**specification, "class_prompts": prompts}, values, counts)
     document = trial.to_dict()
     check(document, "trial", str(options.output))
     for cut in trial.budget.cuts:
         log(f"{trial.id}: {cut.key} {cut.configured} adjusted to {cut.used}: {cut.reason}")
     write_json(options.output, document)
+
+
+def _subset(fraction: float, path: Path) -> dict[str, Any]:
+    """Of a specification, what a fraction of the train patients is. Raises ValueError where too few are left."""
+    import pandas as pd
+
+    frame = pd.read_parquet(path, columns=["patient_id"])
+    kept = frame[of_patients_within(frame, fraction)]
+    patients = kept["patient_id"].nunique()
+    if patients < 2:
+        raise ValueError(
+            f"study.data_fractions: {fraction:g} of {frame['patient_id'].nunique()} train patients leaves {patients}; "
+            "take a larger fraction."
+        )
+    return {"train_samples": len(kept), "subset": {"fraction": fraction, "patients": patients}}
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 The left and the right eye have a head each. Which eye an image shows is read from the table's columns, else from its
 DICOM header, else from its name (12_left.jpg, P1-R.png, 7_OD.jpg): two files whose names differ in that alone are one
-patient.
+patient, and so are both eyes of a DICOM study that has one photograph of each.
 Where none tells, the row has eye: unknown, and the patient's head sees the image as both eyes.
 
 Images are turned upright, cropped, resized and read as in training, so that an image of the test split gets the

@@ -10,7 +10,8 @@ from pathlib import Path
 from retclip.core.io import write_csv
 from retclip.core.logs import run_entry
 from retclip.metrics.metrics_document import Metrics
-from retclip.search.selection import Candidate, Run, leaderboard, rank
+from retclip.search.candidates import Candidate, Run
+from retclip.search.selection import leaderboard, rank
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -122,7 +122,9 @@ def _train(
 
     if options.gradient_checkpointing == "true":
         model.enable_gradient_checkpointing()
-    train = read("train", samples=budget.train_samples, shuffle_texts=trial.shuffled_texts)
+    fraction = trial.subset.fraction if trial.subset else None
+    train = read("train", samples=budget.train_samples, shuffle_texts=trial.shuffled_texts, fraction=fraction)
+    assert len(train) <= budget.train_samples
     if distributed.rank() == 0:
         log(f"{trial.id}: {len(train)} samples, {budget.total_steps} steps on {device} in {precision}")
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)

@@ -18,6 +18,7 @@ phase2: {trials: 2, epochs: 1, space: {learning_rate: {times_best: [0.6, 1.0, 1.
   warmup_steps: [2], weight_decay: [0.1], temperature: [0.1, 0.2]}}
 confirm: {top_k: 1, seeds: 1}
 final: {epochs: 1}
+study: {data_fractions: []}
 ablation: false
 controls: {shuffled_texts: false}
 lr_finder: {num_iter: 20}
@@ -29,11 +30,28 @@ for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
     os.environ.pop(inherited, None)
 
 
+# What lasts minutes is begun first, so that no process is left alone with it in the end. Slurm mostly waits, for limits
+# of a minute and between two looks at its queue; the next makes the small run; the one after it has no need of that.
+LONGEST = (
+    "slurm", "workflow/test_small_run", "security/test_attacks", "workflow/test_strategies", "workflow/test_commands",
+    "reliability/test_damage", "reliability/test_faults", "workflow/test_final_options", "workflow/test_real_encoders",
+    "workflow/test_several_labels", "reliability/test_snakemake", "workflow/test_report_page", "workflow/test_tracking",
+    "unit/test_recipes", "reliability/test_reruns", "workflow/test_gpus", "workflow/test_evaluation",
+    "rules/test_sbatch", "unit/test_fake_cuda",
+)  # fmt: skip
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """With several processes (pytest -n 2), a file's tests stay in one of them, and so does whatever needs Slurm."""
+    begun = {name: place for place, name in enumerate(LONGEST)}
     for item in items:
-        folder, name = item.path.parent.name, item.path.stem
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "slurm" else f"{folder}/{name}"))
+        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
+    items.sort(key=lambda item: begun.get(_group_of(item), len(begun)))
+
+
+def _group_of(item: pytest.Item) -> str:
+    folder, name = item.path.parent.name, item.path.stem
+    return folder if folder == "slurm" else f"{folder}/{name}"
 
 
 @pytest.fixture(scope="session")
@@ -47,7 +65,9 @@ def small_config(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.fixture(scope="session")
 def small_run(tmp_path_factory: pytest.TempPathFactory, small_config: list[str]) -> Path:
     """The working directory of the small run, finished. Whoever changes it copies it first."""
-    return made_once(tmp_path_factory.getbasetemp(), "small", lambda folder: snakemake(folder, *small_config))
+    return made_once(
+        tmp_path_factory.getbasetemp(), "small", lambda folder: snakemake(folder, *small_config, forks=False)
+    )
 
 
 @pytest.fixture(scope="session")

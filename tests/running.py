@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import forked
 import yaml
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -16,8 +17,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": 
 
 def entry(name: str, *arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
     """Runs scripts/{name}.py and returns it with its output; fails the test on a non-zero exit."""
-    command = [sys.executable, str(REPOSITORY / "scripts" / f"{name}.py"), *map(str, arguments)]
-    done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    done = forked.run([str(REPOSITORY / "scripts" / f"{name}.py"), *map(str, arguments)], ENVIRONMENT)
     assert not check or done.returncode == 0, done.stderr
     return done
 
@@ -28,12 +28,16 @@ def snakemake(
     check: bool = True,
     repository: Path = REPOSITORY,
     environment: dict[str, str] | None = None,
+    forks: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Runs the Snakefile with `directory` as working directory, as a person would. environment: more variables."""
+    """Runs the Snakefile with `directory` as working directory, as a person would. environment: more variables. forks:
+    whether it and its jobs are (see forked.py); where the environment says what Python imports, they are not."""
     variables = {**ENVIRONMENT, **(environment or {})}
-    done = subprocess.run(
-        snakemake_command(directory, *arguments, repository=repository), env=variables, capture_output=True, text=True
-    )
+    command = snakemake_command(directory, *arguments, repository=repository)
+    if forks and "PYTHONPATH" not in variables:
+        done = forked.run(command[1:], variables, forked.python())
+    else:
+        done = subprocess.run(command, env=variables, capture_output=True, text=True)
     assert not check or done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     return done
 

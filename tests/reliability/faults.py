@@ -1,4 +1,4 @@
-"""Entries as processes that start at once, and what is done to them: a fork of one that has imported torch.
+"""Entries as processes that start at once (forked.py), and what is done to them.
 
 Whatever is patched is patched in the forked process alone; all else in it is the real entry.
 """
@@ -12,16 +12,13 @@ import re
 import shlex
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import forked
 from running import ENVIRONMENT, REPOSITORY, snakemake
 
-PRELOADED = ("torch", "torchvision", "open_clip", "transformers", "timm", "pandas", "sklearn.linear_model",
-             "matplotlib.pyplot", "torch_lr_finder", "torch._dynamo", "lmdb", "pyarrow.parquet",
-             "retclip.training.trainer")  # fmt: skip
 WAIT_SECONDS = 300
 MOMENTS = int(os.environ.get("RETCLIP_FAULTS", "1"))
 # what a clock or an accident, and no seed, decides
@@ -34,17 +31,9 @@ Fault = tuple[Callable[..., None], tuple[Any, ...]]
 class Entries:
     """Runs entries, forked, in a folder; their output is appended to `output` there."""
 
-    def __init__(self) -> None:
-        os.environ.update(ENVIRONMENT, PYTHONPATH=os.pathsep.join(
-            str(path) for path in (REPOSITORY / "scripts", REPOSITORY / "tests", Path(__file__).parent)))  # fmt: skip
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOADED))
-
     def start(self, name: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> Any:
         """The process, at work."""
-        process = self._context.Process(target=_work, args=(name, arguments, str(folder), fault))
-        process.start()
-        return process
+        return forked.start(_work, name, arguments, str(folder), fault)
 
     def run(self, name: str, arguments: list[str], folder: Path, fault: Fault | None = None) -> tuple[int, str]:
         """Exit code (negative: the signal that ended it) and its log."""
@@ -56,13 +45,11 @@ class Entries:
 
 
 def _work(name: str, arguments: list[str], folder: str, fault: Fault | None) -> None:
+    os.environ.update(ENVIRONMENT)
     os.chdir(folder)
     multiprocessing.set_start_method("fork", force=True)  # as in an entry that a shell started
     os.setsid()  # its own children die with it, as a job's do
-    with open("output", "a") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
+    forked.write_to("output", "output")
     if fault:
         fault[0](*fault[1])
     spec = importlib.util.spec_from_file_location(f"entry_{name}", REPOSITORY / "scripts" / f"{name}.py")

@@ -36,7 +36,8 @@ def whole_run(confirmations: int, finals: int, **others: int) -> dict[str, int]:
 
 def test_the_demo(tmp_path):
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml"))
-    assert found == whole_run(2, 10, make_demo_data=1, make_demo_encoder=3)
+    # a quarter and half of the patients, one seed each
+    assert found == whole_run(2, 12, make_demo_data=1, make_demo_encoder=3)
 
 
 def test_the_full_run(own_data):
@@ -54,7 +55,7 @@ def test_the_laptop(own_data):
     output = snakemake(own_data, "--dry-run", "--configfile", OVERLAYS / "laptop.yaml").stdout
     found = counts(planned_jobs(own_data, "--configfile", OVERLAYS / "laptop.yaml"))
     assert found == whole_run(
-        6, 12, fetch_text_encoder=3, fetch_vision_weights=1, cache_features=4, cache_test_features=4
+        6, 18, fetch_text_encoder=3, fetch_vision_weights=1, cache_features=4, cache_test_features=4
     )
     assert re.findall(r"gpu=(\d+)", output)
     assert set(re.findall(r"gpu=(\d+)", output)) == {"0"}
@@ -122,6 +123,9 @@ def test_the_rulegraph_is_whole(tmp_path):
     graph = snakemake(tmp_path, "--rulegraph", "--configfile", OVERLAYS / "demo.yaml").stdout
     for rule in (*ONCE, "make_demo_data", "train_final"):
         assert rule in graph
+    # the picture in docs shows these rules: make figures draws it again
+    picture = (REPOSITORY / "docs/figures/rulegraph.svg").read_text()
+    assert set(re.findall(r'label = "(\w+)"', graph)) == set(re.findall(r">(\w+)</text>", picture))
 
 
 def test_run_names_do_not_mix(tmp_path):

@@ -113,6 +113,17 @@ def test_a_word_may_depend_on_the_attempt(work, tmp_path):
     assert [re.search(r"-p (\w+)", line)[1] for line in lines] == ["short", "long"]
 
 
+def test_a_check_of_the_gpu_asks_as_a_training_run_does(work, tmp_path):
+    slurm = RecordingSlurm(tmp_path / "slurm")
+    profile = profile_with(tmp_path / "profile", {"gpu_request": "--gres=gpu:a100:N", "gpu_qos": "short"})
+    done = slurm.submit(work, "--profile", profile, "--configfile", REPOSITORY / "config/demo.yaml", work / "1.yaml",
+                        "--allowed-rules", "note_time", "check_gpu", "--", "check_gpu")  # fmt: skip
+    ((rule, line),) = slurm.lines()
+    assert rule == "check_gpu", done.stdout + done.stderr
+    assert {"-p gpu", "-t 20", "--gres=gpu:a100:1", "--qos=short"} <= set(options(line)), line
+    assert "--signal" not in line
+
+
 def test_two_gpus_are_of_one_node(work, tmp_path):
     """torchrun starts its processes on one node, and --gpus=2 may mean one GPU on each of two."""
     (line,) = submitted(work, tmp_path, gpus=2, rules=("train_phase1_trial",))["train_phase1_trial"]

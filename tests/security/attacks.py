@@ -1,7 +1,7 @@
 """An attack: files or settings of a stranger's, what is done with them, and the bounds within which that has to end.
 
-Each runs in a process of its own, forked from a server that has imported the heavy packages: what it costs is what the
-attack costs. Memory is the largest that the process, or one that it started, had beyond what it began with.
+Each runs in a process of its own, forked from a server that has imported the heavy packages (forked.py): what it costs
+is what the attack costs. Memory is the largest that the process, or one that it started, had beyond what it began with.
 """
 
 import faulthandler
@@ -19,14 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
+import forked
 from running import REPOSITORY
 
 # More than any attack may take, so that one whose bound is gone fails instead of taking the machine.
 MOST_MEGABYTES = 4096
 ROOMS = ("image_attacks", "data_attacks", "model_attacks", "config_attacks", "hub_attacks")
-# with the attacks themselves: what a process imports on its own costs seconds each
-PRELOADED = ["security.preloaded", *(f"security.{room}" for room in ROOMS)]
 
 
 class Attack(NamedTuple):
@@ -53,21 +51,16 @@ def run(room: str, name: str, folder: Path) -> Outcome:
     """Attack `name` of the module `security.{room}`, in an empty folder."""
     attack = importlib.import_module(f"security.{room}").ATTACKS[name]
     started = time.monotonic()
-    code = forked(_walk_in, (room, name, str(folder)), 30 + attack.seconds)
+    code = exit_code(_walk_in, (room, name, str(folder)), 30 + attack.seconds)
     said = (folder / "said.txt").read_text(errors="replace") if (folder / "said.txt").is_file() else ""
     cost = folder / "cost.json"
     seconds, megabytes = json.loads(cost.read_text()) if cost.is_file() else (time.monotonic() - started, -1)
     return Outcome(code, said, seconds, megabytes)
 
 
-def forked(work: Callable[..., None], arguments: tuple[object, ...], seconds: float) -> int:
-    """The exit code of `work` in a process that is forked from the server of attacks; it is killed after so long."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    process = context.Process(target=work, args=arguments)
-    with pytest.MonkeyPatch.context() as patch:  # the server is started by the first, and knows no other path
-        patch.setenv("PYTHONPATH", os.pathsep.join(str(REPOSITORY / name) for name in ("tests", "scripts")))
-        process.start()
+def exit_code(work: Callable[..., None], arguments: tuple[object, ...], seconds: float) -> int:
+    """Of `work` in a forked process, which is killed after so long."""
+    process = forked.start(work, *arguments)
     process.join(seconds)
     if process.is_alive():
         process.kill()

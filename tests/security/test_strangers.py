@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 
 import pytest
-from security.attacks import forked
+from security.attacks import exit_code
 from security.strangers import KINDS, MOST_MEGABYTES, SECONDS, SHARES
 
 CASES = int(os.environ.get("RETCLIP_FUZZ", "200"))
@@ -25,7 +25,7 @@ def test_what_strangers_send_is_used_or_refused_in_a_sentence(tmp_path, kind):
         numbers = range(first, min(first + TOGETHER, last))
         folder = tmp_path / str(first)
         folder.mkdir()
-        code = forked(_run, (kind, numbers.start, numbers.stop, str(folder)), SECONDS * 20 + len(numbers))
+        code = exit_code(_run, (kind, numbers.start, numbers.stop, str(folder)), SECONDS * 20 + len(numbers))
         if code or not (folder / "found.json").is_file():
             faults.append(f"{(folder / 'at_hand').read_text()}: ended its process ({code})")
             continue

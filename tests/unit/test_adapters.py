@@ -120,6 +120,7 @@ def test_nothing_but_attention_projections_is_adapted(name, parts):
     assert not parameters
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ADAPTED)
 def test_an_exported_model_is_whole_and_needs_no_peft(tmp_path, network):
     """The same features by predict.py's own loading, in a process that has no peft."""
@@ -160,6 +161,7 @@ for name, value in wanted.items():
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ADAPTED)
 def test_it_resumes_bit_for_bit(tmp_path, network):
     """Frozen weights are not saved: they must come back as they were, whatever adapters did to them."""
@@ -230,6 +232,7 @@ def test_every_text_encoder_is_adapted(kind):
         assert len({name for name in trained if f".{block}." in name and "lora_B" in name}) >= 2
 
 
+@pytest.mark.slow
 def test_without_a_rank_peft_is_not_imported(tmp_path):
     script = f"""
 import sys; sys.path[:0] = ["scripts", "tests"]

@@ -34,6 +34,7 @@ def giveaways(frame: pd.DataFrame, images: pd.DataFrame, feature: str = "age") -
     return [(one["value"], one["class"]) for one in shortcuts(frame, images, "eye")[feature]["giveaways"]]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("value", "of_class", "others"),
     [("1", 13, 2), ("1", 7, 1), ("0", 6, 0), ("-1", 8, 1), ("999", 7, 1), ("1900", 5, 0)],
@@ -54,6 +55,7 @@ def test_a_placeholder_that_tells_nothing_is_none():
     assert giveaways(frame, images) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_ages_at_random_give_nothing_away(seed):
     frame, images = people(600, seed)
@@ -136,6 +138,7 @@ def test_the_rule_shows_the_audit_on_the_terminal_of_the_run():
     assert "shown=True" in call
 
 
+@pytest.mark.slow
 def test_the_entry_prints_at_most_ten_lines(tmp_path):
     """A real build of a table with many faults, audited as the rule does it."""
     folder = audited_table(tmp_path)

@@ -716,6 +716,7 @@ def test_every_published_keyword_has_its_official_class(tmp_path, capsys):
 SECRETS = "Jane Doe 1960-01-31"
 
 
+@pytest.mark.slow
 def test_no_sentence_quotes_a_cell(folder, capsys):
     """A name and a birth date in whichever column a shifted row puts them: the line is named, the cell is not."""
     good = {"patient_id": "X", "image": "0.png", "eye": "left", "label": "a", "text": "Report.", "split": "train",

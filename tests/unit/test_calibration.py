@@ -35,6 +35,7 @@ def test_a_perfectly_calibrated_model_has_no_error_within_its_interval():
     assert expected["value"] == pytest.approx(np.mean(plain), abs=0.01)
 
 
+@pytest.mark.slow
 def test_an_overconfident_model_is_found_out():
     generator, studies, above, covered = np.random.default_rng(2), 60, 0, 0
     target, score, scale, patients = drawn(generator, patients=100_000, overconfidence=2.0)

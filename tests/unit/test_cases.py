@@ -78,6 +78,41 @@ def test_dicom_files_of_a_folder_are_found_by_content_and_know_their_eye(folder)
     assert cases["x_left.dcm"].problem == "the name says left eye, the DICOM file right"
 
 
+def put_dicom(folder, **files):
+    """name -> (eye, patient, study), of which None is not in the header."""
+    for name, (eye, patient, study) in files.items():
+        known = {"ImageLaterality": eye, "PatientID": patient, "StudyInstanceUID": study}
+        header = {key: value for key, value in known.items() if value is not None}
+        (folder / name).write_bytes(dicom("RGB", DRAWN.tobytes(), **header))
+
+
+def test_the_two_eyes_of_a_dicom_study_are_one_patient_whatever_their_files_are_called(folder):
+    """As an archive exports them: names are numbers, the header knows patient and study."""
+    (folder / "S1").mkdir()
+    put_dicom(folder / "S1", IM1=("R", "P1", "1.2.3"), IM2=("L", "P1", "1.2.3"))
+    put_dicom(folder, IM3=("L", "P1", "1.2.4"), IM4=("R", "P2", "1.2.4"))
+    put_dicom(folder, IM5=("R", "P2", None), IM6=("L", None, "1.2.3"))
+    assert shown(cases_of_paths([folder])) == {
+        "S1/IM2 + S1/IM1": {"left": "IM2", "right": "IM1"},
+        "IM3": {"left": "IM3"},  # another visit
+        "IM4": {"right": "IM4"},  # another patient in a study of the same number
+        "IM5": {"right": "IM5"},
+        "IM6": {"left": "IM6"},
+    }
+
+
+def test_of_several_photographs_of_an_eye_in_a_study_none_is_paired(folder):
+    """Which two belong together, the header does not say."""
+    put_dicom(folder, A=("L", "P1", "1.2.3"), B=("R", "P1", "1.2.3"), C=("R", "P1", "1.2.3"))
+    assert shown(cases_of_paths([folder])) == {"A": {"left": "A"}, "B": {"right": "B"}, "C": {"right": "C"}}
+
+
+def test_the_catalog_of_a_dicom_folder_is_no_image(folder):
+    put_dicom(folder, IM1=("R", "P1", "1.2.3"))
+    (folder / "DICOMDIR").write_bytes(dicom("RGB", DRAWN.tobytes()))
+    assert shown(cases_of_paths([folder])) == {"IM1": {"right": "IM1"}}
+
+
 TABLES = {
     "image_left,image_right": "patient_id,image_left,image_right\nP1,a.png,b.png\nP2,,b.png\nP3,,\n",
     "left,right": "name,left,right\nP1,a.png,b.png\nP2,,b.png\nP3,,\n",

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import pytest
 import torch
 from running import ENVIRONMENT, REPOSITORY
 
@@ -11,6 +12,7 @@ from retclip.training.checkpoint_file import load_checkpoint, save_checkpoint
 MEGABYTES = 60
 
 
+@pytest.mark.slow
 def test_a_resume_holds_its_checkpoint_once(tmp_path):
     """At most 1.2 times the file; read whole and copied it was three times."""
     path = tmp_path / "key" / "checkpoint.pt"

@@ -43,6 +43,7 @@ def test_below_three_seeds_nothing_is_significant():
     assert holm({"a": found, "b": Estimate(0.1, p_value=0.001, seeds=3)}) == ["b"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3, 10])
 @pytest.mark.parametrize("ratio", [0, 2, 5])
 def test_intervals_cover_what_they_say(seeds, ratio):

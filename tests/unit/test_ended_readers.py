@@ -4,6 +4,8 @@ import os
 import signal
 import time
 
+import pytest
+
 from retclip.data.working_store import IMAGES_PER_TASK, KILLED, _in_processes
 
 COUNT, BAD = 10 * IMAGES_PER_TASK, IMAGES_PER_TASK + 3
@@ -16,6 +18,7 @@ def work(tasks):
     return [(name, b"", "", None, "read") for name, _ in tasks]
 
 
+@pytest.mark.slow
 def test_no_image_is_lost_or_read_twice_where_one_ends_its_process():
     """The pool breaks while somebody takes the first results, so that it is given more when it is broken."""
     found = []

@@ -16,7 +16,7 @@ from retclip.report import formatting as wording
 from retclip.report import stability
 from retclip.report.run_folder import FinishedTrial, read_run
 from retclip.report.sections import curves
-from retclip.search import budget, selection
+from retclip.search import budget, candidates, selection
 from retclip.search.jobs import jobs_of
 from retclip.training.checkpoint import state_key
 
@@ -165,7 +165,7 @@ def candidate(name, score, status="completed", share=1.0, **known):
     hit = np.where(np.arange(60) < 60 * score, target, 1 - target)
     table = pd.DataFrame({"patient_id": np.arange(60).astype(str), "target": target, "score_0": 1.0 - hit,
                           "score_1": 1.0 * hit})  # fmt: skip
-    return selection.Candidate(name, [selection.Run(found, table)])
+    return candidates.Candidate(name, [candidates.Run(found, table)])
 
 
 def test_a_leaderboard_records_what_may_be_chosen():

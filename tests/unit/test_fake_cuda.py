@@ -140,6 +140,7 @@ def test_a_device_carries_its_index(monkeypatch):
             choose_device("cuda")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 def test_what_is_cached_on_a_gpu_is_not_pinned_however_the_gpu_is_named(folder, device):
     features = {"train.eyes": torch.randn(56, 4), "train.texts": torch.randn(32, 4)}
@@ -236,6 +237,7 @@ WAYS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("freeze", "cached", "micro", "less", "negatives", "on_device"), WAYS)
 def test_a_training_on_a_gpu_is_one_on_the_cpu(
     folder, on_the_cpu, by_the_gpu, tmp_path, freeze, cached, micro, less, negatives, on_device
@@ -278,6 +280,7 @@ def on_the_cpu(folder, tmp_path_factory):
     return outcome
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_training_resumes_on_a_gpu_and_is_scored_again_with_other_prompts(folder, tmp_path, encoder):
     """Its state is read to the CPU and taken up by what lies on the GPU; every encoder, augmented and with dropout."""
@@ -355,6 +358,7 @@ def _no_draws(module):
     return module
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("freeze", ["none", "both"])
 def test_a_learning_rate_is_found_on_a_gpu_as_on_the_cpu(folder, freeze):
     trial, curves = trial_of(freeze=freeze, learning_rate=1e-4), []
@@ -392,6 +396,7 @@ def photographs(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_a_model_is_exported_evaluated_probed_and_used_on_a_gpu_as_on_the_cpu(folder, photographs, tmp_path, encoder):
     """The demo's encoder, a ViT, and batch normalization; the initial weights with the encoder's own features, too."""

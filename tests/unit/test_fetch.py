@@ -92,6 +92,7 @@ def test_fetch_an_image_encoder_from_a_hub(hub, tmp_path):
     assert not any("evil.py" in path for path in hub.requested)
 
 
+@pytest.mark.slow
 def test_an_unknown_revision_is_one_sentence(hub, tmp_path):
     done = fetch(hub.address, tmp_path, "missing", tmp_path / "encoder")
     assert done.returncode == 1
@@ -117,6 +118,7 @@ def test_a_faulty_hub(hub, tmp_path, fault):
     assert (tmp_path / "encoder/model.safetensors").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["above", "absolute"])
 def test_a_hub_that_lists_paths_outside_is_refused(hub, tmp_path, monkeypatch, kind):
     """What lies there is another file than the listing says, and such files are deleted to be fetched again."""
@@ -154,6 +156,7 @@ def test_a_dataset_that_names_files_of_the_user_is_refused(tmp_path):
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_no_network_is_one_sentence(tmp_path):
     done = fetch("http://127.0.0.1:9", tmp_path, "main", tmp_path / "encoder")
     assert done.returncode == 1

@@ -54,6 +54,7 @@ def test_test_mode_is_too_short_to_rank():
     assert any("not known before find_lr" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_laptop_is_told_minutes_before_anything_has_run(tmp_path):
     """The guide's plan over its whole set, on features: the encoders are both pretrained and frozen."""
     config = drop_nulls(merged("laptop"))
@@ -129,6 +130,7 @@ def test_counts_without_reading_an_image(tmp_path):
     assert counts == {"splits": {"train": 45, "val": 5, "test": 50}, "labels": 0}
 
 
+@pytest.mark.slow
 def test_the_plan_says_what_is_counted_and_what_is_estimated(tmp_path):
     """A table of which every row is read is no estimate; patients that are still to be drawn are one."""
     table = tmp_path / "table.csv"

@@ -273,6 +273,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_torchruns_processes_share_one_lease(machine, started, tmp_path):
     """Two of four GPUs, chosen before any of its processes starts; an orphan keeps them until it ends, too."""
     script = tmp_path / "worker.py"

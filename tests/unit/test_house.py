@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -25,6 +26,7 @@ FLOORS = (
     ("models",),
     ("evaluation",),
     ("training",),
+    ("checks",),
 )
 # Rooms that nothing above may enter: what they hold is for the workflow and the page.
 APART = {"search", "report"}
@@ -46,7 +48,7 @@ SHARED_VERBS = {
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
 }
 # What a person starts beside a run, or a rule's command around another entry.
-WITHOUT_A_RULE = {"compare_runs", "lease_gpus", "predict", "reproduce_run", "share_run", "show_status",
+WITHOUT_A_RULE = {"compare_runs", "export_hub", "lease_gpus", "predict", "reproduce_run", "share_run", "show_status",
                   "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
 
 
@@ -154,8 +156,7 @@ def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
     monkeypatch.setattr(code_hash, "SCRIPTS", tmp_path)
 
     def hash_of(module: str) -> str:
-        for cached in (code_hash.modules_of, code_hash._parse, code_hash._tree, code_hash._imports):
-            cached.cache_clear()
+        _forget_code()
         (tmp_path / "retclip/core").mkdir(parents=True, exist_ok=True)
         (tmp_path / "do_it.py").write_text("def main():\n    from retclip.core import tool\n")
         (tmp_path / "other.py").write_text("x = 1\n")
@@ -168,8 +169,53 @@ def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
     assert hash_of('def f():\n    """Does."""\n    return 2\n') != plain
 
 
+def test_code_is_parsed_once_and_its_hash_remembered(tmp_path, monkeypatch, request):
+    """Every snakemake, and on a cluster every job, hashes all code; what is remembered is never of another file."""
+    request.addfinalizer(_forget_code)
+    monkeypatch.setattr(code_hash, "SCRIPTS", tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
+    parsed: list[str] = []
+    read = code_hash.ast.parse
+
+    def parse(text: str, filename: str) -> ast.Module:
+        parsed.append(Path(filename).name)
+        return read(text, filename=filename)
+
+    monkeypatch.setattr(code_hash, "ast", SimpleNamespace(**{**vars(ast), "parse": parse}))
+    tool = tmp_path / "retclip/core/tool.py"
+    tool.parent.mkdir(parents=True)
+    (tmp_path / "do_it.py").write_text("def main():\n    from retclip.core import tool\n")
+
+    def hash_of(module: str) -> str:
+        _forget_code()
+        parsed.clear()
+        tool.write_text(module)
+        return code_hash.code_hash("do_it")
+
+    one = hash_of("ONE = 1\n")
+    assert sorted(parsed) == ["do_it.py", "tool.py"]
+    assert hash_of("ONE = 1\n") == one
+    assert parsed == []
+    two = hash_of("ONE = 2\n")
+    assert two != one
+    assert parsed == ["tool.py"]
+    # a damaged memory is none, and so is one that cannot be written
+    for memory in tmp_path.rglob("*.json"):
+        memory.write_text(memory.read_text()[:-9])
+    assert hash_of("ONE = 2\n") == two
+    assert sorted(parsed) == ["do_it.py", "tool.py"]
+    for memory in tmp_path.rglob("*.json"):
+        memory.unlink()
+        memory.mkdir()
+    assert hash_of("ONE = 1\n") == one
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    shutil.rmtree(tmp_path / "__pycache__")
+    assert hash_of("ONE = 1\n") == one
+    assert not (tmp_path / "__pycache__").exists()
+
+
 def _forget_code() -> None:
-    for cached in (code_hash.modules_of, code_hash._parse, code_hash._tree, code_hash._imports):
+    for cached in (code_hash.modules_of, code_hash._module, code_hash._memory, code_hash._imports):
         cached.cache_clear()
 
 

@@ -87,6 +87,7 @@ def test_retfound(tmp_path, name):
     assert set(facts["new"]) == {"trunk.fc_norm.weight", "trunk.fc_norm.bias", "head.proj.weight"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pooled_before_norm", [False, True])
 def test_retfound_green(tmp_path, pooled_before_norm):
     name = "vit_small_patch14_reg4_dinov2"
@@ -312,6 +313,7 @@ def test_the_config_has_the_last_word_on_preprocessing(tmp_path):
     assert "mean 0.7/0.7/0.7" in sentence
 
 
+@pytest.mark.slow
 def test_the_entry_says_it_in_one_sentence(tmp_path):
     torch.save({"head.weight": torch.zeros(2, 2)}, tmp_path / "head.pt")
     settings = {"architecture": "timm/test_vit", "weights": str(tmp_path / "head.pt")}

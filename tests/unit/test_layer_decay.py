@@ -118,6 +118,7 @@ def test_weight_decay_follows_the_layers_rate(tmp_path, optimizer):
         torch.testing.assert_close(model.get_parameter(name), before[name] * (1 - rate * 0.1), rtol=1e-7, atol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_it_resumes_bit_for_bit(tmp_path, optimizer):
     values = {**VALUES, "layer_decay": 0.65, "optimizer": optimizer}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from documents import ENCODER, trial_of
-from exports import DATA, VAL
+from exports import DATA, VAL, WORDS, save_tiny_bert
 from PIL import Image
 from running import declared_defaults
 from torch.nn import functional
@@ -30,23 +30,11 @@ from retclip.models.text_encoder import load_text_encoder, load_tokenizer
 from retclip.training import optimizer as optim
 
 SIZES = {"layers": 2, "width": 64, "head_width": 64, "patch_size": 16, "embed_dim": 32}
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "normal", "fundus", "with", "##s", "drusen", "disc"]
 
 
 @pytest.fixture(scope="module")
 def bert_folder(tmp_path_factory):
-    """A hub-style folder with a tiny BERT: config.json, model.safetensors, vocab.txt and nothing else."""
-    from transformers import BertConfig, BertForMaskedLM
-
-    folder = tmp_path_factory.mktemp("bert")
-    torch.manual_seed(0)
-    config = BertConfig(
-        vocab_size=len(WORDS), hidden_size=64, num_hidden_layers=2, num_attention_heads=1,
-        intermediate_size=64, max_position_embeddings=32,
-    )  # fmt: skip
-    BertForMaskedLM(config).save_pretrained(folder)
-    (folder / "vocab.txt").write_text("\n".join(WORDS) + "\n")
-    return folder
+    return save_tiny_bert(tmp_path_factory.mktemp("bert"))
 
 
 @pytest.fixture(scope="module")

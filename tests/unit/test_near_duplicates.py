@@ -33,11 +33,13 @@ def test_different_eyes_are_never_one(drawn, pairs):
     assert false == []
 
 
+@pytest.mark.slow
 def test_several_processes_find_the_same(drawn, pairs, monkeypatch):
     monkeypatch.setattr(near_duplicates, "PAIRS_PER_TASK", 64)
     assert near_duplicates.same_pairs(drawn[1], 2) == pairs
 
 
+@pytest.mark.slow
 def test_copies_of_another_set_are_found_whichever_is_the_copy(drawn, pairs):
     eyes, thumbnails = drawn
     ours = [place for place, (_, how) in enumerate(eyes) if not how]

@@ -34,6 +34,7 @@ def test_a_finished_training_has_its_results_though_its_gpu_tells_nothing(capsys
     assert "is not known" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_nvml_fails_in_its_own_way(tmp_path):
     """Its errors are plain Exceptions, not what torch says that it raises."""
     (tmp_path / "pynvml.py").write_text(

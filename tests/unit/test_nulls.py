@@ -57,6 +57,7 @@ def test_of_three_classes_nothing_can_be_shown():
     assert found.permutations == 6
 
 
+@pytest.mark.slow
 def test_a_model_that_learned_no_text_is_called_learned_as_rarely_as_it_says():
     """Nominal .05. Two standard errors above chance, as it was before, called 35 of 100 such models learned."""
     generator = np.random.default_rng(7)
@@ -72,6 +73,7 @@ def test_a_model_that_learned_no_text_is_called_learned_as_rarely_as_it_says():
     assert before / studies > 0.2
 
 
+@pytest.mark.slow
 def test_the_best_of_twenty_that_learned_no_text_is_called_learned_as_rarely_as_it_says():
     generator = np.random.default_rng(8)
     studies = 100
@@ -101,6 +103,7 @@ def test_seeds_of_one_configuration_are_judged_by_their_mean():
     assert values[0] == pytest.approx(np.mean(means))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("visits", [1, 4])
 def test_random_ranks_are_called_learned_as_rarely_as_it_says(visits):
     """visits: samples of one patient, found or not together."""

@@ -12,6 +12,8 @@ from running import build_flags, entry
 
 from retclip.metrics.external import with_overlap
 
+pytestmark = pytest.mark.slow
+
 
 def build(folder, table, images, **settings):
     entry("build_lmdb", *build_flags(table, images, folder, folder / "work", image_size=96, **settings))

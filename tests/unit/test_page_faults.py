@@ -25,6 +25,7 @@ print(steps(10) - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone gives freed memory back at once")
 def test_activations_are_kept_for_the_next_step():
     """Twenty tensors of 64 MB: without, each costs all of its pages."""

@@ -21,6 +21,7 @@ def rows_of(generator, count, hit):
     return evaluation_document(table, table, ["a", "b"], retrieval, cuts, False, ORIGIN).per_class
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hit", [0.5, 0.9])
 @pytest.mark.parametrize("count", [3, 10])
 def test_the_sensitivity_of_three_patients_has_an_honest_interval(count, hit, monkeypatch):

@@ -12,6 +12,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from retclip.metrics.reference_document import ReferenceModels
 
+pytestmark = pytest.mark.slow
+
 METRIC = "zero_shot_balanced_accuracy"
 CLASSES = ["Cataract", "Glaucoma", "Healthy"]
 # Of each class: how its photographs are colored, and how old its patients are on average.

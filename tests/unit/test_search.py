@@ -14,7 +14,7 @@ from running import declared_defaults
 from retclip.core.config import HYPERPARAMETERS
 from retclip.core.io import canonical_json
 from retclip.metrics.registry import METRICS, ZERO_SHOT
-from retclip.search import budget, layout, proposals, selection, space
+from retclip.search import budget, candidates, layout, proposals, selection, space
 from retclip.search.importance import importances
 from retclip.search.promotion import promoted
 from retclip.search.recommendation import recommend_encoder
@@ -178,7 +178,7 @@ def run(identifier, score, error=0.01, patients=200, cost=1000, offset=0, **valu
         "standard_error": dict.fromkeys(METRICS, error),
         "levels": {"chance": dict.fromkeys(ZERO_SHOT, 0.5), "majority": {}},
     }
-    return selection.Candidate(identifier, [selection.Run(metrics_of(trial, val), table)])
+    return candidates.Candidate(identifier, [candidates.Run(metrics_of(trial, val), table)])
 
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -455,6 +455,7 @@ def board(trials, effect, seed=0):
     return pd.DataFrame(drawn).assign(metric=scores, status="completed", may_be_chosen=True)
 
 
+@pytest.mark.slow
 def test_importances_find_what_mattered_and_their_intervals_say_how_surely():
     found = importances(board(20, effect=5), list(LISTS), draws=40)
     assert found[0]["name"] == "learning_rate"

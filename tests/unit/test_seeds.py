@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from retclip.core.config import configured_defaults
 from retclip.metrics.registry import METRICS
-from retclip.search import budget, selection
+from retclip.search import budget, candidates, selection
 from retclip.search.recommendation import recommend_encoder
 
 METRIC = "zero_shot_accuracy"
@@ -41,12 +41,12 @@ def training(identifier, hits, seed=1, **values):
     named = np.where(hits, target, 1 - target)
     table = pd.DataFrame({"patient_id": np.arange(PATIENTS).astype(str), "target": target,
                           "score_0": 1.0 - named, "score_1": 1.0 * named})  # fmt: skip
-    return selection.Run(document(identifier, float(np.mean(hits)), seed=seed, **values), table)
+    return candidates.Run(document(identifier, float(np.mean(hits)), seed=seed, **values), table)
 
 
 def broken(identifier, status, seed=1, **values):
     table = pd.DataFrame({"patient_id": [], "target": [], "score_0": [], "score_1": []})
-    return selection.Run(document(identifier, None, status, seed=seed, **values), table)
+    return candidates.Run(document(identifier, None, status, seed=seed, **values), table)
 
 
 def finals(scores):
@@ -101,8 +101,8 @@ def test_where_every_seed_failed_no_encoder_is_recommended():
 # --- a stage whose candidates have several seeds ---------------------------------------------------------------
 
 
-def decide(*candidates):
-    board = selection.leaderboard(selection.rank(list(candidates), METRIC), METRIC)
+def decide(*configurations):
+    board = selection.leaderboard(selection.rank(list(configurations), METRIC), METRIC)
     return board, selection.select(board, METRIC, DEFAULTS, {})
 
 
@@ -112,8 +112,8 @@ def right(share, offset=0):
 
 
 def test_a_finalist_that_failed_in_a_seed_is_out_and_says_why():
-    whole = selection.Candidate("c0", [training("c0s0", right(0.6)), training("c0s1", right(0.62), seed=2)])
-    part = selection.Candidate("c1", [training("c1s0", right(0.9), weight_decay=0.1),
+    whole = candidates.Candidate("c0", [training("c0s0", right(0.6)), training("c0s1", right(0.62), seed=2)])
+    part = candidates.Candidate("c1", [training("c1s0", right(0.9), weight_decay=0.1),
                                       broken("c1s1", "diverged", seed=2, weight_decay=0.1)])  # fmt: skip
     board, best = decide(whole, part)
     assert best["id"] == "c0"
@@ -123,13 +123,13 @@ def test_a_finalist_that_failed_in_a_seed_is_out_and_says_why():
 
 
 def test_where_all_finalists_failed_it_is_not_called_chance():
-    _, best = decide(selection.Candidate("c0", [training("c0s0", right(0.9)), broken("c0s1", "diverged", seed=2)]))
+    _, best = decide(candidates.Candidate("c0", [training("c0s0", right(0.9)), broken("c0s1", "diverged", seed=2)]))
     assert best["id"] == "defaults"
     assert best["reason"] == "undecided: using the defaults, since no candidate has a score in all its seeds"
 
 
 def test_a_score_of_unknown_error_beats_nothing():
-    board, _ = decide(selection.Candidate("c0", [training("c0s0", right(0.9))]))
+    board, _ = decide(candidates.Candidate("c0", [training("c0s0", right(0.9))]))
     best = selection.select(board.assign(standard_error=float("nan")), METRIC, DEFAULTS, {})
     assert best["id"] == "defaults"
 
@@ -139,8 +139,8 @@ def test_a_score_of_unknown_error_beats_nothing():
 
 def test_two_configurations_1_point_apart_with_4_points_between_seeds_are_tied():
     """Nearly the same patients are right, so that patients alone would call the difference sure."""
-    first = selection.Candidate("c0", [training("c0s0", right(0.75)), training("c0s1", right(0.8), seed=2)])
-    second = selection.Candidate("c1", [training("c1s0", right(0.75), weight_decay=0.1),
+    first = candidates.Candidate("c0", [training("c0s0", right(0.75)), training("c0s1", right(0.8), seed=2)])
+    second = candidates.Candidate("c1", [training("c1s0", right(0.75), weight_decay=0.1),
                                         training("c1s1", right(0.78), seed=2, weight_decay=0.1)])  # fmt: skip
     board, best = decide(first, second)
     row = board.set_index("id").loc["c1"]
@@ -151,12 +151,13 @@ def test_two_configurations_1_point_apart_with_4_points_between_seeds_are_tied()
 
 
 def test_one_seed_each_is_sure_of_patients_alone_and_says_so():
-    board, best = decide(selection.Candidate("a", [training("a", right(0.9))]),
-                         selection.Candidate("b", [training("b", right(0.6), weight_decay=0.1)]))  # fmt: skip
+    board, best = decide(candidates.Candidate("a", [training("a", right(0.9))]),
+                         candidates.Candidate("b", [training("b", right(0.6), weight_decay=0.1)]))  # fmt: skip
     assert best["reason"] == "the best score, by more than one standard error over patients; one seed each"
     assert board["seeds"].tolist() == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [2, 3])
 @pytest.mark.parametrize("ratio", [0.0, 1.0, 4.0])
 def test_equal_configurations_differ_by_more_than_one_standard_error_as_rarely_as_it_says(seeds, ratio):
@@ -169,18 +170,18 @@ def test_equal_configurations_differ_by_more_than_one_standard_error_as_rarely_a
     spread = ratio * np.sqrt(0.7 * 0.3 / PATIENTS)
     studies, surely = 150, 0
     for _ in range(studies):
-        candidates = []
+        pair = []
         for name, decay in (("a", 0.1), ("b", 0.2)):
             hardness = generator.normal(size=PATIENTS)
             shares = np.clip(0.7 + spread * generator.normal(size=seeds), 0.01, 0.99)
-            candidates.append(
-                selection.Candidate(
+            pair.append(
+                candidates.Candidate(
                     name,
                     [training(f"{name}{seed}", hardness < norm.ppf(share), seed=seed, weight_decay=decay)
                      for seed, share in enumerate(shares)],
                 )
             )  # fmt: skip
-        _, second = selection.rank(candidates, METRIC)
+        _, second = selection.rank(pair, METRIC)
         surely += abs(second.difference) > second.difference_se
     margin = 2.5 * np.sqrt(0.32 * 0.68 / studies)
     assert 0.15 < surely / studies < 0.32 + margin, surely / studies
@@ -200,9 +201,10 @@ def clustered(identifier, generator, learned=0.0, **values):
     table = table.assign(patient_id=np.arange(240).astype(str), target=target)
     found = document(identifier, float((scores.argmax(1) == target).mean()), **values)
     found.val.levels.chance.update(dict.fromkeys(METRICS, 1 / 8))
-    return selection.Candidate(identifier, [selection.Run(found, table)])
+    return candidates.Candidate(identifier, [candidates.Run(found, table)])
 
 
+@pytest.mark.slow
 def test_the_best_of_twenty_trials_that_learned_no_text_keeps_the_defaults():
     """The best of twenty was two standard errors above chance in every study."""
     kept = 0
@@ -225,7 +227,7 @@ def test_a_trial_that_learned_is_chosen_among_twenty_and_its_p_value_is_in_the_f
 
 
 def test_two_classes_are_judged_by_patients_and_the_choice_says_so():
-    _, best = decide(selection.Candidate("a", [training("a", right(0.9))]))
+    _, best = decide(candidates.Candidate("a", [training("a", right(0.9))]))
     assert best["id"] == "a"
     assert best["p_value"] is None
     assert best["judged_by"] == selection.BY_PATIENTS
@@ -238,7 +240,7 @@ def test_equal_trials_are_said_to_be_flat_and_unequal_ones_are_not():
     def board_of(shares):
         hardness = generator.normal(size=PATIENTS)
         return [
-            selection.Candidate(
+            candidates.Candidate(
                 f"t{k}",
                 [training(f"t{k}", hardness + generator.normal(size=PATIENTS) < 1.4 * norm.ppf(share),
                           weight_decay=k / 99)],

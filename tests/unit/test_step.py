@@ -10,6 +10,7 @@ from documents import BUDGET, VALUES, trial_of
 from transformers import BertConfig, BertModel
 
 from retclip.core.preprocessing import CLIP
+from retclip.data.splits import of_patients_within
 from retclip.data.store import write_store
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split, prefetch
@@ -377,5 +378,18 @@ def test_frozen_features_stand_for_their_encoders_in_a_subset_with_shuffled_text
     indices = np.random.default_rng(5).permutation(len(made[0]))
     plain, cached = (encode_batch(net.eval(), one.batch(indices, CPU), augment=False) for one in made)
     assert len(indices) == 20
+    for name, value in plain.items():
+        torch.testing.assert_close(cached[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_share_of_the_patients_is_read_from_the_same_features(split, net, data_dir):
+    frozen = {"train.eyes": eye_features(net, split, CPU, "fp32"),
+              "train.texts": pooled_texts(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
+    part = Split(data_dir, "train", split.fingerprint, tokenize, LONGEST, fraction=0.5, frozen=frozen)
+    kept = np.flatnonzero(of_patients_within(split.frame, 0.5))
+    assert 4 < len(kept) < 28
+    assert part.frame["sample_id"].tolist() == split.frame["sample_id"].iloc[kept].tolist()
+    plain = encode_batch(net.eval(), split.batch(kept, CPU), augment=False)
+    cached = encode_batch(net.eval(), part.batch(np.arange(len(kept)), CPU), augment=False)
     for name, value in plain.items():
         torch.testing.assert_close(cached[name], value, rtol=1e-4, atol=1e-5)

@@ -114,6 +114,7 @@ BOMBS = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", BOMBS)
 def test_memory_is_bounded_before_it_is_taken(tmp_path, name):
     """Within 1.5 GB of address space beside what Python itself takes, a refusal in one sentence."""

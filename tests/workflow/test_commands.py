@@ -26,6 +26,7 @@ TARGETS = {
     "help": RUN,
     "env": RUN,
     "plan": RUN,
+    "check-gpu": PLAN,  # tests/unit/test_check_gpu.py runs its rule
     "status": RUN,
     "interim": RUN,
     "fetch": RUN,
@@ -49,6 +50,9 @@ TARGETS = {
     "audit-packages": PLAN,  # needs the net; tests/unit/test_supply_chain.py runs its script
     "lock": PLAN,  # needs a package index, and changes with it
     "weights": PLAN,  # likewise; continuous integration runs it
+    "docs-packages": PLAN,  # likewise
+    "docs": PLAN,
+    "figures": PLAN,  # draws what was drawn already, after a demo
     "bench": PLAN,  # minutes, or a GPU, or half an hour
     "bench-data": PLAN,
     "bench-gpu": PLAN,
@@ -85,6 +89,7 @@ COMMANDS = {
         "snakemake -n": "the begin of a command",
         'make bench-slurm RUN="--config config/demo.yaml"': PLAN,
         "make bench-data": PLAN,
+        "make check-gpu CONFIG=my.yaml": PLAN,
         "make cancel": PLAN,
         "make cancel DIR=/scratch/me/run": PLAN,
         "make clean RUN=...": PLAN,
@@ -101,6 +106,8 @@ COMMANDS = {
         "python scripts/try_prompts.py --model-dir results/full/final/pubmedbert-s2001/model --prompts mine.yaml": (
             "tests/workflow/test_prompts.py runs it"
         ),
+        "python scripts/export_hub.py --model-dir MODEL --repository OWNER/NAME --license other --license-file TEXT "
+        "--output-dir hub": "tests/unit/test_hub_folder.py runs it",
         "make reproduce RUN=...": PLAN,
         "make submit CONFIG=my.yaml": PLAN,
         "make unlock": RUN,
@@ -126,6 +133,7 @@ COMMANDS = {
         "snakemake --cores 1 --touch --configfile my.yaml": RUN,
         "snakemake --cores 1 --touch --forceall --configfile my.yaml": RUN,
         "snakemake --profile slurm --configfile my.yaml": PLAN,
+        "snakemake --profile slurm --configfile my.yaml -- check_gpu": PLAN,
         "snakemake -n --profile slurm --configfile my.yaml": RUN,
         "wandb agent ENTITY/PROJECT/ID": "needs a server; tests/workflow/test_tracking.py calls what it would call",
         "wandb sweep results/{run}/sweep/sweep.yaml": "needs a server",

@@ -1,4 +1,5 @@
-"""What a run may add to its finals: a budget for each text encoder, one-factor effects, the shuffled control."""
+"""What a run may add to its finals: a budget for each text encoder, one-factor effects, the shuffled control, and
+fractions of the patients."""
 
 import json
 import shutil
@@ -7,11 +8,14 @@ import pandas as pd
 import pytest
 from running import planned_jobs, snakemake
 
+from retclip.data.splits import of_patients_within
+
 pytestmark = pytest.mark.slow
 OPTIONS = """
 final: {learning_rate_factors: [0.5, 1.0]}
 ablation: true
 controls: {shuffled_texts: true}
+study: {data_fractions: [0.25, 0.5, 1.0]}
 """
 TUNED = ("learning_rate", "batch_size", "warmup_steps", "weight_decay", "temperature")
 METRIC = "zero_shot_balanced_accuracy"
@@ -56,6 +60,36 @@ def test_an_ablation_has_one_of_the_winners_values(results):
         assert values == {**default, name: winner[name]}
 
 
+def test_fractions_are_trained_on_their_patients_and_evaluated_like_the_finals(results):
+    train = pd.read_parquet(results / "data/samples_train.parquet")
+    tuned = _read(results / "final/pubmedbert-s2001/trial.json")
+    patients, scores = [], []
+    for percent in (25, 50):
+        folder = results / f"final/subset_{percent}-s2001"
+        metrics, evaluation = _read(folder / "metrics.json"), _read(folder / "evaluation.json")
+        kept = train[of_patients_within(train, percent / 100)]
+        patients.append(kept["patient_id"].nunique())
+        assert metrics["trial"]["subset"] == {"fraction": percent / 100, "patients": patients[-1]}
+        assert metrics["train_samples"] == len(kept)
+        assert metrics["trial"]["configured"] == tuned["configured"]
+        table = pd.read_parquet(folder / "predictions.parquet")
+        named = table.filter(like="score_").to_numpy().argmax(axis=1)
+        right = (named == table["target"])[table["target"] >= 0]
+        scores.append(right.groupby(table["target"]).mean().mean())
+        assert evaluation["zero_shot"][METRIC]["value"] == pytest.approx(scores[-1])
+    whole = train["patient_id"].nunique()
+    assert 0 < patients[0] < patients[1] < whole
+    rows = pd.read_csv(results / "report/tables/more_data.csv", dtype=str)
+    assert rows["train patients"].tolist() == [*(f"{count:,}" for count in patients), f"{whole:,} (all)"]
+    told = rows.iloc[:, 1].str.split().str[0].astype(float).tolist()
+    assert told[:-1] == pytest.approx(scores, abs=0.0006)
+    page = (results / "report/index.html").read_text()
+    assert "each number of patients has fewer than 3 seeds" in page
+    assert (results / "report/figures/more_data.svg").is_file()
+    # all patients are the finals themselves
+    assert sorted(path.name for path in (results / "final").glob("subset_*")) == ["subset_25-s2001", "subset_50-s2001"]
+
+
 def test_the_page_tells_of_all_of_it(results):
     page = (results / "report/index.html").read_text()
     assert "Ablation: the baseline with one tuned value, against the baseline, both with" in page
@@ -68,7 +102,7 @@ def test_every_training_is_in_the_table(results):
     trials = pd.read_csv(results / "report/trials.csv")
     assert not trials.duplicated(["stage", "id"]).any()
     assert trials["stage"].value_counts().to_dict() == {
-        "phase1": 3, "phase2": 2, "confirm": 1, "encoders": 4, "final": 9,
+        "phase1": 3, "phase2": 2, "confirm": 1, "encoders": 4, "final": 11,
     }  # fmt: skip
     for _, row in trials.iterrows():
         metrics = _read(results / row["stage"] / row["id"] / "metrics.json")

@@ -68,8 +68,8 @@ def test_real_photographs(tmp_path):
         f"Of 298 patients, {evaluation['counts']['patients']} are in the test split and scored, with "
         f"{evaluation['counts']['scored']} eyes",
         f"balanced accuracy with pubmedbert has a 95 % CI of {score['low']:.3f} to {score['high']:.3f}",
-        f"{len(few)} classes have fewer than 10 test patients, so that one of them moves the recall by about a tenth or "
-        f"more: {', '.join(f'{name} ({count})' for name, count in few.items())}.",
+        f"{len(few)} classes have fewer than 10 test patients, so that one of them moves the recall by about a tenth "
+        f"or more: {', '.join(f'{name} ({count})' for name, count in few.items())}.",
         f"{shares} of it rests on these {sum(counts[name] for name in few)} of {sum(counts.values())} samples",
         "the scores hold for these patients and cameras",
         "no evidence that a model is fit for care",

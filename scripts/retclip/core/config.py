@@ -2,6 +2,7 @@
 
 import math
 import re
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,18 @@ def configured_defaults(config: Config) -> dict[str, Any]:
     return {name: hyperparameter.of(config) for name, hyperparameter in HYPERPARAMETERS.items()}
 
 
+def subsets(config: Config) -> dict[str, float]:
+    """Name in the ids of final models -> fraction of the train patients, of each that is trained for itself; those
+    on all patients are the final models themselves."""
+    fractions = config.get("study", {}).get("data_fractions", [])
+    return {f"subset_{_percent(fraction)}": fraction for fraction in sorted(fractions) if fraction < 1}
+
+
+def _percent(fraction: float) -> str:
+    """25, or 12_5, since a dot ends no name of a folder here."""
+    return f"{(Decimal(str(fraction)) * 100).normalize():f}".replace(".", "_")
+
+
 def strategy_facts(config: Config) -> set[str]:
     """What is true of phase2.strategy: learns, has_rungs, is_exhaustive; see search/strategies.py, which declares it.
 
@@ -115,7 +128,7 @@ def _check_model(config: Config, origin: str) -> None:
             f"model.text_encoders: {', '.join(model['text_encoders'])}."
         )
     for name in model["text_encoders"]:
-        if name in RESERVED:
+        if name in {*RESERVED, *subsets(config)}:
             raise ValueError(
                 f"{origin}: model.text_encoders.{name}: final/{name}-s... is a folder of the run's own; give the text "
                 "encoder another name."
@@ -154,6 +167,11 @@ def _check_search(config: Config, origin: str) -> None:
             _check_range(name, values, f"{origin}: phase2.space.{name}")
     check_warmup(config, origin)
     _check_rungs(config, origin)
+    if subsets(config) and "train_samples" in config["final"]:
+        raise ValueError(
+            f"{origin}: study.data_fractions are of all train patients, and final.train_samples takes a part of them; "
+            "set one of both to null."
+        )
     phase2, top_k = config["phase2"], config["confirm"]["top_k"]
     facts = strategy_facts(config)
     if "has_rungs" in facts:

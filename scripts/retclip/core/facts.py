@@ -8,7 +8,8 @@ from typing import Any
 
 # trial: a search tries it. tuned: what the study chose. baseline: the config's defaults. control: the tuned
 # configuration on reports shuffled between patients. ablation: the baseline with one value of the tuned configuration.
-KINDS = ("trial", "baseline", "tuned", "control", "ablation")
+# subset: the tuned configuration on a fraction of the train patients.
+KINDS = ("trial", "baseline", "tuned", "control", "ablation", "subset")
 # Statuses of metrics.json that leave a training run without a score; both are results.
 FAILED = ("diverged", "out_of_memory")
 # What will be done for a training run of a plan, with what is there already.

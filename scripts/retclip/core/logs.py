@@ -4,7 +4,8 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from retclip.core.plain_text import printable
@@ -12,6 +13,7 @@ from retclip.core.plain_text import printable
 Value = TypeVar("Value")
 
 _started = time.monotonic()
+INTERVAL_SECONDS = 10.0
 # A disk, or a user's share of it, that is full; one that is mounted for reading alone.
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -24,6 +26,29 @@ def seconds_since_start() -> float:
 def log(text: str) -> None:
     """Prints one progress line to stderr, led by the seconds since the process started."""
     print(f"[{seconds_since_start():7.1f} s] {printable(text)}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def progress(total: int, noun: str) -> Iterator[Callable[[int], object]]:
+    """Yields a function that is told how many more are done: a bar on a terminal, elsewhere a line per interval."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        with tqdm(total=total, unit=f" {noun}", file=sys.stderr) as bar:
+            yield bar.update
+        return
+    started = logged = time.monotonic()
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done, logged
+        done += more
+        now = time.monotonic()
+        if now - logged > INTERVAL_SECONDS:
+            logged = now
+            log(f"{done} of {total} {noun}, {(now - started) / done * (total - done):.0f} s to go")
+
+    yield count
 
 
 def nice_to_know(what: str, read: Callable[[], Value], otherwise: Value) -> Value:

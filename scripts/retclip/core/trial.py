@@ -56,6 +56,14 @@ class Budget:
     cuts: tuple[Cut, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Subset:
+    """The train patients that a trial sees, where they are not all: the fraction asked for, and how many it is."""
+
+    fraction: float
+    patients: int
+
+
 class ModelSpecification(Protocol):
     """What it takes to build an untrained model."""
 
@@ -78,7 +86,8 @@ class Trial(Document):
     """One trial: a configuration at one budget and seed.
 
     hyperparameters: what the training uses, after the budget's cuts; configured: the same in the units of a full run.
-    image_encoder: that section of the config. class_prompts: class -> sentences. sha256: of all the rest.
+    image_encoder: that section of the config. class_prompts: class -> sentences. subset: None where it sees all
+    train patients. sha256: of all the rest.
     """
 
     SCHEMA = "trial"
@@ -102,6 +111,7 @@ class Trial(Document):
     class_prompts_sha256: str
     selection_metric: str
     shuffled_texts: bool
+    subset: Subset | None = field(default=None, metadata=OPTIONAL)
     budget: Budget
     sha256: str
 

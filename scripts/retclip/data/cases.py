@@ -1,11 +1,12 @@
 """New photographs as predict.py is given them: files, folders or a table, each image with its eye, by patient."""
 
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from retclip.data.dicom import eye_of_image, is_dicom_file
+from retclip.data.dicom import eye_of_image, is_dicom_file, study_of
 from retclip.data.eyes import eye_of, without_eye
 from retclip.data.image_paths import ENDINGS
 from retclip.data.tables import LINE, need, read_table, refuse_nearly, rows_of
@@ -31,15 +32,25 @@ class Case(NamedTuple):
 
 def cases_of_paths(paths: list[Path]) -> list[Case]:
     """Files, and the images below folders. The eye is the DICOM header's or the name's; two files of one folder whose
-    names differ in the eye alone are one patient.
+    names differ in the eye alone are one patient, and so are the two eyes of a DICOM study, where it has one photograph
+    of each.
 
     Raises ValueError for what is neither a file nor a folder, and where a folder has no image.
     """
     cases: dict[object, Case] = {}
+    found = []
     for name, path in _files(paths):
         stem = path.stem if path.suffix.lower() in ENDINGS else path.name
-        eye, problem = _eye(path, eye_of(stem), "name")
+        named = eye_of(stem)
+        eye, problem = _eye(path, named, "name")
+        # a name that tells the eye tells the patient, too
+        study = study_of(path) if named is None and eye in SIDES else None
+        found.append((name, path, stem, eye, problem, study))
+    photographs = Counter((study, eye) for *_, eye, _, study in found if study)
+    for name, path, stem, eye, problem, study in found:
         key: object = (path.parent, without_eye(stem)) if eye in SIDES else path
+        if study and all(photographs[study, side] == 1 for side in SIDES):
+            key = study
         if key in cases and (problem or cases[key].problem or eye in cases[key].images):
             key = path, len(cases)  # a second image of this eye is nobody's fellow
         known = cases.get(key, Case("", {}, {}, problem))
@@ -145,4 +156,5 @@ def _files(paths: list[Path]) -> Iterator[tuple[str, Path]]:
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in ENDINGS or is_dicom_file(path)
+    # the catalog of a folder of DICOM files is one of them
+    return path.suffix.lower() in ENDINGS or (path.name.upper() != "DICOMDIR" and is_dicom_file(path))

@@ -50,17 +50,30 @@ def is_dicom_file(path: str | os.PathLike[str]) -> bool:
 
 def laterality(path: str | os.PathLike[str]) -> str | None:
     """left or right where a DICOM file says so; None for every other file. Nothing else of its header is kept."""
+    image, series = _header(path, "ImageLaterality", "Laterality")
+    return SIDES.get(image or series)
+
+
+def study_of(path: str | os.PathLike[str]) -> tuple[str, str] | None:
+    """Patient and study of a DICOM file, which photographs of one visit share; None where its header lacks one."""
+    patient, study = _header(path, "PatientID", "StudyInstanceUID")
+    return (patient, study) if patient and study else None
+
+
+def _header(path: str | os.PathLike[str], *tags: str) -> list[str]:
+    """What the header has in these tags; "" where it lacks one, and of what is no DICOM file."""
+    nothing = [""] * len(tags)
     if not is_dicom_file(path):
-        return None
+        return nothing
     import pydicom
 
     try:
         with open(path, "rb") as stream:
             _refuse_inflation(stream)
-        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["ImageLaterality", "Laterality"])
-        return SIDES.get(str(header.get("ImageLaterality") or header.get("Laterality") or ""))
+        header = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=list(tags))
+        return [str(header.get(tag) or "").strip() for tag in tags]
     except Exception:  # a broken header raises nearly anything; reading the image says what is wrong with it
-        return None
+        return nothing
 
 
 def eye_of_image(path: str | os.PathLike[str], stated: str | None, who: str) -> str:

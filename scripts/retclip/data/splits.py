@@ -119,6 +119,16 @@ def stratified_subset(frame: "pd.DataFrame", samples: int, seed: int) -> np.ndar
     return np.array(taken, dtype=np.int64)
 
 
+def of_patients_within(frame: "pd.DataFrame", fraction: float) -> np.ndarray:
+    """bool [n]: the rows of about this fraction of the patients, all of them at 1.
+
+    A smaller fraction's are among a larger one's, and who else is in the table decides nothing.
+    """
+    # another hash than that which splits patients: those of one split have numbers in one part of it alone
+    numbers = {patient: _number(patient, "data fractions") for patient in frame["patient_id"].unique()}
+    return (frame["patient_id"].map(numbers) < fraction).to_numpy()
+
+
 def labels_of(frame: "pd.DataFrame") -> "pd.Series":
     """The set of all labels of each row, of the patient and of both eyes."""
     # not by rows of the frame: of an empty one, pandas would make a frame again
@@ -157,7 +167,7 @@ def _fill_empty_splits(
             chosen[min(donors, key=lambda patient: numbers[patient])] = split
 
 
-def _number(patient: str, seed: int) -> float:
+def _number(patient: str, seed: int | str) -> float:
     """A number in [0, 1) from a hash: the same on every machine, whoever else is in the table."""
     digest = hashlib.sha256(f"{seed}\0{patient}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64

@@ -1,6 +1,5 @@
 """New photographs, scored by an exported model exactly as the evaluation scores the test split."""
 
-import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
@@ -11,7 +10,7 @@ import numpy as np
 import torch
 
 from retclip.core.bounded import read_text, read_yaml
-from retclip.core.logs import log
+from retclip.core.logs import log, progress
 from retclip.core.prompts import TEMPLATES, class_prompts
 from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 VIEWS = ("left", "right", "patient")
-LOG_SECONDS = 10.0
 
 
 def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
@@ -81,16 +79,10 @@ class Predictor:
             cases = [alone for case in cases for alone in (_apart(case) if self._untrained(case.images) else [case])]
         _warn_of_unknown_eyes(cases)
         rows: list[dict[str, Any]] = []
-        started = logged = time.monotonic()
-        done = 0
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(threads) as pool, progress(len(cases), "cases") as done:
             for batch in _pieces(cases, batch_size):
                 rows += self._rows(list(batch), list(pool.map(self._read, batch)))
-                done += len(batch)
-                if time.monotonic() - logged > LOG_SECONDS:
-                    logged = time.monotonic()
-                    left = (logged - started) / done * (len(cases) - done)
-                    log(f"{done} of {len(cases)} cases, {left:.0f} s to go")
+                done(len(batch))
         columns = [
             "name",
             "eye",

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 
-from retclip.data.splits import stratified_subset
+from retclip.data.splits import of_patients_within, stratified_subset
 from retclip.data.store import Store
 from retclip.loading.device import to_device
 
@@ -26,7 +26,7 @@ READ_AT_ONCE = 1024
 
 
 class Split:
-    """The samples of one split (train, val or test), or a stratified subset of them.
+    """The samples of one split (train, val or test), those of a fraction of its patients, or a stratified subset.
 
     Images are read on demand; everything else is in memory. N samples:
     present [N, 2] bool (left, right eye seen), targets {view: int[N]} (class index, -1 = not scored),
@@ -46,9 +46,11 @@ class Split:
         shuffle_texts: bool = False,
         text_columns: dict[str, str] | None = None,
         frozen: dict[str, torch.Tensor] | None = None,
+        fraction: float | None = None,
     ) -> None:
         """text_columns: view -> column, for an encoder that reads other texts than TEXT_COLUMNS. frozen: features
-        from retclip.loading.feature_cache.read_features; this split then needs no run of the encoders in it.
+        from retclip.loading.feature_cache.read_features; this split then needs no run of the encoders in it. fraction:
+        of the patients, all of whose samples are read.
 
         Raises ValueError where the table lacks a text column.
         """
@@ -61,7 +63,9 @@ class Split:
         self.different_texts, places = np.unique(np.stack(list(texts.values())), return_inverse=True)
         text_rows = dict(zip(texts, places.reshape(len(texts), -1), strict=True))
         chosen = np.arange(len(frame))
-        if samples is not None and samples < len(frame):
+        if fraction is not None:
+            chosen = np.flatnonzero(of_patients_within(frame, fraction))
+        elif samples is not None and samples < len(frame):
             chosen = np.sort(stratified_subset(frame, samples, seed))
         self.frame = frame.iloc[chosen].reset_index(drop=True)
         self.classes: list[str] = fingerprint["classes"]

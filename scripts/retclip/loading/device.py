@@ -47,7 +47,7 @@ def choose_device(wanted: str) -> torch.device:
     why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"
     raise ValueError(
         f"{why}, but torch {torch.__version__} (built for CUDA {torch.version.cuda}) sees no GPU there; driver: "
-        f"{_driver()}. Run nvidia-smi on {node}; keep off a broken node with slurm_extra: --exclude={node}; or set "
+        f"{driver()}. Run nvidia-smi on {node}; keep off a broken node with slurm_extra: --exclude={node}; or set "
         "training.device to cpu."
     )
 
@@ -64,7 +64,7 @@ def _own_gpu() -> torch.device:
     return torch.device("cuda", index)
 
 
-def _driver() -> str:
+def driver() -> str:
     """The NVIDIA driver that this machine's kernel has loaded, in its own words."""
     version = Path("/proc/driver/nvidia/version")
     return version.read_text().splitlines()[0] if version.is_file() else "none is loaded"

@@ -67,7 +67,7 @@ def _estimate(groups: list[Seeds], value: float, draws: np.ndarray) -> Estimate:
     from scipy.stats import chi2, t
 
     fewest, patients = min(len(group.scores) for group in groups), min(group.patients for group in groups)
-    total, between = spread(draws), _between_seeds(groups)
+    total, between = spread(draws), between_seeds(groups)
     if total is None or patients < 2:
         return Estimate(value, seeds=fewest)
     if between is None:
@@ -104,7 +104,7 @@ def _size_of(beyond: Callable[[float], float], chance: float, errors: np.ndarray
     return float(brentq(lambda size: beyond(size) - chance, 0.0, 1e3 * errors.max()))
 
 
-def _between_seeds(groups: list[Seeds]) -> tuple[float, float, int] | None:
+def between_seeds(groups: Sequence[Seeds]) -> tuple[float, float, int] | None:
     """Between seeds of a configuration: the variance that patients alone would give (the seeds would change places in
     other patients), the variance that is seen, and its degrees of freedom; None where none has two seeds."""
     freedom = sum(len(group.scores) - 1 for group in groups)

@@ -1,11 +1,13 @@
 """The card of an exported model: what it was trained on, how it scores, and code that needs nothing of this project."""
 
+import inspect
 from pathlib import Path
 from string import Template
 from typing import Any
 
 from retclip.core.plain_text import markdown
 from retclip.core.trial import Trial
+from retclip.data import images
 from retclip.metrics.metrics_document import Validation
 from retclip.metrics.registry import METRICS
 from retclip.models.image_encoder import known_config
@@ -13,6 +15,9 @@ from retclip.models.retclip import RetClip
 from retclip.models.timm_encoder import TimmEncoder, width
 
 DEMO_ENCODER = "timm/demo_conv"
+# What a card says of a model in a run's folder, and of none elsewhere.
+LOCAL_FOLDER = 'folder = Path(".")  # the folder of this file'
+TEST_SCORES = "Test scores with 95 % CI are in evaluation.json beside this folder."
 # The text encoder's feature from what transformers makes of a batch.
 POOLING_CODE = {
     "cls": "    feature = output.last_hidden_state[:, 0]",
@@ -58,6 +63,10 @@ def model_card(
         image_encoder=_image_encoder_code(model, settings, image_size),
         text=_text_encoder_code(model),
         pooling=POOLING_CODE[model.pooling],
+        folder=LOCAL_FOLDER,
+        test_scores=TEST_SCORES,
+        crop=_crop_code(),
+        interpolation=model.preprocessing.interpolation.upper(),
         text_head=_text_head_code((len(model.text_projection) + 1) // 2),
         truncation_side=trial.text_encoder_settings.truncation_side,
         size=image_size,
@@ -96,9 +105,7 @@ def _data_sentence(data: dict[str, Any]) -> str:
 def _image_encoder_code(model: RetClip, settings: dict[str, Any], image_size: int) -> str:
     name, embed_dim = settings.get("architecture"), model.global_feature_mapping.out_features
     if isinstance(model.visual, TimmEncoder):
-        # the demo's own encoder is the one that timm does not know
-        known = "import retclip.demo.image_encoder  # scripts/ of retclip-tune\n" if name == DEMO_ENCODER else ""
-        return known + (
+        return (_demo_encoder_code() if name == DEMO_ENCODER else "") + (
             "from collections import OrderedDict\n"
             f"import timm\n{model.visual.code}\n"
             f"projection = torch.nn.Linear({width(model.visual.trunk)}, {embed_dim}, bias=False)\n"
@@ -129,7 +136,24 @@ def _image_encoder_code(model: RetClip, settings: dict[str, Any], image_size: in
 def _text_encoder_code(model: RetClip) -> str:
     kind = type(model.bert).__name__
     pooler = ", add_pooling_layer=False" if kind == "BertModel" and model.pooling != "pooler" else ""
-    return f'from transformers import AutoTokenizer, {kind}\ntext = {kind}.from_pretrained("text"{pooler}).eval()'
+    return (
+        f'from transformers import AutoTokenizer, {kind}\ntext = {kind}.from_pretrained(folder / "text"{pooler}).eval()'
+    )
+
+
+def _demo_encoder_code() -> str:
+    """The one network that timm does not know, as it stands in its module."""
+    from retclip.demo import image_encoder
+
+    _, _, code = inspect.getsource(image_encoder).split('"""', 2)
+    return f"{code.strip()}\n\n\n"
+
+
+def _crop_code() -> str:
+    """What crops photographs before a model sees them, as it stands in its module."""
+    names = ("DARK", "LIT_SHARE", "SMALLEST_CROP", "MAX_PIXELS")
+    constants = "\n".join(f"{name} = {getattr(images, name)}" for name in names)
+    return f"{constants}\n\n\n{inspect.getsource(images.crop_to_fundus).strip()}"
 
 
 def _text_head_code(depth: int) -> str:
@@ -148,12 +172,13 @@ have a license of their own. Neither allows more than its own terms do.
 
 ## Scores on validation
 
-The hyperparameters were chosen by validation scores, which are optimistically biased by this choice. Test scores with
-95 % CI are in evaluation.json beside this folder.
+The hyperparameters were chosen by validation scores, which are optimistically biased by this choice.
 
 | score | value | standard error | chance | largest class |
 |---|---|---|---|---|
 $scores
+
+$test_scores
 
 ## Data
 
@@ -169,20 +194,37 @@ $data
 
 ## Use
 
-`scripts/predict.py --model-dir THIS_FOLDER --output found.csv IMAGES` crops, resizes and scores photographs. In plain
-open_clip and transformers, crop images to the fundus, pad them to a square and resize them to $size px first:
+`scripts/predict.py --model-dir THIS_FOLDER --output found.csv IMAGES` of retclip-tune scores photographs in every form.
+In plain open_clip or timm, and transformers (a large JPEG, which predict.py decodes at a smaller scale, may score
+otherwise in the third decimal):
 
 ```python
+import json
+from pathlib import Path
+
+import numpy as np
 import torch
+from PIL import Image, ImageOps
 from safetensors.torch import load_file
 from torch.nn.functional import linear, normalize
+
+$folder
 $image_encoder
-image_encoder.load_state_dict(load_file("vision.safetensors"))
+image_encoder.load_state_dict(load_file(folder / "vision.safetensors"))
 image_encoder.eval()
 $text
-tokenizer = AutoTokenizer.from_pretrained("text", truncation_side="$truncation_side")
-heads = load_file("heads.safetensors")
+tokenizer = AutoTokenizer.from_pretrained(folder / "text", truncation_side="$truncation_side")
+heads = load_file(folder / "heads.safetensors")
 mean, std = torch.tensor($mean).view(3, 1, 1), torch.tensor($std).view(3, 1, 1)
+class_prompts = json.loads((folder / "class_prompts.json").read_text(encoding="utf-8"))
+classes = list(class_prompts)
+$crop
+
+
+def read(path):  # RGB in [0, 1], [1, 3, $size, $size]
+    square = crop_to_fundus(ImageOps.exif_transpose(Image.open(path)).convert("RGB"))
+    pixels = np.asarray(square.resize(($size, $size), Image.Resampling.$interpolation, reducing_gap=2.0))
+    return torch.from_numpy(pixels / np.float32(255)).permute(2, 0, 1)[None]
 
 
 @torch.inference_mode()
@@ -198,6 +240,12 @@ def encode_text(sentences):
 $pooling
 $text_head
     return normalize(feature, dim=1)
+
+
+def score(left, right):  # two files: similarity to each class, and probabilities among these classes alone
+    ensembles = torch.stack([encode_text(class_prompts[name]).sum(0) for name in classes])
+    scores = (encode_patient(read(left), read(right)) @ normalize(ensembles, dim=1).T)[0]
+    return scores, (heads["logit_scale"].exp() * scores).softmax(0)
 ```
 
 The left and right views use `left_feature_mapping` with `text_projection_left`, and their right twins.

@@ -62,7 +62,17 @@ class RetClip(nn.Module):
         self, image_left: torch.Tensor, image_right: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """L2-normalized (patient, left, right) features [B, embed_dim]; both eyes in one call of the encoder."""
-        return self._image_features(*self.visual(torch.cat([image_left, image_right])).chunk(2))
+        return self.features_of_eyes(*self.visual(torch.cat([image_left, image_right])).chunk(2))
+
+    def features_of_eyes(
+        self, left: torch.Tensor, right: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """L2-normalized (patient, left, right) features of what encode_image makes of two eyes, [B, embed_dim] each."""
+        return (
+            _unit_length(self.global_feature_mapping(torch.cat([left, right], dim=1))),
+            _unit_length(self.left_feature_mapping(left)),
+            _unit_length(self.right_feature_mapping(right)),
+        )
 
     def encode_text(self, text_ids: torch.Tensor, attention_mask: torch.Tensor | None, view: str) -> torch.Tensor:
         """L2-normalized feature [B, embed_dim] of texts [B, L] through the head of `view`; None: see pooled_text."""
@@ -122,7 +132,7 @@ class RetClip(nn.Module):
     ) -> dict[str, torch.Tensor]:
         """What `forward` returns, from the image encoder's features of the eyes [B, embed_dim] and the
         pooled texts of each view [B, hidden]."""
-        patient, left, right = self._image_features(left, right)
+        patient, left, right = self.features_of_eyes(left, right)
         return {
             "image_features": patient,
             "left_features": left,
@@ -183,15 +193,6 @@ class RetClip(nn.Module):
             if self.is_frozen(part):
                 part.eval()
         return self
-
-    def _image_features(
-        self, left: torch.Tensor, right: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        return (
-            _unit_length(self.global_feature_mapping(torch.cat([left, right], dim=1))),
-            _unit_length(self.left_feature_mapping(left)),
-            _unit_length(self.right_feature_mapping(right)),
-        )
 
     def _head(self, view: str) -> nn.Module:
         heads = {

@@ -84,9 +84,9 @@ def plain_tensors(state: dict[Any, Any], path: Path) -> dict[str, Any]:
 
 def _refuse_unfolding(path: Path) -> None:
     """Raises ValueError where a torch file, which torch writes without compression, unfolds to more than it is."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             size = sum(entry.file_size for entry in archive.infolist())
     except Exception as error:  # a broken archive raises nearly anything

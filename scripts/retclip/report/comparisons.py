@@ -9,18 +9,18 @@ from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.metrics.scores import draws_of
 from retclip.report.run_folder import FinalModel
 
-__all__ = ["difference", "holm", "is_above_chance", "judge", "score", "value_of"]
+__all__ = ["difference", "holm", "is_above_chance", "judge", "score", "seeds_of", "value_of"]
 
 
 def score(finals: list[FinalModel], metric: str) -> Estimate:
     """The mean of `metric` on test over final models that differ in the seed alone."""
-    found = _seeds(finals, metric)
+    found = seeds_of(finals, metric, for_interval=True)
     return Estimate(None) if found is None else differences.mean_of(found)
 
 
 def difference(first: list[FinalModel], second: list[FinalModel], metric: str) -> Estimate:
     """score(first) - score(second), paired over patients; p_value: of no difference, two-sided."""
-    one, other = _seeds(first, metric), _seeds(second, metric)
+    one, other = seeds_of(first, metric), seeds_of(second, metric)
     return Estimate(None) if one is None or other is None else differences.compare(one, other)
 
 
@@ -51,9 +51,9 @@ def value_of(final: FinalModel, metric: str) -> float | None:
     return part[metric]["value"] if metric in part else None
 
 
-def _seeds(finals: list[FinalModel], metric: str) -> Seeds | None:
-    """None where one has no score. Where the predictions of one were removed, its draws are NaN: the score is known,
-    but no interval."""
+def seeds_of(finals: list[FinalModel], metric: str, for_interval: bool = False) -> Seeds | None:
+    """What metrics.differences compares; None where one has no score. Where the predictions of one were removed, its
+    draws are NaN: the score is known, but no interval."""
     values = [value_of(final, metric) for final in finals]
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
@@ -62,7 +62,7 @@ def _seeds(finals: list[FinalModel], metric: str) -> Seeds | None:
     def draws(final: FinalModel) -> np.ndarray:
         if final.predictions is None:
             return np.full(DRAWS, np.nan)
-        return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric))
+        return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric), for_interval=for_interval)
 
     patients = [final.predictions["patient_id"].nunique() for final in finals if final.predictions is not None]
     return Seeds(known, np.array([draws(final) for final in finals]), min(patients, default=0))

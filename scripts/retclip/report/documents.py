@@ -9,6 +9,7 @@ from retclip.report.answer import answer, verdict
 from retclip.report.comparisons import difference, holm, score
 from retclip.report.first_screen import collapsed, headline, points
 from retclip.report.limitations import limitations, warnings
+from retclip.report.more_data import more_data
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.provenance import commits, machines
 from retclip.report.stability import winning_shares
@@ -49,6 +50,7 @@ def results(run: RunFolder) -> dict[str, Any]:
         "negative_control": _scores(controls) if controls else None,
         "levels": plain(run.finals[0].evaluation.levels),
         "reference_models": plain(run.references.models) if run.references else [],
+        "more_data": _more_data(run) if run.subsets() else None,
         "counts": plain(run.finals[0].evaluation.counts),
         "prompts": plain(run.prompts) if run.prompts else None,
         "encoders": {
@@ -87,6 +89,15 @@ def results(run: RunFolder) -> dict[str, Any]:
         "code": sorted({finished.metrics.code for finished in everything}),
         "commits": commits(everything),
         "machines": machines(everything),
+    }
+
+
+def _more_data(run: RunFolder) -> dict[str, Any]:
+    told = more_data(run)
+    return {
+        "scores": {str(size): plain_estimate(score(group, run.test_metric)) for size, group in told.groups.items()},
+        "gain_of_twice_the_patients": plain_estimate(told.gain) if told.gain else None,
+        "told": told.sentence,
     }
 
 

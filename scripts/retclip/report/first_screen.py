@@ -7,6 +7,7 @@ from retclip.report.answer import verdict
 from retclip.report.comparisons import difference, score
 from retclip.report.limitations import DETECTABLE, FEW_CASES, WORTH_FINDING, leaks, patients_needed, warnings
 from retclip.report.limitations import few_classes as classes_of_few
+from retclip.report.more_data import more_data
 from retclip.report.names import baseline_name, configuration_name
 from retclip.report.run_folder import RunFolder
 
@@ -131,6 +132,7 @@ def points(run: RunFolder) -> list[Point]:
         *_seeds(run),
         *_power(run),
         *_few(run),
+        *_more(run),
         *_borders(run),
         *_images(run),
     ]
@@ -207,6 +209,15 @@ def _few(run: RunFolder) -> list[Point]:
         Point(f"{len(few)} classes have fewer than {FEW_CASES} test patients: collect more, of {few[0]} first.",
               "classes")
     ]  # fmt: skip
+
+
+def _more(run: RunFolder) -> list[Point]:
+    """More train patients, where it could be told that they are worth it."""
+    gain = more_data(run).gain if run.subsets() else None
+    if gain is None or gain.value is None or gain.value < WORTH_FINDING:
+        return []
+    told = f"Twice the train patients would bring about {wording.signed(gain.value)}"
+    return [Point(f"{told} (95 % band {wording.interval(gain.low, gain.high)}): collect more.", "more-data")]
 
 
 def _borders(run: RunFolder) -> list[Point]:

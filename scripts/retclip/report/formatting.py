@@ -18,6 +18,7 @@ MODELS = {
     "baseline": "the baseline",
     "control": "the negative control (shuffled reports)",
     "ablation": "the ablation (the baseline with one tuned value)",
+    "subset": "the tuned configuration on a fraction of the train patients (each fraction and seed)",
     "initial": "the untouched initial weights",
     "reference": "what needs no RET-CLIP (colors, age and sex, a second reader)",
 }

@@ -9,6 +9,7 @@ from retclip.core.source_facts import source_facts
 from retclip.core.trial import Trial
 from retclip.report import formatting as wording
 from retclip.report.limitations import small_classes
+from retclip.report.more_data import more_data
 from retclip.report.run_folder import RunFolder
 
 TEMPLATE = Path(__file__).parent / "templates/methods.md.jinja"
@@ -40,6 +41,7 @@ def methods(run: RunFolder, config: Config) -> dict[str, Any]:
         "probe": tuned_model.evaluation.probe,
         "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},
         "small_classes": small_classes(run),
+        "more_data": more_data(run) if run.subsets() else None,
     }
 
 

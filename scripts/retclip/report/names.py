@@ -45,6 +45,8 @@ def trial_names(run: RunFolder) -> dict[str, str]:
 def final_name(final: FinalModel) -> str:
     """What a final model is called; the seeds of one share a name."""
     named = {"tuned": "tuned", "baseline": "baseline", "control": "negative control"}
+    if final.trial.subset:
+        named["subset"] = f"tuned on {final.trial.subset.patients:,} patients"
     kind = named.get(final.kind) or f"baseline with the tuned {label_of(final.trial.ablated or '')}"
     return f"{kind}, {final.encoder}"
 

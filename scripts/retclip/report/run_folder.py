@@ -158,10 +158,11 @@ class RunFolder:
 
     def models(self) -> dict[str, list[FinalModel]]:
         """What a final model is, in words -> its trials, which differ in the seed alone."""
-        named = {f"the tuned configuration with {encoder}": self.tuned(encoder) for encoder in self.encoders}
-        others = {"the baseline": self.baselines(), "the control on shuffled texts": self.controls()}
-        ablations = {f"the ablation of {name}": [final] for name, final in self.ablations().items()}
-        return {name: finals for name, finals in {**named, **others, **ablations}.items() if finals}
+        found = {f"the tuned configuration with {encoder}": self.tuned(encoder) for encoder in self.encoders}
+        found |= {"the baseline": self.baselines(), "the control on shuffled texts": self.controls()}
+        found |= {f"the ablation of {name}": [final] for name, final in self.ablations().items()}
+        found |= {f"the tuned configuration on {size:,} patients": finals for size, finals in self.subsets().items()}
+        return {name: finals for name, finals in found.items() if finals}
 
     def tuned(self, encoder: str) -> list[FinalModel]:
         """The tuned configuration's trials with `encoder`, one per seed."""
@@ -174,6 +175,11 @@ class RunFolder:
     def controls(self) -> list[FinalModel]:
         """The tuned configuration trained on texts shuffled between patients, where that was asked for."""
         return [final for final in self.finals if final.kind == "control"]
+
+    def subsets(self) -> dict[int, list[FinalModel]]:
+        """Number of train patients, fewer than all -> the tuned configuration's trials on them, one per seed."""
+        parts = [(final.trial.subset.patients, final) for final in self.finals if final.trial.subset]
+        return {size: [final for own, final in parts if own == size] for size in sorted({own for own, _ in parts})}
 
     def ablations(self) -> dict[str, FinalModel]:
         """Hyperparameter -> the baseline's training with the tuned configuration's value of it alone."""
@@ -260,7 +266,8 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         if final.kind == "tuned"
     ]
     importances = folder / "phase2/importances.csv"
-    shown = _shown(known["final"], record["config"]["model"]["search_encoder"])
+    first = "tuned", record["config"]["model"]["search_encoder"]
+    shown = next(name for name, told in known["final"].items() if (told["kind"], told["text_encoder"]) == first)
     initial = folder / f"final/{record['initial']}/evaluation.json"
     examples = folder / f"final/{shown}/qualitative_examples.npz"
     return RunFolder(
@@ -298,11 +305,6 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
 
 def _document(kind: type[Kind], path: Path, interim: bool) -> Kind | None:
     return None if interim and not path.is_file() else kind.read(path)
-
-
-def _shown(finals: dict[str, dict[str, Any]], encoder: str) -> str:
-    """The id of the final model whose examples are shown: the first of the tuned configuration with `encoder`."""
-    return next(name for name, told in finals.items() if (told["kind"], told["text_encoder"]) == ("tuned", encoder))
 
 
 def _known(entries: dict[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import html
 import json
 import re
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -48,14 +48,34 @@ def share_run(run_folder: Path, output: Path) -> str:
         count = _copy(run_folder, made)
         if not count:
             raise ValueError(f"{run_folder}: has no report yet, so there is nothing to share; finish the run first.")
-        for path in sorted(path for path in made.rglob("*") if path.is_file()):
-            if "model" in path.relative_to(made).parts:
-                _hide(path, secrets.values)
-            if kind := found_in(path, secrets):
-                raise ValueError(f"{path.relative_to(made)} holds {kind} of the data; nothing was shared.")
+        _search(made, secrets, lambda path: "model" in path.relative_to(made).parts)
+    return f"{output}: {count} files, {_proved(secrets)}"
+
+
+def prove(model: Path, run_folder: Path, places: set[str]) -> str:
+    """Hides `places` of this machine in a copy of a model, and searches it for what is private in the run that it is
+    from; returns what was proved. Raises ValueError, naming file and kind, where something is found."""
+    if not (run_folder / "run.json").is_file():
+        _search(model, Secrets(set(), {}, places, 0), lambda path: True)
+        return "no run.json of its run is there, so nothing of its data could be searched for"
+    secrets = secrets_of(run_folder, read_json(run_folder / "run.json")["config"])
+    _search(model, secrets._replace(values=secrets.values | places), lambda path: True)
+    return _proved(secrets)
+
+
+def _search(made: Path, secrets: Secrets, hides: Callable[[Path], bool]) -> None:
+    """hides: whether a file is one of a model's, in which places are hidden first."""
+    for path in sorted(path for path in made.rglob("*") if path.is_file()):
+        if hides(path):
+            _hide(path, secrets.values)
+        if kind := found_in(path, secrets):
+            raise ValueError(f"{path.relative_to(made)} holds {kind} of the data; nothing was shared.")
+
+
+def _proved(secrets: Secrets) -> str:
     told = f"; {secrets.unsearched} ids are short, which no search can tell from other words" * bool(secrets.unsearched)
     return (
-        f"{output}: {count} files, with none of {len(secrets.ids)} ids and image paths, "
+        f"with none of {len(secrets.ids)} ids and image paths, "
         f"{sum(map(len, secrets.texts.values()))} texts and {len(secrets.values)} places and patterns in them{told}"
     )
 

@@ -27,7 +27,8 @@ def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) 
 
     specification: id, phase, text_encoder, seed, image_encoder, encoder, image_size, selection_metric, train_samples,
     val_samples, epochs, class_prompts, shuffled_texts (null: as the data or the values have it), and for a rung
-    stop_epoch, before which its schedule, laid out for all epochs, does not end; and what core.facts records.
+    stop_epoch, before which its schedule, laid out for all epochs, does not end; for a subset of the train patients
+    subset, whose train_samples are given; and what core.facts records.
     values: every hyperparameter as configured, in the units of a full run. counts: samples per split.
     Raises ValueError where no optimizer step is left.
     """
@@ -60,6 +61,7 @@ def plan(specification: dict[str, Any], values: Values, counts: dict[str, int]) 
         "class_prompts_sha256": sha256_of(specification["class_prompts"]),
         "selection_metric": specification["selection_metric"],
         "shuffled_texts": specification["shuffled_texts"],
+        **{key: specification[key] for key in ("subset",) if key in specification},
         "budget": {
             "train_samples": samples,
             "val_samples": min(specification["val_samples"] or counts["val"], counts["val"]),

@@ -4,7 +4,7 @@ import itertools
 import operator
 from typing import Any, NamedTuple
 
-from retclip.core.config import Config, configured_defaults
+from retclip.core.config import Config, configured_defaults, subsets
 from retclip.core.hyperparameters import ends
 from retclip.core.trial import Trial
 from retclip.metrics.registry import RETRIEVAL
@@ -104,11 +104,16 @@ def belongs(stage: Stage, trial: Trial, config: Config) -> bool:
     """Whether a trial is of this config and stage, as far as that is known before its search has chosen."""
     first, defaults = set(config["phase1"]["space"]), configured_defaults(config)
     searched = first if stage.name == "phase1" else first | set(config["phase2"]["space"])
+    budget = trial.budget
+    sized = (budget.train_samples, budget.val_samples, budget.total_steps) in stage.budgets
+    if trial.subset:
+        # how many samples a fraction has, only the table of samples tells
+        sized = trial.subset.fraction in subsets(config).values()
     return (
         config["model"]["image_encoder"].items() <= trial.image_encoder.items()
         and trial.image_size == config["data"]["image_size"]
         and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
-        and (trial.budget.train_samples, trial.budget.val_samples, trial.budget.total_steps) in stage.budgets
+        and sized
     )
 
 
@@ -144,6 +149,8 @@ def _stage(name: str, training_runs: int, values: list[Values], config: Config, 
             cuts[sentence] = cuts.get(sentence, 0) + 1
     different = len({same_training(trial) for trial in trials})
     share = _share_trained(config["phase2"]) if name == "phase2" else 1.0
+    if name == "final":
+        share = _share_of_data(config, training_runs)
     return Stage(
         name=name,
         training_runs=training_runs,
@@ -167,6 +174,12 @@ def _share_trained(phase2: dict[str, Any]) -> float:
         return 1.0
     slots, added = phase2["rungs"]["slots"], epochs_of_rungs(phase2)
     return sum(map(operator.mul, slots, added)) / (sum(slots) * sum(added))
+
+
+def _share_of_data(config: Config, training_runs: int) -> float:
+    """Of what all final training runs would see of the whole data, what they see where some take a fraction of it."""
+    left_out = sum(1 - fraction for fraction in subsets(config).values()) * config["final"]["seeds"]
+    return 1 - left_out / training_runs
 
 
 def _phase2_values(space: dict[str, Any], candidates: list[Values]) -> list[Values]:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from retclip.core.config import Config, configured_defaults
+from retclip.core.config import Config, configured_defaults, subsets
 from retclip.core.facts import facts
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.search.layout import Slot, before, slots
@@ -32,12 +32,14 @@ class EncoderTrial(NamedTuple):
 
 
 class Final(NamedTuple):
-    """kind: see core.facts. only: the hyperparameter that an ablation takes."""
+    """kind: see core.facts. only: the hyperparameter that an ablation takes. fraction: of the train patients, where a
+    subset does not see all."""
 
     kind: str
     encoder: str
     seed: int
     only: str | None = None
+    fraction: float | None = None
 
 
 @dataclass(frozen=True)
@@ -149,7 +151,7 @@ class Jobs:
             changes["seed"] = final_seeds(self.config)[0]
         else:
             entry = self.final[trial]
-            changes.update(seed=entry.seed, shuffled=entry.kind == "control")
+            changes.update(seed=entry.seed, shuffled=entry.kind == "control", fraction=entry.fraction)
             # only values of the tuned configuration may bring epochs of their own
             if entry.kind == "baseline" or (entry.kind == "ablation" and entry.only != "epochs"):
                 changes["epochs"] = self.config["final"]["epochs"]
@@ -177,6 +179,8 @@ def jobs_of(config: Config) -> Jobs:
     if config["ablation"]:
         for name in tuned_names(config):
             final[f"ablation_{name}-s{seeds[0]}"] = Final("ablation", search_encoder, seeds[0], name)
+    for name, fraction in subsets(config).items():
+        final |= {f"{name}-s{seed}": Final("subset", search_encoder, seed, fraction=fraction) for seed in seeds}
     return Jobs(
         config,
         phase1={"baseline": {}, **grid(config["phase1"]["space"])},
@@ -207,11 +211,13 @@ def specification(
     seed: int | None = None,
     values: Values | None = None,
     shuffled: bool = False,
+    fraction: float | None = None,
     stop_epoch: int | None = None,
     recorded: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """A trial specification. section: train_samples and val_samples, where the config has them. epochs: None where the
-    trial's values say. values: those that differ from the defaults. recorded: facts."""
+    trial's values say. values: those that differ from the defaults. fraction: of the train patients, where the trial
+    does not see all. recorded: facts."""
     name = encoder or config["model"]["search_encoder"]
     reading = {
         "revision": None,
@@ -235,6 +241,8 @@ def specification(
         "stop_epoch": stop_epoch,
         "values": {**configured_defaults(config), **(values or {})},
         "shuffled_texts": shuffled,
+        # others are planned as before there were fractions
+        **({} if fraction is None else {"fraction": fraction}),
     }
 
 

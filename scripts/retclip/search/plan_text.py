@@ -8,6 +8,7 @@ from retclip.core.facts import DONE, PUBLISHED, SCORED, TRAINS
 from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
 from retclip.search.forecast import HEADS_PER_SECOND, START_SECONDS, Stage
+from retclip.search.speed import Speed
 
 NAMES = {
     "phase1": "Phase 1",
@@ -26,7 +27,7 @@ def plan_lines(
     counts: dict[str, int],
     known: str,
     stages: list[Stage],
-    speed: dict[str, Any] | None,
+    speed: Speed | None,
     seconds: float | None,
     heads_alone: bool = False,
 ) -> list[str]:
@@ -48,7 +49,7 @@ def plan_lines(
     if finished == training_runs:
         lines.append(f"device time: none for training runs, since all {training_runs:,} have finished.")
     elif heads_alone and seconds is not None:
-        rate = speed["samples_per_second"] if speed else HEADS_PER_SECOND
+        rate = speed.samples_per_second if speed else HEADS_PER_SECOND
         lines.append(
             f"device time: about {max(1, seconds / 60):.0f} minutes on one CPU core for {training_runs - finished:,} "
             f"training runs: {START_SECONDS:.0f} s each to start, and {rate:,.0f} samples a second on cached features."
@@ -56,14 +57,14 @@ def plan_lines(
         lines.append("Besides, each encoder reads train and val once, and the final models' evaluations read test.")
     elif seconds is None or speed is None:
         lines.append(
-            f"device time: not known before find_lr has measured the speed; {total:,.0f} samples are shown in all, "
-            f"{total / 100 / 3600:.1f} h at 100 samples a second."
+            f"device time: not known before find_lr has measured the speed, or make check-gpu; {total:,.0f} samples "
+            f"are shown in all, {total / 100 / 3600:.1f} h at 100 samples a second."
         )
     else:
         to_come = f" for the {training_runs - finished:,} training runs to come" if finished else ""
         lines.append(
-            f"device time: {seconds / 3600:.1f} h{to_come}, at the {speed['samples_per_second']:.0f} samples a second "
-            f"that find_lr measured ({speed['device']})."
+            f"device time: {seconds / 3600:.1f} h{to_come}, at the {speed.samples_per_second:.0f} samples a second "
+            f"that {speed.measured_by} measured ({speed.device})."
         )
     return lines
 

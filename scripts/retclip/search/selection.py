@@ -7,19 +7,17 @@ defaults are kept. Of three classes or fewer that cannot be told: then a leader 
 errors over patients. A configuration that failed in one of its seeds has no score.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.metrics import nulls
-from retclip.metrics.differences import Seeds, compare, mean_of
-from retclip.metrics.finished import Finished
-from retclip.metrics.metrics_document import Metrics
+from retclip.metrics.differences import compare
 from retclip.metrics.registry import RETRIEVAL
-from retclip.metrics.scores import draws_of
-from retclip.search.budget import RANKABLE_STEPS, planned_cost, same_training
+from retclip.search.budget import RANKABLE_STEPS, same_training
+from retclip.search.candidates import Candidate, Run
 from retclip.search.expected_scores import deciding, estimate_of
 from retclip.search.flatness import flatness_of, noise_of
 from retclip.search.space import on_border
@@ -43,57 +41,6 @@ RULE_BY_MODEL = (
 )
 
 
-@dataclass
-class Run(Finished):
-    """One finished training run: its metrics.json and its val_predictions.parquet."""
-
-    metrics: Metrics
-    predictions: "pd.DataFrame"
-
-
-@dataclass
-class Candidate:
-    """One configuration and its runs: one training run, or several with fresh seeds whose scores are averaged."""
-
-    id: str
-    runs: list[Run]
-    score: float | None = None
-    scores: list[float] = field(default_factory=list)
-    standard_error: float | None = None
-    draws: np.ndarray | None = field(default=None, repr=False)
-    difference: float | None = None
-    difference_se: float | None = None
-    judgement: nulls.Judgement = nulls.NOTHING
-    noise: float | None = None
-    same_as: str | None = None
-
-    @property
-    def configured(self) -> dict[str, Any]:
-        return self.runs[0].trial.configured
-
-    @property
-    def is_unfinished(self) -> bool:
-        """It stopped on a rung below the last: its score is that of a schedule that has not ended."""
-        return any(
-            run.metrics.status == "completed" and run.metrics.steps < run.trial.budget.total_steps for run in self.runs
-        )
-
-    @property
-    def may_be_chosen(self) -> bool:
-        """It has a score, of a whole schedule, and is no other candidate's twin."""
-        return self.score is not None and self.same_as is None and not self.is_unfinished
-
-    @property
-    def seeds(self) -> Seeds:
-        """Its scores and what they are in resamples of the patients; only of one that has a score."""
-        assert self.draws is not None
-        return Seeds(self.scores, self.draws, min(run.predictions["patient_id"].nunique() for run in self.runs))
-
-    @property
-    def cost(self) -> int:
-        return planned_cost(self.runs[0].trial)
-
-
 def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
     """Best first; trials without a score last, and configurations that became equal only once, after those.
 
@@ -101,7 +48,7 @@ def rank(candidates: list[Candidate], metric: str) -> list[Candidate]:
     """
     _merge_equals(candidates)
     for candidate in candidates:
-        _score(candidate, metric)
+        candidate.give_score(metric)
     ranked = sorted(
         candidates,
         key=lambda c: (
@@ -230,19 +177,6 @@ def _identity(run: Run) -> str:
     if run.metrics.status == "early_stopped":
         trial = replace(trial, budget=replace(trial.budget, stop_epoch=trial.hyperparameters["epochs"]))
     return same_training(trial)
-
-
-def _score(candidate: Candidate, metric: str) -> None:
-    scores = [run.score(metric) for run in candidate.runs]
-    candidate.scores = [score for score in scores if score is not None]
-    if len(candidate.scores) < len(scores):
-        return
-    candidate.score = float(np.mean(candidate.scores))
-    # the same patients score every seed, so averaging seeds does not shrink their part
-    candidate.draws = np.array(
-        [draws_of(metric, run.predictions, classes=sorted(run.trial.class_prompts)) for run in candidate.runs]
-    )
-    candidate.standard_error = mean_of(candidate.seeds).standard_error
 
 
 def _compare(candidate: Candidate, leader: Candidate) -> None:

@@ -36,6 +36,8 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
     """
     watched = trial.selection_metric if trial.hyperparameters["early_stopping_patience"] else None
     budget, texts = trial.budget, trial.text_encoder_settings
+    # all other weights keep the keys that they had before there were subsets
+    subset = {"subset": trial.subset.fraction} if trial.subset else {}
     return sha256_of(
         {
             "format": FORMAT_VERSION,
@@ -53,6 +55,7 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
             "total_steps": budget.total_steps,
             "data": data,
             "code": code,
+            **subset,
         }
     )
 

@@ -30,7 +30,7 @@ def draw_learning_curves(run: RunFolder) -> "Figure":
         ]
         axes.add_collection(LineCollection(lines, colors=GRAY, alpha=0.35, linewidths=0.7))
         axes.autoscale_view()
-    finals = [final for final in run.finals if final.kind != "ablation"]
+    finals = [final for final in run.finals if final.kind not in ("ablation", "subset")]
     colors = dict(zip(dict.fromkeys(map(final_name, finals)), seaborn.color_palette("colorblind"), strict=False))
     for final in finals:
         name = final_name(final)
