@@ -94,7 +94,6 @@ COMMANDS = {
         "make fetch": RUN,
         "make fetch CONFIG=my.yaml": RUN,
         "make fetch CONFIG=my.yaml TO=folder": RUN,
-        "make fetch TO=folder": "the same",
         "make plan": RUN,
         "make plan CONFIG=my.yaml": RUN,
         'make plan CONFIG="config/laptop.yaml my.yaml"': RUN,
