@@ -49,6 +49,7 @@ help:  ## this list
 # nothing but the answer is printed
 .environment:
 	@bash $(OURS)/envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON" $(filter env,$(MAKECMDGOALS))
+	@bash $(OURS)/envs/check_home.sh
 
 env: .environment  ## make the environment, print its bin folder
 	@echo "$$RETCLIP_VENV/bin"

@@ -1,6 +1,7 @@
 """Who may read what is written: patient data their owner alone, or his group; all else whoever the umask lets."""
 
 import os
+import stat
 from pathlib import Path
 
 SHARED = "RETCLIP_SHARED"  # privacy.shared, for every job of a run
@@ -31,7 +32,8 @@ def private_folder(path: str | Path) -> None:
     if not folder.is_dir():
         folder.mkdir(parents=True, exist_ok=True)
         mode = private_mode()
-        folder.chmod(mode | (mode >> 2 & 0o111))  # who may read it may enter it
+        # who may read it may enter it; what is made in it belongs to the group of a shared folder, as the folder does
+        folder.chmod(mode | (mode >> 2 & 0o111) | (folder.stat().st_mode & stat.S_ISGID))
 
 
 def _umask() -> int:
