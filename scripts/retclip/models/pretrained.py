@@ -24,6 +24,8 @@ from retclip.models.weights_file import plain_tensors, read_weights
 # Remote code is never fetched; of weights that exist in two formats only the newer one.
 MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", POOLING_FILE, *TOKENIZER_FILES]
 SUPERSEDED = {"pytorch_model.bin": "model.safetensors"}
+VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
+NEEDED = (("config.json",), ("model.safetensors", "pytorch_model.bin"), VOCABULARIES)
 
 
 def fetch_text_encoder(
@@ -46,7 +48,7 @@ def fetch_text_encoder(
         origin, resolved, license = Path(source), f"local folder {source}", None
     elif is_hub_id(source):
         key = f"model.text_encoders.{name}"
-        origin, resolved, license = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
+        origin, resolved, license = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED, NEEDED)
     else:
         raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
     _refuse_links(origin)
