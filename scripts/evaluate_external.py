@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     evaluation = with_overlap(evaluation, table, read_json(options.overlap))
     log(f"{trial.id}: {evaluation.counts.samples} samples of {options.data_dir.name} scored")
-    write_parquet(options.output_predictions, table)
+    write_parquet(options.output_predictions, table, fingerprint["classes"])
     write_json(options.output_evaluation, evaluation.to_dict())
 
 

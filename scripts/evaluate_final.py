@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     weights_of = "" if options.model_dir else "initial weights of "
     log(f"{weights_of}{trial.id}: {evaluation.counts.samples} test samples scored")
-    write_parquet(options.output_predictions, table)
+    write_parquet(options.output_predictions, table, fingerprint["classes"])
     write_json(options.output_evaluation, evaluation.to_dict())
 
 

@@ -152,7 +152,7 @@ def _write(
     """The trial's results, whole or not there at all."""
     from retclip.models.export import export_model
 
-    results = folder.results(trial)
+    results, data = folder.results(trial), read_json(options.data_dir / "fingerprint.json")
     results.mkdir(exist_ok=True)
     if options.export:
         with whole_folder(results / "model") as temporary:
@@ -164,11 +164,11 @@ def _write(
                 image_size=trial.image_size,
                 class_prompts=trial.class_prompts,
                 trial=trial,
-                data=read_json(options.data_dir / "fingerprint.json"),
+                data=data,
                 val=metrics.val,
             )
     write_csv(results / "history.csv", history)
-    write_parquet(results / "val_predictions.parquet", predictions)
+    write_parquet(results / "val_predictions.parquet", predictions, data["classes"])
     write_json(results / "metrics.json", metrics.to_dict())
     folder.complete(trial)
 

@@ -27,12 +27,13 @@ def test_run_json_says_what_every_training_is_for(tmp_path):
         stage: record["training_runs"][stage].keys() for stage in ("phase1", "phase2", "confirm", "encoders", "final")
     }
     kinds = {kind: {name for name, one in told["final"].items() if one["kind"] == kind}
-             for kind in ("tuned", "baseline", "control", "ablation")}  # fmt: skip
+             for kind in ("tuned", "baseline", "control", "ablation", "subset")}  # fmt: skip
     assert {told["final"][name]["text_encoder"] for name in kinds["tuned"]} == encoders
     assert {name.rsplit("-", 1)[0] for name in kinds["baseline"] | kinds["control"]} == {"baseline", "control"}
     assert {told["final"][name]["ablated"] for name in kinds["ablation"]} == {
         name.removeprefix("ablation_").rsplit("-", 1)[0] for name in kinds["ablation"]
     }
+    assert {name.rsplit("-", 1)[0] for name in kinds["subset"]} == {"subset_25", "subset_50"}
     assert sum(map(len, kinds.values())) == len(told["final"])
     assert [name for name, one in told["phase1"].items() if one["kind"] == "baseline"] == ["baseline"]
     assert {name: f"b{one['bracket']}r{one['rung']}s{one['slot']:02d}" for name, one in told["phase2"].items()} == {

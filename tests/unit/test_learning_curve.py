@@ -38,6 +38,7 @@ def laws(generator, count):
             yield reached + fall, fall, power
 
 
+@pytest.mark.slow
 def test_the_band_holds_the_truth_as_often_as_it_says():
     generator = np.random.default_rng(0)
     inside, middle, widths = [], [], []

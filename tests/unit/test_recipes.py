@@ -31,7 +31,8 @@ class Copy:
     def __init__(self, folder: Path):
         self.folder = folder
         folder.mkdir()
-        shutil.copy(REPOSITORY / "Snakefile", folder)
+        for name in ("Snakefile", "requirements.lock"):
+            shutil.copy(REPOSITORY / name, folder)
         for name in ("scripts", "config", "rules", "envs", "tests"):
             ignored = shutil.ignore_patterns("__pycache__", "golden", ".*")
             shutil.copytree(REPOSITORY / name, folder / name, ignore=ignored)

@@ -1,5 +1,6 @@
 """Writing harms nothing: no link is followed, nothing of the user's is replaced, and no half-written file stays."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,12 +8,14 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
+import pyarrow.parquet
 import pytest
 from conftest import DEMO_VALUES
 from running import ENVIRONMENT, REPOSITORY, entry
 
 from retclip.core import schemas
-from retclip.core.io import atomic, whole_folder, write_json
+from retclip.core.io import atomic, whole_folder, write_json, write_parquet
 from retclip.core.locks import this_process
 from retclip.search.budget import plan
 
@@ -262,3 +265,15 @@ def test_only_weights_of_ours_are_dropped(tmp_path):
     bound_weights(tmp_path, 0)
     assert all(path.is_file() for path in theirs)
     assert not ours.exists()
+
+
+def test_a_table_of_predictions_names_its_classes(tmp_path):
+    """score_0 is of a class, and whoever has the file alone has to know of which; other tables stay as they were."""
+    frame = pd.DataFrame({"score_0": [0.1], "score_1": [0.9]})
+    write_parquet(tmp_path / "predictions.parquet", frame, classes=["AMD", "Grüner Star"])
+    write_parquet(tmp_path / "samples.parquet", frame)
+    assert pd.read_parquet(tmp_path / "predictions.parquet").attrs == {"classes": ["AMD", "Grüner Star"]}
+    known = pyarrow.parquet.read_schema(tmp_path / "predictions.parquet").metadata
+    assert json.loads(known[b"PANDAS_ATTRS"]) == {"classes": ["AMD", "Grüner Star"]}
+    assert pd.read_parquet(tmp_path / "samples.parquet").attrs == {}
+    assert frame.attrs == {}

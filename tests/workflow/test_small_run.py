@@ -42,8 +42,12 @@ def test_every_file_of_the_contract_is_there(results):
                  "final/recommendation.json", "final/initial-s2001/evaluation.json",
                  "final/pubmedbert-s2001/qualitative_examples.npz",
                  "run.json", "report/index.html", "report/results.json",
-                 "report/figures/answer.png", "report/tables/trials.csv", "report/methods.md"):  # fmt: skip
+                 "report/figures/answer.png", "report/trials.csv", "report/methods.md"):  # fmt: skip
         assert (results / name).is_file(), name
+    assert [path.parent.name for path in (results / "report").rglob("trials.csv")] == ["report"]
+    classes = json.loads((results / "data/fingerprint.json").read_text())["classes"]
+    for path in results.glob("*/*/*predictions.parquet"):
+        assert pd.read_parquet(path).attrs["classes"] == classes
     assert len(pd.read_csv(results / "phase1/leaderboard.csv")) == 3
     for path in results.glob("*/*/trial.json"):
         trial = json.loads(path.read_text())

@@ -146,10 +146,13 @@ def write_csv(path: str | Path, frame: "pd.DataFrame", private: bool = False) ->
         plain.to_csv(temporary, index=False)
 
 
-def write_parquet(path: str | Path, frame: "pd.DataFrame") -> None:
-    """Writes the frame, a row a patient or an image, without its index, closed to others."""
+def write_parquet(path: str | Path, frame: "pd.DataFrame", classes: list[str] | None = None) -> None:
+    """Writes the frame, a row a patient or an image, without its index, closed to others. classes: whose scores its
+    numbered columns are; pandas reads them back as `attrs`, others as the file's metadata."""
+    whole = frame.copy(deep=False)
+    whole.attrs = {"classes": classes} if classes is not None else {}
     with atomic(path, private=True) as temporary:
-        frame.to_parquet(temporary, index=False)
+        whole.to_parquet(temporary, index=False)
 
 
 def canonical_json(value: Any) -> str:

@@ -57,7 +57,8 @@ def build_report(run: RunFolder, folder: Path) -> None:
     drawn = {name: draw(run) for section in sections.values() for name, draw in section.figures.items()}
     figures = write_figures(drawn, folder / "figures")
     tables = {name: table for section in sections.values() for name, table in section.tables(run).items()}
-    write_tables(tables, folder / "tables")
+    # trials.csv has all of what the page's table of trials shows
+    write_tables({name: table for name, table in tables.items() if name != "trials"}, folder / "tables")
     write_trials(run, folder / "trials.csv")
     write_text(folder / "index.html", _page(run, sections, figures, tables))
     if run.interim:
