@@ -21,6 +21,7 @@ export RETCLIP_BASE_PYTHON := $(value PYTHON)
 export RETCLIP_RUN := $(if $(filter undefined,$(origin RUN)),demo,$(value RUN))
 export RETCLIP_RUNS := $(value RUNS)
 export RETCLIP_CONFIG := $(value CONFIG)
+export RETCLIP_TO := $(value TO)
 export RETCLIP_DIR := $(if $(filter undefined,$(origin DIR)),$(CURDIR),$(value DIR))
 
 BIN := "$$RETCLIP_VENV"/bin
@@ -48,6 +49,7 @@ help:  ## this list
 # nothing but the answer is printed
 .environment:
 	@bash $(OURS)/envs/make_environment.sh "$$RETCLIP_VENV" "$$RETCLIP_BASE_PYTHON" $(filter env,$(MAKECMDGOALS))
+	@bash $(OURS)/envs/check_home.sh
 
 env: .environment  ## make the environment, print its bin folder
 	@echo "$$RETCLIP_VENV/bin"
@@ -69,9 +71,9 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
 	  tests/reliability tests/unit/test_fuzz.py
 
-# every attack in a process of its own, within its bounds
+# every attack in a process of its own, within its bounds; FUZZ=10000 for a night of random damage
 test-security: .environment  ## strangers' files, shared machines, what leaves the building; with a table of attacks
-	$(BIN)/python -m pytest -q tests/security
+	RETCLIP_FUZZ=$(or $(FUZZ),200) $(BIN)/python -m pytest -q tests/security
 
 check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
 	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
@@ -153,8 +155,9 @@ compare: .environment  ## finished runs of the same data on one page; RUNS="a b 
 	read -ra runs <<< "$$RETCLIP_RUNS"; $(BIN)/python scripts/compare_runs.py --run-folders "$${runs[@]/#/results/}" \
 	  --output-folder "results/comparisons/$$(IFS=+; echo "$${runs[*]}")"
 
-fetch: .environment  ## all downloads, on the machine that has the net; CONFIG=my.yaml for yours
+fetch: .environment  ## all downloads, on the machine that has the net; CONFIG=my.yaml for yours; TO=folder to carry them
 	@$(call configfiles,config/demo.yaml) $(SNAKEMAKE) $(FILES) -- fetch
+	@$(call configfiles,config/demo.yaml) $(HERE) --cores 1 --nolock --quiet all $(FILES) -- list_fetched
 
 wandb-sweep: .environment  ## a W&B sweep file over the guide's five hyperparameters; CONFIG=my.yaml for yours
 	@$(call configfiles,config/demo.yaml config/wide.yaml) $(SNAKEMAKE) $(FILES) -- sweep

@@ -30,6 +30,7 @@ from retclip.core.preprocessing import settings_path
 from retclip.core.prompts import prompts_hash
 from retclip.core.renamed import in_new_words
 from retclip.core.source_facts import source_facts
+from retclip.core.working_folder import refuse_working_folder, shared_warning
 from retclip.search import jobs, layout
 from retclip.search.strategies import STRATEGIES
 
@@ -71,6 +72,13 @@ if "class_map" in CONFIG["data"]:
     CONFIG["data"]["class_map"] = config["data"]["class_map"]
 
 RUN = CONFIG["run"]
+if workflow.is_main_process:  # before snakemake itself meets what it cannot write, with a traceback
+    try:
+        refuse_working_folder(Path("results") / RUN)
+    except ValueError as error:
+        stop(error)
+    if unshared := shared_warning():
+        print(unshared, file=sys.stderr)
 share_with(CONFIG["privacy"].get("shared", "owner"))
 DATA = CONFIG["data"]
 MODEL = CONFIG["model"]

@@ -9,7 +9,7 @@
 #   1. Draw the demo's images, or fetch a data set of the hub (on the login node, which has the net).
 #   2. Build the stores that training reads, split by patient, and audit them.
 #   3. Build the external test sets, and look for their patients in train and val.
-#   4. Fetch or make the text encoders and the initial weights of the image encoder.
+#   4. Fetch or make the text encoders and the initial weights of the image encoder; list them.
 
 SOURCE = source_facts(DATA["source"])
 # What build_lmdb reads: the user's table and images, or what the demo draws, or what the hub has.
@@ -292,6 +292,7 @@ if "hub_dataset" in DATA:
 
 localrules:
     fetch,
+    list_fetched,
 
 
 rule fetch:
@@ -300,3 +301,17 @@ rule fetch:
         IMAGE_ROOT if "hub_dataset" in DATA else [],
         [encoder_dir(encoder) for encoder in MODEL["text_encoders"]],
         image_weights(),
+
+
+rule list_fetched:
+    """What was fetched and where it lies, printed; make fetch TO=folder copies it there, too."""
+    input:
+        rules.fetch.input,
+    params:
+        **runs("list_fetched"),
+    log:
+        f"{RESULTS}/logs/list_fetched.log",
+    conda:
+        "../envs/report.yaml"
+    shell:
+        launch("list_fetched", "{input:q}", shown=True)

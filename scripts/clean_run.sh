@@ -4,7 +4,7 @@
 set -euo pipefail
 run=$1
 of_a_run=(run.json best.json demo data external find_lr features phase1 phase2 confirm encoders final report interim
-  logs benchmarks state tracking wandb sweep)
+  logs benchmarks state tracking wandb sweep check_gpu check_gpu.json submitted.json)
 of_a_reproduction=(config.json resources results .snakemake)
 
 stop() {

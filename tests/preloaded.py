@@ -1,6 +1,9 @@
 """What the server of forked.py has imported before it forks: the libraries of trainers, of builds and of snakemake."""
 
+import gc
+
 import datasets  # noqa: F401
+import forked  # noqa: F401
 import jsonschema  # noqa: F401
 import lmdb  # noqa: F401
 import matplotlib.pyplot  # noqa: F401
@@ -9,6 +12,9 @@ import optuna  # noqa: F401
 import pandas  # noqa: F401
 import pyarrow.parquet  # noqa: F401
 import pydicom  # noqa: F401
+import sklearn.linear_model
+import sklearn.metrics  # noqa: F401
+import snakemake.cli  # noqa: F401
 import snakemake_executor_plugin_slurm  # noqa: F401
 import timm  # noqa: F401
 import torch
@@ -21,3 +27,5 @@ from retclip.models import image_weights, pretrained  # noqa: F401
 from retclip.training import trainer  # noqa: F401
 
 torch.set_num_threads(1)
+gc.collect()
+gc.freeze()  # what a fork's collector looks at, it copies

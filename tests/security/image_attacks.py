@@ -24,12 +24,21 @@ def png(width: int, height: int, bits: int = 8, color: int = 2, further: bytes =
     """A whole PNG of equal pixels in as few bytes as deflate makes of them. color: 0 gray, 2 RGB, 6 RGBA."""
     header = struct.pack(">IIBBBBB", width, height, bits, color, 0, 0, 0)
     length = 1 + width * bits // 8 * {0: 1, 2: 3, 6: 4}[color]
-    packer = zlib.compressobj(9)
-    content = b""
-    if rows:
-        row = bytes([0]) + bytes([120]) * (length - 1)
-        content = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
+    content = repeated(bytes([0]) + bytes([120]) * (length - 1), height) if rows else b""
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + further + chunk(b"IDAT", content) + chunk(b"IEND", b"")
+
+
+def repeated(piece: bytes, times: int, wrapped: bool = True) -> bytes:
+    """What deflate makes of a piece so many times, packed once. wrapped: as zlib wraps it."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    once = packer.compress(piece) + packer.flush(zlib.Z_FULL_FLUSH)  # which refers to nothing before it
+    content = once * times + packer.flush()
+    if not wrapped:
+        return content
+    check = 1
+    for _ in range(times):
+        check = zlib.adler32(piece, check)
+    return b"\x78\xda" + content + check.to_bytes(4, "big")
 
 
 def row_of(name: str, make: Callable[[], bytes]) -> Callable[[Path], None]:
@@ -105,10 +114,9 @@ def deflated_dicom(megabytes: int) -> bytes:
     whole = dicom("RGB", b"", syntax=DeflatedExplicitVRLittleEndian, Rows=16, Columns=16)
     meta = 144 + int.from_bytes(whole[140:144], "little")
     packer = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
-    zeros = bytes(1 << 20)
     content = packer.compress(b"\xe0\x7f\x10\x00OB\0\0" + struct.pack("<I", min(megabytes << 20, 2**32 - 2)))
-    content += b"".join(packer.compress(zeros) for _ in range(megabytes)) + packer.flush()
-    return whole[:meta] + content
+    content += packer.flush(zlib.Z_FULL_FLUSH)
+    return whole[:meta] + content + repeated(bytes(1 << 20), megabytes, wrapped=False)
 
 
 def nested_dicom(depth: int) -> bytes:
@@ -133,12 +141,12 @@ def blp() -> bytes:
 
 def bomb_of_text() -> bytes:
     """A PNG with a text that unfolds to 200 MB."""
-    packed = zlib.compress(bytes(200 << 20), 9)
+    packed = repeated(bytes(1 << 20), 200)
     return png(64, 64, further=chunk(b"zTXt", b"Comment\0\0" + packed))
 
 
 def bomb_of_profile() -> bytes:
-    packed = zlib.compress(bytes(200 << 20), 9)
+    packed = repeated(bytes(1 << 20), 200)
     return png(64, 64, further=chunk(b"iCCP", b"icc\0\0" + packed))
 
 

@@ -193,6 +193,8 @@ def huge_tensor() -> bytes:
 
 SIZE = "error: .*(size|sizes|layers|must|most)"
 WEIGHTS = "error: .*safetensors"
+NOBODY_IS_ASKED = r"(?s)\A(?!.*Do you wish).*error: "
+TOO_LARGE = "error: .*(takes more memory than|timm cannot build)"
 NOT_MODEL = r"error: .*(model\.json|preprocessing\.json|class_prompts\.json)"
 ATTACKS = {
     "model.json with image_size 60000": Attack(with_json("model.json", image_size=60_000), NOT_MODEL),
@@ -202,6 +204,12 @@ ATTACKS = {
     "model.json with head_depth 10^7": Attack(with_json("model.json", head_depth=10**7), NOT_MODEL),
     "model.json that names a repository of the hub": Attack(
         image_encoder(architecture="hf-hub:someone/evil", embed_dim=24), "error: .*hf-hub:someone/evil"
+    ),
+    "model.json that names another folder, in which a pipe is": Attack(
+        predicted(lambda folder: [(folder.parent / "other").mkdir(),
+                                  os.mkfifo(folder.parent / "other/open_clip_config.json"),
+                                  change(folder / "model.json", image_encoder={"architecture": "local-dir:other"})]),
+        "error: .*local-dir:other", seconds=15,
     ),
     "model.json with timm_name hf-hub:": Attack(
         image_encoder(architecture="timm/x", timm_name="hf-hub:someone/evil", embed_dim=24), NOT_MODEL
@@ -218,6 +226,21 @@ ATTACKS = {
     "model.json with an open_clip_config of 10^7 layers": Attack(
         image_encoder(architecture="x", open_clip_config={"embed_dim": 24, "vision_cfg": {"layers": 10**7}}),
         NOT_MODEL,
+    ),
+    "model.json with 200 layers of a width of 16,384": Attack(
+        image_encoder(**{**IMAGE_ENCODER, "layers": 200, "width": 16_384}), TOO_LARGE, megabytes=800
+    ),
+    "model.json with a timm network of 90,000 layers": Attack(
+        image_encoder(architecture="timm/vit_tiny_patch16_224", timm_arguments={"depth": 90_000}), TOO_LARGE,
+        megabytes=800,
+    ),
+    "model.json with heads of 20 layers of 65,536": Attack(
+        predicted(lambda folder: change(folder / "model.json", embed_dim=65_536, head_depth=20, image_encoder={
+            **IMAGE_ENCODER, "embed_dim": 65_536})), TOO_LARGE, megabytes=800
+    ),
+    "model.json without a patch size": Attack(
+        image_encoder(**{key: value for key, value in IMAGE_ENCODER.items() if key != "patch_size"}),
+        "error: .*patch_size",
     ),
     "model.json that is a list": Attack(written("model.json", b"[1, 2]"), NOT_MODEL),
     "model.json nested 10^5 deep": Attack(written("model.json", b"[" * 100_000), NOT_MODEL),
@@ -260,9 +283,16 @@ ATTACKS = {
         encoder(lambda folder: change(folder / "config.json", model_type="timm_wrapper",
                                       architecture="hf-hub:someone/evil")), "error: "
     ),
+    # nor is anybody asked whether to run it
     "text encoder with code of its own": Attack(
         encoder(lambda folder: change(folder / "config.json", model_type="evil",
-                                      auto_map={"AutoConfig": "evil.Config"})), "error: "
+                                      auto_map={"AutoConfig": "evil.Config"})), NOBODY_IS_ASKED
+    ),
+    "tokenizer with code of its own": Attack(
+        encoder(lambda folder: [(folder / "tokenizer.json").unlink(), (folder / "vocab.txt").unlink(),
+                                (folder / "spm.model").write_bytes(b"x"),
+                                change(folder / "tokenizer_config.json", tokenizer_class="Evil",
+                                       auto_map={"AutoTokenizer": ["evil.Tokenizer", None]})]), NOBODY_IS_ASKED
     ),
     "text encoder whose config is a link away": Attack(linked("config.json"), "error: .*symbolic link"),
     "text encoder whose weights are a link away": Attack(linked("model.safetensors"), "error: .*symbolic link"),

@@ -5,6 +5,7 @@ A case is the number that its damage is drawn from, so a failure names all that 
 """
 
 import contextlib
+import copy
 import io
 import json
 import random
@@ -115,7 +116,7 @@ def changed(draw: random.Random, content: bytes) -> bytes:
         if draw.random() < 0.2 and isinstance(parent, dict):
             del parent[key]
         else:
-            parent[key] = draw.choice([*SCALARS, document.copy()])
+            parent[key] = draw.choice([*SCALARS, copy.deepcopy(document)])
     return json.dumps(document).encode()
 
 
@@ -244,9 +245,9 @@ def _template(folder: Path, make: Callable[[Path], None]) -> Path:
 def _harmed(draw: random.Random, path: Path):
     """The file is another one meanwhile; a new file each time, since one that is mapped must not change."""
     good = path.read_bytes()
-    harm = changed if path.suffix == ".json" else damaged
+    bad = (changed if path.suffix == ".json" else damaged)(draw, good)
     path.unlink()
-    path.write_bytes(harm(draw, good))
+    path.write_bytes(bad)
     try:
         yield
     finally:

@@ -2,14 +2,18 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
-from running import ENVIRONMENT, REPOSITORY
+from running import ENVIRONMENT, REPOSITORY, snakemake
 from small_hub import COMMIT, MODEL, WEIGHTS, SmallHub
 
+from retclip.core.fetched import carry, fetched_lines
+from retclip.core.hub import fetch_snapshot
 from retclip.core.io import read_json
 
 
@@ -193,3 +197,128 @@ def test_fetch_a_dataset_and_build_its_prompts(tmp_path):
                            capture_output=True, text=True)  # fmt: skip
     assert wrong.returncode == 1
     assert wrong.stderr.splitlines()[-1].startswith("error: data.hub_dataset.image_column: label is no column")
+
+
+OFFLINE = {**ENVIRONMENT, "HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HUB_DISABLE_TELEMETRY": "1"}
+
+
+def fetch_offline(cache, output, revision="main"):
+    command = [sys.executable, str(REPOSITORY / "scripts/fetch_text_encoder.py"), "--name", "tiny", "--source", MODEL]
+    command += ["--revision", revision, "--output", str(output)]
+    return subprocess.run(command, env={**OFFLINE, "HF_HOME": str(cache)}, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="module")
+def cache(hub, tmp_path_factory):
+    """The client's cache after a fetch from the hub, as it may be copied to another machine; encoder/ is what came."""
+    folder = tmp_path_factory.mktemp("cache")
+    (folder / "here").mkdir()
+    hub[2].clear()
+    assert fetch(hub[0], folder / "here", "main", folder / "encoder").returncode == 0
+    return folder
+
+
+@pytest.mark.slow
+def test_offline_the_copied_cache_of_another_machine_serves_or_what_it_lacks_is_named(cache, tmp_path):
+    copied = tmp_path / "copied"
+    shutil.copytree(cache / "here", copied, symlinks=True)
+    done = fetch_offline(copied, tmp_path / "encoder")
+    assert done.returncode == 0, done.stderr
+    assert read_json(tmp_path / "encoder/source.json")["revision"] == COMMIT
+    for name in ("model.safetensors", "tokenizer.json"):
+        assert (tmp_path / "encoder" / name).read_bytes() == (cache / "encoder" / name).read_bytes()
+    weights = next(copied.rglob(WEIGHTS))
+    blob = weights.resolve()
+    content = blob.read_bytes()
+    blob.write_bytes(content[:-64] + bytes(64))
+    sentence = last_sentence(fetch_offline(copied, tmp_path / "other"))
+    assert f"has a damaged {WEIGHTS} of {MODEL}; delete {blob}" in sentence
+    weights.unlink()
+    sentence = last_sentence(fetch_offline(copied, tmp_path / "other"))
+    assert f"lacks model.safetensors or {WEIGHTS} of {MODEL} at main" in sentence
+    next(copied.rglob("vocab.txt")).unlink()
+    blob.write_bytes(content)
+    weights.symlink_to(blob)
+    assert "lacks tokenizer.json or vocab.txt or" in last_sentence(fetch_offline(copied, tmp_path / "other"))
+    sentence = last_sentence(fetch_offline(tmp_path / "empty", tmp_path / "other", "v9"))
+    assert f"HF_HUB_OFFLINE is set, and the hub's cache {tmp_path}/empty/hub has no {MODEL} at v9" in sentence
+    assert not (tmp_path / "other").exists()
+
+
+def last_sentence(done):
+    assert done.returncode == 1, done.stderr
+    assert "Traceback" not in done.stderr
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.slow
+def test_offline_any_file_that_the_hub_listed_is_missed(cache, tmp_path, monkeypatch):
+    """Of a data set nobody can say beforehand which files it takes: the client remembers what the hub listed."""
+    shutil.copytree(cache / "here", tmp_path / "copied", symlinks=True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "copied/hub"))
+    asked = ("data.hub_dataset", "model", MODEL, "main", ["*.bin", "vocab.txt"])
+    assert fetch_snapshot(*asked).commit == COMMIT
+    next((tmp_path / "copied").rglob("vocab.txt")).unlink()
+    with pytest.raises(ValueError, match=r"lacks vocab\.txt of someone/tiny-bert at main; fetch it where"):
+        fetch_snapshot(*asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("architecture", "weights"), [("ViT-B-32", "laion2b_s34b_b79k"), ("timm/resnet10t", "timm")])
+def test_offline_weights_of_a_library_that_the_cache_lacks_are_one_sentence(tmp_path, architecture, weights):
+    settings = json.dumps({"architecture": architecture, "weights": weights, "embed_dim": 64})
+    command = [sys.executable, str(REPOSITORY / "scripts/fetch_vision_weights.py"), "--settings", settings]
+    done = subprocess.run([*command, "--image-size", "64", "--output", str(tmp_path / "out.safetensors")],
+                          env={**OFFLINE, "HF_HOME": str(tmp_path)}, capture_output=True, text=True)  # fmt: skip
+    assert "HF_HUB_OFFLINE is set, and the hub's cache" in last_sentence(done)
+
+
+def test_a_mirror_that_does_not_answer_is_named(tmp_path):
+    assert "check the name and HF_ENDPOINT=http://127.0.0.1:9," in last_sentence(
+        fetch("http://127.0.0.1:9", tmp_path, "main", tmp_path / "encoder")
+    )
+
+
+@pytest.mark.slow
+def test_what_was_fetched_is_listed_and_carried_to_a_machine_without_network(hub, tmp_path):
+    """As `make fetch TO=folder` does it: fetched from the hub here, copied, and used there by the same config."""
+    address, _, faults = hub
+    faults.clear()
+    here, there, carried = tmp_path / "here", tmp_path / "there", tmp_path / "a folder"
+    for folder in (here, there):
+        folder.mkdir()
+    config = here / "my.yaml"
+    config.write_text(f"model: {{search_encoder: tiny, text_encoders: {{tiny: {{source: {MODEL}}}, pubmedbert: null, "
+                      "bert_base: null, biobert: null}}\n")  # fmt: skip
+    files = ("--configfile", REPOSITORY / "config/demo.yaml", config)
+    online = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home")}
+    done = snakemake(here, *files, "--", "list_fetched", environment={**online, "RETCLIP_TO": str(carried)})
+    name = f"resources/text_encoders/{MODEL.replace('/', '--')}@main"
+    shown = done.stdout + done.stderr
+    assert f"{name}: {MODEL}, revision {COMMIT}, license mit, " in shown
+    assert "cp -r 'a folder/resources' ." in shown
+    shutil.copytree(carried / "resources", there / "resources")
+    for path in (here / name).iterdir():
+        assert (there / name / path.name).read_bytes() == path.read_bytes()
+    offline = {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9", "HF_HOME": str(tmp_path / "none")}
+    again = snakemake(there, *files, "--", "fetch", environment=offline)
+    assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def test_nothing_of_the_users_is_lost_where_things_are_carried(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    folder = Path("resources/text_encoders/mine")
+    folder.mkdir(parents=True)
+    (folder / "source.json").write_text('{"source": "x/y", "revision": "r", "license": null}')
+    to = tmp_path / "to"
+    (to / folder).mkdir(parents=True)
+    (to / "notes.txt").write_text("mine")
+    carry([folder], to)
+    carry([folder], to)  # again: replaced
+    assert (to / "notes.txt").read_text() == "mine"
+    assert fetched_lines([folder]) == [f"{folder}: x/y, revision r, 0.0 MB"]
+    (to / folder / "weights.bin").write_text("mine")
+    with pytest.raises(ValueError, match="which would be lost"):
+        carry([folder], to)
+    assert (to / folder / "weights.bin").read_text() == "mine"

@@ -3,6 +3,7 @@
 import platform
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -50,8 +51,13 @@ def check_gpu(question: Question) -> tuple[list[Line], dict[str, Any]]:
     device, refusal = _device(question.device)
     precision = choose_precision(question.trial.hyperparameters["precision"], device)
     measured: list[speed.Speed] = []
-    with tempfile.TemporaryDirectory(prefix=".check_gpu-", dir=question.folder) as scratch:
+    # what a check that is killed leaves there, make clean removes
+    place = question.folder / "check_gpu"
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place) as scratch:
         lines = list(_lines(question, Path(scratch), device, precision, refusal, measured))
+    with suppress(OSError):  # another check is at work there
+        place.rmdir()
     document = {
         "verdict": verdict(lines),
         "lines": [line.to_dict() for line in lines],

@@ -11,7 +11,7 @@ from torch import multiprocessing
 from retclip.checks.line import BROKEN, NOT_RUN, OK, SLOW, Line
 from retclip.core.gpus import Gpu, described
 from retclip.core.logs import nice_to_know
-from retclip.loading.device import BF16_SINCE, choose_precision, driver
+from retclip.loading.device import BF16_SINCE, choose_precision, driver, unused_accelerator
 
 GIB = 2**30
 # Memory that CUDA itself and a desktop take; above it another job is on this GPU.
@@ -28,7 +28,8 @@ def check_driver(name: str, device: torch.device, gpus: list[Gpu]) -> Line:
         if gpus:
             return Line(name, BROKEN, f"GPUs: {described(gpus)}, but torch can use none; {build}",
                         "install a torch that is built for this driver, or a driver for this torch")  # fmt: skip
-        return Line(name, NOT_RUN, f"there is no GPU here: trials train on the CPU; {build}")
+        why = unused_accelerator() or "there is no GPU here"
+        return Line(name, NOT_RUN, f"{why}: trials train on the CPU; {build}")
     apart = product_apart(device, torch.float32)
     found = f"{torch.cuda.get_device_name(device)}, {build}"
     if apart > APART["fp32"]:

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +14,7 @@ from retclip.core.io import file_sha256
 _WORD = r"[A-Za-z0-9._]+(?:-[A-Za-z0-9._]+)*"
 PLAIN_SOURCE = re.compile(rf"(?!\.)(?=.{{1,150}}\Z)/?{_WORD}(?:/{_WORD})*")
 PLAIN_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Snapshot(NamedTuple):
@@ -24,18 +26,28 @@ class Snapshot(NamedTuple):
 
 
 def fetch_snapshot(
-    key: str, kind: str, source: str, revision: str, patterns: list[str], superseded: dict[str, str] | None = None
+    key: str,
+    kind: str,
+    source: str,
+    revision: str,
+    patterns: list[str],
+    superseded: dict[str, str] | None = None,
+    needed: tuple[tuple[str, ...], ...] = (),
 ) -> Snapshot:
-    """Downloads the files that fit `patterns`; a broken download resumes where it stopped.
+    """Downloads the files that fit `patterns`; a broken download resumes where it stopped. With HF_HUB_OFFLINE, what
+    the client's cache has of them.
 
-    superseded: file -> the file in whose presence it is left out.
+    superseded: file -> the file in whose presence it is left out. needed: of each group one file must be in the cache.
 
     key: the config's key, for messages. kind: model or dataset. HF_ENDPOINT, HF_TOKEN, HF_HOME and the proxy
     variables are the client's. Raises ValueError with one sentence where it cannot be had, where a file has another
     hash than the hub says, or where the hub lists what is no file of a repository.
     """
     import huggingface_hub
+    from huggingface_hub import constants
 
+    if constants.HF_HUB_OFFLINE:
+        return _cached(key, kind, source, revision, patterns, superseded or {}, needed)
     try:
         with watched(f"{key}: {source}") as watch:
             if COMMIT.fullmatch(revision):
@@ -51,7 +63,12 @@ def fetch_snapshot(
             left_out = [old for old, new in (superseded or {}).items() if new in watch.files]
             folder = Path(
                 huggingface_hub.snapshot_download(
-                    source, repo_type=kind, revision=info.sha, allow_patterns=patterns, ignore_patterns=left_out
+                    source,
+                    repo_type=kind,
+                    # by its own name, which the cache then knows without a network, too
+                    revision=revision if PLAIN_REVISION.fullmatch(revision) else info.sha,
+                    allow_patterns=patterns,
+                    ignore_patterns=left_out,
                 )
             )
     except AnswerError:
@@ -59,12 +76,60 @@ def fetch_snapshot(
     except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
         raise ValueError(
             f"{key}: {source} at {revision} cannot be downloaded ({first_line(error)}); "
-            "check the name, or run this where there is a network."
+            f"check the name{_endpoint()}, or run this where there is a network."
         ) from None
     for entry in listed:
         _compare(key, source, entry, folder)
     card = info.card_data
     return Snapshot(folder, str(info.sha), getattr(card, "license", None) if card else None)
+
+
+def _cached(
+    key: str,
+    kind: str,
+    source: str,
+    revision: str,
+    patterns: list[str],
+    superseded: dict[str, str],
+    needed: tuple[tuple[str, ...], ...],
+) -> Snapshot:
+    """What an earlier download, here or in a cache that was copied here, has left. Raises ValueError naming what it
+    lacks."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    cache = constants.HF_HUB_CACHE
+    offline = f"{key}: HF_HUB_OFFLINE is set, and the hub's cache {cache}"
+    advice = "fetch it where there is a network (make fetch TO=folder), or unset HF_HUB_OFFLINE."
+    cached = partial(
+        huggingface_hub.snapshot_download, source, repo_type=kind, revision=revision, local_files_only=True
+    )
+    try:
+        folder = Path(cached(ignore_patterns="*"))
+    except Exception:  # of the client, in all forms of "it is not there"
+        raise ValueError(f"{offline} has no {source} at {revision}; {advice}") from None
+    for group in needed:
+        if not any((folder / name).is_file() for name in group):
+            raise ValueError(f"{offline} lacks {' or '.join(group)} of {source} at {revision}; {advice}")
+    left_out = [old for old, new in superseded.items() if (folder / new).is_file()]
+    try:  # the client remembers what the hub listed
+        cached(allow_patterns=patterns, ignore_patterns=left_out)
+    except Exception as error:
+        named = re.search(r"missing \((.{1,150})", str(error))
+        what = named[1].partition(")")[0] if named else first_line(error)
+        raise ValueError(f"{offline} lacks {what} of {source} at {revision}; {advice}") from None
+    for path in (path for path in folder.rglob("*") if path.is_symlink()):
+        # the client calls a large file by its hash
+        blob = path.resolve()
+        if SHA256.fullmatch(blob.name) and file_sha256(blob) != blob.name:
+            raise ValueError(f"{offline} has a damaged {path.name} of {source}; delete {blob}, and {advice}")
+    return Snapshot(folder, folder.name, None)
+
+
+def _endpoint() -> str:
+    """Where downloads come from, if that is not the hub itself."""
+    own = os.environ.get("HF_ENDPOINT")
+    return f" and HF_ENDPOINT={own[:60]}" if own else ""
 
 
 def hub_folder_name(source: str, revision: str) -> str:
@@ -121,6 +186,15 @@ def _git_sha1(path: Path) -> str:
 def is_hub_id(source: str) -> bool:
     """owner/name; whatever starts otherwise, or is of another depth, is meant as a folder."""
     return not source.startswith((".", "/", "~")) and source.count("/") == 1
+
+
+def why_not_fetched(error: Exception) -> str:
+    """Why a library of others could not download, short enough for a sentence."""
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        return f"HF_HUB_OFFLINE is set, and the hub's cache {constants.HF_HUB_CACHE} lacks them"
+    return first_line(error)
 
 
 def first_line(error: Exception) -> str:

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 from retclip.core.plain_text import printable
@@ -86,7 +87,13 @@ def run_entry(main: Callable[[list[str] | None], None], arguments: list[str] | N
 
 def cannot_be_written(path: object, number: int) -> str:
     """One sentence for a disk that is full or read-only. number: one of DISK_ERRORS."""
-    return (
-        f"{path}: cannot be written ({os.strerror(number)}); make room or allow writing, then run again: "
-        "finished work is kept."
-    )
+    reason = os.strerror(number)
+    if number == errno.ENOSPC and _takes_no_more_files(Path(str(path))):
+        reason = "no inodes are left, so the disk takes no more files: df -i"
+    return f"{path}: cannot be written ({reason}); make room or allow writing, then run again: finished work is kept."
+
+
+def _takes_no_more_files(path: Path) -> bool:
+    place = next((above for above in (path, *path.absolute().parents) if above.exists()), Path())
+    found = os.statvfs(place)
+    return bool(found.f_files) and not found.f_favail

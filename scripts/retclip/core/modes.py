@@ -1,6 +1,7 @@
 """Who may read what is written: patient data their owner alone, or his group; all else whoever the umask lets."""
 
 import os
+import stat
 from pathlib import Path
 
 SHARED = "RETCLIP_SHARED"  # privacy.shared, for every job of a run
@@ -36,7 +37,8 @@ def private_folder(path: str | Path) -> None:
 def close_folder(folder: Path) -> None:
     """A folder of files with patients: who may read those may enter it."""
     mode = private_mode()
-    folder.chmod(mode | (mode >> 2 & 0o111))
+    # what is made in it belongs to the group of a shared folder, as the folder does
+    folder.chmod(mode | (mode >> 2 & 0o111) | (folder.stat().st_mode & stat.S_ISGID))
 
 
 def _umask() -> int:

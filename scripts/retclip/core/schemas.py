@@ -5,6 +5,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+LONGEST = 100  # letters of a key or a value in a sentence
 SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schema"
 
 
@@ -43,27 +44,27 @@ def _validator(name: str) -> Any:
 
 def _sentence(error: Any) -> str:
     """One sentence a user can act on, for the mistakes that YAML invites first."""
-    key = ".".join(str(part) for part in error.absolute_path) or "the top level"
-    value = error.instance
+    key = _short(".".join(str(part) for part in error.absolute_path)) or "the top level"
+    value, shown = error.instance, _short(repr(error.instance))
     if error.validator == "additionalProperties":
         return _unknown_key(error, key)
     if error.validator == "required":
         missing = next(name for name in error.validator_value if name not in value)
         return f"{key} lacks the key '{missing}'."
     if error.validator == "enum":
-        return f"{key} is {value!r}; it must be one of {', '.join(map(str, error.validator_value))}."
+        return f"{key} is {shown}; it must be one of {', '.join(map(str, error.validator_value))}."
     if error.validator == "const":
-        return f"{key} is {value!r}; this version knows only {error.validator_value!r}."
+        return f"{key} is {shown}; this version knows only {error.validator_value!r}."
     if error.validator == "type":
         hint = ""
         if isinstance(value, str) and _is_number(value):
-            hint = f" YAML reads {value} as text; write {_as_yaml_number(value)}."
+            hint = f" YAML reads {_short(value)} as text; write {_as_yaml_number(value)}."
         if isinstance(value, bool):
             hint = " YAML reads bare off, on, yes and no as true or false; put the word in quotes."
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
         article = "an" if wanted[0] in "aeio" else "a"
-        return f"{key} is {value!r}; it must be {article} {wanted}.{hint}"
+        return f"{key} is {shown}; it must be {article} {wanted}.{hint}"
     described = error.schema.get("description") if isinstance(error.schema, dict) else None
     explanation = f" ({' '.join(described.split())})" if described else ""
     message = error.message if len(error.message) <= 160 else f"{error.message[:100]} ... {error.message[-50:]}"
@@ -77,7 +78,12 @@ def _unknown_key(error: Any, key: str) -> str:
     unknown = next(name for name in error.instance if name not in known)
     near = difflib.get_close_matches(str(unknown), known, n=1)
     advice = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
-    return f"{key} has the unknown key '{unknown}'; {advice}"
+    return f"{key} has the unknown key '{_short(str(unknown))}'; {advice}"
+
+
+def _short(text: str) -> str:
+    """What a stranger wrote, as much of it as a sentence takes."""
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 30]} ... {text[-20:]}"
 
 
 def _is_number(text: str) -> bool:

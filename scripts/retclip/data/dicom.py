@@ -101,9 +101,10 @@ def read_dicom(content: bytes, most_pixels: int, most_deep_pixels: int) -> Image
         dataset = pydicom.dcmread(io.BytesIO(content))
         width, height, frames = int(dataset.Columns), int(dataset.Rows), int(dataset.get("NumberOfFrames") or 1)
         syntax = dataset.file_meta.TransferSyntaxUID
+        stored, has_pixels = int(dataset.get("BitsStored") or 0), bool(dataset.get("PixelData"))
+        most = most_deep_pixels if _is_deep(dataset) else most_pixels
     except Exception as error:  # a broken header raises nearly anything
         raise ValueError(_broken(error)) from None
-    most = most_deep_pixels if _is_deep(dataset) else most_pixels
     if width * height > most:
         raise ValueError(
             f"the image has {width} x {height} pixels, which is too large; scale it to {most // 10**6} megapixels"
@@ -118,15 +119,15 @@ def read_dicom(content: bytes, most_pixels: int, most_deep_pixels: int) -> Image
         raise ValueError(
             f"the DICOM file is compressed as {syntax.name}; to read it, pip install {_package_for(syntax.name)}"
         )
-    if not dataset.get("PixelData"):
+    if not has_pixels:
         raise ValueError("the DICOM file has no pixels")
     try:
         _refuse_other_size(dataset)
         pixels, found = _decoded(decoder, dataset)
         return Image.fromarray(_eight_bits(pixels, found, dataset)).convert("RGB")
     except Exception as error:  # each decoder has errors of its own
-        if syntax.is_encapsulated and dataset.BitsStored > 8 and "RLE" not in syntax.name:
-            bits = f"{dataset.BitsStored} bits, compressed as {syntax.name}"
+        if syntax.is_encapsulated and stored > 8 and "RLE" not in syntax.name:
+            bits = f"{stored} bits, compressed as {syntax.name}"
             raise ValueError(
                 f"the DICOM file has {bits}; to read it, pip install {_package_for(syntax.name)}"
             ) from None

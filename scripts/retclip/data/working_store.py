@@ -7,7 +7,6 @@ build therefore prepares only what is new, and one that was killed loses the las
 import hashlib
 import json
 import os
-import resource
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -22,6 +21,7 @@ import numpy as np
 
 from retclip.core.io import sha256_of
 from retclip.core.logs import log
+from retclip.core.memory_bound import bound_memory
 from retclip.core.modes import private_mode
 from retclip.data.image_quality import ImageQuality
 from retclip.data.images import Fundus, read_fundus, read_image_file
@@ -254,13 +254,7 @@ def _alone(work: Any, task: Any) -> Any:
 
 def _bound_memory() -> None:
     """Makes a decoder that would take the machine's memory fail instead."""
-    status = Path("/proc/self/status")  # of Linux; other systems bound no process so
-    if status.is_file():
-        words = next(line for line in status.read_text().splitlines() if line.startswith("VmData:")).split()
-        most = (int(words[1]) << 10) + MOST_BYTES
-        _, highest = resource.getrlimit(resource.RLIMIT_DATA)
-        if highest == resource.RLIM_INFINITY or most < highest:
-            resource.setrlimit(resource.RLIMIT_DATA, (most, highest))
+    bound_memory(MOST_BYTES)
 
 
 def _name(root: Path, location: str, size: int, encoding: str, interpolation: str) -> str:

@@ -15,6 +15,7 @@ from retclip.core.gpus import described, visible
 from retclip.core.logs import log
 
 HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+NAMES = {"mps": "the GPU of this Mac (MPS)", "xpu": "Intel's GPU (XPU)"}
 # Compute capabilities (major, minor): of the first GPUs that compute in bf16, and in fp16 on tensor cores.
 BF16_SINCE, FP16_SINCE = (8, 0), (7, 0)
 # Of fp16's gradients. torch's own, 65536, costs a contrastive training its first steps, of which a trial may have few.
@@ -41,7 +42,8 @@ def choose_device(wanted: str) -> torch.device:
         return _own_gpu()
     given = slurm.gpus_given()
     if wanted == "auto" and given is None:
-        log(f"no usable GPU (listed: {described(visible())}; torch sees none): --device auto, running on the CPU")
+        why = unused_accelerator() or f"no usable GPU (listed: {described(visible())}; torch sees none)"
+        log(f"{why}: --device auto, running on the CPU")
         return torch.device("cpu")
     node = platform.node()
     why = "training.device is cuda" if given is None else f"Slurm gave this job GPU {given} of node {node}"
@@ -50,6 +52,15 @@ def choose_device(wanted: str) -> torch.device:
         f"{driver()}. Run nvidia-smi on {node}; keep off a broken node with slurm_extra: --exclude={node}; or set "
         "training.device to cpu."
     )
+
+
+def unused_accelerator() -> str | None:
+    """What torch could compute on here and this project does not, and why; None where there is no such device."""
+    if not torch.accelerator.is_available():
+        return None
+    found = torch.accelerator.current_accelerator()
+    name = NAMES.get(found.type, found.type) if found else ""
+    return None if name == "" else f"{name} is not used, since its numbers were never compared with a CPU's"
 
 
 def _own_gpu() -> torch.device:

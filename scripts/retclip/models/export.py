@@ -15,7 +15,7 @@ from retclip.core.trial import Trial
 from retclip.metrics.metrics_document import Validation
 from retclip.models.adapters import merged
 from retclip.models.convert import has_upstream_layout, to_retclip
-from retclip.models.image_encoder import build_image_encoder
+from retclip.models.image_encoder import as_large_as, build_image_encoder
 from retclip.models.model_card import model_card
 from retclip.models.retclip import RetClip
 from retclip.models.text_encoder import TOKENIZER_FILES, load_text_encoder
@@ -90,11 +90,13 @@ def export_model(
 def load_exported(folder: Path) -> RetClip:
     """The model in `folder`, in evaluation mode. Raises ValueError where its files are broken, or do not fit."""
     sizes = read_exported(folder, "model.json")
-    visual, embed_dim = build_image_encoder(sizes["image_encoder"], sizes["image_size"])
     reading = read_exported(folder, "preprocessing.json")
     pooling = reading.get("text_pooling", "cls")  # exports of version 0.1 do not say
     text = load_text_encoder(folder / "text", pooling)
-    model = RetClip(visual, text, embed_dim, sizes["head_depth"], pooling)
+    parts = [folder / name for name in ("vision.safetensors", "heads.safetensors")]
+    with as_large_as(sum(path.stat().st_size for path in parts if path.is_file()), str(folder / "model.json")):
+        visual, embed_dim = build_image_encoder(sizes["image_encoder"], sizes["image_size"])
+        model = RetClip(visual, text, embed_dim, sizes["head_depth"], pooling)
     model.preprocessing = preprocessing_of(reading)
     for part, name, strict in ((visual, "vision.safetensors", True), (model, "heads.safetensors", False)):
         state = read_safetensors(folder / name)

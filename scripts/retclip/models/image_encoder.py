@@ -1,16 +1,21 @@
 """Builds the image encoder that a config names, from open_clip or timm, and loads fetched weights."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from retclip.core.hub import first_line
+from retclip.core.memory_bound import memory_bounded
 from retclip.core.schemas import check
 from retclip.models.timm_encoder import AVERAGE_PATCHES, TimmEncoder, build_timm
 from retclip.models.weights_file import read_safetensors
 
 DEFAULT_EMBED_DIM = 512
+SPARE_BYTES = 512 << 20  # of what building takes beside the weights
 TIMM, HUB = "timm/", "hf-hub:"
 # Prefix of the parts of a RET-CLIP checkpoint besides the image encoder, in the file of image encoder weights.
 WHOLE = "retclip."
@@ -49,6 +54,25 @@ def build_image_encoder(
     return encoder, embed_dim
 
 
+@contextmanager
+def as_large_as(weights_bytes: int, origin: str) -> Iterator[None]:
+    """Builds a stranger's network within the memory that its weights give reason for: a few words can name one that
+    takes the machine. origin: of the words.
+
+    Raises ValueError where it takes more, or where the words make no network.
+    """
+    try:
+        with memory_bounded(2 * weights_bytes + SPARE_BYTES):
+            yield
+    except ValueError:
+        raise
+    except Exception as error:  # each library has errors of its own
+        if isinstance(error, MemoryError) or "memory" in str(error):
+            much = f"takes more memory than weights of {weights_bytes >> 20} MB give reason for"
+            raise ValueError(f"{origin}: the network {much}; it does not belong to them.") from error
+        raise ValueError(f"{origin}: makes no network ({type(error).__name__}: {first_line(error)}).") from error
+
+
 def known_config(name: str, quick_gelu: bool | None = None) -> dict[str, Any]:
     """open_clip's embed_dim, vision_cfg and quick_gelu of a name.
 
@@ -57,8 +81,9 @@ def known_config(name: str, quick_gelu: bool | None = None) -> dict[str, Any]:
     """
     import open_clip
 
-    known = open_clip.get_model_config(name)
-    if quick_gelu is None:
+    place = ":" in name  # open_clip would read a folder, or ask the hub
+    known = None if place else open_clip.get_model_config(name)
+    if quick_gelu is None and not place:
         known = open_clip.get_model_config(f"{name}-quickgelu") or known
     if known is None:
         raise ValueError(

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from retclip.core.fine_tuning import check_blocks
-from retclip.core.hub import fetch_snapshot, first_line
+from retclip.core.hub import fetch_snapshot, why_not_fetched
 from retclip.core.hub_client import AnswerError, watched
 from retclip.core.io import atomic, file_sha256, read_json, write_json
 from retclip.core.logs import log
@@ -17,7 +17,7 @@ from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, prep
 from retclip.models.adapters import check_image_encoder
 from retclip.models.blocks import image_distances
 from retclip.models.fitting import Fit, fit, named
-from retclip.models.image_encoder import HUB, TIMM, WHOLE, build_image_encoder, check_forward, known_config
+from retclip.models.image_encoder import HUB, TIMM, WHOLE, as_large_as, build_image_encoder, check_forward, known_config
 from retclip.models.known_weights import is_autoencoder, layout_of, native_size
 from retclip.models.weights_file import read_weights, state_dict_in
 
@@ -61,7 +61,8 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path, adapted: boo
     brought = dict(source.settings)
     if brought.get("interpolation") not in INTERPOLATIONS:  # some were trained with several, drawn at random
         brought["interpolation"] = CLIP.interpolation
-    encoder, embed_dim = build_image_encoder({**brought, **settings}, image_size)
+    with as_large_as(sum(tensor.nbytes for tensor in source.state.values()), source.name):
+        encoder, embed_dim = build_image_encoder({**brought, **settings}, image_size)
     if _needs_norm_behind(source.state, encoder):
         brought["timm_arguments"] = {"global_pool": "avg", "fc_norm": True}
         brought.pop("pool", None)
@@ -131,7 +132,7 @@ def _of_open_clip(name: str, tag: str) -> Source:
         raise
     except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
         raise ValueError(
-            f"model.image_encoder.weights: {tag} of {name} cannot be downloaded ({first_line(error)}); "
+            f"model.image_encoder.weights: {tag} of {name} cannot be downloaded ({why_not_fetched(error)}); "
             "run this where there is a network, or give a file."
         ) from None
     finally:
@@ -163,7 +164,7 @@ def _of_timm(name: str, settings: dict[str, Any]) -> Source:
         raise
     except Exception as error:  # as above
         raise ValueError(
-            f"model.image_encoder.weights: timm's weights of {name} cannot be downloaded ({first_line(error)}); "
+            f"model.image_encoder.weights: timm's weights of {name} cannot be downloaded ({why_not_fetched(error)}); "
             "run this where there is a network, or give a file."
         ) from None
     return Source(f"timm's {known.tag or name}", state, timm_preprocessing(known.to_dict()), known.hf_hub_id)
@@ -182,7 +183,7 @@ def _of_hub(weights: str, settings: dict[str, Any]) -> Source:
     identifier, _, revision = weights.removeprefix(HUB).partition("@")
     patterns = [OPEN_CLIP_CONFIG, TIMM_CONFIG, *WEIGHTS_FILES]
     key = "model.image_encoder.weights"
-    snapshot = fetch_snapshot(key, "model", identifier, revision or "main", patterns, SUPERSEDED)
+    snapshot = fetch_snapshot(key, "model", identifier, revision or "main", patterns, SUPERSEDED, (WEIGHTS_FILES,))
     source = _of_repository(snapshot.folder, identifier, settings)
     return source._replace(revision=snapshot.commit, license=snapshot.license)
 

@@ -24,6 +24,8 @@ from retclip.models.weights_file import plain_tensors, read_weights
 # Remote code is never fetched; of weights that exist in two formats only the newer one.
 MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", POOLING_FILE, *TOKENIZER_FILES]
 SUPERSEDED = {"pytorch_model.bin": "model.safetensors"}
+VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
+NEEDED = (("config.json",), ("model.safetensors", "pytorch_model.bin"), VOCABULARIES)
 
 
 def fetch_text_encoder(
@@ -46,7 +48,7 @@ def fetch_text_encoder(
         origin, resolved, license = Path(source), f"local folder {source}", None
     elif is_hub_id(source):
         key = f"model.text_encoders.{name}"
-        origin, resolved, license = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED)
+        origin, resolved, license = fetch_snapshot(key, "model", source, revision, MODEL_FILES, SUPERSEDED, NEEDED)
     else:
         raise ValueError(f"model.text_encoders.{name}.source: {source!r} is neither a folder nor a hub id.")
     _refuse_links(origin)
@@ -124,14 +126,17 @@ def _make_tokenizer(origin: Path, folder: Path) -> None:
     if vocabulary.is_file() and "[CLS]" in vocabulary.read_text(encoding="utf-8").splitlines():
         from tokenizers import BertWordPieceTokenizer
 
-        BertWordPieceTokenizer(str(vocabulary), lowercase=_is_uncased(folder)).save(str(folder / TOKENIZER))
+        try:
+            BertWordPieceTokenizer(str(vocabulary), lowercase=_is_uncased(folder)).save(str(folder / TOKENIZER))
+        except Exception as error:  # one that lacks a token that BERT needs
+            raise ValueError(f"{vocabulary}: is no vocabulary of BERT's ({first_line(error)}).") from None
         return
     if not any((folder / name).is_file() for name in TOKENIZER_FILES if name != "tokenizer_config.json"):
         raise ValueError(f"{origin}: has neither tokenizer.json nor vocab.txt.")
     from transformers import AutoTokenizer
 
     try:  # vocabularies of byte pairs and of sentence pieces
-        AutoTokenizer.from_pretrained(origin).save_pretrained(folder)
+        AutoTokenizer.from_pretrained(origin, trust_remote_code=False).save_pretrained(folder)
     except Exception as error:  # each kind of vocabulary has errors of its own
         raise ValueError(f"{origin}: transformers cannot read its tokenizer ({first_line(error)}).") from None
     if not (folder / TOKENIZER).is_file():

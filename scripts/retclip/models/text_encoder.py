@@ -119,14 +119,17 @@ def load_tokenizer(folder: str | Path, truncation_side: str = "right") -> Tokeni
     """A function (texts, context_length) -> (ids int64 [N, L], mask int64 [N, L]).
 
     L is the longest text, at most context_length. A longer text loses its right or left end (truncation_side); the
-    special tokens, such as [CLS] and [SEP], stay.
+    special tokens, such as [CLS] and [SEP], stay. Raises ValueError, here or there, where the tokenizer is broken.
     """
     tokenizer, padding = _read_tokenizer(folder)
 
     def tokenize(texts: list[str], context_length: int) -> tuple[torch.Tensor, torch.Tensor]:
         tokenizer.enable_truncation(context_length, direction=truncation_side)
         tokenizer.enable_padding(pad_id=padding)
-        encoded = tokenizer.encode_batch(texts)
+        try:
+            encoded = tokenizer.encode_batch(texts)
+        except Exception as error:  # a vocabulary without its own unknown token, say
+            raise ValueError(f"{folder}: its tokenizer cannot read a text ({first_line(error)}).") from None
         ids = torch.tensor([text.ids for text in encoded], dtype=torch.int64)
         mask = torch.tensor([text.attention_mask for text in encoded], dtype=torch.int64)
         return ids, mask
@@ -143,7 +146,7 @@ def _encoder_config(folder: str | Path) -> Any:
     kind = content.get("model_type") if isinstance(content, dict) else None
     _refuse_sizes(content, f"{folder}/config.json")
     try:
-        config = AutoConfig.from_pretrained(folder)
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # each kind of config has errors of its own
         raise ValueError(
             f"{folder}: holds a model of type {kind!r}, which transformers does not know ({first_line(error)[:60]})."

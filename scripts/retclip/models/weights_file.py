@@ -84,10 +84,13 @@ def plain_tensors(state: dict[Any, Any], path: Path) -> dict[str, Any]:
 
 def _refuse_unfolding(path: Path) -> None:
     """Raises ValueError where a torch file, which torch writes without compression, unfolds to more than it is."""
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        size = sum(entry.file_size for entry in archive.infolist())
+    try:
+        if not zipfile.is_zipfile(path):
+            return
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+    except Exception as error:  # a broken archive raises nearly anything
+        raise ValueError(f"{path}: cannot be read as weights ({first_line(error)}).") from None
     if size > path.stat().st_size:
         raise ValueError(f"{path}: unfolds to {size >> 20} MB, more than the file has; save it with torch.save.")
 

@@ -1,0 +1,58 @@
+"""What was fetched for a run: where it lies, what it is, and how it comes to a machine without network."""
+
+import shlex
+import shutil
+from pathlib import Path
+from typing import Any
+
+from retclip.core.io import atomic, read_json, whole_folder
+from retclip.core.preprocessing import settings_path
+
+RESOURCES = "resources"
+
+
+def fetched_lines(paths: list[Path]) -> list[str]:
+    """A line for each of the folders of text encoders and data sets, and files of image weights."""
+    return [_line(path) for path in paths] or ["nothing is fetched for this config: it takes no weights"]
+
+
+def carry(paths: list[Path], folder: Path) -> str:
+    """Copies them below `folder` as they lie here; returns how they are used there.
+
+    What the folder has of them already is replaced, all else in it stays. Raises ValueError where that would lose
+    files of the user's, or where the disk is full.
+    """
+    for path in paths:
+        assert path.parts[0] == RESOURCES, "all that is fetched lies there"
+        target = folder / path
+        if path.is_dir():
+            with whole_folder(target) as made:
+                shutil.copytree(path, made, dirs_exist_ok=True)
+            continue
+        for file in filter(Path.is_file, (path, settings_path(path))):
+            with atomic(folder / file) as temporary:
+                shutil.copyfile(file, temporary)
+    there = shlex.quote(f"{folder.name}/{RESOURCES}")
+    return (
+        f"carry {folder} over, and there, in the folder in which you run: cp -r {there} .\n"
+        "With the same config and code nothing is fetched there, and no network is needed."
+    )
+
+
+def _line(path: Path) -> str:
+    found = _source(path)
+    facts = [f"{key} {str(found[key])[:40]}" for key in ("revision", "license") if found.get(key)]
+    files = filter(Path.is_file, path.rglob("*")) if path.is_dir() else [path]
+    size = sum(file.stat().st_size for file in files)
+    name = found.get("source") or found.get("name") or "of yours"
+    return f"{path}: {', '.join([name, *facts])}, {size / 1e6:,.1f} MB"
+
+
+def _source(path: Path) -> dict[str, Any]:
+    """source.json of a folder, or what the JSON beside weights says of theirs."""
+    if path.is_dir():
+        document: dict[str, Any] = read_json(path / "source.json") if (path / "source.json").is_file() else {}
+        return document
+    beside = settings_path(path)
+    weights: dict[str, Any] = read_json(beside)["source"] if beside.is_file() else {}
+    return weights
