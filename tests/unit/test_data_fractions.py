@@ -158,6 +158,8 @@ def test_weights_of_a_subset_are_no_others_and_those_of_whole_data_keep_their_ke
              "data": origin[0], "code": "code"}  # fmt: skip
     assert state_key(whole, *origin) == sha256_of(known)
     assert "subset" not in whole.to_dict()
+    # a folder that was filled offline knows of no license
+    assert len({state_key(whole, origin[0], {"revision": "r", "license": name}, "code") for name in ("mit", None)}) == 1
 
 
 def test_the_forecast_counts_a_subsets_samples_alone():

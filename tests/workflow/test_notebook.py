@@ -28,6 +28,19 @@ def settings(**values: str) -> str:
     return "".join(f"{name} = {value!r}\n" for name, value in values.items())
 
 
+def committed(folder: Path) -> Path:
+    """A repository of what is here, with what was not committed yet."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
+    for name in (name for name in names if (REPOSITORY / name).is_file()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(REPOSITORY / name, folder / name)
+    git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "as it stands"]):
+        subprocess.run([*git, *command], check=True)
+    return folder
+
+
 def test_the_cells_go_on_where_a_session_ended(small_run, small_config, tmp_path):
     if not (PACKAGES / "nbclient").is_dir():
         pytest.skip("nothing that runs notebooks: make docs-packages installs it")
@@ -42,7 +55,7 @@ def test_the_cells_go_on_where_a_session_ended(small_run, small_config, tmp_path
     cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
     assert len(cells) == 5
     given = "".join(cells[0]["source"])
-    values = {"SOURCE": str(REPOSITORY), "WORK": str(work), "CONFIG": "config/demo.yaml small.yaml",
+    values = {"SOURCE": str(committed(tmp_path / "source")), "WORK": str(work), "CONFIG": "config/demo.yaml small.yaml",
               "CODE": str(tmp_path / "the code/retclip-tune")}  # fmt: skip
     assert [line.split(" = ")[0] for line in given.splitlines()] == list(values)
     cells[0]["source"] = OWN + settings(**values)

@@ -70,6 +70,8 @@ def run_entry(main: Callable[[list[str] | None], None], arguments: list[str] | N
 
     Any other exception is our bug and keeps its traceback. RETCLIP_TRACEBACK=1 shows every traceback.
     """
+    # figures become files; a notebook around us names a way to show them that is not installed here
+    os.environ["MPLBACKEND"] = "agg"
     if os.environ.get("RETCLIP_TRACEBACK"):
         main(arguments)
         return

@@ -32,7 +32,7 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
 
     The class prompts are part of it only where early stopping watches a score that they make: else the same weights
     are scored with other prompts. data: content hash per split that training reads. encoder: source.json of the
-    text encoder's folder.
+    text encoder's folder; its license is no part of the weights, and is unknown without a network.
     """
     watched = trial.selection_metric if trial.hyperparameters["early_stopping_patience"] else None
     budget, texts = trial.budget, trial.text_encoder_settings
@@ -45,7 +45,7 @@ def state_key(trial: Trial, data: dict[str, str], encoder: dict[str, Any], code:
             "seed": trial.seed,
             "image_encoder": trial.image_encoder,
             "image_size": trial.image_size,
-            "encoder": encoder,
+            "encoder": {name: value for name, value in encoder.items() if name != "license"},
             "reading": texts.reading,
             "text_layers": texts.train_last_layers,
             "class_prompts": trial.class_prompts_sha256 if watched and watched.startswith("zero_shot") else None,
