@@ -11,7 +11,7 @@ DRAWS = "from retclip.core.logs import run_entry; run_entry(lambda _: print(__im
 def test_an_entry_draws_where_the_notebooks_way_to_show_figures_is_not_installed():
     environment = {
         **ENVIRONMENT,
-        "MPLBACKEND": "module://a_notebook.of_others",
+        "MPLBACKEND": "module://matplotlib_inline.backend_inline",
         "PYTHONPATH": str(REPOSITORY / "scripts"),
     }
     done = subprocess.run([sys.executable, "-c", DRAWS], env=environment, capture_output=True, text=True)
