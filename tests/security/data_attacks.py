@@ -254,7 +254,7 @@ ATTACKS = {
         lmdb_of(b"\x80\x02N" + b"r" + struct.pack("<I", 3 * 10**8) + b"."), "error: .*pickle"
     ),
     "pickle with a memo index of 3 * 10^8": Attack(
-        pickle_of(b"\x80\x02N" + b"r" + struct.pack("<I", 3 * 10**8) + b"."), "error: the pickle"
+        pickle_of(b"\x80\x02N" + b"r" + struct.pack("<I", 3 * 10**8) + b"."), "error: the pickle numbers its parts"
     ),
     "pickle that calls os.system": Attack(pickle_of(b"cos\nsystem\n(S'touch ran'\ntR."), "error: the pickle"),
     "pickle of 2^60 bytes": Attack(pickle_of(b"\x80\x05\x96" + struct.pack("<Q", 1 << 60) + b"."), "error: the pickle"),
