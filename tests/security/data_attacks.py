@@ -271,7 +271,7 @@ ATTACKS = {
     "prompts that are a bomb of aliases": Attack(prompts_of(bomb_of_aliases()), "error: .*aliases"),
     "prompts nested 10^5 deep": Attack(prompts_of("[" * 100_000), "error: .*YAML"),
     "prompts with a Python tag": Attack(prompts_of("a: !!python/object/apply:os.system [touch ran]"), "error: .*YAML"),
-    "prompts that are a pipe": Attack(pipe_as_prompts, "error: .*prompts.yaml"),
+    "prompts that are a pipe": Attack(pipe_as_prompts, "error: .*prompts.yaml: is a pipe"),
     "class map that is a bomb of aliases": Attack(of_odir(class_map=bomb_of_aliases()), "error: .*aliases"),
     "class map with a pattern that backtracks": Attack(
         of_odir("{patient_id}.png", class_map="a: [a]\nb: [b, '" + "*a" * 200 + "b']\nignore: ['*']\n"), "", 0
