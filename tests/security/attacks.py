@@ -76,6 +76,7 @@ def check(room: str, name: str, folder: Path, record: Callable[[str, object], No
     last = lines[-1] if lines else ""
     record("attack", (room, name, attack.seconds, attack.megabytes, found.seconds, found.megabytes, last))
     assert "Traceback" not in found.said, found.said
+    assert not (folder / "ran").exists(), "code of the attack has run"
     assert found.code == attack.code, (found.code, found.said)
     assert re.search(attack.says, found.said), found.said
     assert all(len(line) <= 320 for line in lines if line.startswith("error:")), found.said

@@ -254,7 +254,7 @@ ATTACKS = {
         lmdb_of(b"\x80\x02N" + b"r" + struct.pack("<I", 3 * 10**8) + b"."), "error: .*pickle"
     ),
     "pickle with a memo index of 3 * 10^8": Attack(
-        pickle_of(b"\x80\x02N" + b"r" + struct.pack("<I", 3 * 10**8) + b"."), "error: the pickle"
+        pickle_of(b"\x80\x02N" + b"r" + struct.pack("<I", 3 * 10**8) + b"."), "error: the pickle numbers its parts"
     ),
     "pickle that calls os.system": Attack(pickle_of(b"cos\nsystem\n(S'touch ran'\ntR."), "error: the pickle"),
     "pickle of 2^60 bytes": Attack(pickle_of(b"\x80\x05\x96" + struct.pack("<Q", 1 << 60) + b"."), "error: the pickle"),
@@ -271,7 +271,7 @@ ATTACKS = {
     "prompts that are a bomb of aliases": Attack(prompts_of(bomb_of_aliases()), "error: .*aliases"),
     "prompts nested 10^5 deep": Attack(prompts_of("[" * 100_000), "error: .*YAML"),
     "prompts with a Python tag": Attack(prompts_of("a: !!python/object/apply:os.system [touch ran]"), "error: .*YAML"),
-    "prompts that are a pipe": Attack(pipe_as_prompts, "error: .*prompts.yaml"),
+    "prompts that are a pipe": Attack(pipe_as_prompts, "error: .*prompts.yaml: is a pipe"),
     "class map that is a bomb of aliases": Attack(of_odir(class_map=bomb_of_aliases()), "error: .*aliases"),
     "class map with a pattern that backtracks": Attack(
         of_odir("{patient_id}.png", class_map="a: [a]\nb: [b, '" + "*a" * 200 + "b']\nignore: ['*']\n"), "", 0

@@ -1,6 +1,7 @@
 """Image files that would take the machine, start a program or end the build: each costs its row."""
 
 import io
+import os
 import struct
 import zlib
 from collections.abc import Callable
@@ -136,7 +137,20 @@ def eps() -> bytes:
 
 
 def blp() -> bytes:
-    return b"BLP2" + struct.pack("<IBBBBII", 1, 1, 8, 0, 0, 16, 16) + bytes(64)
+    """One that Pillow reads, whose reader has ended builds with a traceback."""
+    stream = io.BytesIO()
+    Image.new("P", (64, 64), 120).save(stream, "BLP", blp_version="BLP2")
+    return stream.getvalue()
+
+
+def watched_ghostscript(folder: Path) -> None:
+    """A Ghostscript of ours, which Pillow starts for an EPS, and which leaves a trace."""
+    (folder / "bin").mkdir()
+    (folder / "bin/gs").write_text(f"#!/bin/sh\ntouch '{folder}/started'\n")
+    (folder / "bin/gs").chmod(0o755)
+    os.environ["PATH"] = f"{folder / 'bin'}:{os.environ['PATH']}"
+    row_of("x.jpg", eps)(folder)
+    assert not (folder / "started").exists()
 
 
 def bomb_of_text() -> bytes:
@@ -182,7 +196,7 @@ ATTACKS = {
     "BMP, 40,000 x 40,000 px in its header": Attack(row_of("x.bmp", lambda: bmp(40_000, 40_000)), LARGE, 0),
     "WebP, 16,383 x 16,383 px": Attack(row_of("x.webp", webp), LARGE, 0),
     "JPEG 2000, 60,000 x 60,000 px in its header": Attack(row_of("x.jp2", lambda: jp2(60_000, 60_000)), LARGE, 0),
-    "EPS named .jpg, which would start Ghostscript": Attack(row_of("x.jpg", eps), OTHER, 0),
+    "EPS named .jpg, which would start Ghostscript": Attack(watched_ghostscript, OTHER, 0),
     "BLP named .png": Attack(row_of("x.png", blp), OTHER, 0),
     "DICOM that unfolds from 1.2 MB to 1.2 GB": Attack(
         row_of("x.dcm", lambda: deflated_dicom(1200)), "set aside: the DICOM file unfolds to more than", 0

@@ -249,7 +249,7 @@ ATTACKS = {
     "preprocessing.json with context_length 10^9": Attack(
         with_json("preprocessing.json", context_length=10**9), NOT_MODEL
     ),
-    "preprocessing.json that is a pipe": Attack(piped("preprocessing.json"), NOT_MODEL),
+    "preprocessing.json that is a pipe": Attack(piped("preprocessing.json"), "error: .*preprocessing.json: is a pipe"),
     "class_prompts.json of numbers": Attack(with_json("class_prompts.json", a=5), NOT_MODEL),
     "class_prompts.json with 10^6 classes": Attack(
         written("class_prompts.json", json.dumps({str(i): ["x"] for i in range(10**6)}).encode()), NOT_MODEL
