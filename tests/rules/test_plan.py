@@ -198,7 +198,7 @@ def test_the_plan_says_what_is_wrong_with_the_rows(own_data):
         ("{strategy: tpe}", 20, {"propose_bracket": 5}),
         ("{strategy: gp, trials: 10}", 10, {"propose_bracket": 3}),
         ("{strategy: tpe_halving}", 40, {"propose_bracket": 4, "promote_rung": 8}),
-        ("{strategy: grid}", 90, {"propose_bracket": 1}),
+        ("{strategy: grid}", 120, {"propose_bracket": 1}),
     ],
 )
 def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, training_runs, others):

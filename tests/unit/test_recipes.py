@@ -67,7 +67,7 @@ class Copy:
         return {
             os.path.relpath(path, self.folder): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in self.folder.rglob("*")
-            if path.is_file() and path.suffix != ".pyc"
+            if path.is_file() and path.parent.name != "__pycache__"
         }
 
 
