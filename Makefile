@@ -60,15 +60,15 @@ demo: .environment  ## the whole pipeline on drawn photographs, minutes on 2 cor
 
 # a process for each of two cores, and one for Slurm, which waits more than it computes
 test: .environment  ## all tests
-	$(BIN)/python -m pytest -q -n 3 --dist loadgroup --no-loadscope-reorder tests
+	$(BIN)/python -m pytest -q -n 3 tests
 
 # unit and golden without what runs processes of its own for long, and a tenth of the generated cases
 test-fast: .environment  ## the tests that need no workflow run; a minute or two on 2 cores
-	RETCLIP_FUZZ=$(or $(FUZZ),50) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not slow" tests/unit tests/golden
+	RETCLIP_FUZZ=$(or $(FUZZ),50) $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/unit tests/golden
 
 # kill, break and damage more often than the tests of every day do, and a night's worth of fuzz
 test-reliability: .environment  ## reruns, faults, fuzz and size, with a table of what was injected and survived
-	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 --dist loadgroup \
+	RETCLIP_FAULTS=$(or $(FAULTS),6) RETCLIP_FUZZ=$(or $(FUZZ),2000) $(BIN)/python -m pytest -q -n 2 \
 	  tests/reliability tests/unit/test_fuzz.py
 
 # every attack in a process of its own, within its bounds; FUZZ=10000 for a night of random damage

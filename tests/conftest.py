@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from running import REPOSITORY, build_flags, declared_defaults, entry, made_once, snakemake
@@ -42,16 +43,28 @@ LONGEST = (
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several processes (pytest -n 2), a file's tests stay in one of them, and so does whatever needs Slurm."""
     begun = {name: place for place, name in enumerate(LONGEST)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group_of(item)))
-    items.sort(key=lambda item: begun.get(_group_of(item), len(begun)))
+    items.sort(key=lambda item: begun.get(group_of(item.nodeid), len(begun)))
 
 
-def _group_of(item: pytest.Item) -> str:
-    folder, name = item.path.parent.name, item.path.stem
-    return folder if folder == "slurm" else f"{folder}/{name}"
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """With several processes (pytest -n 2), a file's tests stay in one of them, and so does whatever needs Slurm. The
+    marks that xdist has for that are lost on pytest 9."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Groups(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return group_of(nodeid)
+
+    config.option.loadscopereorder = False  # the order is that of LONGEST
+    return Groups(config, log)
+
+
+def group_of(nodeid: str) -> str:
+    """workflow/test_training of a test in tests/workflow/test_training.py, and slurm of all in tests/slurm."""
+    path = Path(nodeid.partition("::")[0])
+    return "slurm" if path.parent.name == "slurm" else f"{path.parent.name}/{path.stem}"
 
 
 @pytest.fixture(scope="session")

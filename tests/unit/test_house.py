@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import yaml
-from running import REPOSITORY
+from running import ENVIRONMENT, REPOSITORY
 
 from retclip.core import code_hash
 
@@ -361,3 +361,21 @@ def test_public_functions_say_what_they_do_and_which_errors_they_raise():
         and "ValueError" not in (ast.get_docstring(node) or "")
     ]
     assert (silent, raising) == ([], [])
+
+
+def test_processes_of_pytest_share_no_file(tmp_path):
+    """Else each would make the runs that a file's tests share, and two clusters would take each other's ports."""
+    for name in ("unit/test_a.py", "unit/test_b.py", "slurm/test_c.py", "slurm/test_d.py"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("def test_one(): pass\ndef test_two(): pass\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\n")
+    ours = os.pathsep.join(str(REPOSITORY / name) for name in ("tests", "scripts"))
+    command = [sys.executable, "-m", "pytest", "-v", "-n", "3", "-p", "conftest", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=tmp_path, env={**ENVIRONMENT, "PYTHONPATH": ours},
+                          capture_output=True, text=True)  # fmt: skip
+    ran = re.findall(r"\[(gw\d)\].*PASSED (\w+)/(\w+)\.py", done.stdout)
+    assert len(ran) == 8, done.stdout
+    for place in ("test_a", "test_b"):
+        assert len({worker for worker, _, file in ran if file == place}) == 1
+    assert len({worker for worker, folder, _ in ran if folder == "slurm"}) == 1
+    assert len({worker for worker, _, _ in ran}) > 1
