@@ -64,6 +64,7 @@ COMMANDS = {
     "README.md": {
         "make demo": PLAN,
         "make test": PLAN,
+        "make docs": PLAN,
         "VENV=/some/where make demo": PLAN,
         "make env": RUN,
         "make status": RUN,
