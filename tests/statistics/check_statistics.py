@@ -80,28 +80,22 @@ def check_seeds() -> None:
             print(f"  {patients:4} patients, {seeds:2} seeds   {'   '.join(line)}", flush=True)
 
 
-def _holds(draws: np.ndarray, truth: float) -> bool:
-    """Whether the 95 % interval of these draws has the truth in it."""
-    low, high = np.nanquantile(draws, [0.025, 0.975])
-    return bool(low <= truth <= high)
-
-
 def check_rare() -> None:
     """Balanced accuracy of four classes, of which one has a handful of patients; the others are right in .7."""
     studies = 200
     print(f"\nrare classes: 95 % CIs of balanced accuracy that hold the truth, of {studies} studies")
-    for rare in (1, 3, 5, 10, 20):
+    for rare in (3, 5, 10, 20):
         line = []
-        for recall in (0.2, 0.5, 0.8, 0.95):
-            generator, held = np.random.default_rng([7, rare, int(10 * recall)]), np.zeros(2)
+        for recall in (0.5, 0.8):
+            generator, held = np.random.default_rng([7, rare, int(10 * recall)]), 0
             target = np.repeat(np.arange(4), [rare, 80, 60, 60])
             for _ in range(studies):
                 is_right = generator.random(len(target)) < np.where(target == 0, recall, 0.7)
                 named = np.where(is_right, target, (target + generator.integers(1, 4, len(target))) % 4)
-                case, truth = (METRIC, target, np.eye(4)[named], np.arange(len(target))), (recall + 3 * 0.7) / 4
-                now, before = scores.interval_draws(*case, draws=500), scores.bootstrap(*case, draws=500)
-                held += np.array([_holds(draws, truth) for draws in (now, before)])
-            line.append(f"recall {recall}: {held[0] / studies:.3f}, by the bootstrap alone {held[1] / studies:.3f}")
+                draws = scores.bootstrap(METRIC, target, np.eye(4)[named], np.arange(len(target)), draws=500)
+                low, high = np.nanquantile(draws, [0.025, 0.975])
+                held += low <= (recall + 3 * 0.7) / 4 <= high
+            line.append(f"recall {recall}: {held / studies:.3f}")
         print(f"  {rare:2} patients of a class   {'   '.join(line)}", flush=True)
 
 

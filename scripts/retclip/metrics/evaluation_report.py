@@ -24,8 +24,8 @@ from retclip.metrics.scores import (
     chance_levels,
     chance_recalls,
     columns_of,
-    interval_draws,
     majority_levels,
+    resampled,
     resampled_queries,
     resamples,
     retrieval_scores,
@@ -83,9 +83,9 @@ def evaluation_document(
     if several:
         chance[MULTI_LABEL] = SEVERAL_LABELS[MULTI_LABEL].chance
     return Evaluation(
-        zero_shot=_with_intervals(target, scores, patients),
-        zero_shot_single_template=_with_intervals(target, columns_of(scored, "template_", classes), patients),
-        linear_probe={} if probe is None else _probe_scores(scored, target, classes, probe),
+        zero_shot=_with_intervals(target, scores, weights),
+        zero_shot_single_template=_with_intervals(target, columns_of(scored, "template_", classes), weights),
+        linear_probe={} if probe is None else _probe_scores(scored, target, classes, probe, weights),
         probe=probe,
         retrieval={} if omitted else _retrieval_scores(retrieval),
         retrieval_omitted=omitted,
@@ -122,26 +122,26 @@ def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
 def scores_with_intervals(target: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> dict[str, Documented]:
     """Every zero-shot metric of scores [N, C] of units with class indices target [N], with its interval over their
     patients [N]; empty where there is no unit."""
-    return _with_intervals(target, scores, patients)
+    return _with_intervals(target, scores, resamples(patients, DRAWS))
 
 
 def _with_intervals(
-    target: np.ndarray, scores: np.ndarray, patients: np.ndarray, metrics: Iterable[str] = ZERO_SHOT
+    target: np.ndarray, scores: np.ndarray, weights: np.ndarray, metrics: Iterable[str] = ZERO_SHOT
 ) -> dict[str, Documented]:
     if len(target) == 0:
         return {}
     values = zero_shot_scores(target, scores)
-    draws = {metric: interval_draws(metric, target, scores, patients, DRAWS) for metric in metrics}
-    return {metric: documented(values[metric], found) for metric, found in draws.items()}
+    return {metric: documented(values[metric], resampled(metric, target, scores, weights)) for metric in metrics}
 
 
-def _probe_scores(scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe) -> dict[str, Any]:
+def _probe_scores(
+    scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe, weights: np.ndarray
+) -> dict[str, Any]:
     """Of the probe that was fitted on all of train, and of each seed's, which had a fifth less."""
     if len(target) == 0:
         return {}
     seeds = [zero_shot_scores(target, columns_of(scored, f"probe{seed}_", classes)) for seed in probe.seeds]
-    patients = scored["patient_id"].to_numpy()
-    whole = _with_intervals(target, columns_of(scored, "probe_", classes), patients)
+    whole = _with_intervals(target, columns_of(scored, "probe_", classes), weights)
     return {metric: {**whole[metric], "seeds": [one[metric] for one in seeds]} for metric in ZERO_SHOT}
 
 
@@ -272,13 +272,14 @@ def _subgroups(
         here = scored["sample_id"].isin(samples).to_numpy()
         patients = scored["patient_id"].to_numpy()[here]
         enough = len(np.unique(patients)) >= SMALLEST_GROUP
+        weights = resamples(patients, DRAWS) if enough else np.empty((0, 0))
         rows.append(
             {
                 "variable": variable,
                 "group": group,
                 "patients": len(np.unique(patients)),
                 "units": int(here.sum()),
-                "scores": _with_intervals(target[here], scores[here], patients, SUBGROUP_METRICS) if enough else None,
+                "scores": _with_intervals(target[here], scores[here], weights, SUBGROUP_METRICS) if enough else None,
             }
         )
     return tuple(rows)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from retclip.metrics.estimates import spread
-from retclip.metrics.rare_classes import with_two_more
 from retclip.metrics.registry import RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.weighted import mean_of_known, per_class_draws
 
@@ -109,37 +108,14 @@ def resamples(patients: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndar
     return counts[:, owner].astype(float)
 
 
-def interval_draws(
-    metric: str,
-    target: np.ndarray,
-    scores: np.ndarray,
-    patients: np.ndarray,
-    draws: int = 1000,
-    seed: int = 0,
-) -> np.ndarray:
-    """`metric` in resamples from which the interval of this score is read, [draws]: bootstrap's, but that a mean of
-    recalls minds classes of few patients. Of two models these draws are not paired; see rare_classes."""
-    if not ZERO_SHOT[metric].is_mean_of_recalls:
-        return bootstrap(metric, target, scores, patients, draws, seed)
-    more = with_two_more(target, scores, patients)
-    return resampled(metric, more.target, more.scores, resamples(more.patients, draws, seed) * more.rows)
-
-
 def draws_of(
-    metric: str,
-    table: "pd.DataFrame",
-    draws: int = 1000,
-    seed: int = 0,
-    classes: Sequence[str] = (),
-    for_interval: bool = False,
+    metric: str, table: "pd.DataFrame", draws: int = 1000, seed: int = 0, classes: Sequence[str] = ()
 ) -> np.ndarray:
     """`metric` of a predictions table in resamples of its patients, [draws]; see bootstrap.
 
     Retrieval is resampled by query, over the candidates that were there: the ranks stay as they are. classes: of the
-    scores; a metric of several labels needs them. for_interval: of this score alone, see interval_draws.
+    scores; a metric of several labels needs them.
     """
-    if metric in ZERO_SHOT and for_interval:
-        return interval_draws(metric, *unpack(table), draws=draws, seed=seed)
     if metric in ZERO_SHOT:
         return bootstrap(metric, *unpack(table), draws=draws, seed=seed)
     if metric in SEVERAL_LABELS:
@@ -172,7 +148,7 @@ def standard_error(metric: str, table: "pd.DataFrame", classes: Sequence[str] = 
     scored = table[table["target"] >= 0] if metric in ZERO_SHOT else table
     if scored["patient_id"].nunique() < 2:
         return None
-    return spread(draws_of(metric, table, classes=classes, for_interval=True))
+    return spread(draws_of(metric, table, classes=classes))
 
 
 def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

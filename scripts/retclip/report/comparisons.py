@@ -14,7 +14,7 @@ __all__ = ["difference", "holm", "is_above_chance", "judge", "score", "seeds_of"
 
 def score(finals: list[FinalModel], metric: str) -> Estimate:
     """The mean of `metric` on test over final models that differ in the seed alone."""
-    found = seeds_of(finals, metric, for_interval=True)
+    found = seeds_of(finals, metric)
     return Estimate(None) if found is None else differences.mean_of(found)
 
 
@@ -51,7 +51,7 @@ def value_of(final: FinalModel, metric: str) -> float | None:
     return part[metric]["value"] if metric in part else None
 
 
-def seeds_of(finals: list[FinalModel], metric: str, for_interval: bool = False) -> Seeds | None:
+def seeds_of(finals: list[FinalModel], metric: str) -> Seeds | None:
     """What metrics.differences compares; None where one has no score. Where the predictions of one were removed, its
     draws are NaN: the score is known, but no interval."""
     values = [value_of(final, metric) for final in finals]
@@ -62,7 +62,7 @@ def seeds_of(finals: list[FinalModel], metric: str, for_interval: bool = False) 
     def draws(final: FinalModel) -> np.ndarray:
         if final.predictions is None:
             return np.full(DRAWS, np.nan)
-        return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric), for_interval=for_interval)
+        return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric))
 
     patients = [final.predictions["patient_id"].nunique() for final in finals if final.predictions is not None]
     return Seeds(known, np.array([draws(final) for final in finals]), min(patients, default=0))

@@ -60,7 +60,7 @@ class Candidate:
     def seeds(self) -> Seeds:
         """Its scores and what they are in resamples of the patients; only of one that has a score."""
         assert self.draws is not None
-        return self._with(self.draws)
+        return Seeds(self.scores, self.draws, min(run.predictions["patient_id"].nunique() for run in self.runs))
 
     @property
     def cost(self) -> int:
@@ -75,15 +75,6 @@ class Candidate:
             return
         self.score = float(np.mean(self.scores))
         # the same patients score every seed, so averaging seeds does not shrink their part
-        self.draws = self._drawn(metric, for_interval=False)
-        self.standard_error = mean_of(self._with(self._drawn(metric, for_interval=True))).standard_error
-
-    def _drawn(self, metric: str, for_interval: bool) -> np.ndarray:
-        """The scores of its runs in resamples of the patients [runs, draws]."""
         classes = sorted(self.runs[0].trial.class_prompts)
-        return np.array(
-            [draws_of(metric, run.predictions, classes=classes, for_interval=for_interval) for run in self.runs]
-        )
-
-    def _with(self, draws: np.ndarray) -> Seeds:
-        return Seeds(self.scores, draws, min(run.predictions["patient_id"].nunique() for run in self.runs))
+        self.draws = np.array([draws_of(metric, run.predictions, classes=classes) for run in self.runs])
+        self.standard_error = mean_of(self.seeds).standard_error
