@@ -58,9 +58,10 @@ demo: .environment  ## the whole pipeline on drawn photographs, minutes on 2 cor
 	$(SNAKEMAKE) $(DEMO)
 	@echo "the report: $$PWD/results/demo/report/index.html"
 
-# a process for each of two cores, and one for Slurm, which waits more than it computes
+# a cluster of its own gets the machine for itself
 test: .environment  ## all tests
-	$(BIN)/python -m pytest -q -n 3 tests
+	$(BIN)/python -m pytest -q -n 2 --ignore tests/slurm tests
+	$(BIN)/python -m pytest -q tests/slurm
 
 # unit and golden without what runs processes of its own for long, and a tenth of the generated cases
 test-fast: .environment  ## the tests that need no workflow run; a minute or two on 2 cores

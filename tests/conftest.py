@@ -31,10 +31,10 @@ for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
     os.environ.pop(inherited, None)
 
 
-# What lasts minutes is begun first, so that no process is left alone with it in the end. Slurm mostly waits, for limits
-# of a minute and between two looks at its queue; the next makes the small run; the one after it has no need of that.
+# What lasts minutes is begun first, so that no process is left alone with it in the end. The first makes the small run;
+# the one after it has no need of that.
 LONGEST = (
-    "slurm", "workflow/test_small_run", "security/test_attacks", "workflow/test_strategies", "workflow/test_commands",
+    "workflow/test_small_run", "security/test_attacks", "workflow/test_strategies", "workflow/test_commands",
     "reliability/test_damage", "reliability/test_faults", "workflow/test_final_options", "workflow/test_real_encoders",
     "workflow/test_several_labels", "reliability/test_snakemake", "workflow/test_report_page", "workflow/test_tracking",
     "unit/test_recipes", "reliability/test_reruns", "workflow/test_gpus", "workflow/test_evaluation",

@@ -8,7 +8,7 @@ import shutil
 import pandas as pd
 import pytest
 from browser import chromium, errors
-from recomputed import balanced_accuracy, name_rightly, resampled
+from recomputed import balanced_accuracy, name_rightly, recommend, resampled
 from running import entry
 
 pytestmark = pytest.mark.slow
@@ -19,6 +19,7 @@ def copied(small_run, folder, name: str, share: float | None = None):
     """results/small as another finished run; share: of the test eyes that its tuned model names rightly."""
     ignore = shutil.ignore_patterns("*.lmdb", "model", "state", "logs", "benchmarks", "report")
     shutil.copytree(small_run / "results/small", folder / name, ignore=ignore)
+    recommend(folder / name, "pubmedbert")
     record = json.loads((folder / name / "run.json").read_text())
     record["config"]["run"] = name
     (folder / name / "run.json").write_text(json.dumps(record))

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 import yaml
 from browser import chromium, errors
-from recomputed import balanced_accuracy, mean_accuracy, name_rightly, resampled, score_columns
+from recomputed import balanced_accuracy, mean_accuracy, name_rightly, recommend, resampled, score_columns
 from running import ENVIRONMENT, REPOSITORY, entry, planned_jobs, snakemake_command
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
@@ -539,6 +539,7 @@ def assert_result_is_true(folder, page) -> str:
 
 def test_what_the_page_and_its_methods_claim_is_true(copied):
     """The small run learns nothing, so the winner is made to name most eyes rightly, as a model would that has."""
+    recommend(copied, "pubmedbert")
     for kind, share in (("pubmedbert", 0.8), ("baseline", 0.3)):
         folder = copied / f"final/{kind}-s2001"
         table, named = name_rightly(folder, share)

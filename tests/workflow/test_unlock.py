@@ -70,7 +70,7 @@ def test_a_failed_job_names_the_command(locked):
     folder, config = locked
     shutil.rmtree(folder / ".snakemake/locks")
     # the images are empty files: the build stops
-    done = snakemake(folder, *config, "--", "results/mine/data/fingerprint.json", check=False)
+    done = snakemake(folder, *config, "--", "results/mine/data/fingerprint.json", check=False, forks=False)
     assert done.returncode
     assert "A job failed" in done.stdout + done.stderr
     words = snakemake_command(folder, *config, "--unlock", "--", "results/mine/data/fingerprint.json")
