@@ -2,6 +2,7 @@
 sorted, filtered and explored; long searches and hostile names included."""
 
 import html.parser
+import itertools
 import json
 import os
 import re
@@ -141,6 +142,17 @@ def test_one_file_of_modest_size_that_asks_for_nothing(page):
             assert link[1:] in reader.ids, link
         elif not link.startswith("data:"):
             assert (page.parent / link).exists(), link
+
+
+def test_tables_of_the_documents_have_a_cell_for_each_head(page):
+    """Names with a bar in them are escaped; what parts the cells is not."""
+    for name in ("summary.md", "methods.md"):
+        lines = (page.parent / name).read_text().splitlines()
+        rules = [k for k, line in enumerate(lines) if re.fullmatch(r"\|(-+\|)+", line)]
+        assert rules or name == "methods.md"
+        for rule in rules:
+            rows = [lines[rule - 1], *itertools.takewhile(lambda line: line.startswith("|"), lines[rule:])]
+            assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1, rows
 
 
 def test_every_figure_and_table_is_a_file_too(page):
