@@ -3,18 +3,19 @@
 import hashlib
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from retclip.core.hub_client import COMMIT, AnswerError, Watch, watched
+from retclip.core.hub_client import COMMIT, SHA256, AnswerError, Watch, watched
 from retclip.core.io import file_sha256
 
 # Hub ids, and paths like them, which name their folder themselves: each / becomes --, which occurs in none of them.
 _WORD = r"[A-Za-z0-9._]+(?:-[A-Za-z0-9._]+)*"
 PLAIN_SOURCE = re.compile(rf"(?!\.)(?=.{{1,150}}\Z)/?{_WORD}(?:/{_WORD})*")
 PLAIN_REVISION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 class Snapshot(NamedTuple):
@@ -48,40 +49,46 @@ def fetch_snapshot(
 
     if constants.HF_HUB_OFFLINE:
         return _cached(key, kind, source, revision, patterns, superseded or {}, needed)
-    try:
-        with watched(f"{key}: {source}") as watch:
-            if COMMIT.fullmatch(revision):
-                watch.commit = revision
-            info: Any = huggingface_hub.HfApi().repo_info(
-                source, repo_type=kind, revision=revision, files_metadata=True
+    advice = f"check the name{_endpoint()}, or run this where there is a network."
+    with downloading(f"{key}: {source}", advice, version=f" at {revision}") as watch:
+        if COMMIT.fullmatch(revision):
+            watch.commit = revision
+        info: Any = huggingface_hub.HfApi().repo_info(source, repo_type=kind, revision=revision, files_metadata=True)
+        listed = info.siblings or []
+        watch.files = {entry.rfilename for entry in listed}
+        watch.large = {entry.rfilename for entry in listed if entry.lfs is not None}
+        _refuse_others(watch, str(info.sha))
+        watch.commit = str(info.sha)
+        left_out = [old for old, new in (superseded or {}).items() if new in watch.files]
+        folder = Path(
+            huggingface_hub.snapshot_download(
+                source,
+                repo_type=kind,
+                # by its own name, which the cache then knows without a network, too
+                revision=revision if PLAIN_REVISION.fullmatch(revision) else info.sha,
+                allow_patterns=patterns,
+                ignore_patterns=left_out,
             )
-            listed = info.siblings or []
-            watch.files = {entry.rfilename for entry in listed}
-            watch.large = {entry.rfilename for entry in listed if entry.lfs is not None}
-            _refuse_others(watch, str(info.sha))
-            watch.commit = str(info.sha)
-            left_out = [old for old, new in (superseded or {}).items() if new in watch.files]
-            folder = Path(
-                huggingface_hub.snapshot_download(
-                    source,
-                    repo_type=kind,
-                    # by its own name, which the cache then knows without a network, too
-                    revision=revision if PLAIN_REVISION.fullmatch(revision) else info.sha,
-                    allow_patterns=patterns,
-                    ignore_patterns=left_out,
-                )
-            )
-    except AnswerError:
-        raise
-    except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
-        raise ValueError(
-            f"{key}: {source} at {revision} cannot be downloaded ({first_line(error)}); "
-            f"check the name{_endpoint()}, or run this where there is a network."
-        ) from None
+        )
     for entry in listed:
         _compare(key, source, entry, folder)
     card = info.card_data
     return Snapshot(folder, str(info.sha), getattr(card, "license", None) if card else None)
+
+
+@contextmanager
+def downloading(what: str, advice: str, version: str = "") -> Iterator[Watch]:
+    """Watches the hub's client while it downloads `what`, whose `version` a sentence names, too.
+
+    Raises ValueError with one sentence and what to do (advice) where nothing came; see watched for what is refused.
+    """
+    try:
+        with watched(what) as watch:
+            yield watch
+    except AnswerError:
+        raise
+    except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
+        raise ValueError(f"{what}{version} cannot be downloaded ({_why_nothing_came(error)}); {advice}") from None
 
 
 def _cached(
@@ -188,8 +195,8 @@ def is_hub_id(source: str) -> bool:
     return not source.startswith((".", "/", "~")) and source.count("/") == 1
 
 
-def why_not_fetched(error: Exception) -> str:
-    """Why a library of others could not download, short enough for a sentence."""
+def _why_nothing_came(error: Exception) -> str:
+    """Short enough for a sentence."""
     from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:

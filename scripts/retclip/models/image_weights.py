@@ -9,8 +9,7 @@ import torch
 from torch import nn
 
 from retclip.core.fine_tuning import check_blocks
-from retclip.core.hub import fetch_snapshot, why_not_fetched
-from retclip.core.hub_client import AnswerError, watched
+from retclip.core.hub import downloading, fetch_snapshot
 from retclip.core.io import atomic, file_sha256, read_json, write_json
 from retclip.core.logs import log
 from retclip.core.preprocessing import CLIP, INTERPOLATIONS, Preprocessing, preprocessing_of, settings_path
@@ -27,6 +26,7 @@ WEIGHTS_FILES = ("open_clip_model.safetensors", "model.safetensors", "open_clip_
 SUPERSEDED = {"open_clip_pytorch_model.bin": "open_clip_model.safetensors", "pytorch_model.bin": "model.safetensors"}
 OURS_TO_SAY = ("num_classes", "in_chans", "img_size")  # of a network's arguments in its repository
 MAX_SENTENCE = 300
+ADVICE = "run this where there is a network, or give a file."
 
 
 class Source(NamedTuple):
@@ -126,15 +126,8 @@ def _of_open_clip(name: str, tag: str) -> Source:
     quick = bool(facts.get("quick_gelu", False) or known_config(name, None if "quick" in name else False)["quick_gelu"])
     try:
         logging.disable(logging.CRITICAL)  # its own lines would stand above our sentence
-        with watched(f"model.image_encoder.weights: {tag} of {name}"):
+        with downloading(f"model.image_encoder.weights: {tag} of {name}", ADVICE):
             state = open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick).visual.state_dict()
-    except AnswerError:
-        raise
-    except Exception as error:  # each HTTP client has errors of its own; all mean that nothing came
-        raise ValueError(
-            f"model.image_encoder.weights: {tag} of {name} cannot be downloaded ({why_not_fetched(error)}); "
-            "run this where there is a network, or give a file."
-        ) from None
     finally:
         logging.disable(logging.NOTSET)
     native = known_config(name, False)["vision_cfg"].get("image_size", 224)
@@ -157,16 +150,8 @@ def _of_timm(name: str, settings: dict[str, Any]) -> Source:
     known = timm.get_pretrained_cfg(name.removeprefix(TIMM)) if timm.is_model(name.removeprefix(TIMM)) else None
     if known is None:
         raise ValueError(f"model.image_encoder.weights: timm has no pretrained weights for {name}; give a file.")
-    try:
-        with watched(f"model.image_encoder.weights: timm's weights of {name}"):
-            state = timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
-    except AnswerError:
-        raise
-    except Exception as error:  # as above
-        raise ValueError(
-            f"model.image_encoder.weights: timm's weights of {name} cannot be downloaded ({why_not_fetched(error)}); "
-            "run this where there is a network, or give a file."
-        ) from None
+    with downloading(f"model.image_encoder.weights: timm's weights of {name}", ADVICE):
+        state = timm.create_model(name.removeprefix(TIMM), pretrained=True).state_dict()
     return Source(f"timm's {known.tag or name}", state, timm_preprocessing(known.to_dict()), known.hf_hub_id)
 
 
