@@ -15,7 +15,7 @@ class Owner(NamedTuple):
         if self.user is None:
             return "a process that cannot be seen from here"
         where = "on another machine" if self.process is None else f"process {self.process}"
-        return f"user {_name(self.user)} ({where})"
+        return f"user {user_name(self.user) or self.user} ({where})"
 
 
 def owner_of_flock(path: Path) -> Owner:
@@ -48,10 +48,11 @@ def waited_too_long(path: Path, owner: Owner, seconds: float) -> str:
     )
 
 
-def _name(user: int) -> str:
+def user_name(user: int) -> str | None:
+    """None where this machine knows no name for the number."""
     import pwd
 
     try:
         return pwd.getpwuid(user).pw_name
     except KeyError:
-        return str(user)
+        return None

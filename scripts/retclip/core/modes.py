@@ -15,12 +15,12 @@ def share_with(who: str) -> None:
 
 def shared_mode() -> int:
     """Of a file that holds no patient: as the umask has it."""
-    return 0o666 & ~_umask()
+    return 0o666 & ~umask()
 
 
 def private_mode() -> int:
     """Of a file with patients: 0600; 0640 with privacy.shared: group, 0660 where the umask lets a group write, too."""
-    if not _umask() & GROUP_WRITES:
+    if not umask() & GROUP_WRITES:
         return 0o660
     return 0o640 if os.environ.get(SHARED) == "group" else 0o600
 
@@ -41,7 +41,8 @@ def close_folder(folder: Path) -> None:
     folder.chmod(mode | (mode >> 2 & 0o111) | (folder.stat().st_mode & stat.S_ISGID))
 
 
-def _umask() -> int:
+def umask() -> int:
+    """This process's own, which can be read by setting it alone."""
     found = os.umask(0o077)
     os.umask(found)
     return found

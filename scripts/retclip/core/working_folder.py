@@ -1,8 +1,10 @@
 """Whether this user can run in a folder that others use, too: before anything runs, in one sentence."""
 
 import os
-import pwd
 from pathlib import Path
+
+from retclip.core.lock_owner import user_name
+from retclip.core.modes import umask
 
 FULL_BYTES = 1 << 20
 # Of snakemake, below the working folder; whoever runs first makes them.
@@ -32,12 +34,11 @@ def refuse_working_folder(results: Path) -> None:
 def shared_warning() -> str | None:
     """One sentence where another user's working folder is shared with this one, who would write what nobody else can
     change; None advice, and for root."""
-    status, umask = os.stat("."), os.umask(0o077)
-    os.umask(umask)
-    if os.geteuid() in (0, status.st_uid) or not status.st_mode & GROUP_WRITES or not umask & GROUP_WRITES:
+    status, mask = os.stat("."), umask()
+    if os.geteuid() in (0, status.st_uid) or not status.st_mode & GROUP_WRITES or not mask & GROUP_WRITES:
         return None
     return (
-        f"warning: {owner(Path())} shares this folder with you, and your umask is {umask:03o}: nobody else can change "
+        f"warning: {owner(Path())} shares this folder with you, and your umask is {mask:03o}: nobody else can change "
         "what you write. Set umask 002 first."
     )
 
@@ -45,7 +46,4 @@ def shared_warning() -> str | None:
 def owner(path: Path) -> str:
     """The name of whoever owns a file, or the number where the machine knows no name."""
     number = path.stat().st_uid
-    try:
-        return pwd.getpwuid(number).pw_name
-    except KeyError:
-        return f"user {number}"
+    return user_name(number) or f"user {number}"
