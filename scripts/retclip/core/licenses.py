@@ -16,9 +16,8 @@ LONGEST = 60  # letters of a name; what is longer is the license itself
 
 def license_of(package: str) -> str:
     """Of an installed package: the expression of its metadata, else its own words, else what it is classified as."""
-    try:
-        said: Any = metadata(package)  # an email message
-    except PackageNotFoundError:
+    said = _metadata(package)
+    if said is None:
         return UNKNOWN
     expression = said.get("License-Expression")
     classes = [line.split(" :: ")[-1] for line in said.get_all("Classifier") or [] if line.startswith("License :: ")]
@@ -32,7 +31,7 @@ def packages_by_license() -> dict[str, list[str]]:
     """License -> packages of the lock that are installed here, in the order of the alphabet."""
     found: dict[str, list[str]] = {}
     for name in dict.fromkeys(package.name for package in locked_packages(REPOSITORY / "requirements.lock")):
-        if _is_installed(name):
+        if _metadata(name) is not None:
             found.setdefault(license_of(name), []).append(name)
     return dict(sorted(found.items()))
 
@@ -47,9 +46,9 @@ def encoder_licenses(text_encoders: Mapping[str, Path], image_weights: Path | No
     return {what: str(source.get("license") or UNKNOWN) for what, source in found.items()}
 
 
-def _is_installed(package: str) -> bool:
+def _metadata(package: str) -> Any:
+    """An email message; None where the package is not installed."""
     try:
-        metadata(package)
+        return metadata(package)
     except PackageNotFoundError:
-        return False
-    return True
+        return None
