@@ -28,10 +28,11 @@ class TrialCell(str):
 
 
 class Captioned(NamedTuple):
-    """A table and its caption."""
+    """A table and its caption. file: of the report, which has all of it and more; else it is tables/{name}.csv."""
 
     caption: str
     content: Table
+    file: str | None = None
 
 
 def with_interval(estimate: Estimate, write: Any = wording.score) -> str:

@@ -57,8 +57,7 @@ def build_report(run: RunFolder, folder: Path) -> None:
     drawn = {name: draw(run) for section in sections.values() for name, draw in section.figures.items()}
     figures = write_figures(drawn, folder / "figures")
     tables = {name: table for section in sections.values() for name, table in section.tables(run).items()}
-    # trials.csv has all of what the page's table of trials shows
-    write_tables({name: table for name, table in tables.items() if name != "trials"}, folder / "tables")
+    write_tables(tables, folder / "tables")
     write_trials(run, folder / "trials.csv")
     write_text(folder / "index.html", _page(run, sections, figures, tables))
     if run.interim:
@@ -96,12 +95,13 @@ def write_figures(figures: "Mapping[str, Figure | None]", folder: Path) -> dict[
 
 
 def write_tables(tables: dict[str, Captioned], folder: Path) -> None:
-    """Each as {name}.csv."""
+    """Each that is not in a file of its own, as {name}.csv."""
     import pandas as pd
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, (_, content) in tables.items():
-        write_csv(folder / f"{name}.csv", pd.DataFrame(content.rows, columns=content.heads))
+    for name, table in tables.items():
+        if table.file is None:
+            write_csv(folder / f"{name}.csv", pd.DataFrame(table.content.rows, columns=table.content.heads))
 
 
 def _page(run: RunFolder, sections: dict[str, Section], figures: dict[str, str], tables: dict[str, Captioned]) -> str:

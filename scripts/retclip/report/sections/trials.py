@@ -128,7 +128,7 @@ def _kept(run: RunFolder) -> list[str]:
 
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
-    return {"trials": Captioned("Every trial of the run", trials_table(run))}
+    return {"trials": Captioned("Every trial of the run", trials_table(run), file="trials.csv")}
 
 
 def _words(run: RunFolder) -> dict[str, Any]:
