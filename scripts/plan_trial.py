@@ -6,7 +6,6 @@ Adjusts what the budget does not allow (a batch above the subset, a warm-up that
 import argparse
 import json
 from pathlib import Path
-from typing import Any
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.core.io import read_json, write_json
@@ -14,7 +13,7 @@ from retclip.core.logs import log, run_entry
 from retclip.core.preprocessing import with_weights_settings
 from retclip.core.prompts import class_prompts
 from retclip.core.schemas import check
-from retclip.data.splits import of_patients_within
+from retclip.data.splits import subset_of
 from retclip.search.budget import plan
 from retclip.search.space import resolve_auto, times
 
@@ -49,28 +48,13 @@ def main(arguments: list[str] | None = None) -> None:
     prompts = class_prompts(options.prompts, fingerprint["classes"])
     counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
     if fraction := specification.get("fraction"):
-        specification |= _subset(fraction, options.train_samples)
+        specification |= subset_of(options.train_samples, fraction)
     trial = plan({**specification, "class_prompts": prompts}, values, counts)
     document = trial.to_dict()
     check(document, "trial", str(options.output))
     for cut in trial.budget.cuts:
         log(f"{trial.id}: {cut.key} {cut.configured} adjusted to {cut.used}: {cut.reason}")
     write_json(options.output, document)
-
-
-def _subset(fraction: float, path: Path) -> dict[str, Any]:
-    """Of a specification, what a fraction of the train patients is. Raises ValueError where too few are left."""
-    import pandas as pd
-
-    frame = pd.read_parquet(path, columns=["patient_id"])
-    kept = frame[of_patients_within(frame, fraction)]
-    patients = kept["patient_id"].nunique()
-    if patients < 2:
-        raise ValueError(
-            f"study.data_fractions: {fraction:g} of {frame['patient_id'].nunique()} train patients leaves {patients}; "
-            "take a larger fraction."
-        )
-    return {"train_samples": len(kept), "subset": {"fraction": fraction, "patients": patients}}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from retclip.checks.seeded_data import CLASS_PROMPTS, write_data
+from retclip.checks.seeded_data import CLASS_PROMPTS, WORDS, write_data
 from retclip.core.io import read_json
 from retclip.core.trial import Trial
 from retclip.loading.dataset import Split
@@ -64,8 +64,6 @@ def _write_text_encoder(folder: Path) -> None:
     from safetensors.torch import save_file
     from tokenizers import BertWordPieceTokenizer
     from transformers import BertConfig, BertModel
-
-    from retclip.checks.seeded_data import WORDS
 
     folder.mkdir(parents=True)
     words = sorted({word for some in (*WORDS.values(), *_prompt_words()) for word in some})

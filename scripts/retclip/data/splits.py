@@ -2,7 +2,8 @@
 
 import hashlib
 from collections import Counter
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -127,6 +128,24 @@ def of_patients_within(frame: "pd.DataFrame", fraction: float) -> np.ndarray:
     # another hash than that which splits patients: those of one split have numbers in one part of it alone
     numbers = {patient: _number(patient, "data fractions") for patient in frame["patient_id"].unique()}
     return (frame["patient_id"].map(numbers) < fraction).to_numpy()
+
+
+def subset_of(samples: Path, fraction: float) -> dict[str, Any]:
+    """Of a trial specification, what a fraction of the train patients is. samples: samples_train.parquet.
+
+    Raises ValueError where too few are left.
+    """
+    import pandas as pd
+
+    frame = pd.read_parquet(samples, columns=["patient_id"])
+    kept = frame[of_patients_within(frame, fraction)]
+    patients = kept["patient_id"].nunique()
+    if patients < 2:
+        raise ValueError(
+            f"study.data_fractions: {fraction:g} of {frame['patient_id'].nunique()} train patients leaves {patients}; "
+            "take a larger fraction."
+        )
+    return {"train_samples": len(kept), "subset": {"fraction": fraction, "patients": patients}}
 
 
 def labels_of(frame: "pd.DataFrame") -> "pd.Series":
