@@ -31,6 +31,7 @@ import shapes
 import torch
 from torch.nn import functional
 
+from retclip.checks.speed import matmul_peak, wait_for
 from retclip.core.preprocessing import CLIP
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
@@ -42,7 +43,6 @@ from retclip.training.optimizer import BETAS, EPSILON, build_optimizer
 
 UPSTREAM_CONTEXT = 100
 VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw", "layer_decay": 1.0}
-MATMUL_SIDE, MATMULS = 8192, 50
 
 
 def main() -> None:
@@ -60,7 +60,7 @@ def main() -> None:
         image_encoder, layers = {**image_encoder, "layers": 1, "width": 64, "patch_size": 32}, 1
         options.batches, options.seconds = [8], 0.5
     prepare_device(device, "bf16")
-    peak = _matmul_peak(device, 256 if options.tiny else MATMUL_SIDE)
+    peak = matmul_peak(device, "bf16")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}: bf16 matmul {peak / 1e12:.4g} TFLOP/s", flush=True)
     print("| step | batch | eyes | samples/s | spread | share of peak |\n|---|---|---|---|---|---|", flush=True)
@@ -185,40 +185,21 @@ def _speeds(work: Callable[[int], None], batch: int, device: torch.device, secon
         work(number)
     speeds, count, begun = [], 2, time.monotonic()
     while len(speeds) < 5 and (time.monotonic() - begun < seconds or not speeds):
-        _wait(device)
+        wait_for(device)
         started, done = time.monotonic(), 0
         while done < 2 or time.monotonic() - started < seconds / 5:
             work(count)
             _wait_rarely(device, done)
             done, count = done + 1, count + 1
-        _wait(device)
+        wait_for(device)
         speeds.append(done * batch / (time.monotonic() - started))
     return speeds
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
 
 
 def _wait_rarely(device: torch.device, done: int) -> None:
     """The host must not run minutes ahead of the clock that ends a window."""
     if done % 8 == 7:
-        _wait(device)
-
-
-def _matmul_peak(device: torch.device, side: int) -> float:
-    """FLOP/s of large bf16 matrix products, the fastest of three runs."""
-    a, b = (torch.randn(side, side, device=device, dtype=torch.bfloat16) for _ in range(2))
-    best = 0.0
-    for _ in range(4):
-        _wait(device)
-        started = time.monotonic()
-        for _ in range(MATMULS):
-            a @ b
-        _wait(device)
-        best = max(best, 2 * side**3 * MATMULS / (time.monotonic() - started))
-    return best
+        wait_for(device)
 
 
 def _flops(image_encoder: dict, layers: int, eyes: str) -> float:

@@ -95,11 +95,11 @@ def matmul_peak(device: torch.device, precision: str) -> float:
     left, right = (torch.randn(side, side, device=device).to(HALVES.get(precision, torch.float32)) for _ in range(2))
     best = 0.0
     for _ in range(4):
-        _wait(device)
+        wait_for(device)
         started = time.monotonic()
         for _ in range(count):
             left @ right
-        _wait(device)
+        wait_for(device)
         best = max(best, 2 * side**3 * count / (time.monotonic() - started))
     return best
 
@@ -135,15 +135,16 @@ def _stepping(
 
 def _rate(step: Callable[[int], None], batch: int, fewest: int, seconds: float, device: torch.device) -> float:
     """Samples a second over at least `fewest` steps and `seconds`."""
-    _wait(device)
+    wait_for(device)
     started, done = time.monotonic(), 0
     while done < fewest or time.monotonic() - started < seconds:
         step(batch)
-        _wait(device)
+        wait_for(device)
         done += 1
     return done * batch / (time.monotonic() - started)
 
 
-def _wait(device: torch.device) -> None:
+def wait_for(device: torch.device) -> None:
+    """Until it has computed what it was asked for."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
