@@ -7,13 +7,12 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 TOOLS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "srun")
 SYSTEM = Path("/etc/slurm")
 FILES = ("slurm.conf", "gres.conf")
-AHEAD = 5
 
 
 def why_not() -> str | None:
@@ -33,12 +32,8 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.nice = os.getpriority(os.PRIO_PROCESS, 0)
 
     def start(self) -> None:
-        # time limits of a minute do not wait for the other tests: what is started from here on goes first
-        with suppress(PermissionError):
-            os.setpriority(os.PRIO_PROCESS, 0, self.nice - AHEAD)
         for name in ("controller", "node"):
             (self.folder / name).mkdir(parents=True, exist_ok=True)
         host = socket.gethostname().split(".")[0]
@@ -95,7 +90,6 @@ class Lab:
         return subprocess.run(command, capture_output=True, text=True).stdout.split()
 
     def stop(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, 0, self.nice)
         for daemon in ("slurmd", "slurmctld", "munged"):
             _end(self.folder / f"{daemon}.pid")
         for name in FILES:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from running import ENVIRONMENT, REPOSITORY, merge
+from running import ENVIRONMENT, REPOSITORY, copy_repository, merge
 
 pytestmark = pytest.mark.slow
 
@@ -177,17 +177,7 @@ def test_every_target_has_an_entry_and_a_line_of_help():
 def clone(tmp_path_factory, small_run, small_config):
     """A clone with the small run in it, and my.yaml, its config."""
     folder = tmp_path_factory.mktemp("Über das Auge's data 2024") / "retclip tune"
-    names = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=REPOSITORY,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    for name in filter(None, names.split("\0")):
-        if (REPOSITORY / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(REPOSITORY / name, folder / name)
+    copy_repository(folder)
     shutil.copytree(small_run, folder, symlinks=True, dirs_exist_ok=True)
     overlays = [yaml.safe_load(Path(path).read_text()) for path in small_config[1:]]
     config: dict = {}

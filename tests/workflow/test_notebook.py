@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from running import ENVIRONMENT, REPOSITORY
+from running import ENVIRONMENT, REPOSITORY, copy_repository
 
 pytestmark = pytest.mark.slow
 NOTEBOOK = REPOSITORY / "docs/notebook.ipynb"
@@ -30,11 +30,7 @@ def settings(**values: str) -> str:
 
 def committed(folder: Path) -> Path:
     """A repository of what is here, with what was not committed yet."""
-    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
-    names = subprocess.run(listed, cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout.split("\0")
-    for name in (name for name in names if (REPOSITORY / name).is_file()):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(REPOSITORY / name, folder / name)
+    copy_repository(folder)
     git = ["git", "-C", str(folder), "-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "as it stands"]):
         subprocess.run([*git, *command], check=True)
