@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, snakemake
+from slurm.lab import Lab
 
 pytestmark = pytest.mark.slow
 
@@ -87,12 +88,13 @@ class Run:
         """Returns when both training runs are in their epochs."""
         _until(lambda: self.epochs() >= 2, 90)
 
-    def slow_down(self) -> None:
-        """Until it ends, the training process that runs now gets a sixth of its time."""
+    def slow_down(self, lab: Lab) -> None:
+        """While its job runs, the training process gets a sixth of its time; all of it, once Slurm ends the job: it has
+        ten seconds then to save its state."""
         found = subprocess.run(["pgrep", "-f", r"^\S*python \S*train_trial.py"], capture_output=True, text=True)
         for process in map(int, found.stdout.split()):
             with contextlib.suppress(OSError):  # it has ended
-                while Path(f"/proc/{process}/cwd").resolve() == self.work.resolve():
+                while Path(f"/proc/{process}/cwd").resolve() == self.work.resolve() and lab.queue("RUNNING"):
                     os.kill(process, signal.SIGSTOP)
                     time.sleep(0.5)
                     os.kill(process, signal.SIGCONT)
@@ -197,7 +199,7 @@ def test_a_time_limit_in_mid_epoch(run, lab, prepared, epoch_seconds, tmp_path, 
     before = len(lab.events())
     run.start(profile=profile, target=(BASELINE,))
     _until(run.epochs, 90)
-    threading.Thread(target=run.slow_down).start()  # however fast this machine is, the training meets the limit
+    threading.Thread(target=run.slow_down, args=[lab]).start()  # however fast this machine is, the training meets the limit
     alone, _ = _copy(prepared, tmp_path / "alone")
     snakemake(alone, BASELINE, *run.flags)
     text = run.end()
