@@ -199,7 +199,8 @@ def test_a_time_limit_in_mid_epoch(run, lab, prepared, epoch_seconds, tmp_path, 
     before = len(lab.events())
     run.start(profile=profile, target=(BASELINE,))
     _until(run.epochs, 90)
-    threading.Thread(target=run.slow_down, args=[lab]).start()  # however fast this machine is, the training meets the limit
+    # however fast this machine is, the training meets the limit
+    threading.Thread(target=run.slow_down, args=[lab]).start()
     alone, _ = _copy(prepared, tmp_path / "alone")
     snakemake(alone, BASELINE, *run.flags)
     text = run.end()
