@@ -47,9 +47,9 @@ SHARED_VERBS = {
     "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm", "rank_encoder"},
     "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
 }
-# What a person starts beside a run, or a rule's command around another entry.
-WITHOUT_A_RULE = {"compare_runs", "export_hub", "lease_gpus", "predict", "reproduce_run", "share_run", "show_status",
-                  "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
+# What a person starts beside a run, a rule's command around another entry, or what begins jobs.
+WITHOUT_A_RULE = {"ask_fork", "compare_runs", "export_hub", "fork_jobs", "lease_gpus", "predict", "reproduce_run",
+                  "share_run", "show_status", "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:

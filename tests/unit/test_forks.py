@@ -1,0 +1,170 @@
+"""A job that runs as a fork behaves as one that Python ran: what it reads and writes, its signals, its end."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import forked
+import pytest
+from running import REPOSITORY
+
+from retclip.core import fork_client
+
+VARIABLES = {**os.environ, **fork_client.ONE_THREAD}
+JOB = """
+import os, signal, sys, time
+from pathlib import Path
+def stopped(number, frame):
+    print("stopped", flush=True)
+    sys.exit(7)
+signal.signal(signal.SIGTERM, stopped)
+what, *words = sys.argv[1:]
+if what == "say":
+    print(os.getpid(), os.getcwd(), os.environ.get("WORD"), "torch" in sys.modules, *words, sys.stdin.read())
+    print(Path(__file__).parent == Path(sys.path[0]), __name__, file=sys.stderr)
+elif what == "wait":
+    Path(words[0]).write_text(str(os.getpid()))
+    time.sleep(60)
+elif what == "fail":
+    raise KeyError("a fault of ours")
+elif what == "leave":
+    sys.exit("one sentence")
+elif what == "die":
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.fixture(scope="module")
+def server():
+    """Where to ask, and the process whose end ends the server."""
+    parent = subprocess.Popen(["sleep", "300"])
+    address = fork_client.new_address()
+    python = forked.python()  # there, all is imported already
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: parent.pid)
+        patch.setattr(os, "environ", VARIABLES)
+        patch.setattr(sys, "executable", python)
+        fork_client.start_server(address)
+    yield address, parent
+    parent.kill()
+    parent.wait()
+
+
+@pytest.fixture
+def job(tmp_path):
+    path = tmp_path / "job.py"
+    path.write_text(JOB)
+    return path
+
+
+def ask(address: str, job: Path, *words: object, **settings: object) -> subprocess.Popen[str]:
+    command = [*fork_client.python_of_jobs(address), str(job), *map(str, words)]
+    """The command, at work; its words say which process the job is."""
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    return subprocess.Popen(command, text=True, **{"env": VARIABLES, **pipes, **settings})
+
+
+def wait_for(true) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def lives(process: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return False
+
+
+def test_it_reads_and_writes_where_its_command_would(server, job, tmp_path):
+    asked = ask(server[0], job, "say", "ä b", "--x", cwd=tmp_path, env={**VARIABLES, "TMPDIR": str(tmp_path)})
+    said, errors = asked.communicate("from the pipe")
+    assert asked.returncode == 0
+    process, *words = said.split()
+    assert words == [str(tmp_path), "None", "True", "ä", "b", "--x", "from", "the", "pipe"]
+    assert int(process) != asked.pid
+    assert errors == "True __main__\n"
+
+
+def test_it_ends_as_its_script_does(server, job):
+    for what, code, words in (("fail", 1, "KeyError: 'a fault of ours'"), ("leave", 1, "one sentence\n")):
+        asked = ask(server[0], job, what)
+        assert words in asked.communicate()[1]
+        assert asked.returncode == code
+    assert ask(server[0], job, "die").wait() == -signal.SIGKILL
+
+
+def test_a_signal_reaches_it(server, job, tmp_path):
+    asked = ask(server[0], job, "wait", tmp_path / "process")
+    wait_for((tmp_path / "process").exists)
+    asked.terminate()
+    assert asked.communicate()[0] == "stopped\n"
+    assert asked.returncode == 7
+
+
+def test_it_is_killed_with_its_command(server, job, tmp_path):
+    asked = ask(server[0], job, "wait", tmp_path / "process")
+    wait_for(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text())
+    process = int((tmp_path / "process").read_text())
+    assert lives(process)
+    asked.kill()
+    wait_for(lambda: not lives(process))
+    assert ask(server[0], job, "leave").wait() == 1  # the server is there for the next
+
+
+def test_it_is_suspended_with_its_command(server, job, tmp_path):
+    asked = ask(server[0], job, "wait", tmp_path / "process")
+    wait_for(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text())
+    fork = Path("/proc", (tmp_path / "process").read_text(), "stat")
+    asked.send_signal(signal.SIGTSTP)
+    wait_for(lambda: fork.read_text().rpartition(")")[2].split()[0] == "T")
+    asked.send_signal(signal.SIGCONT)
+    wait_for(lambda: fork.read_text().rpartition(")")[2].split()[0] == "S")
+    asked.kill()
+
+
+@pytest.mark.parametrize("variables", [{"WORD": "new"}, {"OMP_NUM_THREADS": "2"}])
+def test_other_variables_get_a_process_of_their_own(server, job, variables):
+    """Libraries have read theirs."""
+    asked = ask(server[0], job, "say", env={**VARIABLES, **variables})
+    process, _, word, imported, *_ = asked.communicate()[0].split()
+    assert int(process) == asked.pid
+    assert (word, imported) == (variables.get("WORD", "None"), "False")
+
+
+def test_where_nobody_answers_python_runs_it(job):
+    asked = ask(fork_client.new_address(), job, "say")
+    assert int(asked.communicate()[0].split()[0]) == asked.pid
+
+
+def test_what_is_no_script_is_for_python(server):
+    command = [*fork_client.python_of_jobs(server[0]), "-c", "import sys; print(sys.flags.no_site)"]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
+
+
+def test_nobody_else_may_ask(server):
+    assert Path(server[0]).parent.stat().st_mode & 0o077 == 0
+
+
+def test_it_ends_with_its_snakemake_and_leaves_nothing(server, job, tmp_path):
+    """What is at work then goes on, as a job does whose snakemake was killed."""
+    address, parent = server
+    asked = ask(address, job, "wait", tmp_path / "process")
+    wait_for((tmp_path / "process").exists)
+    parent.kill()
+    wait_for(lambda: not Path(address).parent.exists())
+    assert asked.poll() is None
+    asked.terminate()
+    assert asked.wait() == 7
+
+
+def test_entries_import_nothing_that_is_slow_before_they_are_forked():
+    """The bare interpreter asks in a fraction of what the start of Python with its packages takes."""
+    loaded = "import sys; sys.path.insert(0, 'scripts'); from retclip.core import fork_client; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-SE", "-c", loaded], cwd=REPOSITORY, capture_output=True, text=True)
+    assert not {"numpy", "yaml", "pandas"} & set(done.stdout.split())
