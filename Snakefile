@@ -46,6 +46,8 @@ onstart:
     check_groups()
     if cannot_ask := account_sentence():
         stop(cannot_ask)
+    if jobs_are_forks():
+        fork_client.start_server(FORKS)
     # no terminal sees a cluster's jobs, and they find other GPUs than this machine's
     if not workflow.local_exec:
         logger.addFilter(

@@ -17,7 +17,7 @@ REPOSITORY = Path(workflow.basedir)
 SCRIPTS = REPOSITORY / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
-from retclip.core import data_settings
+from retclip.core import data_settings, fork_client
 from retclip.core.code_hash import DECLARATIONS, code_hash
 from retclip.core.config import check_config, configured_defaults, external_test
 from retclip.core.fine_tuning import adapts
@@ -144,6 +144,17 @@ EXTERNAL_TESTS = {
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake
 PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_method) else sys.executable
+FORKS = fork_client.new_address()
+
+
+def jobs_are_forks():
+    """Whether this run's jobs are forks of one process: without GPUs, a job's start takes longer than many a job."""
+    here = workflow.is_main_process and workflow.local_exec and not workflow.dryrun
+    return here and GPUS == 0 and PYTHON == sys.executable and fork_client.can_fork(FORKS)
+
+
+def python_of_jobs(wildcards, input):
+    return fork_client.python_of_jobs(FORKS) if jobs_are_forks() else PYTHON
 
 
 def uncompared(value):
@@ -157,7 +168,7 @@ def runs(entry):
     is run, is not: so a moved clone or another interpreter reruns nothing."""
     return {
         "code": code_hash(entry),
-        "python": uncompared(PYTHON),
+        "python": python_of_jobs,
         "scripts": uncompared(str(SCRIPTS)),
     }
 

@@ -1,0 +1,107 @@
+"""Jobs that start at once, as forks of one process (fork_server.py) that has imported what takes seconds to import.
+
+A run on this machine without GPUs has one such process, for as long as it lasts. A job's command asks it for a fork and
+stays in the fork's place: what it reads and writes is the fork's, signals reach the fork, the fork's exit code is its
+own, and where it is killed, the fork is. Where nobody answers, Python runs the job as ever.
+"""
+
+import array
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+SCRIPTS = Path(__file__).resolve().parents[2]
+# snakemake's words for a job of one thread: numbers depend on it, so that libraries must read it before they are forked
+ONE_THREAD = dict.fromkeys(
+    ("OMP_NUM_THREADS", "GOTO_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+     "NUMEXPR_NUM_THREADS"), "1",
+)  # fmt: skip
+# of a socket, as the kernel takes it
+LONGEST_ADDRESS = 107
+PASSED_ON = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def new_address() -> str:
+    """Where one run's jobs will ask: a path that nobody can guess, in a folder that is not there yet."""
+    return f"{tempfile.gettempdir()}/retclip-{secrets.token_hex(8)}/forks"
+
+
+def can_fork(address: str) -> bool:
+    """Whether this system forks a process of many libraries safely, and takes the address."""
+    return sys.platform == "linux" and len(os.fsencode(address)) <= LONGEST_ADDRESS
+
+
+def python_of_jobs(address: str) -> list[str]:
+    """What stands for `python` in the commands of jobs; the interpreter itself, bare, starts in a moment."""
+    return [sys.executable, "-SE", str(SCRIPTS / "ask_fork.py"), address]
+
+
+def start_server(address: str) -> None:
+    """Starts the process to fork from; it ends with this one, or when the last fork has."""
+    Path(address).parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as listening:  # from here on jobs may ask; they wait until all is imported
+        listening.bind(address)
+        listening.listen(128)
+        subprocess.Popen(
+            [sys.executable, str(SCRIPTS / "fork_jobs.py"), str(os.getpid())], stdin=listening.fileno(),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+            env={**os.environ, **ONE_THREAD},
+        )  # fmt: skip
+
+
+def run_as_fork(address: str, command: list[str]) -> int:
+    """Runs `python COMMAND` as a fork and returns its exit code; what is no script, or no fork, replaces this process.
+
+    Ends this process by the signal that ended the fork.
+    """
+    worker, link = _ask(address, command) if command[:1] and command[0].endswith(".py") else (0, None)
+    if not worker or link is None:
+        os.execv(sys.executable, [sys.executable, *command])
+    for number in PASSED_ON:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, frame: _tell(number, worker))
+    # a terminal that suspends this process suspends the fork, too
+    signal.signal(signal.SIGTSTP, lambda number, frame: _tell(signal.SIGSTOP, worker, os.getpid()))
+    signal.signal(signal.SIGCONT, lambda number, frame: _tell(signal.SIGCONT, worker))
+    answer = link.makefile().readline()
+    if not answer:  # the server was killed, and nobody will know how its fork ends
+        _tell(signal.SIGKILL, worker)
+        return 1
+    code = int(answer)
+    if code < 0:
+        with suppress(OSError):  # SIGKILL has no handler
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    return code
+
+
+def _ask(address: str, command: list[str]) -> tuple[int, socket.socket | None]:
+    """The fork's process and the link to its server; 0 where there is none."""
+    link = socket.socket(socket.AF_UNIX)
+    with suppress(OSError):
+        link.connect(address)
+        link.sendmsg([b"\0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
+        link.sendall(json.dumps([command, dict(os.environ), os.getcwd()]).encode() + b"\n")
+        return int(_line(link) or 0), link
+    return 0, None
+
+
+def _line(link: socket.socket) -> bytes:
+    """The first line that comes, and nothing of the second."""
+    found = b""
+    while not found.endswith(b"\n") and (more := link.recv(1)):
+        found += more
+    return found
+
+
+def _tell(number: int, *processes: int) -> None:
+    for process in processes:
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(process, number)

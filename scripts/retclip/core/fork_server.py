@@ -1,0 +1,130 @@
+"""The process whose forks are the jobs of a run (fork_client.py says when, and what a job's command does)."""
+
+import json
+import os
+import runpy
+import selectors
+import signal
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+# What a shell sets in each job, and what libraries read when they need it, not when they are imported.
+OF_ITS_OWN = {"_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMPDIR", "TEMP"}
+
+
+class Job(NamedTuple):
+    """What a job's command asked for: a script and its arguments, its variables and its working folder."""
+
+    command: list[str]
+    environment: dict[str, str]
+    folder: str
+
+
+class _Started(NamedTuple):
+    """A fork at work, and the link to the command that asked for it."""
+
+    process: int
+    handle: int
+    link: socket.socket
+
+
+def next_job(listening: socket.socket, parent: int, environment: dict[str, str]) -> Job | None:
+    """Serves until the process `parent` is gone and all forks have ended: then it returns None. In each fork it returns
+    what that is to run. environment: the variables with which all was imported; a job with others gets no fork.
+    """
+    address = Path(listening.getsockname())
+    gone = os.pidfd_open(parent)
+    waiting = selectors.DefaultSelector()
+    for end in (listening, gone):
+        waiting.register(end, selectors.EVENT_READ)
+    while waiting.get_map():
+        key, _ = waiting.select()[0]  # one at a time: what it closes is not looked at again
+        fork = key.data
+        if key.fileobj is listening:
+            if job := _fork(listening, waiting, environment):
+                return job
+        elif key.fileobj is gone:
+            for end in (listening, gone):
+                waiting.unregister(end)
+                _close(end)
+            address.unlink()
+            address.parent.rmdir()
+        elif key.fileobj is fork.link:  # the command was killed
+            waiting.unregister(fork.link)
+            os.kill(fork.process, signal.SIGKILL)
+        else:
+            _report(fork, waiting)
+    return None
+
+
+def _fork(listening: socket.socket, waiting: selectors.BaseSelector, environment: dict[str, str]) -> Job | None:
+    """Forks for the command that asks next; the job, in the fork."""
+    link, _ = listening.accept()
+    streams, job = _read(link)
+    if job is None or not _same(job.environment, environment):
+        with suppress(OSError):
+            link.sendall(b"0\n")
+        link.close()
+    elif process := os.fork():
+        fork = _Started(process, os.pidfd_open(process), link)
+        with suppress(OSError):
+            link.sendall(f"{process}\n".encode())
+        for end in (link, fork.handle):
+            waiting.register(end, selectors.EVENT_READ, fork)
+    else:
+        for inherited in (link, *(entry.fileobj for entry in waiting.get_map().values())):
+            _close(inherited)
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        return job
+    for stream in streams:
+        os.close(stream)
+    return None
+
+
+def _report(fork: _Started, waiting: selectors.BaseSelector) -> None:
+    """Tells the command how its fork ended."""
+    code = os.waitstatus_to_exitcode(os.waitpid(fork.process, 0)[1])
+    with suppress(OSError):
+        fork.link.sendall(f"{code}\n".encode())
+    for end in (fork.link, fork.handle):
+        with suppress(KeyError):
+            waiting.unregister(end)
+        _close(end)
+
+
+def run(job: Job) -> None:
+    """Runs the job's script in this process, as Python begins one."""
+    os.environ.update(job.environment)
+    os.chdir(job.folder)
+    sys.stdin = os.fdopen(0, closefd=False)
+    sys.argv = list(job.command)
+    sys.path[0] = str(Path(job.command[0]).parent)
+    with suppress(OSError):  # its name for top and ps
+        Path("/proc/self/comm").write_text(Path(job.command[0]).stem[:15])
+    runpy.run_path(job.command[0], run_name="__main__")
+
+
+def _read(link: socket.socket) -> tuple[list[int], Job | None]:
+    """The asking command's standard streams, and its words; no words where it was killed before it had said them."""
+    _, streams, _, _ = socket.recv_fds(link, 1, 3)
+    with link.makefile() as words, suppress(ValueError):
+        return list(streams), Job(*json.loads(words.readline()))
+    return list(streams), None
+
+
+def _same(one: dict[str, str], other: dict[str, str]) -> bool:
+    theirs, ours = ({name: at[name] for name in at.keys() - OF_ITS_OWN} for at in (one, other))
+    return theirs == ours
+
+
+def _close(end: object) -> None:
+    if isinstance(end, socket.socket):
+        end.close()
+    else:
+        assert isinstance(end, int)
+        os.close(end)
