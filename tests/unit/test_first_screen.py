@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from documents import metrics_of, trial_of
+from matplotlib.figure import Figure
 from small_runs import METRIC, failing, final, run_of
 
 from retclip.core.documents import build, plain
@@ -13,10 +14,12 @@ from retclip.metrics.evaluation_document import Evaluation
 from retclip.report import first_screen
 from retclip.report.answer import answer
 from retclip.report.documents import results
+from retclip.report.drawing import named_rows
 from retclip.report.layout import read_sections
 from retclip.report.names import configuration_name, trial_names
 from retclip.report.page import captions
 from retclip.report.run_folder import FinishedTrial
+from retclip.report.score_bars import rows_by_encoder
 from retclip.report.sections.answer import draw_answer, draw_differences
 
 CLASSES = ["Healthy", "Diabetic Retinopathy", "Central Serous Chorioretinopathy"]
@@ -97,6 +100,21 @@ def test_without_learning_nothing_is_recommended():
     assert first_screen.headline(failed).startswith("Whether anything was learned is unknown: ")
     assert all(len(words(one)) <= 25 for run in (failed, a_run(tuned=0.5)) for one in
                sentences(first_screen.headline(run)))  # fmt: skip
+
+
+def test_without_learning_no_bar_is_the_recommended_one():
+    run = with_another_encoder()
+    assert "biobert (recommended)" in [name for name, *_ in rows_by_encoder(run)]
+    guessing = a_run(tuned=0.5)
+    guessing.recommendation = {"encoder": "pubmedbert", "seeds": {}, "val_scores": {}}
+    assert [name for name, *_ in rows_by_encoder(guessing)] == ["pubmedbert"]
+
+
+def test_a_name_in_a_figure_shows_all_that_five_hyperparameters_vary():
+    axes = Figure().add_subplot()
+    name = "lr 2.5e-3 · batch 128 · warm-up 500 · decay 0.05 · temperature 0.07"
+    named_rows(axes, ["p2-12345678"], {"p2-12345678": name})
+    assert [text.get_text() for text in axes.texts] == [name, "p2-12345678"]
 
 
 def test_a_kept_baseline_is_no_gain():
