@@ -118,7 +118,7 @@ def named_rows(axes: "Axes", trials: list[str], names: Mapping[str, str]) -> Non
     axes.set_ylim(-0.4, len(trials) - 0.2)
     for position, trial in enumerate(trials):
         row: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (0, 4), "textcoords": "offset points"}
-        axes.annotate(shortened(names.get(trial, trial), 48), (0.01, position), fontsize=SMALL, **row)
+        axes.annotate(shortened(names.get(trial, trial), 72), (0.01, position), fontsize=SMALL, **row)
         axes.annotate(trial, (1, position), fontsize=SMALL, color=FAINT, ha="right", **row)
 
 

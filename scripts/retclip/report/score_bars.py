@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from retclip.metrics.estimates import Estimate
 from retclip.report import formatting as wording
+from retclip.report.answer import verdict
 from retclip.report.comparisons import score, value_of
 from retclip.report.drawing import BLUE, GREEN, SMALL, level_line, whiskers
 from retclip.report.run_folder import FinalModel, RunFolder
@@ -16,8 +17,9 @@ Row = tuple[str, list[FinalModel], str]
 
 
 def rows_by_encoder(run: RunFolder) -> list[Row]:
-    """The tuned configuration with each text encoder, the recommended one highlighted; the search's is on top."""
-    recommended = run.recommendation["encoder"] if run.recommendation else None
+    """The tuned configuration with each text encoder, the search's on top. The recommended one is highlighted; there is
+    none where nothing was learned."""
+    recommended = run.recommendation["encoder"] if run.recommendation and verdict(run).learned else None
     return [
         (
             f"{name} (recommended)" if name == recommended else name,
