@@ -21,7 +21,8 @@ from typing import NamedTuple
 
 import yaml
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2] / "scripts")]
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "scripts"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from conftest import SMALL
 from running import ENVIRONMENT, REPOSITORY
