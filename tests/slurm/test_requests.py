@@ -13,7 +13,9 @@ pytestmark = pytest.mark.slow
 # the lab's GPUs are of the type fake
 FORMS = [
     form.replace("a100", "fake")
-    for form in re.findall(r"^  (?:# )?gpu_request: (\S+)", (REPOSITORY / "slurm/config.yaml").read_text(), re.MULTILINE)
+    for form in re.findall(
+        r"^  (?:# )?gpu_request: (\S+)", (REPOSITORY / "slurm/config.yaml").read_text(), re.MULTILINE
+    )
 ]
 TARGETS = ("results/demo/phase1/baseline/metrics.json", "results/demo/final/pubmedbert-s2001/evaluation.json",
            "resources/text_encoders/demo--biobert")  # fmt: skip
