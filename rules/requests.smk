@@ -9,6 +9,7 @@
 import functools
 import shutil
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource, Resources
 
@@ -82,6 +83,7 @@ BUILT = Path(RESULTS) / "data/fingerprint.json"
 COUNTS = None
 if BUILT.is_file():
     COUNTS = {name: split["samples"] for name, split in read_json(BUILT)["splits"].items()}
+TRAIN_SAMPLES = COUNTS and COUNTS["train"]
 # Stages of short training runs. Of a search that learns or has rungs, some wait for others, which would be in their job.
 SPEED = measured_speed(CONFIG, Path(RESULTS))
 SHORT = {
@@ -99,8 +101,19 @@ def shared_group(stage):
     together = workflow.group_settings.group_components.get(stage, 1)
     if stage not in SHORT or together == 1 or not ONE_AFTER_THE_OTHER:
         return None
-    needed = together * requests.minutes_of_each(CONFIG, stage, COUNTS and COUNTS["train"])
-    return stage if SITE["runtime"] is None or needed <= SITE["runtime"] else None
+    return stage if requests.fit_together(CONFIG, stage, together, SITE["runtime"], TRAIN_SAMPLES) else None
+
+
+def planned_groups():
+    """Stage -> how many of its training runs will share a job where slurm/config.yaml is the profile as it stands."""
+    profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text(encoding="utf-8"))
+    limit = Resource("runtime", profile["default-resources"].get("max_runtime")).value
+    said = dict(entry.split("=") for entry in profile.get("group-components", []))
+    return {
+        stage: int(together)
+        for stage, together in said.items()
+        if stage in SHORT and requests.fit_together(CONFIG, stage, int(together), limit, TRAIN_SAMPLES)
+    }
 
 
 # of a rule; where nothing is short, snakemake has no groups to speak of

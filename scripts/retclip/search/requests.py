@@ -94,6 +94,11 @@ def minutes_of_each(config: Config, stage: str | None, train: int | None) -> int
     return runtime_minutes(seen, config["training"]["gpus"])
 
 
+def fit_together(config: Config, stage: str, together: int, limit: int | None, train: int | None) -> bool:
+    """Whether so many training runs of a stage may end in one job, one after the other. limit: max_runtime."""
+    return limit is None or together * minutes_of_each(config, stage, train) <= limit
+
+
 def refuse_group(config: Config, rule: str, group: str, rounds: int, limit: int, train: int | None) -> None:
     """Raises ValueError where jobs of a rule that run one after the other in a group need more minutes than there are.
 
