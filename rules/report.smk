@@ -136,6 +136,14 @@ localrules:
     plan_run,
 
 
+# of the run's own data, '', and of external data sets
+CLASS_MAPS = {
+    name: in_repository(data["class_map"])
+    for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
+    if "class_map" in data
+}
+
+
 rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
@@ -148,13 +156,7 @@ rule plan_run:
         prompts=uncompared(PROMPTS),
         folder=RESULTS,
         images=IMAGE_ROOT,
-        class_maps=canonical_json(
-            {
-                name: in_repository(data["class_map"])
-                for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
-                if "class_map" in data
-            }
-        ),
+        class_maps=canonical_json(CLASS_MAPS),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:

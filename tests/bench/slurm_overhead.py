@@ -1,6 +1,6 @@
 """What Slurm costs beside the work: Phase 1's trials on one machine, without Slurm, and through it in three ways.
 
-  make bench-slurm                          thirteen trials of a second, some minutes; needs root and Slurm's packages
+  make bench-slurm                          thirteen short trials, some minutes; needs root and Slurm's packages
   make bench-slurm RUN="--config config/demo.yaml"   the Phase 1 of other overlays
 
 One machine is the whole cluster: every number holds the daemons, too. The ways take turns, as often as --rounds says,
