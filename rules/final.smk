@@ -151,6 +151,8 @@ rule train_final:
         "<results>/logs/train_final/{trial}.log",
     benchmark:
         "<results>/benchmarks/train_final/{trial}.tsv"
+    group:
+        SHARED_JOB
     threads: max(1, GPUS)
     resources:
         **TRAINING_RESOURCES,

@@ -84,6 +84,8 @@ rule train_phase1_trial:
         "<results>/logs/train_phase1_trial/{trial}.log",
     benchmark:
         "<results>/benchmarks/train_phase1_trial/{trial}.tsv"
+    group:
+        SHARED_JOB
     threads: max(1, GPUS)
     resources:
         **TRAINING_RESOURCES,

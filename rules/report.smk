@@ -136,6 +136,14 @@ localrules:
     plan_run,
 
 
+# of the run's own data, '', and of external data sets
+CLASS_MAPS = {
+    name: in_repository(data["class_map"])
+    for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
+    if "class_map" in data
+}
+
+
 rule plan_run:
     """What the run will do and cost, printed; changes nothing, and runs whenever it is asked for."""
     params:
@@ -144,16 +152,11 @@ rule plan_run:
         config=lambda wildcards: canonical_json(CONFIG),
         training_runs=canonical_json(TRAINING_RUNS),
         encoders=canonical_json({name: encoder_dir(name) for name in MODEL["text_encoders"]}),
+        groups=lambda wildcards: canonical_json(planned_groups()),
         prompts=uncompared(PROMPTS),
         folder=RESULTS,
         images=IMAGE_ROOT,
-        class_maps=canonical_json(
-            {
-                name: in_repository(data["class_map"])
-                for name, data in {"": DATA, **EXTERNAL_TESTS}.items()
-                if "class_map" in data
-            }
-        ),
+        class_maps=canonical_json(CLASS_MAPS),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:
@@ -164,5 +167,6 @@ rule plan_run:
             "--config {params.config:q} --training-runs {params.training_runs:q}",
             "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
             "--class-maps {params.class_maps:q} --prompts {params.prompts:q} --encoder-dirs {params.encoders:q}",
+            "--groups {params.groups:q}",
             shown=True,
         )

@@ -9,6 +9,7 @@
 import functools
 import shutil
 
+import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource, Resources
 
@@ -20,6 +21,7 @@ from retclip.core.slurm_requests import (
     without_accounts,
 )
 from retclip.search import requests
+from retclip.search.speed import measured_speed
 
 # --- what the site says ----------------------------------------------------------------------------------------
 
@@ -78,7 +80,44 @@ def account_sentence():
 # only with one of these limited do the jobs of a group run one after the other; without, side by side
 ONE_AFTER_THE_OTHER = {"at_once", "gpu"} & set(workflow.global_resources)
 BUILT = Path(RESULTS) / "data/fingerprint.json"
-TRAIN_SAMPLES = read_json(BUILT)["splits"]["train"]["samples"] if BUILT.is_file() else None
+COUNTS = None
+if BUILT.is_file():
+    COUNTS = {name: split["samples"] for name, split in read_json(BUILT)["splits"].items()}
+TRAIN_SAMPLES = COUNTS and COUNTS["train"]
+# Stages of short training runs. Of a search that learns or has rungs, some wait for others, which would be in their job.
+SPEED = measured_speed(CONFIG, Path(RESULTS))
+SHORT = {
+    stage
+    for stage in TRAINING_RUNS
+    if requests.is_short(CONFIG, stage, COUNTS, SPEED)
+    and not (stage == "phase2" and (STRATEGY.learns or STRATEGY.has_rungs))
+}
+STAGE_OF = {trial: stage for stage, trials in TRAINING_RUNS.items() for trial in trials}
+
+
+def shared_group(stage):
+    """The group of a stage whose training runs are short, by its own name; None where the profile does not say how
+    many share a job, or where so many do not fit into max_runtime."""
+    together = workflow.group_settings.group_components.get(stage, 1)
+    if stage not in SHORT or together == 1 or not ONE_AFTER_THE_OTHER:
+        return None
+    return stage if requests.fit_together(CONFIG, stage, together, SITE["runtime"], TRAIN_SAMPLES) else None
+
+
+def planned_groups():
+    """Stage -> how many of its training runs will share a job where slurm/config.yaml is the profile as it stands."""
+    profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text(encoding="utf-8"))
+    limit = Resource("runtime", profile["default-resources"].get("max_runtime")).value
+    said = dict(entry.split("=") for entry in profile.get("group-components", []))
+    return {
+        stage: int(together)
+        for stage, together in said.items()
+        if stage in SHORT and requests.fit_together(CONFIG, stage, int(together), limit, TRAIN_SAMPLES)
+    }
+
+
+# of a rule; where nothing is short, snakemake has no groups to speak of
+SHARED_JOB = (lambda wildcards: shared_group(STAGE_OF[wildcards.trial])) if SHORT else None
 
 
 def rounds(rulename):
@@ -87,10 +126,13 @@ def rounds(rulename):
     Snakemake knows its groups only after it has read the rules.
     """
     groups = workflow.group_settings
-    if rulename not in groups.overwrite_groups or not ONE_AFTER_THE_OTHER:
+    own = groups.overwrite_groups.get(rulename)
+    group = own or shared_group(requests.STAGES.get(rulename))
+    if group is None or not ONE_AFTER_THE_OTHER:
         return 1
-    group = groups.overwrite_groups[rulename]
-    members = [other for other, name in groups.overwrite_groups.items() if name == group]
+    members = (
+        [other for other, name in groups.overwrite_groups.items() if name == group] if own else [rulename]
+    )
     return len(members) * groups.group_components.get(group, 1)
 
 
@@ -101,7 +143,9 @@ def check_groups():
         return
     try:
         for rule, group in workflow.group_settings.overwrite_groups.items():
-            requests.refuse_group(CONFIG, rule, group, rounds(rule), SITE["runtime"], TRAIN_SAMPLES)
+            requests.refuse_group(
+                CONFIG, rule, group, rounds(rule), SITE["runtime"], COUNTS and COUNTS["train"]
+            )
     except ValueError as error:
         stop(error)
 

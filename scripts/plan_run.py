@@ -15,7 +15,7 @@ from typing import Any
 
 from retclip.core.config import external_test
 from retclip.core.data_settings import build_settings, image_root
-from retclip.core.facts import TRAINS
+from retclip.core.facts import DONE, TRAINS
 from retclip.core.gpus import visible
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry
@@ -33,7 +33,15 @@ from retclip.search.forecast import (
     seconds_to_come,
     trains_heads_alone,
 )
-from retclip.search.plan_text import disk_lines, gpu_lines, outlook_lines, plan_lines, refuse_costly, upgrade_lines
+from retclip.search.plan_text import (
+    disk_lines,
+    gpu_lines,
+    outlook_lines,
+    plan_lines,
+    refuse_costly,
+    submission_lines,
+    upgrade_lines,
+)
 from retclip.search.speed import known_speed
 from retclip.training.outlook import Present, outlook
 
@@ -99,6 +107,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--code", required=True, help="hash of the training code")
     parser.add_argument("--prompts", type=Path, help="YAML, class name: descriptions; read once the data is built")
     parser.add_argument("--encoder-dirs", type=json.loads, default={}, help="JSON: text encoder -> its folder")
+    parser.add_argument("--groups", type=json.loads, default={}, help="JSON: stage -> how many share a job of Slurm's")
     parser.add_argument("--image-root", type=Path, default=Path(), help="folder of the table's image paths")
     parser.add_argument("--class-maps", type=json.loads, default={}, help="JSON: external data set, or '' -> its file")
     options = parser.parse_args(arguments)
@@ -126,6 +135,8 @@ def main(arguments: list[str] | None = None) -> None:
     heads = trains_heads_alone(config)
     print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, heads)))
     print("\n".join(outlook_lines(sum(found.values(), Counter()))))
+    to_come = {stage: expected.total() - expected[DONE] for stage, expected in found.items()}
+    print("\n".join(submission_lines(to_come, options.groups)))
     place = next(path for path in (options.results_dir, *options.results_dir.absolute().parents) if path.exists())
     files = os.statvfs(place)
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}

@@ -141,6 +141,7 @@ def test_the_plan_is_printed_and_nothing_runs(own_data):
     for index in range(500):
         (own_data / f"data/images/{index}.jpg").touch()
     done = snakemake(own_data, "plan_run", "--quiet", "all", "--nolock")
+    assert "on Slurm, as slurm/config.yaml stands: 55 submissions for the 55 training runs to come" in done.stdout
     train, val, test = map(
         int, re.search(r"run full: (\d+) train, (\d+) val, (\d+) test samples", done.stdout).groups()
     )
@@ -150,6 +151,10 @@ def test_the_plan_is_printed_and_nothing_runs(own_data):
     assert "refused   0 of 500 rows" in done.stdout
     assert "Phase 1" in done.stdout
     assert "too short to rank" in done.stdout
+    laptop = ("--configfile", OVERLAYS / "laptop.yaml", "--", "plan_run")
+    done = snakemake(own_data, "--quiet", "all", "--nolock", *laptop)
+    # fours of 17 and 20 trials, 6 confirmations, 18 final models
+    assert "17 submissions for the 61 training runs to come; up to 4 short ones share a job" in done.stdout
     assert not (own_data / "results/full/data").exists()
 
 

@@ -1,5 +1,7 @@
 """What sbatch gets: the line that comes out for each way in which a site wants to be asked, by a recording stand-in."""
 
+import json
+import os
 import re
 import shlex
 import shutil
@@ -210,6 +212,31 @@ def test_a_rule_of_its_own_may_not_lose_its_gpu(tmp_path):
 
 GROUPS = ("--groups", "train_phase1_trial=phase1", "--group-components", "phase1=4", "--set-resource-scopes",
           "at_once=local", "--resources", "at_once=1")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("speed", "limit", "gpus", "jobs"),
+    [(1000, 1440, 1, 1), (1000, 1440, 0, 1), (5, 1440, 1, 4), (1000, 60, 1, 4)],
+    ids=["short", "short, on a CPU", "of twenty minutes", "four do not fit into the partition's time limit"],
+)
+def test_short_trials_share_a_job(work, tmp_path, speed, limit, gpus, jobs):
+    """As the profile stands; a trial of three epochs of 2,000 samples, at so many samples a second."""
+    shutil.copytree(work, tmp_path / "work", copy_function=shutil.copy2)
+    measured = tmp_path / "work/results/demo/find_lr/suggestion.json"
+    times = measured.stat()
+    measured.write_text(json.dumps({"samples_per_second": float(speed), "device": "cuda"}))
+    os.utime(measured, ns=(times.st_atime_ns, times.st_mtime_ns))
+    slurm = RecordingSlurm(tmp_path / "slurm")
+    profile = profile_with(tmp_path / "profile", {"max_runtime": limit})
+    trials = [f"results/demo/phase1/{name}/metrics.json" for name in phase1(work)[:4]]
+    slurm.submit(tmp_path / "work", "--profile", profile, "--configfile", REPOSITORY / "config/demo.yaml",
+                 work / f"{gpus}.yaml", "--rerun-triggers", "mtime", "--allowed-rules", "train_phase1_trial", "--force",
+                 "--", *trials)  # fmt: skip
+    lines = [line for _, line in slurm.lines()]
+    assert len(lines) == jobs
+    for line in lines:
+        assert GPU_WORDS.findall(line) == [f"--gpus={gpus}"] * gpus
+        assert f"-t {88 if jobs == 1 else 22} " in line
 
 
 def test_a_group_that_cannot_fit_is_refused_in_the_dry_run(work, tmp_path):

@@ -10,6 +10,8 @@ def lab(tmp_path_factory):
     if reason:
         pytest.skip(reason)
     lab = Lab(tmp_path_factory.mktemp("slurm"))
-    lab.start()
-    yield lab
-    lab.stop()
+    try:
+        lab.start()
+        yield lab
+    finally:
+        lab.stop()

@@ -13,9 +13,10 @@ pytestmark = pytest.mark.slow
 
 
 class Finished(NamedTuple):
-    """The working directory of the run, and what Slurm wrote down of its jobs (see lab.py)."""
+    """The working directory of the run, what the terminal got, and what Slurm wrote down of its jobs (see lab.py)."""
 
     work: Path
+    said: str
     jobs: list[dict[str, str]]
     events: list[tuple[str, float, str, str, list[str]]]
 
@@ -33,7 +34,7 @@ def finished(lab, tmp_path_factory, small_config):
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     jobs = lab.jobs()[before:]
     ids = {job["JobId"] for job in jobs}
-    return Finished(work, jobs, [event for event in lab.events() if event[2] in ids])
+    return Finished(work, done.stdout + done.stderr, jobs, [event for event in lab.events() if event[2] in ids])
 
 
 def gpu_jobs(results: Path) -> int:
@@ -67,6 +68,13 @@ def test_trainings_ran_on_gpus_and_two_never_shared_one(finished):
                 del in_use[gpu]
         most = max(most, len(in_use))
     assert most == 2
+
+
+def test_the_audit_of_a_node_reaches_the_terminal(finished):
+    log = (finished.work / "results/small/logs/audit_data.log").read_text()
+    lines = log.splitlines()
+    assert lines
+    assert "\n".join(lines) in finished.said
 
 
 def test_small_steps_do_not_queue(finished):

@@ -143,3 +143,34 @@ def test_a_long_list_is_cut(slurm, tmp_path):
     for number in range(30):
         slurm(f"rule_train_phase1_trial_wildcards_t{number:02d}", "PENDING", "Priority", number=number)
     assert lines(tmp_path)[1].endswith("t05 and 24 more")
+
+
+GROUP = """rule train_phase1_trial:
+    log: results/small/logs/train_phase1_trial/baseline.log
+Finished jobid: 0 (Rule: train_phase1_trial)
+rule train_phase1_trial:
+    log: results/small/logs/train_phase1_trial/p1-0.log
+{end}
+"""
+ERROR = """Error in rule train_phase1_trial:
+    log: results/small/logs/train_phase1_trial/p1-0.log (check log file(s) for error details)"""
+
+
+@pytest.mark.parametrize(
+    ("end", "last"), [(ERROR, "error: no such file: a.jpg"), ("slurmstepd: error: *** TIME LIMIT ***", "TIME LIMIT")]
+)
+def test_of_a_group_the_trial_that_failed_is_named(slurm, tmp_path, end, last):
+    """Several trials share a job and its log: the one whose error is there, or the last that began."""
+    left = tmp_path / "run/results/slurm_logs/group_phase1_train_phase1_trial/9.log"
+    left.parent.mkdir(parents=True)
+    left.write_text(GROUP.format(end=end))
+    if end == ERROR:
+        written = tmp_path / "run/results/small/logs/train_phase1_trial/p1-0.log"
+        written.parent.mkdir(parents=True)
+        written.write_text("reads\nerror: no such file: a.jpg\n")
+        os.utime(written, (left.stat().st_mtime - 1,) * 2)
+    (line,) = (line for line in lines(tmp_path) if "failed" in line)
+    assert "train_phase1_trial p1-0 (job 9)" in line
+    assert last in line
+    slurm("rule_phase1_train_phase1_trial", number=10)  # it runs again
+    assert not any("failed" in line for line in lines(tmp_path))

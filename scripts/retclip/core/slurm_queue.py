@@ -13,6 +13,8 @@ NEVER = re.compile(
     r"BadConstraints|Partition\w*Limit|PartitionConfig|Invalid\w+|\w*MaxWallDurationPerJob\w*|\w*PerJob(Limit)?"
     r"|ReqNodeNotAvail.*|DependencyNeverSatisfied"
 )
+# what snakemake says of each job that shares a job of Slurm's, and once more of one that failed
+OF_GROUP = re.compile(r"^ +log: (\S+\.log)( \(check)?", re.MULTILINE)
 RULE_LOGS, SLURM_LOGS = "logs", "results/slurm_logs"  # the second as slurm/config.yaml has it
 MOST_NAMED = 6
 SECONDS = 30
@@ -76,10 +78,15 @@ def _job(line: str, folder: Path) -> Job | None:
 def _failed_lines(folder: Path, run: str, queued: set[str]) -> list[str]:
     """The plugin removes Slurm's log of a job that succeeded: one that is left is of one that failed or still runs."""
     latest: dict[str, tuple[Path, Path]] = {}
-    for log in sorted((folder / SLURM_LOGS).glob("rule_*/**/*.log"), key=lambda path: path.stat().st_mtime):
-        rule, *trial = log.parent.relative_to(folder / SLURM_LOGS).parts
-        rule = rule.removeprefix("rule_")
-        latest[" ".join([rule, *trial])] = log, Path("results", run, RULE_LOGS, "/".join([rule, *trial]) + ".log")
+    for log in sorted((folder / SLURM_LOGS).glob("*/**/*.log"), key=lambda path: path.stat().st_mtime):
+        kind, _, job = "_".join(log.parent.relative_to(folder / SLURM_LOGS).parts).partition("_")
+        if kind == "group" and job not in queued:
+            latest |= {" ".join(path.with_suffix("").parts[3:]): (log, path) for path in _failed_in_group(log)}
+        elif kind == "rule":
+            rule, *trial = log.parent.relative_to(folder / SLURM_LOGS).parts
+            rule = rule.removeprefix("rule_")
+            written = Path("results", run, RULE_LOGS, "/".join([rule, *trial]) + ".log")
+            latest[" ".join([rule, *trial])] = log, written
     lines = []
     for name, (log, relative) in latest.items():
         written = folder / relative
@@ -90,6 +97,12 @@ def _failed_lines(folder: Path, run: str, queued: set[str]) -> list[str]:
             f"  failed: {name} (job {log.stem}): {_last_line(shown.read_text())} [{shown.relative_to(folder)}]"
         )
     return lines
+
+
+def _failed_in_group(log: Path) -> list[Path]:
+    """The logs of a group's jobs that failed, and without such of the one that was at work, as Slurm's log has them."""
+    named = OF_GROUP.findall(log.read_text())
+    return [Path(path) for path, failed in named if failed] or [Path(path) for path, _ in named[-1:]]
 
 
 def _is_made_since(results: Path, name: str, log: Path, written: Path) -> bool:

@@ -1,5 +1,6 @@
 """The forecast of a run as a person reads it in a terminal."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -79,6 +80,20 @@ def outlook_lines(found: Mapping[str, int]) -> list[str]:
     if published or done:
         lines.append("  published, done: where Snakemake lists them, they end in seconds, from state/; none trains.")
     return lines
+
+
+def submission_lines(to_come: Mapping[str, int], groups: Mapping[str, int]) -> list[str]:
+    """How often sbatch is called. to_come: stage -> training runs. groups: stage -> how many of them share a job."""
+    runs = sum(to_come.values())
+    if not runs:
+        return []
+    submissions = sum(math.ceil(count / groups.get(stage, 1)) for stage, count in to_come.items())
+    shared = max((groups[stage] for stage, count in to_come.items() if count and stage in groups), default=1)
+    why = f"up to {shared} short ones share a job" if shared > 1 else "each has its own job"
+    return [
+        f"on Slurm, as slurm/config.yaml stands: {submissions:,} submissions for the {runs:,} training runs to come; "
+        f"{why}. Jobs of data, features and evaluations have one each."
+    ]
 
 
 def gpu_lines(training: dict[str, Any], gpus: list[Gpu]) -> list[str]:

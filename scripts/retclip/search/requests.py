@@ -8,6 +8,7 @@ import math
 from typing import Any
 
 from retclip.core.config import Config
+from retclip.search.forecast import EVALUATION_SHARE, HEADS_PER_SECOND, START_SECONDS, trains_heads_alone
 from retclip.search.jobs import epochs_of, section_of
 
 # Interpreter, torch with its CUDA libraries, the best weights so far and a checkpoint of two base-size encoders on its
@@ -23,6 +24,8 @@ START_MINUTES = 20
 EVALUATION_BATCH = 64
 # Two-eye samples per second of a slow GPU, or of tiny encoders on a CPU.
 SLOW_SAMPLES_PER_SECOND = 20
+# Training runs that take less share a job: the start of a job costs about as much as half a minute of work.
+SHORT_SECONDS = 300
 # rule -> the stage that says how many samples its training runs see
 STAGES = {
     "train_phase1_trial": "phase1",
@@ -66,17 +69,42 @@ def of_evaluation(fingerprint: dict[str, Any], image_size: int, gpus: int) -> di
     }
 
 
+def is_short(config: Config, stage: str, counts: dict[str, int] | None, samples_per_second: float | None) -> bool:
+    """Whether each training run of a stage is planned to take less than five minutes; False where nobody knows.
+
+    counts: samples of train and val; None before the data is built. samples_per_second: as measured; None before that.
+    """
+    heads, epochs = trains_heads_alone(config), epochs_of(config, stage)
+    if counts is None:
+        return heads
+    rate = samples_per_second or (HEADS_PER_SECOND if heads else None)
+    if rate is None or epochs is None:
+        return False
+    section = section_of(config, stage)
+    train, val = (min(section.get(f"{split}_samples", counts[split]), counts[split]) for split in ("train", "val"))
+    return START_SECONDS + (train + EVALUATION_SHARE * val) * epochs / rate < SHORT_SECONDS
+
+
+def minutes_of_each(config: Config, stage: str | None, train: int | None) -> int:
+    """The minutes that each training run of a stage asks for. train: samples of the train split; None before it is
+    built. Without one of both, only what every job needs is known."""
+    seen = 1
+    if stage is not None and train is not None:
+        seen = min(section_of(config, stage).get("train_samples", train), train) * (epochs_of(config, stage) or 1)
+    return runtime_minutes(seen, config["training"]["gpus"])
+
+
+def fit_together(config: Config, stage: str, together: int, limit: int | None, train: int | None) -> bool:
+    """Whether so many training runs of a stage may end in one job, one after the other. limit: max_runtime."""
+    return limit is None or together * minutes_of_each(config, stage, train) <= limit
+
+
 def refuse_group(config: Config, rule: str, group: str, rounds: int, limit: int, train: int | None) -> None:
     """Raises ValueError where jobs of a rule that run one after the other in a group need more minutes than there are.
 
-    rounds: how many do. limit: max_runtime. train: samples of the train split; None before it is built, when only what
-    every job needs is known.
+    rounds: how many do. limit: max_runtime. train: as above.
     """
-    seen = 1
-    if rule in STAGES and train is not None:
-        section, epochs = section_of(config, STAGES[rule]), epochs_of(config, STAGES[rule])
-        seen = min(section.get("train_samples", train), train) * (epochs or 1)
-    each = runtime_minutes(seen, config["training"]["gpus"])
+    each = minutes_of_each(config, STAGES.get(rule), train)
     if rounds > 1 and rounds * each > limit:
         raise ValueError(
             f"groups: {rounds} jobs of {rule} in {group} need {rounds * each} minutes ({each} each), and max_runtime "

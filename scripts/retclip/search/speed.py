@@ -33,6 +33,15 @@ def known_speed(config: Config, results_dir: Path) -> Speed | None:
     return min(found, key=lambda speed: speed.device != "cuda", default=None)
 
 
+def measured_speed(config: Config, results_dir: Path) -> float | None:
+    """Samples a second of known_speed; None, too, where the file is of an earlier version: its job makes it again."""
+    try:
+        speed = known_speed(config, results_dir)
+    except (ValueError, KeyError):
+        return None
+    return speed.samples_per_second if speed else None
+
+
 def checked_speed(config: Config, document: dict[str, Any]) -> Speed | None:
     """Of check_gpu.json, at the batch size nearest to the default one; None where it is of other encoders, or where
     this run reads features that are computed once."""
