@@ -107,6 +107,7 @@ def searched(
 # Patients of each class and their recalls: one class is rare, or all are.
 ONE_RARE = [((count, 80, 60, 60), (recall, 0.7, 0.7, 0.7)) for count, recall in ((1, 0.1), (2, 0.5), (5, 0.9))]
 RARE_CLASSES = [((2,) * 10, (0.1,) * 10), ((3,) * 10, (0.5,) * 10), ((5,) * 4, (0.9,) * 4),
+                ((3, 10, 10, 10), (0.5, 1.0, 1.0, 1.0)),
                 ((2, 3, 3, 3, 20, 30, 5, 4, 2, 40), (0.2, 0.9, 0.0, 0.5, 0.8, 0.9, 0.5, 0.1, 0.3, 0.9))]  # fmt: skip
 
 

@@ -143,7 +143,7 @@ def test_few_cases_are_patients_not_eyes():
     assert limitations.small_classes(run) == ["Drusen (9)"]
     said = " ".join(limitations._few_cases(run))
     assert "fewer than 10 test patients" in said
-    assert "Drusen (9). A bootstrap sample that holds nobody of a class leaves it out of the mean" in said
+    assert "Drusen (9). The 95 % CI of balanced accuracy minds that; those of F1, AUROC" in said
     rows[1]["patients"] = 10
     assert limitations._few_cases(run) == ["Every class has at least 10 test patients."]
 
