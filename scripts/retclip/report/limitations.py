@@ -105,6 +105,10 @@ def limitations(run: RunFolder) -> list[str]:
             f"The 95 % CIs of final models draw {len(tuned)} seeds beside the patients; so few seeds show little of "
             "their spread."
         )
+    said.append(
+        "Every test and 95 % CI takes patients as independent, and seeds as varying alike in all configurations. "
+        "Patients of one family or site may resemble each other, which makes the 95 % CIs too narrow."
+    )
     if len(run.encoders) > 1:
         said.append(_applied(run))
     if not run.external:
