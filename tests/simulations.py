@@ -102,3 +102,29 @@ def searched(
 
     first, second = board(grid, 0.6), board(trials, 1.0)
     return first.drop(columns="truth"), second.drop(columns="truth"), second["truth"].to_numpy()
+
+
+# Patients of each class and their recalls: one class is rare, or all are.
+ONE_RARE = [((count, 80, 60, 60), (recall, 0.7, 0.7, 0.7)) for count, recall in ((1, 0.1), (2, 0.5), (5, 0.9))]
+RARE_CLASSES = [((2,) * 10, (0.1,) * 10), ((3,) * 10, (0.5,) * 10), ((5,) * 4, (0.9,) * 4),
+                ((3, 10, 10, 10), (0.5, 1.0, 1.0, 1.0)),
+                ((2, 3, 3, 3, 20, 30, 5, 4, 2, 40), (0.2, 0.9, 0.0, 0.5, 0.8, 0.9, 0.5, 0.1, 0.3, 0.9))]  # fmt: skip
+
+
+def rare_study(
+    generator, counts, recalls, two_eyes=0.7, alike=0.6
+) -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray], float]:
+    """Targets [N], scores [N, C] and patients [N] of eyes that are named with these recalls, and the mean of those.
+
+    two_eyes: share of patients with two. alike: share of those whose second eye is named as the first is.
+    """
+    classes, patients = len(counts), int(np.sum(counts))
+    target, recall = np.repeat(np.arange(classes), counts), np.repeat(recalls, counts)
+    first, second = generator.random((2, patients)) < recall
+    second = np.where(generator.random(patients) < alike, first, second)
+    both = generator.random(patients) < two_eyes
+    target, right = np.append(target, target[both]), np.append(first, second[both])
+    named = np.where(right, target, (target + generator.integers(1, classes, len(target))) % classes)
+    return (target, np.eye(classes)[named], np.append(np.arange(patients), np.flatnonzero(both))), float(
+        np.mean(recalls)
+    )

@@ -13,11 +13,20 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "scripts")]
 
 import numpy as np
-from simulations import LANDSCAPES, predictions, searched, seeds_drawn_again, two_equal_configurations, unlearned
+from simulations import (
+    LANDSCAPES,
+    predictions,
+    rare_study,
+    searched,
+    seeds_drawn_again,
+    two_equal_configurations,
+    unlearned,
+)
 
 from retclip.metrics import nulls, scores
 from retclip.metrics.calibration import calibration
 from retclip.metrics.differences import compare, mean_of
+from retclip.metrics.estimates import INTERVAL
 from retclip.search.expected_scores import expected_scores
 
 METRIC = "zero_shot_balanced_accuracy"
@@ -81,22 +90,30 @@ def check_seeds() -> None:
 
 
 def check_rare() -> None:
-    """Balanced accuracy of four classes, of which one has a handful of patients; the others are right in .7."""
+    """Balanced accuracy of four classes of which one has few patients, or of ten that have; 7 of 10 patients have two
+    eyes or none has."""
     studies = 200
-    print(f"\nrare classes: 95 % CIs of balanced accuracy that hold the truth, of {studies} studies")
-    for rare in (3, 5, 10, 20):
-        line = []
-        for recall in (0.5, 0.8):
-            generator, held = np.random.default_rng([7, rare, int(10 * recall)]), 0
-            target = np.repeat(np.arange(4), [rare, 80, 60, 60])
-            for _ in range(studies):
-                is_right = generator.random(len(target)) < np.where(target == 0, recall, 0.7)
-                named = np.where(is_right, target, (target + generator.integers(1, 4, len(target))) % 4)
-                draws = scores.bootstrap(METRIC, target, np.eye(4)[named], np.arange(len(target)), draws=500)
-                low, high = np.nanquantile(draws, [0.025, 0.975])
-                held += low <= (recall + 3 * 0.7) / 4 <= high
-            line.append(f"recall {recall}: {held / studies:.3f}")
-        print(f"  {rare:2} patients of a class   {'   '.join(line)}", flush=True)
+    print(
+        f"\nrare classes: 95 % CIs of balanced accuracy that hold the truth and their mean width, of {studies} studies"
+    )
+    print("  (now, by the bootstrap alone)")
+    for few in (1, 2, 3, 5, 10, 19):
+        for name, counts, rest in (("one is rare", (few, 80, 60, 60), (0.7,) * 3), ("all are", (few,) * 10, None)):
+            line = []
+            for recall in (0.1, 0.5, 0.9):
+                generator, held, width = np.random.default_rng([7, few, int(10 * recall)]), np.zeros(2), np.zeros(2)
+                recalls = (recall, *rest) if rest else (recall,) * 10
+                for number in range(studies):
+                    case, truth = rare_study(generator, counts, recalls, two_eyes=0.7 * (number % 2))
+                    weights = scores.resamples(case[2], 200)
+                    found = scores.estimated(METRIC, *case, weights)
+                    drawn = np.nanquantile(scores.resampled(METRIC, *case[:2], weights), INTERVAL)
+                    ends = np.array([[found.low, found.high], drawn])
+                    held += (ends[:, 0] <= truth) & (truth <= ends[:, 1])
+                    width += ends[:, 1] - ends[:, 0]
+                (now, before), (wide, narrow) = held / studies, width / studies
+                line.append(f"recall {recall}: {now:.3f} {before:.3f} ({wide:.2f} {narrow:.2f})")
+            print(f"  {few:2} patients, {name:11}   {'   '.join(line)}", flush=True)
 
 
 def check_calibration() -> None:

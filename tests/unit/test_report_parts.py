@@ -22,7 +22,7 @@ from retclip.report import answer, checklist, comparisons, limitations, methods,
 from retclip.report import formatting as wording
 from retclip.report.layout import read_captions, read_sections
 from retclip.report.run_folder import FinalModel
-from retclip.report.sections import provenance
+from retclip.report.sections import encoders, provenance
 
 
 def test_the_report_never_loads_torch():
@@ -143,7 +143,7 @@ def test_few_cases_are_patients_not_eyes():
     assert limitations.small_classes(run) == ["Drusen (9)"]
     said = " ".join(limitations._few_cases(run))
     assert "fewer than 10 test patients" in said
-    assert "Drusen (9). A bootstrap sample that holds nobody of a class leaves it out of the mean" in said
+    assert "Drusen (9). The 95 % CI of balanced accuracy minds that; those of F1, AUROC" in said
     rows[1]["patients"] = 10
     assert limitations._few_cases(run) == ["Every class has at least 10 test patients."]
 
@@ -177,6 +177,35 @@ def test_the_methods_name_every_hyperparameter():
     """What no sentence names stands behind them."""
     said = methods._others({"learning_rate": 1e-3, "augment": False, "same_class_negatives": "mask", "made_up": 3})
     assert said == "augment false, same class negatives mask, made up 3"
+
+
+@pytest.mark.parametrize(
+    ("test", "key"),
+    [("percentile", "efron1993"), ("score intervals", "wilson1927"), ("test inversion", "carpenter1999"),
+     ("Holm", "holm1979"), ("exact binomial test", "kish1965"), ("variance components", "searle1992"),
+     ("permuting", "ojala2010permutation"), ("fANOVA", "hutter2014"), ("quadratic weights", "cohen1968"),
+     ("calibration error", "kumar2019verified")],
+)  # fmt: skip
+def test_the_methods_name_every_test_with_its_source(test, key):
+    """The citation follows within the sentence, and references.bib has it."""
+    text = methods.TEMPLATE.read_text()
+    assert re.search(rf"{test}[^.]*?[@ ;]@?{key}", text), test
+    assert f"{{{key}," in methods.TEMPLATE.with_name("references.bib").read_text()
+
+
+@pytest.mark.parametrize(
+    ("factors", "others"), [([1.0], "inherited"), ([0.5, 1.0], "inherited but for its learning rate")]
+)
+def test_the_table_of_text_encoders_says_which_were_tuned(factors, others):
+    tuned, other = final("tuned", 0.9), final("tuned", 0.8)
+    other.metrics = dataclasses.replace(other.metrics, trial=trial_of(kind="tuned", text_encoder="biobert", seed=1))
+    run = run_of(tuned, other)
+    run.config["final"]["learning_rate_factors"] = factors
+    run.config["model"]["text_encoders"]["biobert"] = {"source": "demo"}
+    run.recommendation = {"encoder": "biobert", "val_scores": {}, "seeds": {}}
+    table = encoders.encoders_table(run)
+    place = table.heads.index("configuration")
+    assert {row[0]: row[place] for row in table.rows} == {"pubmedbert": "tuned with it", "biobert": others}
 
 
 def test_the_methods_credit_clip_only_where_its_weights_were_taken():

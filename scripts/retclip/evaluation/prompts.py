@@ -13,7 +13,7 @@ from retclip.evaluation.validation import labeled_views, zero_shot_classifier
 from retclip.metrics.estimates import Estimate, documented, estimate
 from retclip.metrics.prompt_document import ClassPrompt, PromptSensitivity, Template
 from retclip.metrics.registry import METRICS, ZERO_SHOT
-from retclip.metrics.scores import resampled, resamples
+from retclip.metrics.scores import estimated, resampled, resamples
 
 if TYPE_CHECKING:
     from retclip.evaluation.test_set import Reader
@@ -94,7 +94,7 @@ def sensitivity(
     value = ZERO_SHOT[metric].value
     whole = similarities(images, prompts.classifier())
     reached = value(images.target, whole)
-    draws = resampled(metric, images.target, whole, resamples(images.patient))
+    found = estimated(metric, images.target, whole, images.patient, resamples(images.patient))
     generator = np.random.default_rng(seed)
     halves = [
         value(images.target, similarities(images, prompts.classifier(_half(prompts.owner, generator))))
@@ -117,7 +117,7 @@ def sensitivity(
         )
     return PromptSensitivity(
         metric=metric,
-        ensemble=documented(float(reached), draws),
+        ensemble=found.document,
         templates=tuple(
             Template(
                 template=sentence,
@@ -151,17 +151,11 @@ def _recall(target: np.ndarray, whole: np.ndarray, k: int, without: np.ndarray) 
 def compared(images: LabeledFeatures, own: PromptFeatures, other: PromptFeatures, metric: str) -> dict[str, Estimate]:
     """The score with the model's own prompts, with others, and the difference, paired over patients."""
     weights = resamples(images.patient)
-    found = {}
-    for name, prompts in (("own", own), ("other", other)):
-        scores = similarities(images, prompts.classifier())
-        draws = resampled(metric, images.target, scores, weights)
-        found[name] = (ZERO_SHOT[metric].value(images.target, scores), draws)
-    (first, first_draws), (second, second_draws) = found["own"], found["other"]
-    return {
-        "own": estimate(float(first), first_draws),
-        "other": estimate(float(second), second_draws),
-        "difference": estimate(float(second - first), second_draws - first_draws),
-    }
+    scores = [similarities(images, prompts.classifier()) for prompts in (own, other)]
+    first, second = (estimated(metric, images.target, one, images.patient, weights) for one in scores)
+    draws = [resampled(metric, images.target, one, weights) for one in scores]
+    gap = None if first.value is None or second.value is None else second.value - first.value
+    return {"own": first, "other": second, "difference": estimate(gap, draws[1] - draws[0])}
 
 
 def score_prompts(

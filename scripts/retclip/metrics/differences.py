@@ -13,13 +13,13 @@ It assumes that seeds are a random sample of those there might be, that they var
 means are nearly normal. Equal seeds of two configurations are not paired, which errs on the side of no difference.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 
-from retclip.metrics.estimates import Estimate, estimate, spread
+from retclip.metrics.estimates import NORMAL, Estimate, estimate, spread
 
 ERROR_RATE = 0.05
 # A normal value is farther from its mean than one standard error with this chance.
@@ -29,16 +29,25 @@ QUANTILES = (np.arange(200) + 0.5) / 200
 
 class Seeds(NamedTuple):
     """The seeds of one configuration. scores: of each [n]. draws: of each in the same resamples of the patients
-    [n, draws]. patients: how many there are."""
+    [n, draws]. patients: how many there are. limits: the 95 % CI of their mean over patients alone where a class is
+    rare, see rare_classes."""
 
     scores: Sequence[float]
     draws: np.ndarray
     patients: int
+    limits: tuple[float, float] | None = None
 
 
 def mean_of(seeds: Seeds) -> Estimate:
     """The mean score of a configuration; its interval holds seeds where there are two or more."""
-    return _estimate([seeds], float(np.mean(seeds.scores)), seeds.draws.mean(axis=0))
+    value = float(np.mean(seeds.scores))
+    found = _estimate([seeds], value, seeds.draws.mean(axis=0))
+    if seeds.limits is None or found.low is None:
+        return found
+    below, above = value - seeds.limits[0], seeds.limits[1] - value
+    if len(seeds.scores) > 1:
+        below, above = (_half(_errors([seeds], (side / NORMAL) ** 2), seeds.patients) for side in (below, above))
+    return found.within((value - below, value + above))
 
 
 def compare(first: Seeds, second: Seeds) -> Estimate:
@@ -64,29 +73,48 @@ def holm(differences: dict[str, Estimate]) -> list[str]:
 
 def _estimate(groups: list[Seeds], value: float, draws: np.ndarray) -> Estimate:
     """The value with its interval; standard_error is what chance exceeds as rarely as a normal one, 32 of 100 times."""
-    from scipy.stats import chi2, t
-
     fewest, patients = min(len(group.scores) for group in groups), min(group.patients for group in groups)
-    total, between = spread(draws), between_seeds(groups)
+    total = spread(draws)
     if total is None or patients < 2:
         return Estimate(value, seeds=fewest)
-    if between is None:
+    if between_seeds(groups) is None:
         return replace(estimate(value, draws), p_value=_p_value(draws), seeds=fewest)
-    within, seen, freedom = between
-    share = sum(1 / len(group.scores) for group in groups)
     # a bootstrap of N patients falls short by this factor
-    pure = max(0.0, total**2 * patients / (patients - 1) - within * share)
-    errors = np.sqrt(pure + share * freedom * seen / chi2.ppf(QUANTILES, freedom))
+    errors = _errors(groups, total**2 * patients / (patients - 1))
     if not errors.any():
         return Estimate(value, value, value, 0.0, float(value == 0), fewest)
+    half, one_error = (_half(errors, patients, chance) for chance in (ERROR_RATE, ONE_ERROR))
+    return Estimate(value, value - half, value + half, one_error, _beyond(abs(value), errors, patients), fewest)
 
-    def beyond(size: float) -> float:
-        """The chance of so large a value, in either direction, where the true one is zero."""
-        with np.errstate(divide="ignore"):
-            return float(2 * t.sf(size / errors, patients - 1).mean())
 
-    half = _size_of(beyond, 0.05, errors)
-    return Estimate(value, value - half, value + half, _size_of(beyond, ONE_ERROR, errors), beyond(abs(value)), fewest)
+def _errors(groups: list[Seeds], variance: float) -> np.ndarray:
+    """What the standard error may be, at each of QUANTILES, where patients alone give this variance; groups of which
+    one has two seeds."""
+    from scipy.stats import chi2
+
+    between = between_seeds(groups)
+    assert between is not None
+    within, seen, freedom = between
+    share = sum(1 / len(group.scores) for group in groups)
+    errors: np.ndarray = np.sqrt(
+        max(0.0, variance - within * share) + share * freedom * seen / chi2.ppf(QUANTILES, freedom)
+    )
+    return errors
+
+
+def _beyond(size: float, errors: np.ndarray, patients: int) -> float:
+    """The chance of so large a value, in either direction, where the true one is zero."""
+    from scipy.stats import t
+
+    with np.errstate(divide="ignore"):
+        return float(2 * t.sf(size / errors, patients - 1).mean())
+
+
+def _half(errors: np.ndarray, patients: int, chance: float = ERROR_RATE) -> float:
+    """The size that is exceeded with this chance."""
+    from scipy.optimize import brentq
+
+    return float(brentq(lambda size: _beyond(size, errors, patients) - chance, 0.0, 1e3 * errors.max()))
 
 
 def _p_value(draws: np.ndarray) -> float:
@@ -95,13 +123,6 @@ def _p_value(draws: np.ndarray) -> float:
     # one draw is added on each side: a finite number of draws never proves a chance of zero
     side = min((finite <= 0).sum(), (finite >= 0).sum())
     return min(1.0, 2 * (int(side) + 1) / (len(finite) + 1))
-
-
-def _size_of(beyond: Callable[[float], float], chance: float, errors: np.ndarray) -> float:
-    """The size that is exceeded with this chance."""
-    from scipy.optimize import brentq
-
-    return float(brentq(lambda size: beyond(size) - chance, 0.0, 1e3 * errors.max()))
 
 
 def between_seeds(groups: Sequence[Seeds]) -> tuple[float, float, int] | None:

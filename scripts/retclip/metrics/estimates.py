@@ -1,12 +1,14 @@
 """A value with what is known of its spread, from its values in resamples of the patients."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 # An estimate as evaluation.json has it: value, low, high, standard_error.
 Documented = dict[str, float | None]
 INTERVAL = (0.025, 0.975)
+# Half a 95 % CI of a normal value, in standard errors.
+NORMAL = 1.959964
 # Resamples of the patients of a test split.
 DRAWS = 1000
 NO_DRAWS = np.empty(0)
@@ -28,6 +30,16 @@ class Estimate:
     standard_error: float | None = None
     p_value: float | None = None
     seeds: int | None = None
+
+    @property
+    def document(self) -> Documented:
+        """As evaluation.json has it."""
+        return {"value": self.value, "low": self.low, "high": self.high, "standard_error": self.standard_error}
+
+    def within(self, limits: tuple[float, float]) -> "Estimate":
+        """The same value with another 95 % CI."""
+        low, high = limits
+        return replace(self, low=low, high=high, standard_error=(high - low) / (2 * NORMAL))
 
     @property
     def between_models(self) -> bool:
@@ -56,8 +68,7 @@ def estimate(value: float | None = None, draws: np.ndarray = NO_DRAWS) -> Estima
 
 def documented(value: float | None = None, draws: np.ndarray = NO_DRAWS) -> Documented:
     """The same as a document."""
-    found = estimate(value, draws)
-    return {"value": found.value, "low": found.low, "high": found.high, "standard_error": found.standard_error}
+    return estimate(value, draws).document
 
 
 def spread(draws: np.ndarray) -> float | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from retclip.core.logs import log
 from retclip.metrics.calibration import calibration
-from retclip.metrics.estimates import DRAWS, Documented, documented
+from retclip.metrics.estimates import DRAWS, NORMAL, Documented, documented
 from retclip.metrics.evaluation_document import Confusion, Counts, Evaluation, Probe, Row
 from retclip.metrics.metrics_document import Levels
 from retclip.metrics.multi_label import multi_label_scores
@@ -24,8 +24,8 @@ from retclip.metrics.scores import (
     chance_levels,
     chance_recalls,
     columns_of,
+    estimated,
     majority_levels,
-    resampled,
     resampled_queries,
     resamples,
     retrieval_scores,
@@ -83,9 +83,9 @@ def evaluation_document(
     if several:
         chance[MULTI_LABEL] = SEVERAL_LABELS[MULTI_LABEL].chance
     return Evaluation(
-        zero_shot=_with_intervals(target, scores, weights),
-        zero_shot_single_template=_with_intervals(target, columns_of(scored, "template_", classes), weights),
-        linear_probe={} if probe is None else _probe_scores(scored, target, classes, probe, weights),
+        zero_shot=scores_with_intervals(target, scores, patients),
+        zero_shot_single_template=scores_with_intervals(target, columns_of(scored, "template_", classes), patients),
+        linear_probe={} if probe is None else _probe_scores(scored, target, classes, probe),
         probe=probe,
         retrieval={} if omitted else _retrieval_scores(retrieval),
         retrieval_omitted=omitted,
@@ -119,29 +119,24 @@ def _why_no_retrieval(texts_from_labels: bool, failed: bool) -> str | None:
     return None
 
 
-def scores_with_intervals(target: np.ndarray, scores: np.ndarray, patients: np.ndarray) -> dict[str, Documented]:
-    """Every zero-shot metric of scores [N, C] of units with class indices target [N], with its interval over their
-    patients [N]; empty where there is no unit."""
-    return _with_intervals(target, scores, resamples(patients, DRAWS))
-
-
-def _with_intervals(
-    target: np.ndarray, scores: np.ndarray, weights: np.ndarray, metrics: Iterable[str] = ZERO_SHOT
+def scores_with_intervals(
+    target: np.ndarray, scores: np.ndarray, patients: np.ndarray, metrics: Iterable[str] = ZERO_SHOT
 ) -> dict[str, Documented]:
+    """Zero-shot metrics of scores [N, C] of units with class indices target [N], each with its interval over their
+    patients [N]; empty where there is no unit."""
     if len(target) == 0:
         return {}
-    values = zero_shot_scores(target, scores)
-    return {metric: documented(values[metric], resampled(metric, target, scores, weights)) for metric in metrics}
+    weights = resamples(patients, DRAWS)
+    return {metric: estimated(metric, target, scores, patients, weights).document for metric in metrics}
 
 
-def _probe_scores(
-    scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe, weights: np.ndarray
-) -> dict[str, Any]:
+def _probe_scores(scored: "pd.DataFrame", target: np.ndarray, classes: list[str], probe: Probe) -> dict[str, Any]:
     """Of the probe that was fitted on all of train, and of each seed's, which had a fifth less."""
     if len(target) == 0:
         return {}
     seeds = [zero_shot_scores(target, columns_of(scored, f"probe{seed}_", classes)) for seed in probe.seeds]
-    whole = _with_intervals(target, columns_of(scored, "probe_", classes), weights)
+    patients = scored["patient_id"].to_numpy()
+    whole = scores_with_intervals(target, columns_of(scored, "probe_", classes), patients)
     return {metric: {**whole[metric], "seeds": [one[metric] for one in seeds]} for metric in ZERO_SHOT}
 
 
@@ -213,7 +208,7 @@ def _share(hit: np.ndarray, among: np.ndarray, patients: np.ndarray, known: bool
     """
     if not known or not among.any():
         return documented()
-    share, count, z = float(hit[among].mean()), len(np.unique(patients[among])), 1.959964
+    share, count, z = float(hit[among].mean()), len(np.unique(patients[among])), NORMAL
     middle = (share + z**2 / (2 * count)) / (1 + z**2 / count)
     half = z / (1 + z**2 / count) * np.sqrt(share * (1 - share) / count + z**2 / (4 * count**2))
     # where all are hits, or none, the end is the share itself but for rounding
@@ -272,14 +267,14 @@ def _subgroups(
         here = scored["sample_id"].isin(samples).to_numpy()
         patients = scored["patient_id"].to_numpy()[here]
         enough = len(np.unique(patients)) >= SMALLEST_GROUP
-        weights = resamples(patients, DRAWS) if enough else np.empty((0, 0))
+        found = scores_with_intervals(target[here], scores[here], patients, SUBGROUP_METRICS) if enough else None
         rows.append(
             {
                 "variable": variable,
                 "group": group,
                 "patients": len(np.unique(patients)),
                 "units": int(here.sum()),
-                "scores": _with_intervals(target[here], scores[here], weights, SUBGROUP_METRICS) if enough else None,
+                "scores": found,
             }
         )
     return tuple(rows)

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from retclip.metrics.estimates import DRAWS, documented
 from retclip.metrics.evaluation_document import Evaluation, LeftOut, Overlap, ScoredCounts, Without
-from retclip.metrics.evaluation_report import SMALLEST_GROUP
-from retclip.metrics.scores import ZERO_SHOT, columns_of, resampled, resamples, zero_shot_scores
+from retclip.metrics.evaluation_report import SMALLEST_GROUP, scores_with_intervals
+from retclip.metrics.scores import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,6 +37,5 @@ def scores_without(table: "pd.DataFrame", classes: list[str], left_out: list[str
     people = len(np.unique(patients))
     if people < SMALLEST_GROUP or len(np.unique(target)) < 2 or not np.isfinite(scores).all():
         return None
-    values, weights = zero_shot_scores(target, scores), resamples(patients, DRAWS)
-    zero_shot = {metric: documented(values[metric], resampled(metric, target, scores, weights)) for metric in ZERO_SHOT}
+    zero_shot = scores_with_intervals(target, scores, patients)
     return Without(counts=ScoredCounts(patients=people, scored=len(target)), zero_shot=zero_shot)

@@ -25,7 +25,8 @@ class ZeroShot:
     pairs(member, score): what each class adds with the prompts of each, see class_pairs; left out, fewer permutations
     of the class prompts are scored, one by one. The
     majority level is the value of always naming the largest class. subgroups: is it given for groups of patients?
-    in_brief: do tables show it that have room for few?
+    in_brief: do tables show it that have room for few? is_mean_of_recalls: its interval is that of rare_classes where a
+    class is rare.
     """
 
     label: str
@@ -35,6 +36,7 @@ class ZeroShot:
     pairs: Callable[[np.ndarray, np.ndarray], np.ndarray] | None = None
     subgroups: bool = False
     in_brief: bool = False
+    is_mean_of_recalls: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +176,7 @@ METRICS: dict[str, ZeroShot | Retrieval] = {
     "zero_shot_balanced_accuracy": ZeroShot(
         label="balanced accuracy", value=_balanced_accuracy, chance=lambda share: 1 / len(share),
         draws=_balanced_accuracy_draws, pairs=class_pairs.balanced_accuracy, subgroups=True, in_brief=True,
+        is_mean_of_recalls=True,
     ),
     "zero_shot_macro_f1": ZeroShot(
         label="macro F1", value=_f1("macro"), chance=lambda share: _mean_of_present(_guessed_f1(share), share),

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from retclip.metrics.estimates import spread
+from retclip.metrics import rare_classes
+from retclip.metrics.estimates import Estimate, estimate, spread
 from retclip.metrics.registry import RETRIEVAL, SEVERAL_LABELS, ZERO_SHOT
 from retclip.metrics.weighted import mean_of_known, per_class_draws
 
@@ -149,6 +150,19 @@ def standard_error(metric: str, table: "pd.DataFrame", classes: Sequence[str] = 
     if scored["patient_id"].nunique() < 2:
         return None
     return spread(draws_of(metric, table, classes=classes))
+
+
+def estimated(
+    metric: str, target: np.ndarray, scores: np.ndarray, patients: np.ndarray, weights: np.ndarray
+) -> Estimate:
+    """A zero-shot metric with its 95 % CI over the patients [N]: that of its resamples, whose weights are [draws, N],
+    but for a mean of recalls where a class is rare; see rare_classes."""
+    value = _finite(ZERO_SHOT[metric].value(target, scores))
+    found = estimate(value, resampled(metric, target, scores, weights))
+    if not ZERO_SHOT[metric].is_mean_of_recalls or found.low is None:
+        return found
+    limits = rare_classes.limits(*rare_classes.recalls(target, scores, patients))
+    return found if limits is None else found.within(limits)
 
 
 def resampled(metric: str, target: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from retclip.metrics import differences, nulls
+from retclip.metrics import differences, nulls, rare_classes
 from retclip.metrics.differences import Seeds, holm
 from retclip.metrics.estimates import DRAWS, Estimate
 from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
-from retclip.metrics.scores import draws_of
+from retclip.metrics.scores import draws_of, unpack
 from retclip.report.run_folder import FinalModel
 
 __all__ = ["difference", "holm", "is_above_chance", "judge", "score", "seeds_of", "value_of"]
@@ -65,7 +65,16 @@ def seeds_of(finals: list[FinalModel], metric: str) -> Seeds | None:
         return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric))
 
     patients = [final.predictions["patient_id"].nunique() for final in finals if final.predictions is not None]
-    return Seeds(known, np.array([draws(final) for final in finals]), min(patients, default=0))
+    limits = _limits(finals) if metric in ZERO_SHOT and ZERO_SHOT[metric].is_mean_of_recalls else None
+    return Seeds(known, np.array([draws(final) for final in finals]), min(patients, default=0), limits)
+
+
+def _limits(finals: list[FinalModel]) -> tuple[float, float] | None:
+    """The 95 % CI over patients of the mean of recalls, of the mean over seeds, where a class is rare."""
+    found = [rare_classes.recalls(*unpack(final.predictions)) for final in finals if final.predictions is not None]
+    if len(found) < len(finals):
+        return None
+    return rare_classes.limits(np.mean([recall for recall, _ in found], axis=0), found[0][1])
 
 
 def _classes(final: FinalModel, metric: str) -> list[str]:

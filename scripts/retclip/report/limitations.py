@@ -105,6 +105,10 @@ def limitations(run: RunFolder) -> list[str]:
             f"The 95 % CIs of final models draw {len(tuned)} seeds beside the patients; so few seeds show little of "
             "their spread."
         )
+    said.append(
+        "Every test and 95 % CI takes patients as independent, and seeds as varying alike in all configurations. "
+        "Patients of one family or site may resemble each other, which makes the 95 % CIs too narrow."
+    )
     if len(run.encoders) > 1:
         said.append(_applied(run))
     if not run.external:
@@ -230,8 +234,8 @@ def _few_cases(run: RunFolder) -> list[str]:
         which = "One class has" if len(few) == 1 else f"{len(few)} classes have"
         said.append(
             f"{which} fewer than {FEW_CASES} test patients, so that one of them moves the recall by about a tenth or "
-            f"more: {', '.join(small_classes(run))}. A bootstrap sample that holds nobody of a class leaves it out of "
-            "the mean, so that the 95 % CIs are less sure than they seem."
+            f"more: {', '.join(small_classes(run))}. The 95 % CI of balanced accuracy minds that; those of F1, AUROC, "
+            "average precision and differences leave out a class that a bootstrap sample misses, and are less sure."
         )
         if run.test_metric == "zero_shot_balanced_accuracy":
             said.append(

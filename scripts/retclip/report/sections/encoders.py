@@ -58,6 +58,7 @@ def encoders_table(run: RunFolder) -> Table:
         rows.append(
             [
                 name,
+                _tuned(run, name),
                 wording.setting(finals[0].trial.configured["learning_rate"]),
                 wording.score(run.recommendation["val_scores"].get(name)),
                 _seeds(run.recommendation["seeds"].get(name)),
@@ -76,6 +77,7 @@ def encoders_table(run: RunFolder) -> Table:
         )
     heads = [
         "text encoder",
+        "configuration",
         "learning rate",
         "validation score",
         "seeds with a score",
@@ -86,6 +88,15 @@ def encoders_table(run: RunFolder) -> Table:
         *map(wording.metric_name, SHOWN_RETRIEVAL),
     ]
     return Table(heads, rows, frozenset(i for i, name in enumerate(run.encoders) if name == recommended))
+
+
+def _tuned(run: RunFolder, encoder: str) -> str:
+    """Whether the configuration was chosen with this text encoder."""
+    if encoder == run.search_encoder:
+        return "tuned with it"
+    return (
+        "inherited" if run.config["final"]["learning_rate_factors"] == [1.0] else "inherited but for its learning rate"
+    )
 
 
 def _seeds(counted: dict[str, Any] | None) -> str:

@@ -12,7 +12,7 @@ from retclip.report.section import Section
 EXPECTED_TOGETHER = "5 to 12 %"
 TEXT = """
 <p>Both are trained at full budget with {{ run.search_encoder }}.
-Intervals are 95 %, from a bootstrap over test {{ wording.drawn(run.seeds_each) }}; differences are paired.</p>
+Intervals are 95 % CIs over test {{ wording.drawn(run.seeds_each) }}; differences are paired.</p>
 {{ table("tuned_vs_baseline") }}
 {% if run.finals[0].evaluation.retrieval_omitted %}
 <p class="note">Retrieval is not reported: {{ run.finals[0].evaluation.retrieval_omitted }}.</p>
