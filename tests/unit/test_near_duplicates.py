@@ -50,9 +50,9 @@ def test_blocks_of_any_size_find_the_same(drawn, pairs, monkeypatch):
 
 def test_an_index_keeps_of_each_image_its_descriptor_alone(drawn):
     """The views of a block are ninety times its descriptors; of all images of a large set they are gigabytes."""
-    few, many = (_most_bytes_of_an_index((drawn[1] * 11)[:count]) for count in (1024, 3072))
+    few, many = (_most_bytes_of_an_index((drawn[1] * 6)[:count]) for count in (512, 1536))
     descriptor, samples = 4 * thumbnail_index.COMPONENTS, 8 * thumbnail_index.SEEN**2  # samples: what it is fitted on
-    assert many - few < (3072 - 1024) * (4 * descriptor + 2 * samples)
+    assert many - few < (1536 - 512) * (4 * descriptor + 2 * samples)
 
 
 def _most_bytes_of_an_index(thumbnails):
