@@ -171,7 +171,7 @@ def test_impossible_fractions_are_refused_by_the_audit(data, fractions):
 
 def test_a_metric_that_the_labels_cannot_give_is_refused_by_the_audit(data):
     """Not by make plan alone, which nobody has to run."""
-    with pytest.raises(ValueError, match="selection.metric is zero_shot_accuracy, but the data has no labels"):
+    with pytest.raises(ValueError, match=r"selection\.metric is zero_shot_accuracy, but the data has no labels"):
         audited(data, "zero_shot_accuracy")
 
 
