@@ -11,8 +11,8 @@ from retclip.core.logs import log, run_entry
 from retclip.core.schemas import check
 from retclip.data.audit import audit
 from retclip.data.audit_warnings import terminal_lines
-from retclip.data.refusals import refuse_unscorable
 from retclip.data.splits import refuse_fractions
+from retclip.metrics.refusals import refuse_unscorable
 
 
 def main(arguments: list[str] | None = None) -> None:

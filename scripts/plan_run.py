@@ -23,8 +23,8 @@ from retclip.core.prompts import class_prompts
 from retclip.core.source_facts import source_facts
 from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
-from retclip.data.refusals import refuse_meaningless, refuse_unscorable
 from retclip.data.splits import refuse_fractions
+from retclip.metrics.refusals import refuse_meaningless, refuse_unscorable
 from retclip.search.budget import same_document
 from retclip.search.dead_dimensions import dead_dimensions
 from retclip.search.forecast import (

@@ -8,7 +8,7 @@ from running import entry, merged
 
 from retclip.core.config import drop_nulls
 from retclip.core.table_counts import estimated_counts
-from retclip.data.refusals import refuse_meaningless
+from retclip.metrics.refusals import refuse_meaningless
 from retclip.search.forecast import (
     HEADS_PER_SECOND,
     START_SECONDS,

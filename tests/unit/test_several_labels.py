@@ -10,8 +10,8 @@ from small_tables import GOOD, build, forty_patients, write
 
 from retclip.data.audit import audit
 from retclip.data.preview import preview
-from retclip.data.refusals import refuse_meaningless
 from retclip.metrics.nulls import judge
+from retclip.metrics.refusals import refuse_meaningless
 from retclip.metrics.registry import MULTI_LABEL, SELECTABLE
 from retclip.metrics.scores import draws_of, multi_label_score, standard_error
 
