@@ -19,7 +19,7 @@ sys.path.insert(0, str(SCRIPTS))
 
 from retclip.core import data_settings, fork_client
 from retclip.core.code_hash import DECLARATIONS, code_hash
-from retclip.core.config import check_config, configured_defaults, external_test
+from retclip.core.config import check_config, configured_defaults, external_test, subsets
 from retclip.core.fine_tuning import adapts
 from retclip.core.io import canonical_json, file_sha256, folder_digest, is_file, read_json, sha256_of
 from retclip.core.hub import hub_folder_name

@@ -37,7 +37,7 @@ OVERLAP_FLAGS = (
 )
 AUDIT_FLAGS = (
     "--data-dir {params.folder} {params.encoders} {params.image_weights} --context-length {params.context_length}",
-    "--selection-metric {params.metric} --output {output}",
+    "--selection-metric {params.metric} --data-fractions {params.fractions} --output {output}",
 )
 LIGHT_RESOURCES = {
     "mem_mb": scale_with_attempt("mem_mb", lambda input: 8000),
@@ -166,6 +166,7 @@ rule audit_data:
         image_weights=image_weights_flag(),
         context_length=MODEL["context_length"],
         metric=METRIC,
+        fractions=" ".join(map(str, subsets(CONFIG).values())),
     log:
         "<results>/logs/audit_data.log",
     benchmark:

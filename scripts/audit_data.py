@@ -11,6 +11,8 @@ from retclip.core.logs import log, run_entry
 from retclip.core.schemas import check
 from retclip.data.audit import audit
 from retclip.data.audit_warnings import terminal_lines
+from retclip.data.splits import refuse_fractions
+from retclip.metrics.refusals import refuse_unscorable
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -20,16 +22,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder, for their license")
     parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
     parser.add_argument("--selection-metric", required=True, help="selection.metric of the config")
+    parser.add_argument("--data-fractions", type=float, nargs="*", default=[], help="study.data_fractions, below 1")
     parser.add_argument("--output", type=Path, required=True, help="audit.json")
     options = parser.parse_args(arguments)
 
     import pandas as pd
 
+    samples = pd.read_parquet(options.data_dir / "samples.parquet")
+    fingerprint = read_json(options.data_dir / "fingerprint.json")
+    # what nothing can be learned from is said before anything trains, not where it is met
+    refuse_unscorable(options.selection_metric, fingerprint)
+    refuse_fractions(samples.loc[samples["split"] == "train", "patient_id"], options.data_fractions)
     encoders = {name: Path(folder) for name, folder in (entry.split("=", 1) for entry in options.encoder)}
     document = audit(
-        pd.read_parquet(options.data_dir / "samples.parquet"),
+        samples,
         pd.read_parquet(options.data_dir / "pictures.parquet"),
-        read_json(options.data_dir / "fingerprint.json"),
+        fingerprint,
         encoders,
         options.context_length,
         options.selection_metric,

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from retclip.core.config import external_test
+from retclip.core.config import external_test, subsets
 from retclip.core.data_settings import build_settings, image_root
 from retclip.core.facts import DONE, TRAINS
 from retclip.core.gpus import visible
@@ -23,13 +23,14 @@ from retclip.core.prompts import class_prompts
 from retclip.core.source_facts import source_facts
 from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
+from retclip.data.splits import refuse_fractions
+from retclip.metrics.refusals import refuse_meaningless, refuse_unscorable
 from retclip.search.budget import same_document
 from retclip.search.dead_dimensions import dead_dimensions
 from retclip.search.forecast import (
     Stage,
     belongs,
     forecast,
-    refuse_meaningless,
     seconds_to_come,
     trains_heads_alone,
 )
@@ -95,6 +96,7 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
             f"  {line}" for line in seen.lines), *(f"  warning: {note}" for note in seen.notes), ""]))  # fmt: skip
         found = found or seen
     assert found is not None
+    refuse_fractions(found.train_patients, subsets(config).values())
     how = "every row was read; images that cannot be read and near-duplicates are found by the build"
     return found.counts, found.classes, found.single, how
 
@@ -117,11 +119,14 @@ def main(arguments: list[str] | None = None) -> None:
     known = ""
     built = options.results_dir / "data/fingerprint.json"
     if built.is_file():
+        import pandas as pd
+
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
-        alone = [entry.get("per_class_alone") for entry in fingerprint["splits"].values()]
-        single = len({name for entry in alone for name, count in entry.items() if count}) if all(alone) else None
-        refuse_meaningless(config["selection"]["metric"], len(fingerprint["classes"]), single)
+        refuse_unscorable(config["selection"]["metric"], fingerprint)
+        if fractions := subsets(config).values():
+            patients = pd.read_parquet(built.with_name("samples_train.parquet"), columns=["patient_id"])
+            refuse_fractions(patients["patient_id"], fractions)
     else:
         counts, classes, single, known = read_data(config, options)
         refuse_meaningless(config["selection"]["metric"], classes, single)

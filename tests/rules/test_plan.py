@@ -40,6 +40,13 @@ def test_the_demo(tmp_path):
     assert found == whole_run(2, 12, make_demo_data=1, make_demo_encoder=3)
 
 
+def test_the_audit_is_told_the_fractions_of_patients(tmp_path):
+    """It runs as soon as the data are built: a fraction that leaves nobody is refused before the search."""
+    output = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", OVERLAYS / "demo.yaml").stdout
+    (command,) = (line for line in output.splitlines() if "audit_data.py" in line)
+    assert "--data-fractions 0.25 0.5 " in command
+
+
 def test_the_full_run(own_data):
     found = counts(planned_jobs(own_data))
     assert found == whole_run(6, 12, fetch_text_encoder=3, fetch_vision_weights=1)

@@ -9,6 +9,8 @@ import pytest
 from documents import SPECIFICATION, trial_of
 from running import REPOSITORY, merged
 
+import audit_data
+import plan_run
 import plan_trial
 from retclip.core.config import check_config, configured_defaults
 from retclip.core.io import sha256_of
@@ -143,6 +145,55 @@ def test_a_fraction_that_leaves_nobody_is_refused(data):
     with pytest.raises(ValueError, match=r"study.data_fractions: 0.001 of 200 train patients leaves 0; ") as refused:
         planned(data, 0.001)
     assert len(str(refused.value)) <= 300
+
+
+IMPOSSIBLE = {
+    (0.001,): "study.data_fractions: 0.001 of 200 train patients leaves 0; ",
+    (0.25, 0.251): "study.data_fractions: 0.25 and 0.251 of 200 train patients are the same ",
+    (0.5, 0.9999): "study.data_fractions: 0.9999 and 1 of 200 train patients are the same 200; ",
+}
+
+
+def audited(data, metric, *fractions):
+    """By the entry that runs once the data are built, and before anything trains."""
+    data.frame.assign(split="train").to_parquet(data.folder / "samples.parquet")
+    audit_data.main(["--data-dir", str(data.folder), "--encoder", "a=b", "--context-length", "8", "--selection-metric",
+                     metric, "--data-fractions", *map(str, fractions),
+                     "--output", str(data.folder / "audit.json")])  # fmt: skip
+
+
+@pytest.mark.parametrize("fractions", IMPOSSIBLE)
+def test_impossible_fractions_are_refused_by_the_audit(data, fractions):
+    with pytest.raises(ValueError, match=IMPOSSIBLE[fractions]) as refused:
+        audited(data, "image_to_text_recall_at_10", *fractions)
+    assert len(str(refused.value)) <= 300
+
+
+def test_a_metric_that_the_labels_cannot_give_is_refused_by_the_audit(data):
+    """Not by make plan alone, which nobody has to run."""
+    with pytest.raises(ValueError, match=r"selection\.metric is zero_shot_accuracy, but the data has no labels"):
+        audited(data, "zero_shot_accuracy")
+
+
+@pytest.mark.parametrize("built", [False, True])
+def test_impossible_fractions_are_refused_by_the_plan(data, built):
+    """Once the data are built by its samples, before that by its table."""
+    config = with_fractions(0.001)
+    folder = data.folder / "results"
+    if built:
+        (folder / "data").mkdir(parents=True)
+        for name in ("fingerprint.json", "samples_train.parquet"):
+            (data.folder / name).rename(folder / "data" / name)
+    else:
+        rows = [f"p{i},{i}.png,left,{'ab'[i % 2]},{'train' if i < 200 else 'test'}" for i in range(220)]
+        (data.folder / "table.csv").write_text("\n".join(["patient_id,image,eye,label,split", *rows]))
+        for i in range(220):
+            (data.folder / f"{i}.png").touch()
+        config["data"] |= {"source": "manifest", "manifest": str(data.folder / "table.csv"), "val_fraction": 0.1}
+    config["selection"]["metric"] = "image_to_text_recall_at_10"  # which the data of both can be chosen by
+    with pytest.raises(ValueError, match=r"study.data_fractions: 0.001 of \d+ train patients leaves 0; "):
+        plan_run.main(["--config", json.dumps(config), "--training-runs", "{}", "--results-dir", str(folder),
+                       "--image-root", str(data.folder), "--code", "0"])  # fmt: skip
 
 
 def test_weights_of_a_subset_are_no_others_and_those_of_whole_data_keep_their_key():

@@ -8,13 +8,13 @@ from running import entry, merged
 
 from retclip.core.config import drop_nulls
 from retclip.core.table_counts import estimated_counts
+from retclip.metrics.refusals import refuse_meaningless
 from retclip.search.forecast import (
     HEADS_PER_SECOND,
     START_SECONDS,
     cached_seconds,
     device_seconds,
     forecast,
-    refuse_meaningless,
 )
 from retclip.search.jobs import cached_networks, jobs_of
 from retclip.search.plan_text import plan_lines, refuse_costly

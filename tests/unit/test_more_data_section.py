@@ -1,6 +1,7 @@
 """The section that says whether more patients would help: its sentence, its figure, and the first screen."""
 
 import dataclasses
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -9,7 +10,8 @@ from small_runs import METRIC, final, run_of
 
 from retclip.core.trial import Subset
 from retclip.metrics.learning_curve import fit
-from retclip.report import first_screen
+from retclip.report import comparisons, first_screen
+from retclip.report import more_data as more_data_module
 from retclip.report.comparisons import seeds_of
 from retclip.report.layout import read_sections
 from retclip.report.more_data import more_data
@@ -61,6 +63,27 @@ def test_what_twice_the_patients_would_bring_is_told_with_its_band():
         f"Twice the train patients (2,000) would bring about +{gain.value:.3f} "
         f"(95 % band {gain.low:.3f} to {gain.high:.3f}), if the curve continues as a power law."
     )
+
+
+def test_a_report_resamples_each_model_once_for_a_metric_and_fits_one_curve(monkeypatch):
+    """Scores, differences and the curve stand in a dozen places of it, and took a third of its time."""
+    calls = []
+    for module, name in ((comparisons, "draws_of"), (more_data_module, "fit")):
+        monkeypatch.setattr(module, name, counted(getattr(module, name), name, calls))
+    run = a_run(RISING)
+    told = [more_data(run).sentence for _ in range(2)]
+    assert told[0] == told[1]
+    assert comparisons.score(run.tuned("pubmedbert"), METRIC).value == pytest.approx(0.85, abs=0.1)
+    assert comparisons.difference(run.tuned("pubmedbert"), run.baselines(), METRIC).low is not None
+    assert Counter(calls) == {"draws_of": len(run.finals), "fit": 1}
+
+
+def counted(function, name, calls):
+    def call(*arguments, **options):
+        calls.append(name)
+        return function(*arguments, **options)
+
+    return call
 
 
 @pytest.mark.parametrize(

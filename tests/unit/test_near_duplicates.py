@@ -1,10 +1,12 @@
 """Photographs of one eye are found: re-encoded, mirrored, cropped and turned; and those of different eyes are not."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from planted_copies import DISGUISES, drawn_eye, found_of, planted, thumbnail_of
 
-from retclip.data import near_duplicates
+from retclip.data import near_duplicates, thumbnail_index
 
 EYES, EVERY = 210, 3  # 70 copies, 10 in each disguise
 
@@ -37,6 +39,29 @@ def test_different_eyes_are_never_one(drawn, pairs):
 def test_several_processes_find_the_same(drawn, pairs, monkeypatch):
     monkeypatch.setattr(near_duplicates, "PAIRS_PER_TASK", 64)
     assert near_duplicates.same_pairs(drawn[1], 2) == pairs
+
+
+@pytest.mark.slow
+def test_blocks_of_any_size_find_the_same(drawn, pairs, monkeypatch):
+    monkeypatch.setattr(thumbnail_index, "BLOCK", 37)
+    monkeypatch.setattr(near_duplicates, "PAIRS_PER_TASK", 64)
+    assert near_duplicates.same_pairs(drawn[1], 1) == pairs
+
+
+def test_an_index_keeps_of_each_image_its_descriptor_alone(drawn):
+    """The views of a block are ninety times its descriptors; of all images of a large set they are gigabytes."""
+    few, many = (_most_bytes_of_an_index((drawn[1] * 6)[:count]) for count in (512, 1536))
+    descriptor, samples = 4 * thumbnail_index.COMPONENTS, 8 * thumbnail_index.SEEN**2  # samples: what it is fitted on
+    assert many - few < (1536 - 512) * (4 * descriptor + 2 * samples)
+
+
+def _most_bytes_of_an_index(thumbnails):
+    tracemalloc.start()
+    try:
+        thumbnail_index.ThumbnailIndex(thumbnail_index.Descriptors(thumbnails), thumbnails)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.slow

@@ -11,9 +11,9 @@ from small_tables import GOOD, build, forty_patients, write
 from retclip.data.audit import audit
 from retclip.data.preview import preview
 from retclip.metrics.nulls import judge
+from retclip.metrics.refusals import refuse_meaningless
 from retclip.metrics.registry import MULTI_LABEL, SELECTABLE
 from retclip.metrics.scores import draws_of, multi_label_score, standard_error
-from retclip.search.forecast import refuse_meaningless
 
 CLASSES = ["AMD", "DR", "Glaucoma", "Myopia"]
 

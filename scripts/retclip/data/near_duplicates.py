@@ -13,7 +13,7 @@ import numpy as np
 
 from retclip.data.in_order import in_order
 from retclip.data.thumbnail_alignment import Thumbnail, agreement
-from retclip.data.thumbnail_index import VIEWS, Candidate, candidates_across, candidates_within, pixels_of
+from retclip.data.thumbnail_index import VIEWS, candidates_across, candidates_within, pixels_of
 
 # Agreement of places at and above which two photographs show one eye.
 SAME = 0.6
@@ -49,8 +49,8 @@ def same_across(ours: Sequence[bytes], theirs: Sequence[bytes], threads: int) ->
     return sorted({(min(pair), max(pair) - count) for pair in found})
 
 
-def _checked(candidates: list[Candidate], thumbnails: Sequence[bytes], threads: int) -> Iterator[tuple[int, int]]:
-    """(whole, part) of the candidates that agree."""
+def _checked(candidates: np.ndarray, thumbnails: Sequence[bytes], threads: int) -> Iterator[tuple[int, int]]:
+    """(whole, part) of the candidates (thumbnail_index.CANDIDATE) that agree."""
     starts = range(0, len(candidates), PAIRS_PER_TASK)
     tasks = (_task(candidates[start : start + PAIRS_PER_TASK], thumbnails) for start in starts)
     if threads == 1 or len(starts) < 2:
@@ -62,12 +62,13 @@ def _checked(candidates: list[Candidate], thumbnails: Sequence[bytes], threads: 
             yield from found
 
 
-def _task(candidates: list[Candidate], thumbnails: Sequence[bytes]) -> tuple[list[Candidate], dict[int, bytes]]:
+def _task(candidates: np.ndarray, thumbnails: Sequence[bytes]) -> tuple[np.ndarray, dict[int, bytes]]:
     """Some candidates with their thumbnails."""
-    return candidates, {place: thumbnails[place] for one in candidates for place in (one.whole, one.part)}
+    places = {*candidates["whole"].tolist(), *candidates["part"].tolist()}
+    return candidates, {place: thumbnails[place] for place in places}
 
 
-def _check(candidates: list[Candidate], thumbnails: Mapping[int, bytes]) -> list[tuple[int, int]]:
+def _check(candidates: np.ndarray, thumbnails: Mapping[int, bytes]) -> list[tuple[int, int]]:
     ready: OrderedDict[int, Thumbnail] = OrderedDict()
 
     def thumbnail(place: int) -> Thumbnail:
@@ -78,9 +79,9 @@ def _check(candidates: list[Candidate], thumbnails: Mapping[int, bytes]) -> list
         return ready[place]
 
     return [
-        (one.whole, one.part)
-        for one in candidates
-        if agreement(thumbnail(one.whole), thumbnail(one.part), VIEWS[one.view]) >= SAME
+        (whole, part)
+        for whole, part, view, _ in candidates.tolist()
+        if agreement(thumbnail(whole), thumbnail(part), VIEWS[view]) >= SAME
     ]
 
 

@@ -1,7 +1,9 @@
 """Splits and subsets by patient: stratified, seeded, and stable when rows are added."""
 
 import hashlib
+import itertools
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -125,27 +127,44 @@ def of_patients_within(frame: "pd.DataFrame", fraction: float) -> np.ndarray:
 
     A smaller fraction's are among a larger one's, and who else is in the table decides nothing.
     """
+    return frame["patient_id"].isin(patients_within(frame["patient_id"], fraction)).to_numpy()
+
+
+def patients_within(patients: Iterable[str], fraction: float) -> set[str]:
+    """Those of the patients who are in a fraction."""
     # another hash than that which splits patients: those of one split have numbers in one part of it alone
-    numbers = {patient: _number(patient, "data fractions") for patient in frame["patient_id"].unique()}
-    return (frame["patient_id"].map(numbers) < fraction).to_numpy()
+    return {patient for patient in set(patients) if _number(patient, "data fractions") < fraction}
 
 
 def subset_of(samples: Path, fraction: float) -> dict[str, Any]:
     """Of a trial specification, what a fraction of the train patients is. samples: samples_train.parquet.
 
-    Raises ValueError where too few are left.
+    Raises ValueError as refuse_fractions, which the audit asks before anything trains.
     """
     import pandas as pd
 
     frame = pd.read_parquet(samples, columns=["patient_id"])
+    refuse_fractions(frame["patient_id"], [fraction])
     kept = frame[of_patients_within(frame, fraction)]
-    patients = kept["patient_id"].nunique()
-    if patients < 2:
-        raise ValueError(
-            f"study.data_fractions: {fraction:g} of {frame['patient_id'].nunique()} train patients leaves {patients}; "
-            "take a larger fraction."
-        )
-    return {"train_samples": len(kept), "subset": {"fraction": fraction, "patients": patients}}
+    return {"train_samples": len(kept), "subset": {"fraction": fraction, "patients": kept["patient_id"].nunique()}}
+
+
+def refuse_fractions(patients: Iterable[str], fractions: Iterable[float]) -> None:
+    """Raises ValueError where too few of the train patients are in a fraction, or as many as in the next larger one,
+    all at last: one training run twice, which says nothing of more patients."""
+    ids = set(patients)
+    sizes = {fraction: len(patients_within(ids, fraction)) for fraction in sorted({*fractions, 1.0})}
+    for (fraction, size), (larger, size_of_larger) in itertools.pairwise(sizes.items()):
+        if size < 2:
+            raise ValueError(
+                f"study.data_fractions: {fraction:g} of {len(ids)} train patients leaves {size}; "
+                "take a larger fraction."
+            )
+        if size == size_of_larger:
+            raise ValueError(
+                f"study.data_fractions: {fraction:g} and {larger:g} of {len(ids)} train patients are the same {size}; "
+                "leave one out."
+            )
 
 
 def labels_of(frame: "pd.DataFrame") -> "pd.Series":

@@ -50,13 +50,8 @@ VIEWS = [View(*view) for view in product(ZOOMS, TURNS, (False, True), SHIFTS)]
 PLAIN = VIEWS.index(View(1.0, 0.0, False, (0.0, 0.0)))
 
 
-class Candidate(NamedTuple):
-    """Two images whose descriptors are alike: the view VIEWS[view] of `whole` and all of `part`."""
-
-    whole: int
-    part: int
-    view: int
-    likeness: float
+# Two images whose descriptors are alike: the view VIEWS[view] of `whole` and all of `part`.
+CANDIDATE = np.dtype([("whole", np.int32), ("part", np.int32), ("view", np.int32), ("likeness", np.float32)])
 
 
 def pixels_of(thumbnail: bytes) -> np.ndarray:
@@ -80,18 +75,24 @@ class Descriptors:
         from sklearn.decomposition import PCA
 
         places = _spread(len(fitted), FITTED)
-        pieces = [_filtered([fitted[place] for place in part])[0] for part in _parts(places)]
-        plain = np.concatenate(pieces) @ _taken(VIEWS[PLAIN])
-        plain /= np.linalg.norm(plain, axis=1, keepdims=True) + 1e-6
+        taken = _taken(VIEWS[PLAIN])
+        plain = np.empty((len(places), taken.shape[1]))
+        for part in _parts(np.arange(len(places))):
+            small = _small([fitted[place] for place in places[part]])
+            plain[part] = _of_length_one(_filtered(small, VIEWS[PLAIN].zoom) @ taken)
         count = min(COMPONENTS, *plain.shape)
         components = PCA(count, svd_solver="covariance_eigh").fit(plain).components_.T
         self.maps = [(_taken(view) @ components).astype(np.float32) for view in VIEWS]
 
     def of(self, thumbnails: Sequence[bytes]) -> np.ndarray:
         """float32 [views, N, components], each of length one."""
-        by_zoom = _filtered(thumbnails)
-        found = np.stack([by_zoom[ZOOMS.index(view.zoom)] @ of for view, of in zip(VIEWS, self.maps, strict=True)])
-        return found / (np.linalg.norm(found, axis=2, keepdims=True) + 1e-6)
+        small = _small(thumbnails)
+        by_zoom = {zoom: _filtered(small, zoom) for zoom in ZOOMS}
+        return np.stack([_of_length_one(by_zoom[view.zoom] @ of) for view, of in zip(VIEWS, self.maps, strict=True)])
+
+    def plain(self, thumbnails: Sequence[bytes]) -> np.ndarray:
+        """float32 [N, components]: of their plain view alone."""
+        return _of_length_one(_filtered(_small(thumbnails), VIEWS[PLAIN].zoom) @ self.maps[PLAIN])
 
 
 class ThumbnailIndex:
@@ -102,11 +103,13 @@ class ThumbnailIndex:
 
         self.descriptors, count = descriptors, len(thumbnails)
         parts = _parts(np.arange(count))
-        plain = np.concatenate([descriptors.of([thumbnails[i] for i in part])[PLAIN] for part in parts])
+        plain = np.empty((count, descriptors.maps[PLAIN].shape[1]), np.float32)
+        for part in parts:
+            plain[part] = descriptors.plain([thumbnails[place] for place in part])
         cells = max(1, count // CELL)
         kmeans = MiniBatchKMeans(cells, n_init=1, random_state=0, batch_size=max(1024, 4 * cells))
         self.centers = kmeans.fit(plain[_spread(count, FITTED)]).cluster_centers_.astype(np.float32)
-        cell = (plain @ self.centers.T - 0.5 * (self.centers**2).sum(1)).argmax(1)
+        cell = np.concatenate([self._nearness(plain[part]).argmax(1) for part in parts])
         self.order = np.argsort(cell, kind="stable")
         self.starts = np.searchsorted(cell[self.order], np.arange(cells + 1))
         self.plain = plain[self.order]
@@ -114,7 +117,7 @@ class ThumbnailIndex:
     def nearest(self, queries: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images [Q, NEIGHBORS] and likeness [Q, NEIGHBORS] of those nearest to each query among its cells; likeness -1
         where a cell has fewer. queries: float32 [Q, components]."""
-        scores = queries @ self.centers.T - 0.5 * (self.centers**2).sum(1)
+        scores = self._nearness(queries)
         probes = min(PROBES, len(self.centers))
         probed = np.argpartition(scores, -probes, axis=1)[:, -probes:]
         images = np.zeros((len(queries), probes, NEIGHBORS), np.int64)
@@ -133,46 +136,49 @@ class ThumbnailIndex:
             likeness[rows, places, :kept] = np.take_along_axis(alike, nearest, axis=1)
         return images.reshape(len(queries), -1), likeness.reshape(len(queries), -1)
 
+    def _nearness(self, queries: np.ndarray) -> np.ndarray:
+        """float32 [Q, cells]: the higher, the nearer is the center of a cell."""
+        return queries @ self.centers.T - 0.5 * (self.centers**2).sum(1)
 
-def candidates_within(thumbnails: Sequence[bytes], least: float, threads: int) -> list[Candidate]:
-    """Pairs of images whose likeness reaches `least`, each once, at most NEIGHBORS per image."""
+
+def candidates_within(thumbnails: Sequence[bytes], least: float, threads: int) -> np.ndarray:
+    """Pairs of images whose likeness reaches `least`, each once, at most NEIGHBORS per image; CANDIDATE [n]."""
     if len(thumbnails) < 2:
-        return []
+        return np.empty(0, CANDIDATE)
     index = ThumbnailIndex(Descriptors(thumbnails), thumbnails)
-    best: dict[tuple[int, int], Candidate] = {}
-    for found in _searched(index, thumbnails, least, threads, among_them=True):
-        pair = (min(found.whole, found.part), max(found.whole, found.part))
-        if pair not in best or best[pair].likeness < found.likeness:
-            best[pair] = found
-    return sorted(best.values())
+    found = np.concatenate([*_searched(index, thumbnails, least, threads, among_them=True)])
+    low, high = np.minimum(found["whole"], found["part"]), np.maximum(found["whole"], found["part"])
+    order = np.lexsort((-found["likeness"], high, low))  # of a pair that was found from both ends, the liker first
+    low, high = low[order], high[order]
+    is_first = (np.diff(low, prepend=-1) != 0) | (np.diff(high, prepend=-1) != 0)
+    return np.sort(found[order[is_first]], order=("whole", "part"))
 
 
-def candidates_across(ours: Sequence[bytes], theirs: Sequence[bytes], least: float, threads: int) -> list[Candidate]:
+def candidates_across(ours: Sequence[bytes], theirs: Sequence[bytes], least: float, threads: int) -> np.ndarray:
     """The same of an image of ours and one of theirs, whose places count on from ours; either may be the whole."""
     if not len(ours) or not len(theirs):
-        return []
-    count = len(ours)
+        return np.empty(0, CANDIDATE)
     descriptors = Descriptors(theirs)
-    of_ours = _searched(ThumbnailIndex(descriptors, theirs), ours, least, threads)
-    of_theirs = _searched(ThumbnailIndex(descriptors, ours), theirs, least, threads)
-    found = [one._replace(part=one.part + count) for one in of_ours]
-    return sorted([*found, *(one._replace(whole=one.whole + count) for one in of_theirs)])
+    of_ours = np.concatenate([*_searched(ThumbnailIndex(descriptors, theirs), ours, least, threads)])
+    of_theirs = np.concatenate([*_searched(ThumbnailIndex(descriptors, ours), theirs, least, threads)])
+    of_ours["part"] += len(ours)
+    of_theirs["whole"] += len(ours)
+    return np.sort(np.concatenate([of_ours, of_theirs]), order=("whole", "part"))
 
 
 def _searched(
     index: ThumbnailIndex, wholes: Sequence[bytes], least: float, threads: int, among_them: bool = False
-) -> Iterator[Candidate]:
-    """The candidates of all wholes, block by block. among_them: the index is of the wholes, too."""
+) -> Iterator[np.ndarray]:
+    """CANDIDATE [n] of each block of wholes. among_them: the index is of the wholes, too."""
     blocks = _parts(np.arange(len(wholes)))
     tasks = ((block, [wholes[place] for place in block]) for block in blocks)
     work = partial(_of_block, least=least, among_them=among_them)
     if threads == 1 or len(blocks) == 1:
         for task in tasks:
-            yield from work(index, *task)
+            yield work(index, *task)
         return
     with ProcessPoolExecutor(threads, initializer=_share, initargs=(index,)) as pool:
-        for found in in_order(pool, partial(_of_shared, work), tasks, AHEAD * threads):
-            yield from found
+        yield from in_order(pool, partial(_of_shared, work), tasks, AHEAD * threads)
 
 
 _SHARED: list[ThumbnailIndex] = []  # of a process that searches: sent once, not with every block
@@ -182,14 +188,14 @@ def _share(index: ThumbnailIndex) -> None:
     _SHARED[:] = [index]
 
 
-def _of_shared(work: Callable[..., list[Candidate]], block: np.ndarray, thumbnails: list[bytes]) -> list[Candidate]:
+def _of_shared(work: Callable[..., np.ndarray], block: np.ndarray, thumbnails: list[bytes]) -> np.ndarray:
     return work(_SHARED[0], block, thumbnails)
 
 
 def _of_block(
     index: ThumbnailIndex, block: np.ndarray, thumbnails: Sequence[bytes], least: float, among_them: bool
-) -> list[Candidate]:
-    """The candidates of a block of wholes."""
+) -> np.ndarray:
+    """CANDIDATE [n] of a block of wholes."""
     views = index.descriptors.of(thumbnails)
     found = [index.nearest(view) for view in views]
     places, alike = (np.stack(parts, axis=1).reshape(len(block), -1) for parts in zip(*found, strict=True))
@@ -197,31 +203,37 @@ def _of_block(
         alike[places == block[:, None]] = -1
     view = np.arange(places.shape[1]) // (places.shape[1] // len(views))
     order = np.argsort(-alike, axis=1, kind="stable")
-    candidates: list[Candidate] = []
+    candidates: list[tuple[int, int, int, float]] = []
     for row, whole in enumerate(block.tolist()):
-        best: dict[int, Candidate] = {}
+        best: dict[int, tuple[int, int, int, float]] = {}
         for place in order[row]:
             likeness = float(alike[row, place])
             if likeness < least or len(best) == NEIGHBORS:
                 break
             other = int(places[row, place])
-            best.setdefault(other, Candidate(whole, other, int(view[place]), likeness))
+            best.setdefault(other, (whole, other, int(view[place]), likeness))
         candidates += best.values()
-    return candidates
+    return np.array(candidates, CANDIDATE)
 
 
-def _filtered(thumbnails: Sequence[bytes]) -> np.ndarray:
-    """float32 [zooms, N, SIDE**2]: without noise and shading, as fine as a view of each zoom shows it."""
+def _small(thumbnails: Sequence[bytes]) -> np.ndarray:
+    """float32 [N, SIDE, SIDE]."""
     small = np.empty((len(thumbnails), SIDE, SIDE), np.float32)
     for place, thumbnail in enumerate(thumbnails):
         image = Image.open(io.BytesIO(thumbnail))
         small[place] = np.asarray(image.resize((SIDE, SIDE), Image.Resampling.BOX))
-    found = np.empty((len(ZOOMS), *small.shape), np.float32)
-    for place, zoom in enumerate(ZOOMS):
-        scale = SIDE / SEEN / zoom
-        fine, slow = (gaussian_filter(small, (0, sigma * scale, sigma * scale), truncate=3.0) for sigma in (FINE, SLOW))
-        found[place] = fine - slow
-    return found.reshape(len(ZOOMS), len(thumbnails), -1)
+    return small
+
+
+def _filtered(small: np.ndarray, zoom: float) -> np.ndarray:
+    """float32 [N, SIDE**2]: without noise and shading, as fine as a view of this zoom shows it."""
+    scale = SIDE / SEEN / zoom
+    fine, slow = (gaussian_filter(small, (0, sigma * scale, sigma * scale), truncate=3.0) for sigma in (FINE, SLOW))
+    return (fine - slow).reshape(len(small), -1)
+
+
+def _of_length_one(rows: np.ndarray) -> np.ndarray:
+    return rows / (np.linalg.norm(rows, axis=-1, keepdims=True) + 1e-6)
 
 
 def _taken(view: View) -> np.ndarray:

@@ -58,15 +58,9 @@ def seeds_of(finals: list[FinalModel], metric: str) -> Seeds | None:
     known = [value for value in values if value is not None]
     if not known or len(known) < len(values):
         return None
-
-    def draws(final: FinalModel) -> np.ndarray:
-        if final.predictions is None:
-            return np.full(DRAWS, np.nan)
-        return draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric))
-
     patients = [final.predictions["patient_id"].nunique() for final in finals if final.predictions is not None]
     limits = _limits(finals) if metric in ZERO_SHOT and ZERO_SHOT[metric].is_mean_of_recalls else None
-    return Seeds(known, np.array([draws(final) for final in finals]), min(patients, default=0), limits)
+    return Seeds(known, np.array([_draws(final, metric) for final in finals]), min(patients, default=0), limits)
 
 
 def _limits(finals: list[FinalModel]) -> tuple[float, float] | None:
@@ -75,6 +69,15 @@ def _limits(finals: list[FinalModel]) -> tuple[float, float] | None:
     if len(found) < len(finals):
         return None
     return rare_classes.limits(np.mean([recall for recall, _ in found], axis=0), found[0][1])
+
+
+def _draws(final: FinalModel, metric: str) -> np.ndarray:
+    """[DRAWS], drawn once: a report shows the scores of a model, and what they differ from others', in many places."""
+    if final.predictions is None:
+        return np.full(DRAWS, np.nan)
+    if metric not in final.resampled:
+        final.resampled[metric] = draws_of(metric, final.predictions, DRAWS, classes=_classes(final, metric))
+    return final.resampled[metric]
 
 
 def _classes(final: FinalModel, metric: str) -> list[str]:

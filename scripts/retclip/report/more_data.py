@@ -2,6 +2,7 @@
 can tell."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from retclip.metrics.estimates import FEWEST_SEEDS, Estimate
 from retclip.metrics.learning_curve import LearningCurve, fit
@@ -25,6 +26,7 @@ class MoreData:
     sentence: str
 
 
+@lru_cache(maxsize=1)
 def more_data(run: RunFolder) -> MoreData:
     """Of a run whose final models were trained on fractions of the patients, too."""
     whole = run.fingerprint["splits"]["train"]["patients"]

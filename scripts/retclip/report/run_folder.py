@@ -5,7 +5,7 @@ page leaves out what needs it.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,6 +23,7 @@ from retclip.metrics.registry import MULTI_LABEL, ZERO_SHOT
 from retclip.report.provisional import provisional_board
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 Kind = TypeVar("Kind", bound=Document)
@@ -41,10 +42,11 @@ class FinishedTrial(Finished):
 
 @dataclass
 class FinalModel(FinishedTrial):
-    """A final model with its evaluation on test. predictions: None where they were removed."""
+    """A final model with its evaluation on test. predictions: None where they were removed. resampled: by metric."""
 
     evaluation: Evaluation
     predictions: "pd.DataFrame | None"
+    resampled: "dict[str, np.ndarray]" = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def encoder(self) -> str:
@@ -60,7 +62,7 @@ class External:
     evaluation: Evaluation
 
 
-@dataclass
+@dataclass(eq=False)
 class RunFolder:
     """A whole run, or as much of it as there is, read.
 

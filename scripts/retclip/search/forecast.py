@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 from retclip.core.config import Config, configured_defaults, subsets
 from retclip.core.hyperparameters import ends
 from retclip.core.trial import Trial
-from retclip.metrics.registry import RETRIEVAL
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
 from retclip.search.jobs import cached_networks, epochs_of, epochs_of_rungs, section_of, specification
 from retclip.search.space import Values, grid, near_best
@@ -115,24 +114,6 @@ def belongs(stage: Stage, trial: Trial, config: Config) -> bool:
         and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
         and sized
     )
-
-
-def refuse_meaningless(metric: str, labels: int, single: int | None = None) -> None:
-    """Raises ValueError where the metric needs labels that the data does not have. labels: different ones. single: how
-    many of them some unit has alone; None where that is not known."""
-    if metric.startswith("zero_shot") and labels > 1 and single is not None and single < 2:
-        why = "units of one label are all of one class" if single else "every unit has several labels"
-        raise ValueError(
-            f"config: selection.metric is {metric}, which needs units of one label, but {why}; "
-            "choose multi_label_macro_auroc."
-        )
-    if metric not in RETRIEVAL and labels == 0:
-        raise ValueError(
-            f"config: selection.metric is {metric}, but the data has no labels; choose a retrieval metric, "
-            "such as image_to_text_recall_at_10, or add labels."
-        )
-    if labels == 1:
-        raise ValueError("config: the data has one class, so there is nothing to tell apart; leave its labels out.")
 
 
 def _stage(name: str, training_runs: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
