@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from retclip.report.drawing import GRAY, nothing, subplots
+from retclip.report.drawing import FAINT, GRAY, nothing, subplots
 from retclip.report.examples import examples
 from retclip.report.run_folder import RunFolder
 from retclip.report.section import Section
@@ -44,11 +44,12 @@ def draw_embedding(run: RunFolder) -> "Figure":
         return nothing("fewer than two test patients to draw")
     figure, axes = subplots(height=5.0)
     colors, markers = seaborn.color_palette("colorblind"), "osD^vP"
+    edged = {"edgecolor": FAINT, "linewidth": 0.5, "s": 24}  # yellow alone is lost on white, and on a dark page
     for index, name in enumerate(arrays.classes):
         points = arrays.embedding[arrays.embedding_label == index]
         if len(points):
             marker = markers[index // len(colors) % len(markers)]
-            axes.scatter(*points.T, color=colors[index % len(colors)], marker=marker, s=22, alpha=0.8, label=str(name))
+            axes.scatter(*points.T, facecolor=colors[index % len(colors)], marker=marker, label=str(name), **edged)
     rest = arrays.embedding[arrays.embedding_label < 0]
     if len(rest):
         axes.scatter(*rest.T, color=GRAY, s=12, alpha=0.5, label="unlabeled")
