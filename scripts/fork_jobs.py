@@ -13,6 +13,7 @@ from retclip.core.fork_server import next_job, run
 
 # Of plans, trials, evaluations and tables. Ours are not among them: a job finds the code as its rule knows it.
 LIBRARIES = (
+    "jsonschema",
     "lmdb",
     "open_clip",
     "pandas",
