@@ -142,6 +142,14 @@ def test_where_nobody_answers_python_runs_it(job):
     assert int(asked.communicate()[0].split()[0]) == asked.pid
 
 
+def test_a_place_that_takes_no_socket_stops_nobody(tmp_path):
+    fork_client.start_server(f"{tmp_path}/missing/folder/forks")
+    full = tmp_path / "full"
+    full.write_text("")
+    fork_client.start_server(f"{full}/folder/forks")
+    assert list(tmp_path.iterdir()) == [full]
+
+
 def test_what_is_no_script_is_for_python(server):
     command = [*fork_client.python_of_jobs(server[0]), "-c", "import sys; print(sys.flags.no_site)"]
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
