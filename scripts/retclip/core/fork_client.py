@@ -44,11 +44,12 @@ def python_of_jobs(address: str) -> list[str]:
 
 
 def start_server(address: str) -> None:
-    """Starts the process to fork from; it ends with this one, or when the last fork has."""
-    Path(address).parent.mkdir(mode=0o700)
-    with socket.socket(socket.AF_UNIX) as listening:  # from here on jobs may ask; they wait until all is imported
+    """Starts the process to fork from; it ends with this one, or when the last fork has. There is none where no socket
+    can be made."""
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as listening:
+        Path(address).parent.mkdir(mode=0o700)
         listening.bind(address)
-        listening.listen(128)
+        listening.listen(128)  # from here on jobs may ask; they wait until all is imported
         subprocess.Popen(
             [sys.executable, str(SCRIPTS / "fork_jobs.py"), str(os.getpid())], stdin=listening.fileno(),
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
