@@ -1,7 +1,7 @@
 """How sure a mean of recalls is where a class has few patients.
 
 Three patients of a class who are all named rightly are so in every resample: the bootstrap's 95 % CI of balanced
-accuracy holds the truth in as few as 32 of 100 studies where all classes are rare, and in 80 where one is. Here an end
+accuracy holds the truth in as few as 65 of 100 studies where all classes are rare, and in 75 where one is. Here an end
 of the interval is the mean of recalls under which so far a score has a chance of 2.5 %: a test inversion
 (Carpenter, J. R. Stat. Soc. B 61, 1999; Chuang and Lai, Stat. Sin. 10, 2000). Which recalls have that mean is
 estimated: the likeliest of those, and the likeliest had each class two patients more, one named rightly and one
