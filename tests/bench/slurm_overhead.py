@@ -31,9 +31,9 @@ from slurm.lab import Lab, why_not
 SHORT = "phase1: {space: {learning_rate: [5.0e-4, 1.0e-3, 2.0e-3, 4.0e-3], warmup_steps: [2, 4, 8]}}\n"
 # title -> what the profile says in place of slurm/config.yaml
 WAYS: dict[str, dict[str, object]] = {
-    "a job for each": {"group-components": []},
+    "a job for each": {"group-components": ["phase1=1"]},
     "in groups of four": {"groups": ["train_phase1_trial=phase1"]},
-    "as a job array": {"group-components": [], "slurm-array-jobs": "train_phase1_trial"},
+    "as a job array": {"group-components": ["phase1=1"], "slurm-array-jobs": "train_phase1_trial"},
 }
 # as the plugin says it, of one job and of an array
 SUBMITTED = re.compile("has been submitted with SLURM jobid|Submitted array job")

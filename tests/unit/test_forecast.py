@@ -18,6 +18,7 @@ from retclip.search.forecast import (
 )
 from retclip.search.jobs import cached_networks, jobs_of
 from retclip.search.plan_text import plan_lines, refuse_costly
+from retclip.search.requests import is_short
 
 GUIDE = {"train": 12_989 - 1_299, "val": 1_299, "test": 3_253}
 TRAINING_RUNS = {"phase1": 17, "phase2": 20, "confirm": 6, "final": 12}
@@ -149,3 +150,20 @@ def test_the_plan_says_what_is_counted_and_what_is_estimated(tmp_path):
     printed = entry("plan_run", "--config", json.dumps(demo), *flags, "--code", "0").stdout
     (line,) = (line for line in printed.splitlines() if line.startswith("run "))
     assert "estimated from data.demo_patients" in line
+
+
+def test_what_is_short_is_known_of_heads_and_else_by_its_speed():
+    """Three epochs of 1,000 samples, and of 300 to validate, of which each costs a third: 3,300 samples and 10 s."""
+    counts = {"train": 1000, "val": 300, "test": 0}
+    laptop, demo = drop_nulls(merged("laptop")), drop_nulls(merged("demo"))
+    assert is_short(laptop, "phase1", None, None)
+    assert is_short(laptop, "phase1", counts, None)
+    assert not is_short(laptop, "phase1", {**counts, "train": 10**7}, None)
+    assert not is_short(demo, "phase1", None, 1e9)
+    assert not is_short(demo, "phase1", counts, None)
+    assert is_short(demo, "phase1", counts, 3300 / 289)
+    assert not is_short(demo, "phase1", counts, 3300 / 291)
+    demo["phase1"]["train_samples"] = 100
+    assert is_short(demo, "phase1", counts, 3300 / 291)
+    demo["phase2"]["space"]["epochs"] = [1, 100]  # which of them, nobody knows
+    assert not is_short(demo, "phase2", counts, 1e9)
