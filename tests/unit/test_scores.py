@@ -316,3 +316,17 @@ def test_ranks_in_chunks_are_those_of_the_whole_matrix():
             right = np.array([other == texts[row] for other in texts])
             best = similarity[row][right].max()
             assert found[name][row] == 1 + (similarity[row][~right] >= best).sum()
+
+
+def test_resamples_of_as_many_patients_are_drawn_once(monkeypatch):
+    """A ranking asks for those of the same patients for each of its trials, and drawing them was half of its time."""
+    made = []
+    make = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: made.append(seed) or make(seed))
+    patients = np.array([f"p{i // 2}" for i in range(46)])
+    first, again = (scores.resamples(patients, 50, seed=7) for _ in range(2))
+    assert made == [7]
+    assert (first == again).all()
+    first[:] = 0  # whoever changes what he was given changes no other's
+    assert (scores.resamples(patients, 50, seed=7) == again).all()
+    assert (scores.resamples(patients, 50, seed=8) != again).any()

@@ -1,6 +1,7 @@
 """Zero-shot scores of a score matrix, and how sure they are: scikit-learn's metrics, resampled by patient."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -105,8 +106,13 @@ def resamples(patients: np.ndarray, draws: int = 1000, seed: int = 0) -> np.ndar
     units, owner = np.unique(patients, return_inverse=True)
     if len(units) == 0:
         return np.zeros((draws, 0))
-    counts = np.random.default_rng(seed).multinomial(len(units), np.full(len(units), 1 / len(units)), size=draws)
-    return counts[:, owner].astype(float)
+    return _drawn(len(units), draws, seed)[:, owner].astype(float)
+
+
+@lru_cache(maxsize=2)
+def _drawn(units: int, draws: int, seed: int) -> np.ndarray:
+    """How often each of so many patients is drawn in each resample, int16 [draws, units]."""
+    return np.random.default_rng(seed).multinomial(units, np.full(units, 1 / units), size=draws).astype(np.int16)
 
 
 def draws_of(
