@@ -24,7 +24,7 @@ START_MINUTES = 20
 EVALUATION_BATCH = 64
 # Two-eye samples per second of a slow GPU, or of tiny encoders on a CPU.
 SLOW_SAMPLES_PER_SECOND = 20
-# Training runs that take less share a job: the start of a job costs about as much as half a minute of work.
+# Training runs that take less share a job, whose start takes seconds: tests/bench/README.md, Slurm.
 SHORT_SECONDS = 300
 # rule -> the stage that says how many samples its training runs see
 STAGES = {
