@@ -1,8 +1,8 @@
-"""How what a person waits for grows with trials and patients: the exponent of the processor time, of the largest sizes.
+"""How what a person waits for grows with trials and patients: the exponent of the processor time beyond the smallest
+size, whose time is nearly all start.
 
-2 would be all with all. n log n is 1.16 from 200 to 2,000 and 1.11 from 10,000 to 30,000; where a start of a second
-is most of the time, less than 1. Trials are copies of a small run's with other values and scores; patients are noise of
-16 px, one image each.
+2 would be all with all; n log n is 1.16 from 200 to 2,000 and 1.11 from 10,000 to 30,000. Trials are copies of a small
+run's with other values and scores; patients are noise of 16 px, one image each.
 """
 
 import json
@@ -44,15 +44,16 @@ def measure(folder: Path) -> list[Figure]:
 
 
 def _grown(what: str, unit: str, work: dict[int, Callable[[], None]]) -> Figure:
-    """CPU seconds of the largest size beside the smallest, and the exponent from the one before the largest."""
+    """CPU seconds of the largest size beside the smallest, and the exponent beyond it, from the one in the middle."""
     seconds = {}
     for size, run in work.items():
         before = cpu_seconds()
         run()
         seconds[size] = cpu_seconds() - before
-    smallest, *_, before, largest = seconds
-    exponent = math.log(seconds[largest] / seconds[before]) / math.log(largest / before)
-    name = f"{what} of {largest:,} {unit}, beside {smallest:,}: exponent from {before:,}"
+    smallest, middle, largest = seconds
+    last, first = ((seconds[size] - seconds[smallest], size - smallest) for size in (largest, middle))
+    exponent = math.log(last[0] / first[0]) / math.log(last[1] / first[1])
+    name = f"{what} of {largest:,} {unit}, beside {smallest:,}: exponent from {middle:,}"
     return Figure(name, seconds[largest], "CPU s", seconds[smallest], exponent, STEEPEST, (exponent, exponent))
 
 
