@@ -87,8 +87,8 @@ def measure(folder: Path) -> list[Figure]:
         flags = ["--snakefile", REPOSITORY / "Snakefile", "--configfile", REPOSITORY / "config/demo.yaml"]
         seconds = in_turn(
             {
-                "ours": lambda where=ours, flags=flags: _plan(where, *flags, where / "own.yaml"),
-                "bare": lambda where=bare: _plan(where, "--snakefile", where / "Snakefile"),
+                "ours": lambda where=ours, flags=flags: plan_of(where, *flags, where / "own.yaml"),
+                "bare": lambda where=bare: plan_of(where, "--snakefile", where / "Snakefile"),
             },
             3 if size < 1000 else 2,
         )
@@ -100,6 +100,7 @@ def measure(folder: Path) -> list[Figure]:
     return found
 
 
-def _plan(where: Path, *flags: object) -> None:
+def plan_of(where: Path, *flags: object) -> None:
+    """A dry run there."""
     command = [sys.executable, "-m", "snakemake", "--directory", where, "--cores", 2, "--dry-run", "--quiet", *flags]
     subprocess.run([*map(str, command)], env=ENVIRONMENT, check=True, capture_output=True)

@@ -62,6 +62,20 @@ def main() -> None:
 
 def _build_tiny(folder: Path, patients: int) -> tuple[float, float]:
     """Wall seconds and the peak anonymous MB of build_lmdb on one tiny picture a patient."""
+    tiny_pictures(folder, patients)
+    started = time.monotonic()
+    process = subprocess.Popen(command_of(folder, folder / "table.csv", 16, 2), env=ENVIRONMENT, start_new_session=True,
+                               stderr=subprocess.DEVNULL)  # fmt: skip
+    peak = 0.0
+    while process.poll() is None:
+        peak = max([peak, *_anonymous_mb(process.pid)])
+        time.sleep(0.05)
+    assert process.returncode == 0
+    return time.monotonic() - started, peak
+
+
+def tiny_pictures(folder: Path, patients: int) -> None:
+    """One of noise for each patient, and their table."""
     (folder / "images").mkdir(parents=True)
     generator = np.random.default_rng(0)
     rows = ["patient_id,image,eye,label,text"]
@@ -71,15 +85,6 @@ def _build_tiny(folder: Path, patients: int) -> tuple[float, float]:
         Image.fromarray(generator.integers(0, 255, (16, 16, 3), dtype=np.uint8)).save(path, compress_level=0)
         rows.append(f"P{index},{index % 1000:03d}/{index}.png,left,{'ab'[index % 2]},Report {index}.")
     (folder / "table.csv").write_text("\n".join(rows) + "\n")
-    started = time.monotonic()
-    process = subprocess.Popen(_command(folder, folder / "table.csv", 16, 2), env=ENVIRONMENT, start_new_session=True,
-                               stderr=subprocess.DEVNULL)  # fmt: skip
-    peak = 0.0
-    while process.poll() is None:
-        peak = max([peak, *_anonymous_mb(process.pid)])
-        time.sleep(0.05)
-    assert process.returncode == 0
-    return time.monotonic() - started, peak
 
 
 def _anonymous_mb(session: int) -> list[float]:
@@ -95,7 +100,8 @@ def _anonymous_mb(session: int) -> list[float]:
     return found
 
 
-def _command(folder: Path, table: Path, size: int, threads: int) -> list[str]:
+def command_of(folder: Path, table: Path, size: int, threads: int) -> list[str]:
+    """Of a build of the table."""
     paths = (table, folder / "images", folder / "data", folder / "state")
     flags = build_flags(*paths, image_size=size, val_fraction=0.1, threads=threads)
     return [sys.executable, str(REPOSITORY / "scripts/build_lmdb.py"), *flags]

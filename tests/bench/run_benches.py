@@ -1,6 +1,6 @@
 """Every speed that this project claims, each as a ratio measured in one run; prints a table, writes summary.json.
 
-  make bench                            all cases, under ten minutes on two cores
+  make bench                            all cases, about a quarter of an hour on two cores
   python tests/bench/run_benches.py loading stepping      some of them
 
 Benches of their own: bench-data (preparing), bench-slurm (Slurm's part), bench-gpu (what a GPU makes of a step).
@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(REPOSITORY / "tests"), str(REPOSITORY / "scripts")]
 
-CASES = ("loading", "stepping", "frozen", "page_faults", "starting", "planning")
+CASES = ("loading", "stepping", "frozen", "page_faults", "starting", "planning", "growth")
 
 
 def main() -> None:
