@@ -9,7 +9,6 @@
 import functools
 import shutil
 
-import yaml
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource, Resources
 
@@ -18,6 +17,7 @@ from retclip.core.slurm_requests import (
     gpu_flags,
     refuse_gpus_for_all,
     refuse_lost_request,
+    shared_jobs,
     without_accounts,
 )
 from retclip.search import requests
@@ -106,13 +106,15 @@ def shared_group(stage):
 
 def planned_groups():
     """Stage -> how many of its training runs will share a job where slurm/config.yaml is the profile as it stands."""
-    profile = yaml.safe_load((REPOSITORY / "slurm/config.yaml").read_text(encoding="utf-8"))
-    limit = Resource("runtime", profile["default-resources"].get("max_runtime")).value
-    said = dict(entry.split("=") for entry in profile.get("group-components", []))
+    try:
+        said, longest = shared_jobs(REPOSITORY / "slurm/config.yaml")
+        limit = Resource("runtime", longest).value
+    except (ValueError, WorkflowError) as error:
+        stop(error)
     return {
-        stage: int(together)
+        stage: together
         for stage, together in said.items()
-        if stage in SHORT and requests.fit_together(CONFIG, stage, int(together), limit, TRAIN_SAMPLES)
+        if stage in SHORT and requests.fit_together(CONFIG, stage, together, limit, TRAIN_SAMPLES)
     }
 
 

@@ -2,6 +2,9 @@
 
 import re
 from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import yaml
 
 FORMS = "--gpus=N, --gpus=TYPE:N, --gres=gpu:N, --gres=gpu:TYPE:N, --gpus-per-node=N, --gpus-per-node=TYPE:N or none"
 FORM = re.compile(r"--(gpus|gpus-per-node|gres=gpu)[=:](?:([\w.-]+):)?N")
@@ -84,6 +87,27 @@ def without_accounts(has_account: bool, missing: set[str]) -> str | None:
         f"Slurm's plugin asks {name} for your account, and there is no {name} here: {advice}put an executable file "
         f"{name} with the lines `#!/bin/sh` and `exit 1` into a folder of your PATH."
     )
+
+
+def shared_jobs(profile: Path) -> tuple[dict[str, int], object]:
+    """Group -> how many of its jobs share one, and max_runtime, as a profile's file has them; nothing where there is no
+    such file. Raises ValueError where they cannot be read."""
+    if not profile.is_file():
+        return {}, None
+    try:
+        said = yaml.safe_load(profile.read_text(encoding="utf-8")) or {}
+        groups = {name: int(str(count)) for name, count in _pairs(said.get("group-components")).items()}
+        return groups, _pairs(said.get("default-resources")).get("max_runtime")
+    except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise ValueError(f"{profile}: group-components or default-resources cannot be read: {reason}") from error
+
+
+def _pairs(said: Mapping[str, object] | list[str] | None) -> dict[str, object]:
+    """A profile has them as a mapping, or as a list of NAME=VALUE."""
+    if isinstance(said, Mapping):
+        return dict(said)
+    return dict(entry.split("=", 1) for entry in said or ())
 
 
 def _meant(request: str) -> str | None:
