@@ -103,10 +103,10 @@ def shared_jobs(profile: Path) -> tuple[dict[str, int], object]:
         raise ValueError(f"{profile}: group-components or default-resources cannot be read: {reason}") from error
 
 
-def _pairs(said: Mapping[str, object] | list[str] | None) -> dict[str, object]:
+def _pairs(said: Mapping[str, object] | list[str] | None) -> Mapping[str, object]:
     """A profile has them as a mapping, or as a list of NAME=VALUE."""
     if isinstance(said, Mapping):
-        return dict(said)
+        return said
     return dict(entry.split("=", 1) for entry in said or ())
 
 
