@@ -38,12 +38,11 @@ elif what == "die":
 """
 
 
-@pytest.fixture(scope="module")
-def server():
-    """Where to ask, and the process whose end ends the server."""
+@contextlib.contextmanager
+def serving(python: str):
+    """Where to ask a server that this python has started, and the process whose end ends it."""
     parent = subprocess.Popen(["sleep", "300"])
     address = fork_client.new_address()
-    python = forked.python()  # there, all is imported already
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "getpid", lambda: parent.pid)
         patch.setattr(os, "environ", VARIABLES)
@@ -52,6 +51,12 @@ def server():
     yield address, parent
     parent.kill()
     parent.wait()
+
+
+@pytest.fixture(scope="module")
+def server():
+    with serving(forked.python()) as started:  # there, all is imported already
+        yield started
 
 
 @pytest.fixture
@@ -88,6 +93,14 @@ def test_it_reads_and_writes_where_its_command_would(server, job, tmp_path):
     process, *words = said.split()
     assert words == [str(tmp_path), "None", "True", "ä", "b", "--x", "from", "the", "pipe"]
     assert int(process) != asked.pid
+    assert errors == "True __main__\n"
+
+
+def test_its_end_says_nothing_of_its_libraries(job):
+    """A server as python starts it: its forks take down what they never imported themselves."""
+    with serving(sys.executable) as (address, _):
+        said, errors = ask(address, job, "say").communicate()
+    assert said.split()[3] == "True"
     assert errors == "True __main__\n"
 
 
