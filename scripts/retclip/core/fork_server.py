@@ -1,5 +1,6 @@
 """The process whose forks are the jobs of a run (fork_client.py says when, and what a job's command does)."""
 
+import gc
 import json
 import os
 import runpy
@@ -106,7 +107,10 @@ def run(job: Job) -> None:
     sys.path[0] = str(Path(job.command[0]).parent)
     with suppress(OSError):  # its name for top and ps
         Path("/proc/self/comm").write_text(Path(job.command[0]).stem[:15])
-    runpy.run_path(job.command[0], run_name="__main__")
+    try:
+        runpy.run_path(job.command[0], run_name="__main__")
+    finally:
+        gc.unfreeze()  # what is left of libraries at the end, some of them take for a leak
 
 
 def _read(link: socket.socket) -> tuple[list[int], Job | None]:
