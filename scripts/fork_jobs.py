@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 
-from retclip.core.fork_server import next_job, run
+from retclip.core.fork_server import serve
 
 # Of plans, trials, evaluations and tables. Ours are not among them: a job finds the code as its rule knows it.
 LIBRARIES = (
@@ -32,5 +32,4 @@ if __name__ == "__main__":
         importlib.import_module(library)
     gc.collect()
     gc.freeze()  # what a fork's collector looks at, it copies
-    if job := next_job(socket.socket(fileno=0), int(sys.argv[1]), variables):
-        run(job)
+    serve(socket.socket(fileno=0), int(sys.argv[1]), variables)

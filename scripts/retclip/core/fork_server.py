@@ -1,14 +1,14 @@
 """The process whose forks are the jobs of a run (fork_client.py says when, and what a job's command does)."""
 
-import gc
 import json
 import os
 import runpy
 import selectors
-import signal
 import socket
 import sys
 from contextlib import suppress
+from multiprocessing import get_context
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,17 +24,18 @@ class Job(NamedTuple):
     folder: str
 
 
-class _Started(NamedTuple):
-    """A fork at work, and the link to the command that asked for it."""
+class _Fork(NamedTuple):
+    """A fork at work, a descriptor that tells when it ends, and the link to the command that asked for it."""
 
-    process: int
-    handle: int
+    process: ForkProcess
+    ended: int
     link: socket.socket
 
 
-def next_job(listening: socket.socket, parent: int, environment: dict[str, str]) -> Job | None:
-    """Serves until the process `parent` is gone and all forks have ended: then it returns None. In each fork it returns
-    what that is to run. environment: the variables with which all was imported; a job with others gets no fork.
+def serve(listening: socket.socket, parent: int, environment: dict[str, str]) -> None:
+    """Forks for each job that asks, until the process `parent` is gone and all forks have ended.
+
+    environment: the variables with which all was imported; a job with others gets no fork.
     """
     address = Path(listening.getsockname())
     gone = os.pidfd_open(parent)
@@ -45,8 +46,7 @@ def next_job(listening: socket.socket, parent: int, environment: dict[str, str])
         key, _ = waiting.select()[0]  # one at a time: what it closes is not looked at again
         fork = key.data
         if key.fileobj is listening:
-            if job := _fork(listening, waiting, environment):
-                return job
+            _start(listening, waiting, environment)
         elif key.fileobj is gone:
             for end in (listening, gone):
                 waiting.unregister(end)
@@ -55,51 +55,51 @@ def next_job(listening: socket.socket, parent: int, environment: dict[str, str])
             address.parent.rmdir()
         elif key.fileobj is fork.link:  # the command was killed
             waiting.unregister(fork.link)
-            os.kill(fork.process, signal.SIGKILL)
+            fork.process.kill()
         else:
             _report(fork, waiting)
-    return None
 
 
-def _fork(listening: socket.socket, waiting: selectors.BaseSelector, environment: dict[str, str]) -> Job | None:
-    """Forks for the command that asks next; the job, in the fork."""
+def _start(listening: socket.socket, waiting: selectors.BaseSelector, environment: dict[str, str]) -> None:
+    """Forks for the command that asks next, and tells it the process."""
     link, _ = listening.accept()
     streams, job = _read(link)
     if job is None or not _same(job.environment, environment):
         with suppress(OSError):
             link.sendall(b"0\n")
         link.close()
-    elif process := os.fork():
-        fork = _Started(process, os.pidfd_open(process), link)
-        with suppress(OSError):
-            link.sendall(f"{process}\n".encode())
-        for end in (link, fork.handle):
-            waiting.register(end, selectors.EVENT_READ, fork)
     else:
-        for inherited in (link, *(entry.fileobj for entry in waiting.get_map().values())):
-            _close(inherited)
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
-        return job
+        inherited = [link, *(entry.fileobj for entry in waiting.get_map().values())]
+        process = get_context("fork").Process(target=_run, args=(job, streams, inherited))
+        process.start()
+        assert process.pid is not None
+        fork = _Fork(process, os.pidfd_open(process.pid), link)
+        with suppress(OSError):
+            link.sendall(f"{process.pid}\n".encode())
+        for end in (link, fork.ended):
+            waiting.register(end, selectors.EVENT_READ, fork)
     for stream in streams:
         os.close(stream)
-    return None
 
 
-def _report(fork: _Started, waiting: selectors.BaseSelector) -> None:
+def _report(fork: _Fork, waiting: selectors.BaseSelector) -> None:
     """Tells the command how its fork ended."""
-    code = os.waitstatus_to_exitcode(os.waitpid(fork.process, 0)[1])
+    fork.process.join()
     with suppress(OSError):
-        fork.link.sendall(f"{code}\n".encode())
-    for end in (fork.link, fork.handle):
+        fork.link.sendall(f"{fork.process.exitcode}\n".encode())
+    for end in (fork.link, fork.ended):
         with suppress(KeyError):
             waiting.unregister(end)
         _close(end)
 
 
-def run(job: Job) -> None:
-    """Runs the job's script in this process, as Python begins one."""
+def _run(job: Job, streams: list[int], inherited: list[object]) -> None:
+    """Runs the job's script in this fork, as Python begins one. Its end takes no library down, which lasts a second."""
+    for end in inherited:
+        _close(end)
+    for number, stream in enumerate(streams):
+        os.dup2(stream, number)
+        os.close(stream)
     os.environ.update(job.environment)
     os.chdir(job.folder)
     sys.stdin = os.fdopen(0, closefd=False)
@@ -107,10 +107,7 @@ def run(job: Job) -> None:
     sys.path[0] = str(Path(job.command[0]).parent)
     with suppress(OSError):  # its name for top and ps
         Path("/proc/self/comm").write_text(Path(job.command[0]).stem[:15])
-    try:
-        runpy.run_path(job.command[0], run_name="__main__")
-    finally:
-        gc.unfreeze()  # what is left of libraries at the end, some of them take for a leak
+    runpy.run_path(job.command[0], run_name="__main__")
 
 
 def _read(link: socket.socket) -> tuple[list[int], Job | None]:
