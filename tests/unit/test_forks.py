@@ -39,9 +39,9 @@ elif what == "die":
 
 
 @contextlib.contextmanager
-def serving(python: str):
+def serving(python: str, parent: subprocess.Popen | None = None):
     """Where to ask a server that this python has started, and the process whose end ends it."""
-    parent = subprocess.Popen(["sleep", "300"])
+    parent = parent or subprocess.Popen(["sleep", "300"])
     address = fork_client.new_address()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "getpid", lambda: parent.pid)
@@ -182,6 +182,13 @@ def test_it_ends_with_its_snakemake_and_leaves_nothing(server, job, tmp_path):
     assert asked.poll() is None
     asked.terminate()
     assert asked.wait() == 7
+
+
+def test_a_snakemake_that_ended_first_leaves_nothing():
+    parent = subprocess.Popen(["true"])
+    parent.wait()
+    with serving(forked.python(), parent) as (address, _):
+        wait_for(lambda: not Path(address).parent.exists())
 
 
 def test_entries_import_nothing_that_is_slow_before_they_are_forked():
