@@ -37,8 +37,11 @@ def serve(listening: socket.socket, parent: int, environment: dict[str, str]) ->
 
     environment: the variables with which all was imported; a job with others gets no fork.
     """
-    address = Path(listening.getsockname())
-    gone = os.pidfd_open(parent)
+    try:
+        gone = os.pidfd_open(parent)
+    except ProcessLookupError:  # it had no more to do than to import takes
+        _stop_listening(listening)
+        return
     waiting = selectors.DefaultSelector()
     for end in (listening, gone):
         waiting.register(end, selectors.EVENT_READ)
@@ -48,16 +51,22 @@ def serve(listening: socket.socket, parent: int, environment: dict[str, str]) ->
         if key.fileobj is listening:
             _start(listening, waiting, environment)
         elif key.fileobj is gone:
-            for end in (listening, gone):
-                waiting.unregister(end)
-                _close(end)
-            address.unlink()
-            address.parent.rmdir()
+            waiting.unregister(gone)
+            os.close(gone)
+            waiting.unregister(listening)
+            _stop_listening(listening)
         elif key.fileobj is fork.link:  # the command was killed
             waiting.unregister(fork.link)
             fork.process.kill()
         else:
             _report(fork, waiting)
+
+
+def _stop_listening(listening: socket.socket) -> None:
+    address = Path(listening.getsockname())
+    listening.close()
+    address.unlink()
+    address.parent.rmdir()
 
 
 def _start(listening: socket.socket, waiting: selectors.BaseSelector, environment: dict[str, str]) -> None:
