@@ -147,4 +147,6 @@ def _slice(axes: "Axes", run: RunFolder, board: "pd.DataFrame", name: str, chose
     best = board["id"] == chosen
     axes.scatter(places[best], board["metric"][best], color=GREEN, s=34, zorder=3)
     unit = HYPERPARAMETERS[name].unit
-    axes.set(xlabel=f"{label_of(name)} ({unit})" if unit else label_of(name), ylabel=wording.metric_name(run.metric))
+    axes.set_ylabel(wording.metric_name(run.metric))
+    # from its right end: a long one in the middle would run out of the figure
+    axes.set_xlabel(f"{label_of(name)} ({unit})" if unit else label_of(name), loc="right")
