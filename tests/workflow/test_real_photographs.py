@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
+from first_screens import assert_first_screen_is_true
 from running import REPOSITORY, snakemake
 
 pytestmark = pytest.mark.slow
@@ -58,6 +59,7 @@ def test_real_photographs(tmp_path):
     assert min(row["patients"] for row in evaluation["per_class"]) < 10
     assert evaluation["retrieval"] == {}
     assert "made from the labels" in evaluation["retrieval_omitted"]
+    assert_first_screen_is_true(results, results / "report/index.html")
     page = html.unescape((results / "report/index.html").read_text())
     said = page[page.index("Limitations</h2>") :]
     said = said[: said.index("</section>")]
