@@ -145,9 +145,7 @@ def check_groups():
         return
     try:
         for rule, group in workflow.group_settings.overwrite_groups.items():
-            requests.refuse_group(
-                CONFIG, rule, group, rounds(rule), SITE["runtime"], COUNTS and COUNTS["train"]
-            )
+            requests.refuse_group(CONFIG, rule, group, rounds(rule), SITE["runtime"], TRAIN_SAMPLES)
     except ValueError as error:
         stop(error)
 
