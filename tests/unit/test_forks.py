@@ -1,8 +1,10 @@
 """A job that runs as a fork behaves as one that Python ran: what it reads and writes, its signals, its end."""
 
 import contextlib
+import errno
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +15,7 @@ import pytest
 from running import REPOSITORY
 
 from retclip.core import fork_client
+from retclip.core.fork_server import serve
 
 VARIABLES = {**os.environ, **fork_client.ONE_THREAD}
 JOB = """
@@ -189,6 +192,22 @@ def test_a_snakemake_that_ended_first_leaves_nothing():
     parent.wait()
     with serving(forked.python(), parent) as (address, _):
         wait_for(lambda: not Path(address).parent.exists())
+
+
+def test_a_kernel_that_tells_no_process_from_another_has_no_server(tmp_path, monkeypatch):
+    """Before Linux 5.3: jobs are Python's, and nothing is left behind."""
+
+    def missing(process: int) -> int:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(os, "pidfd_open", missing)
+    address = tmp_path / "folder/forks"
+    address.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(address))
+        listening.listen()
+        serve(listening, os.getpid(), {})
+    assert not address.parent.exists()
 
 
 def test_entries_import_nothing_that_is_slow_before_they_are_forked():
