@@ -39,7 +39,7 @@ def serve(listening: socket.socket, parent: int, environment: dict[str, str]) ->
     """
     try:
         gone = os.pidfd_open(parent)
-    except ProcessLookupError:  # it had no more to do than to import takes
+    except OSError:  # it had no more to do than to import takes, or the kernel is older than Linux 5.3
         _stop_listening(listening)
         return
     waiting = selectors.DefaultSelector()
