@@ -22,7 +22,14 @@ def test_a_profile_says_how_many_share_a_job(tmp_path, text, groups, longest):
     assert shared_jobs(profile) == (groups, longest)
 
 
-BROKEN = ("group-components: [phase1]", "group-components: [phase1=x]", "- a", "a: [", "default-resources: 5")
+BROKEN = (
+    "group-components: [phase1]",
+    "group-components: [phase1=0]",
+    "group-components: [phase1=x]",
+    "- a",
+    "a: [",
+    "default-resources: 5",
+)
 
 
 @pytest.mark.parametrize("text", BROKEN)
