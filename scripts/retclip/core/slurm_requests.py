@@ -97,6 +97,8 @@ def shared_jobs(profile: Path) -> tuple[dict[str, int], object]:
     try:
         said = yaml.safe_load(profile.read_text(encoding="utf-8")) or {}
         groups = {name: int(str(count)) for name, count in _pairs(said.get("group-components")).items()}
+        if few := [name for name, count in groups.items() if count < 1]:
+            raise ValueError(f"{few[0]} is {groups[few[0]]}; give a whole number above 0")
         return groups, _pairs(said.get("default-resources")).get("max_runtime")
     except (yaml.YAMLError, AttributeError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:120]
