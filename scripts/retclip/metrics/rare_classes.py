@@ -53,25 +53,28 @@ def _lowest(recall: np.ndarray, patients: np.ndarray, more: int) -> float:
 
     if not recall.any():
         return 0.0
-    classes, size = len(recall), len(recall) * STEPS + 1
-    right = np.arange(patients.max() + 1)
-    place = np.rint(np.minimum(right / patients[:, None], 1) * STEPS).astype(int)
+    classes, size, middle = len(recall), len(recall) * STEPS + 1, recall.mean()
     # what is rounded, half a step in each class, counts as reached
     reached = int(np.ceil(recall.sum() * STEPS - classes / 2))
-    which = np.arange(classes)[:, None]
+    # of many classes most are alike: each kind is computed once
+    alike, times = np.unique(np.column_stack([recall, patients]), axis=0, return_counts=True)
+    recall, patients = alike[:, 0], alike[:, 1].astype(int)
+    right = np.arange(patients.max() + 1)
+    place = np.rint(np.minimum(right / patients[:, None], 1) * STEPS).astype(int)
+    which = np.arange(len(recall))[:, None]
     share, count = (recall * patients + more) / (patients + 2 * more), patients + 2 * more
 
     def excess(pull: float) -> float:
-        chances = np.zeros((classes, size))
+        chances = np.zeros((len(recall), size))
         of_each = binom.pmf(right, patients[:, None], _pulled(pull, share, count)[:, None])
         np.add.at(chances, (which, place), of_each)
-        total = np.fft.irfft(np.fft.rfft(chances, size).prod(axis=0), size)
+        total = np.fft.irfft((np.fft.rfft(chances, size) ** times[:, None]).prod(axis=0), size)
         return float(total[max(0, reached) :].sum()) - INTERVAL[0]
 
     if excess(STRONGEST) > 0:
         return 0.0
     found = _pulled(brentq(excess, -STRONGEST, STRONGEST, xtol=1e-3), share, count)
-    return float(min(found.mean(), recall.mean()))
+    return float(min(np.average(found, weights=times), middle))
 
 
 def _pulled(pull: float, share: np.ndarray, count: np.ndarray) -> np.ndarray:
