@@ -112,6 +112,10 @@ def milliseconds_to_open(page, folder) -> int:
     return int(re.search(r"opened in (\d+) ms", done.stdout)[1])
 
 
+def opens_at_once(page, folder) -> bool:
+    return any(milliseconds_to_open(page, folder) < 2000 for _ in range(3))
+
+
 class Reader(html.parser.HTMLParser):
     """The ids, the links and the pictures' words of a page."""
 
@@ -308,9 +312,9 @@ def test_a_picture_of_it_is_not_blank(page, tmp_path):
     assert len(colours) > 100
 
 
-def test_it_opens_at_once_and_after_a_thousand_trials_soon(page, copied, tmp_path):
-    """Under two seconds, and under three where Phase 2 had a thousand trials."""
-    assert milliseconds_to_open(page, tmp_path) < 2000
+def test_it_opens_at_once_and_after_a_thousand_trials_too(page, copied, tmp_path):
+    """Under two seconds, also where Phase 2 had a thousand trials; other work may spoil two tries of three."""
+    assert opens_at_once(page, tmp_path)
     first = copied / "phase2/b0r0s00"
     metrics = json.loads((first / "metrics.json").read_text())
     record = json.loads((copied / "run.json").read_text())
@@ -331,7 +335,7 @@ def test_it_opens_at_once_and_after_a_thousand_trials_soon(page, copied, tmp_pat
     text = re.sub(PLOTTING_SCRIPT, "", long.read_text(), flags=re.DOTALL)
     assert len(text.encode()) < 6_000_000
     assert text.count("<tr>") > 1000
-    assert milliseconds_to_open(long, tmp_path) < 3000
+    assert opens_at_once(long, tmp_path)
 
 
 def test_a_name_that_is_a_script_is_shown_as_text(copied, tmp_path):
