@@ -1,6 +1,8 @@
 """Small parts of the report, each against what a person would work out by hand."""
 
+import base64
 import dataclasses
+import io
 import re
 import subprocess
 import sys
@@ -11,18 +13,21 @@ import pandas as pd
 import pytest
 import yaml
 from documents import ORIGIN, evaluation_of, metrics_of, trial_of
+from PIL import Image
 from running import REPOSITORY, merged
 from scipy import stats
 from small_runs import METRIC, failing, final, run_of
 
 from retclip.core import code_hash
+from retclip.core.qualitative_examples import QualitativeExamples
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
 from retclip.report import answer, checklist, comparisons, limitations, methods, privacy, stability
 from retclip.report import formatting as wording
+from retclip.report.examples import examples
 from retclip.report.layout import read_captions, read_sections
 from retclip.report.run_folder import FinalModel
-from retclip.report.sections import encoders, provenance
+from retclip.report.sections import encoders, provenance, trials
 
 
 def test_the_report_never_loads_torch():
@@ -347,6 +352,33 @@ def test_the_checklist_claims_no_examples_that_were_not_made(private):
     assert answers["CLAIM 31"].answer == "none was made"
     assert answers["CLAIM 31"].anchor is None
     assert answers["CLAIM 30"].answer.endswith("resamples and 1 final seed")
+
+
+def test_a_trial_of_a_cut_budget_shows_what_it_trained_with():
+    whole = trial_of().hyperparameters | {"epochs": 6, "warmup_steps": 20}
+    trial = trial_of(configured=whole, hyperparameters=whole | {"epochs": 3, "warmup_steps": 10})
+    shown = dict(trials.configuration_of(trial))
+    assert shown["epochs"] == "3 (6 in a full run)"
+    assert shown["warm-up steps"] == "10 (20 in a full run)"
+    assert "full run" not in shown["batch size"]
+
+
+@pytest.mark.parametrize("color", [(190, 95, 45), (0, 0, 0), (240, 220, 170)], ids=["fundus", "border", "optic disc"])
+def test_patches_that_mattered_can_be_told_from_a_fundus(color):
+    """By a distance in RGB at which an area of the picture is seen at a glance."""
+    image = np.full((1, 1, 8, 8, 3), color, np.uint8)
+    one, word = np.zeros(1, int), np.array(["glaucoma"])
+    arrays = QualitativeExamples(
+        *(word, np.array(["left"]), image, np.ones((1, 1), bool), one, one, one + 0.5, one + 0.5, word[:, None]),
+        *(one[:, None], one[:, None], np.array([[[[0.2, 0.0], [0.0, 0.0]]]]), np.zeros((0, 2)), one[:0], "t-SNE"),
+    )
+    [(_, plain), (_, marked)] = examples(arrays)[0].images
+    before, after = (
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",")[1])))).astype(float) for uri in (plain, marked)
+    )
+    distance = np.linalg.norm(after - before, axis=-1)
+    assert distance[:4, :4].min() > 100
+    assert distance[4:].max() == 0
 
 
 def test_every_figure_that_is_drawn_has_a_caption_and_every_section_a_place():
