@@ -9,7 +9,7 @@ import numpy as np
 
 from retclip.core.qualitative_examples import QualitativeExamples
 
-HEAT = np.array([213, 94, 0])  # the palette's vermilion
+HEAT = np.array([86, 180, 233])  # the palette's sky blue: no part of a fundus is blue
 STRONGEST = 0.7  # opacity of the patch that matters most
 
 

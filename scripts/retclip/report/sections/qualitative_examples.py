@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 TEXT = """
 {% if examples %}
 <p>Up to two right and two wrong predictions of every class, drawn at random from the test split{{ run.shown_seed }}.
-Below each image are the prompts nearest to it. Orange marks the patches without which the score of the named class
+Below each image are the prompts nearest to it. Blue marks the patches without which the score of the named class
 falls.</p>
 <div class="cards">
 {% for example in examples %}

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.hyperparameters import HYPERPARAMETERS, label_of
+from retclip.core.trial import Trial
 from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table, TrialCell
 from retclip.report.names import trial_names
@@ -91,15 +92,23 @@ def shown_trials(run: RunFolder) -> list[Shown]:
             one.metrics.status.replace("_", " "),
             one.metrics.val.scores[run.metric],
             curve_of(one.history, run.metric),
-            [(label_of(name), wording.setting(one.trial.configured[name])) for name in HYPERPARAMETERS
-             if name in one.trial.configured],
+            configuration_of(one.trial),
             f"logs/{RULES[stage]}/{one.id}.log",
             COMMAND.format(run=run.config["run"], stage=stage, trial=one.id),
         )
         for stage, trials in run.trials().items()
         for one in trials
         if one.id in kept
-    ]  # fmt: skip
+    ]
+
+
+def configuration_of(trial: Trial) -> list[tuple[str, str]]:
+    """(label, value) of each hyperparameter as it was trained with; where a budget cut it, beside a full run's."""
+    configuration = []
+    for name in HYPERPARAMETERS:
+        used, configured = (wording.setting(values[name]) for values in (trial.hyperparameters, trial.configured))
+        configuration.append((label_of(name), used if used == configured else f"{used} ({configured} in a full run)"))
+    return configuration
 
 
 def curve_of(history: "pd.DataFrame", metric: str) -> str:
