@@ -6,8 +6,10 @@ import io
 import re
 import subprocess
 import sys
+import warnings
 from types import SimpleNamespace
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
@@ -22,7 +24,7 @@ from retclip.core import code_hash
 from retclip.core.qualitative_examples import QualitativeExamples
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
-from retclip.report import answer, checklist, comparisons, limitations, methods, privacy, stability
+from retclip.report import answer, checklist, comparisons, drawing, limitations, methods, privacy, stability
 from retclip.report import formatting as wording
 from retclip.report.examples import examples
 from retclip.report.layout import read_captions, read_sections
@@ -379,6 +381,15 @@ def test_patches_that_mattered_can_be_told_from_a_fundus(color):
     distance = np.linalg.norm(after - before, axis=-1)
     assert distance[:4, :4].min() > 100
     assert distance[4:].max() == 0
+
+
+def test_a_page_of_many_figures_warns_of_none():
+    drawing.use_style()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        figures = [drawing.subplots(1.0)[0] for _ in range(25)]
+    for figure in figures:
+        plt.close(figure)
 
 
 def test_every_figure_that_is_drawn_has_a_caption_and_every_section_a_place():
