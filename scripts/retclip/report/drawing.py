@@ -32,6 +32,8 @@ def use_style() -> None:
     matplotlib.rcParams.update(
         {
             "svg.fonttype": "none",
+            # all figures of a page are drawn before the first is written
+            "figure.max_open_warning": 0,
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.titlelocation": "left",

@@ -20,7 +20,7 @@ SHOWN_RETRIEVAL = [name for name, declared in RETRIEVAL.items() if declared.in_b
 TEXT = """
 <p>{{ run.recommendation.reason[0] | upper }}{{ run.recommendation.reason[1:] }} decides; test only reports.
 The rule: {{ run.recommendation.rule }}.
-Differences from the recommended text encoder are significant at 5 % by Holm's rule.
+Differences from the recommended text encoder are tested at 5 % by Holm's rule.
 {% if run.seeds_each == 1 %}
 Each has one seed, so significance says nothing of other seeds.
 {% endif %}</p>
