@@ -79,6 +79,23 @@ def test_external_data_need_no_training_split(folder):
     assert found.counts == {"test": GOOD}
 
 
+@pytest.mark.parametrize(
+    ("heads", "row", "sentence"),
+    [
+        ("patient_id,image,label", "P{i},{i}.png,a", "with one class there is nothing to tell apart; leave the label"),
+        ("patient_id,image,text", "P{i},{i}.png,", "no sample has a text or a label; there is nothing to evaluate on"),
+    ],
+)
+def test_external_data_that_score_nothing_are_refused(folder, capsys, heads, row, sentence):
+    """By the plan and by the build; of one class alone every unit would be named rightly."""
+    write(folder, heads, [row.format(i=i) for i in range(GOOD)])
+    with pytest.raises(ValueError, match=sentence):
+        seen(folder, only_test=True)
+    code, said = build(folder, capsys, only_test=True, test_fraction=1, val_fraction=0)
+    assert code == 1
+    assert sentence in said
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     """Processor time, since other work may share the machine."""
