@@ -5,9 +5,11 @@ import re
 import time
 
 import pytest
-from running import BUILD
+from running import BUILD, merged
 from small_tables import GOOD, build, forty_patients, write
 
+import plan_run
+from retclip.core.config import drop_nulls
 from retclip.data.preview import preview
 
 
@@ -94,6 +96,17 @@ def test_external_data_that_score_nothing_are_refused(folder, capsys, heads, row
     code, said = build(folder, capsys, only_test=True, test_fraction=1, val_fraction=0)
     assert code == 1
     assert sentence in said
+
+
+def test_the_plan_names_the_external_data_that_it_refuses(folder):
+    others = folder / "others.csv"
+    others.write_text("patient_id,image,label\n" + "\n".join(f"P{i},{i}.png,a" for i in range(GOOD)))
+    config = drop_nulls(merged("laptop"))
+    config["data"].update(manifest=str(folder / "table.csv"), image_root=str(folder / "images"))
+    config["evaluation"]["external_tests"] = {"clinic": {"manifest": str(others), "image_root": str(folder / "images")}}
+    arguments = ["--config", json.dumps(config), "--training-runs", "{}", "--results-dir", str(folder / "results")]
+    with pytest.raises(ValueError, match=r"^external data set clinic: all labels are \['a'\]"):
+        plan_run.main([*arguments, "--image-root", str(folder / "images"), "--code", "0"])
 
 
 @pytest.mark.slow
