@@ -88,10 +88,16 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
     for name, data in {"": config["data"], **tables}.items():
         images = Path(image_root(data)) if name else options.image_root
         class_map = options.class_maps.get(name)
-        seen = preview(
-            build_settings(config, name or None), Path(data["manifest"]), images,
-            Path(data["test_manifest"]) if "test_manifest" in data else None, Path(class_map) if class_map else None,
-        )  # fmt: skip
+        try:
+            seen = preview(
+                build_settings(config, name or None),
+                Path(data["manifest"]),
+                images,
+                Path(data["test_manifest"]) if "test_manifest" in data else None,
+                Path(class_map) if class_map else None,
+            )
+        except ValueError as error:
+            raise ValueError(f"external data set {name}: {error}" if name else str(error)) from None
         print("\n".join([f"external data set {name}:" if name else "the data, as its table and files are:", *(
             f"  {line}" for line in seen.lines), *(f"  warning: {note}" for note in seen.notes), ""]))  # fmt: skip
         found = found or seen

@@ -103,7 +103,8 @@ def test_the_plan_names_the_external_data_that_it_refuses(folder):
     others.write_text("patient_id,image,label\n" + "\n".join(f"P{i},{i}.png,a" for i in range(GOOD)))
     config = drop_nulls(merged("laptop"))
     config["data"].update(manifest=str(folder / "table.csv"), image_root=str(folder / "images"))
-    config["evaluation"]["external_tests"] = {"clinic": {"manifest": str(others), "image_root": str(folder / "images")}}
+    clinic = {"source": "manifest", "manifest": str(others), "image_root": str(folder / "images")}
+    config["evaluation"]["external_tests"] = {"clinic": clinic}
     arguments = ["--config", json.dumps(config), "--training-runs", "{}", "--results-dir", str(folder / "results")]
     with pytest.raises(ValueError, match=r"^external data set clinic: all labels are \['a'\]"):
         plan_run.main([*arguments, "--image-root", str(folder / "images"), "--code", "0"])

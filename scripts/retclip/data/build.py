@@ -109,9 +109,8 @@ def build(source: Source, settings: Settings, output_dir: Path, work_dir: Path) 
         frame["split"] = splits_of(frame, groups, source, settings)
         _write(frame, images, groups, store, output_dir, settings)
         fingerprint = _fingerprint(frame, images, store, output_dir, source, settings, from_labels)
-        if not settings.only_test:
-            silent = set(frame["split"]) - set(frame.loc[frame["text"].ne(""), "split"])
-            refuse_useless(fingerprint, silent, named)
+        silent = set(frame["split"]) - set(frame.loc[frame["text"].ne(""), "split"])
+        refuse_useless(fingerprint, silent, named)
         store.keep_only(set(images.values()))
     finally:
         store.close()

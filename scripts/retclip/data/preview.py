@@ -57,11 +57,10 @@ def preview(
     units = _units(frame, level)
     parts = {split: frame[frame["split"] == split] for split in build.splits}
     classes = classes_of(units["label"])
-    if not build.only_test:
-        silent = set(frame["split"]) - set(frame.loc[frame["text"].ne(""), "split"])
-        facts = {"splits": {split: {"samples": len(part)} for split, part in parts.items()}, "classes": classes,
-                 "label_level": level}  # fmt: skip
-        refuse_useless(facts, silent, named)
+    silent = set(frame["split"]) - set(frame.loc[frame["text"].ne(""), "split"])
+    facts = {"splits": {split: {"samples": len(part)} for split, part in parts.items()}, "classes": classes,
+             "label_level": level}  # fmt: skip
+    refuse_useless(facts, silent, named)
     rows, fates = ledger.received["rows"], counted["counts"]["rows"]
     refused = len({(problem["table"], problem["row"]) for problem in problems})
     silent_samples = int((~has_text).sum())

@@ -82,23 +82,26 @@ def refuse_never_scored(frame: "pd.DataFrame", table: Path, max_bad_fraction: fl
 def refuse_useless(fingerprint: dict[str, Any], silent: set[str], named: bool) -> None:
     """Raises ValueError where a split is empty, or too small or unlabeled to train or to score.
 
-    silent: the splits without a label or a text. named: the data name their splits; no fraction draws them.
+    silent: the splits without a label or a text. named: the data name their splits; no fraction draws them. Data
+    that are only evaluated have the test split alone.
     """
-    for split, entry in fingerprint["splits"].items():
+    splits = fingerprint["splits"]
+    aim = "train on" if "train" in splits else "evaluate on"
+    for split, entry in splits.items():
         if entry["samples"] == 0:
             if named and split != "val":
                 raise ValueError(f"the {split} split is empty: the data name their splits, and no sample is {split}.")
             raise ValueError(f"the {split} split is empty; raise data.test_fraction or data.val_fraction, or add data.")
-    if fingerprint["splits"]["train"]["samples"] < 2:
+    if "train" in splits and splits["train"]["samples"] < 2:
         raise ValueError("the train split has one sample; a contrastive loss needs at least two.")
-    if silent == set(fingerprint["splits"]):
-        raise ValueError("no sample has a text or a label; there is nothing to train on.")
+    if silent == set(splits):
+        raise ValueError(f"no sample has a text or a label; there is nothing to {aim}.")
     if silent:
-        split = next(split for split in fingerprint["splits"] if split in silent)
+        split = next(split for split in splits if split in silent)
         what = "there is nothing to train on" if split == "train" else "nothing could be scored on it"
         raise ValueError(f"no sample of {split} has a text or a label; {what}.")
     if fingerprint["label_level"] != "none" and len(fingerprint["classes"]) < 2:
         raise ValueError(
             f"all labels are {fingerprint['classes']}: with one class there is nothing to tell apart; "
-            "leave the label columns out to train on texts alone."
+            f"leave the label columns out to {aim} texts alone."
         )
