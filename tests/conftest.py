@@ -1,7 +1,9 @@
 """Shared runs: each is made once per test session, in a folder of pytest's."""
 
+import gc
 import json
 import os
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +42,18 @@ LONGEST = (
     "unit/test_recipes", "reliability/test_reruns", "workflow/test_gpus", "workflow/test_evaluation",
     "rules/test_sbatch", "unit/test_fake_cuda",
 )  # fmt: skip
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What finding the tests imports is a million objects, all of which Python's collector looks through, again and
+    again while they come, and then in every test. They stay until the end: it need never look at them."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -371,6 +371,7 @@ def test_processes_of_pytest_share_no_file(tmp_path):
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     ours = os.pathsep.join(str(REPOSITORY / name) for name in ("tests", "scripts"))
     command = [sys.executable, "-m", "pytest", "-v", "-n", "3", "-p", "conftest", "-p", "no:cacheprovider"]
+    command += ["--basetemp", "temporary"]  # else it clears what pytests before us left in /tmp, for minutes
     done = subprocess.run(command, cwd=tmp_path, env={**ENVIRONMENT, "PYTHONPATH": ours},
                           capture_output=True, text=True)  # fmt: skip
     ran = re.findall(r"\[(gw\d)\].*PASSED (\w+)/(\w+)\.py", done.stdout)

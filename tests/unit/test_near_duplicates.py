@@ -48,6 +48,18 @@ def test_blocks_of_any_size_find_the_same(drawn, pairs, monkeypatch):
     assert near_duplicates.same_pairs(drawn[1], 1) == pairs
 
 
+def test_a_view_is_sampled_as_scipy_samples_an_image():
+    """Bit for bit, so that the same images are found; beyond the border, too. Scipy takes an image for each pixel."""
+    from scipy.ndimage import map_coordinates
+
+    inside = thumbnail_index.radius(thumbnail_index.SEEN) < thumbnail_index.EDGE
+    for view in (thumbnail_index.VIEWS[-1], thumbnail_index.View(0.6, 7.0, True, (0.05, -0.05))):
+        points = thumbnail_index.sample_points(thumbnail_index.SIDE, thumbnail_index.SEEN, view)[:, inside]
+        pixels = np.eye(thumbnail_index.SIDE**2).reshape(-1, thumbnail_index.SIDE, thumbnail_index.SIDE)
+        wanted = np.stack([map_coordinates(pixel, points, order=1, mode="nearest") for pixel in pixels])
+        assert np.array_equal(thumbnail_index._taken(view), wanted - wanted.mean(1, keepdims=True))
+
+
 def test_an_index_keeps_of_each_image_its_descriptor_alone(drawn):
     """The views of a block are ninety times its descriptors; of all images of a large set they are gigabytes."""
     few, many = (_most_bytes_of_an_index((drawn[1] * 6)[:count]) for count in (512, 1536))

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter, map_coordinates
+from scipy.ndimage import gaussian_filter
 
 from retclip.data.image_quality import radius
 from retclip.data.in_order import in_order
@@ -240,9 +240,10 @@ def _taken(view: View) -> np.ndarray:
     """float [SIDE**2, samples]: the linear map from a filtered image to the samples of a view within EDGE, without
     their mean."""
     inside = radius(SEEN) < EDGE
-    points = sample_points(SIDE, SEEN, view)[:, inside]
-    basis = np.eye(SIDE * SIDE).reshape(-1, SIDE, SIDE)
-    taken = np.stack([map_coordinates(image, points, order=1, mode="nearest") for image in basis])
+    points = np.clip(sample_points(SIDE, SEEN, view)[:, inside], 0, SIDE - 1)
+    # linear interpolation: what a pixel adds to a sample falls to nothing at the pixel's neighbors
+    rows, columns = (np.maximum(0, 1 - np.abs(np.arange(SIDE)[:, None] - along)) for along in points)
+    taken = (rows[:, None] * columns).reshape(SIDE**2, -1)
     return taken - taken.mean(1, keepdims=True)
 
 
