@@ -1,4 +1,4 @@
-"""phase2.search_encoders as the real Snakemake answers: a job a trial, equal numbers, and nothing else where it is off."""
+"""phase2.search_encoders as the real Snakemake answers: a job a trial, equal numbers, and nothing where it is off."""
 
 import pytest
 from running import REPOSITORY, planned_jobs, snakemake
@@ -47,26 +47,43 @@ def test_brackets_and_rungs_are_those_of_the_search_encoder(tmp_path):
     assert not {"select_encoder_finalists", "rank_encoder_confirm"} & set(found)
 
 
+def inputs(folder, overlay, target):
+    """What the job that makes a file reads, and all that the dry run says."""
+    (folder / "own.yaml").write_text(overlay)
+    files = ["--configfile", REPOSITORY / "config/demo.yaml", folder / "own.yaml"]
+    output = snakemake(folder, "--dry-run", *files, "--", target).stdout
+    lines = iter(output.splitlines())
+    read = ""
+    for line in lines:
+        name, _, said = line.strip().partition(": ")
+        read = said if name == "input" else read
+        if name == "output" and target in said.split(", "):
+            return read.split(", "), output
+    raise AssertionError(output)
+
+
 def test_a_round_waits_for_the_rounds_of_its_own_encoder(tmp_path):
-    (tmp_path / "own.yaml").write_text("phase2: {search_encoders: all, strategy: tpe}\n")
-    files = ["--configfile", REPOSITORY / "config/demo.yaml", tmp_path / "own.yaml"]
-    output = snakemake(tmp_path, "--dry-run", *files, "--", "results/demo/encoders/biobert/bracket-1.json").stdout
-    (block,) = (part for part in output.split("\n\n") if "output: results/demo/encoders/biobert/bracket-1.json" in part)
-    (line,) = (line for line in block.splitlines() if line.strip().startswith("input:"))
-    folder = "results/demo/encoders/biobert-b0r0s0"
-    assert line.split(": ", 1)[1].split(", ") == [
-        "results/demo/phase1/best.json", *(f"{folder}{slot}/metrics.json" for slot in range(4)),
-    ]  # fmt: skip
-    # of the other encoder nothing is needed
+    overlay = "phase2: {search_encoders: all, strategy: tpe}\n"
+    read, output = inputs(tmp_path, overlay, "results/demo/encoders/biobert/bracket-1.json")
+    trials = [f"results/demo/encoders/biobert-b0r0s0{slot}/metrics.json" for slot in range(4)]
+    assert read == ["results/demo/phase1/best.json", *trials]
+    # of the other encoders' rounds nothing is needed
     assert "bert_base-b0r0" not in output
+    assert "phase2/b0r0" not in output
 
 
 def test_frozen_encoders_are_read_from_their_features(tmp_path):
     overlay = "model: {freeze: text}\nphase2: {search_encoders: all}\n"
-    (tmp_path / "own.yaml").write_text(overlay)
-    files = ["--configfile", REPOSITORY / "config/demo.yaml", tmp_path / "own.yaml"]
-    target = "results/demo/encoders/biobert-b0r0s00/metrics.json"
-    output = snakemake(tmp_path, "--dry-run", *files, "--", target).stdout
-    (block,) = (part for part in output.split("\n\n") if f"output: {target}" in part)
-    assert "results/demo/features/text-biobert.safetensors" in block
-    assert "text-pubmedbert" not in block
+    read, _ = inputs(tmp_path, overlay, "results/demo/encoders/biobert-b0r0s00/metrics.json")
+    assert "results/demo/features/text-biobert.safetensors" in read
+    assert "results/demo/features/text-pubmedbert.safetensors" not in read
+
+
+@pytest.mark.parametrize(
+    ("final", "choice"),
+    [("biobert", "encoders/biobert/best.json"), ("pubmedbert", "best.json"), ("control", "best.json")],
+)
+def test_each_encoders_finals_take_its_own_choice(tmp_path, final, choice):
+    target = f"results/demo/final/{final}-s2001/trial.json"
+    read, _ = inputs(tmp_path, "phase2: {search_encoders: all}\n", target)
+    assert [path for path in read if path.endswith("best.json")] == [f"results/demo/{choice}"]

@@ -22,8 +22,8 @@ HALVING = {"strategy": "tpe_halving"}
 
 
 def config_of(**sections):
-    """config.yaml in which every text encoder is searched, with what else is given over it."""
-    config = merged()
+    """The demo in which every text encoder is searched, with what else is given over it."""
+    config = merged("demo")
     merge(config, {**sections, "phase2": {"search_encoders": "all", **sections.get("phase2", {})}})
     return check_config(config)
 
@@ -68,7 +68,7 @@ def test_every_encoder_gets_what_the_search_encoder_got(phase2, confirm):
 
 
 def test_off_nothing_is_searched_but_the_search_encoder():
-    config = check_config(merged())
+    config = check_config(merged("demo"))
     assert config["phase2"]["search_encoders"] == "one"
     jobs = jobs_of(config)
     assert jobs.encoders == {}
@@ -80,11 +80,11 @@ def test_off_nothing_is_searched_but_the_search_encoder():
 
 def test_one_more_encoder_changes_no_training_run_of_the_others():
     before = jobs_of(config_of())
-    after = jobs_of(config_of(model={"text_encoders": {"mine": {"source": "owner/name"}}}))
+    after = jobs_of(config_of(model={"text_encoders": {"mine": {"source": "demo"}}}))
     for stage, trials in before.training_runs.items():
         for trial in trials:
             assert after.specification(stage, trial) == before.specification(stage, trial)
-    assert len(after.of_encoder("mine")) == len(before.of_encoder("biobert")) == 26
+    assert len(after.of_encoder("mine")) == len(before.of_encoder("biobert")) == 22
 
 
 def test_a_round_learns_from_its_own_encoder_alone():
@@ -110,11 +110,11 @@ def test_what_is_recorded_of_each_is_told_without_a_long_command(tmp_path):
         for trial in jobs.encoders
     }
     assert list(recorded) == list(training_runs["encoders"])
-    assert recorded["biobert-b1r2s01"] == {
-        "kind": "trial", "bracket": 1, "rung": 2, "slot": 1, "candidate": None, "ablated": None,
+    assert recorded["biobert-b1r2s00"] == {
+        "kind": "trial", "bracket": 1, "rung": 2, "slot": 0, "candidate": None, "ablated": None,
         "text_encoder": "biobert",
     }  # fmt: skip
-    assert recorded["biobert-c2s1"]["candidate"] == "biobert-c2"
+    assert recorded["biobert-c1s0"]["candidate"] == "biobert-c1"
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_what_is_recorded_of_each_is_told_without_a_long_command(tmp_path):
         ({"final": {"learning_rate_factors": [0.5, 1.0]}},
          r"phase2\.search_encoders.*final\.learning_rate_factors.*\[1\.0\]"),
         ({"phase2": {"trials": 1500, "space": {"weight_decay": {"low": 0.01, "high": 0.3}}}},
-         r"phase2\.search_encoders.*3,012.*2,000"),
+         r"phase2\.search_encoders.*3,004.*2,000"),
         ({"phase2": {"search_encoders": "every"}}, r"phase2\.search_encoders"),
     ],
 )  # fmt: skip
@@ -162,7 +162,7 @@ def test_jobs_that_wait_for_each_other_are_in_no_group(phase2, confirm, waits):
     """A finalist waits for the trials of its search: in one job of Slurm's, none could begin."""
     jobs = jobs_of(config_of(phase2=phase2, confirm=confirm))
     assert jobs.is_sequential("encoders") is waits
-    assert not jobs_of(check_config(merged())).is_sequential("encoders")
+    assert not jobs_of(check_config(merged("demo"))).is_sequential("encoders")
     assert not jobs.is_sequential("phase1")
 
 
@@ -191,7 +191,8 @@ def searched_run():
     values = tuned.trial.configured
     run.decisions = {
         "best": {"id": "c0", "configured": values, "reason": "the best score", "warnings": []},
-        "encoders/biobert": {"id": "defaults", "configured": values, "reason": "undecided: x", "warnings": ["undecided: x"]},
+        "encoders/biobert": {"id": "defaults", "configured": values, "reason": "undecided: x",
+                             "warnings": ["undecided: x"]},
     }  # fmt: skip
     return run
 

@@ -4,6 +4,7 @@ from retclip.metrics.evaluation_document import Row
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.comparisons import difference, is_above_chance, score
+from retclip.report.encoder_choices import decision_of, searched_apart
 from retclip.report.run_folder import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
@@ -20,6 +21,11 @@ def warnings(run: RunFolder) -> list[str]:
         f"{wording.STAGE_NAMES[stage]}: {warning}"
         for stage in ("phase1", "phase2")
         for warning in run.decisions.get(stage, {}).get("warnings", [])
+    ]
+    found += [
+        f"Text encoder {encoder}: {warning}"
+        for encoder in searched_apart(run)
+        for warning in decision_of(run, encoder)["warnings"]
     ]
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
@@ -110,7 +116,7 @@ def limitations(run: RunFolder) -> list[str]:
         "Patients of one family or site may resemble each other, which makes the 95 % CIs too narrow."
     )
     if len(run.encoders) > 1:
-        said.append(_applied(run))
+        said.append(of_encoders(run))
     if not run.external:
         said.append(
             "No external data set was scored (evaluation.external_tests): the scores hold for these patients and "
@@ -120,8 +126,14 @@ def limitations(run: RunFolder) -> list[str]:
     return said
 
 
-def _applied(run: RunFolder) -> str:
-    """What the other text encoders have of a configuration that was tuned with one."""
+def of_encoders(run: RunFolder) -> str:
+    """What the other text encoders have of a configuration that was tuned with one, or what their own searches have of
+    it."""
+    if searched_apart(run):
+        return (
+            f"Each text encoder was tuned with as many trials, but around the best of Phase 1, which was done with "
+            f"{run.search_encoder} alone: that may favor it."
+        )
     own = ""
     if run.config["final"]["learning_rate_factors"] != [1.0]:
         own = ", each with a learning rate of its own"
