@@ -11,7 +11,7 @@ from small_runs import final, run_of
 
 import record_run
 from retclip.core.config import check_config
-from retclip.report import limitations
+from retclip.report import encoder_choices, limitations
 from retclip.report.run_folder import FinishedTrial
 from retclip.report.sections import encoders
 from retclip.search.forecast import forecast
@@ -220,3 +220,17 @@ def test_the_limitations_say_what_was_not_equal():
     assert "pubmedbert" in said
     assert "may score higher when tuned themselves" not in said
     assert any("biobert: undecided: x" in line for line in limitations.warnings(searched_run()))
+
+
+def test_who_took_phase_1s_best_after_a_flat_phase_1_was_not_tuned():
+    """With phase2.stop_when_flat, every slot of every search is that one configuration."""
+    run = searched_run()
+    run.config["phase2"]["stop_when_flat"] = True
+    tried = run.encoder_boards["biobert"]
+    run.encoder_boards["biobert"] = tried.assign(learning_rate=[1e-3, 2e-3, 3e-3])
+    assert encoder_choices.how_tuned(run, "biobert") == "tuned with it"
+    run.encoder_boards["biobert"] = tried.assign(learning_rate=1e-3, batch_size=32)
+    assert encoder_choices.how_tuned(run, "biobert") == "inherited"
+    assert "applied to the other text encoders" in limitations.of_encoders(run)
+    assert list(encoders._tables(run)) == ["encoders"]
+    assert any("biobert: undecided: x" in line for line in limitations.warnings(run))
