@@ -2,15 +2,21 @@
 
 from typing import TYPE_CHECKING, Any
 
+from retclip.core.hyperparameters import HYPERPARAMETERS
 from retclip.report.run_folder import OWN, RunFolder
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def searched_apart(run: RunFolder) -> list[str]:
-    """The text encoders beside the search's that a search of their own has chosen a configuration for."""
+def decided_apart(run: RunFolder) -> list[str]:
+    """The text encoders beside the search's that have a decision of their own."""
     return [name.removeprefix(OWN) for name in run.decisions if name.startswith(OWN)]
+
+
+def searched_apart(run: RunFolder) -> list[str]:
+    """Of these, all that a search has chosen a configuration for; none where a flat Phase 1 has ended the searches."""
+    return [encoder for encoder in decided_apart(run) if not _is_ended(run, run.encoder_boards[encoder])]
 
 
 def decision_of(run: RunFolder, encoder: str) -> dict[str, Any]:
@@ -46,6 +52,13 @@ def p_values(run: RunFolder) -> dict[str, float | None]:
         least = max(least, min(1.0, (len(known) - position) * known[name]))
         found[name] = least
     return found
+
+
+def _is_ended(run: RunFolder, board: "pd.DataFrame") -> bool:
+    """Whether a search tried the best of Phase 1 alone."""
+    tried = [board[name].nunique(dropna=False) for name in HYPERPARAMETERS if name in board]
+    # a run of an earlier version has no such key
+    return bool(run.config["phase2"].get("stop_when_flat")) and max(tried, default=1) == 1
 
 
 def _best_p(board: "pd.DataFrame") -> float | None:

@@ -4,7 +4,7 @@ from retclip.metrics.evaluation_document import Row
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.comparisons import difference, is_above_chance, score
-from retclip.report.encoder_choices import decision_of, searched_apart
+from retclip.report.encoder_choices import decided_apart, decision_of, searched_apart
 from retclip.report.run_folder import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
@@ -24,7 +24,7 @@ def warnings(run: RunFolder) -> list[str]:
     ]
     found += [
         f"Text encoder {encoder}: {warning}"
-        for encoder in searched_apart(run)
+        for encoder in decided_apart(run)
         for warning in decision_of(run, encoder)["warnings"]
     ]
     final = run.decisions.get("best", {}).get("warnings", [])

@@ -7,7 +7,14 @@ from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table, with_interval
 from retclip.report.comparisons import difference, holm, score
 from retclip.report.drawing import subplots
-from retclip.report.encoder_choices import boards_of_searches, decision_of, how_tuned, p_values, searched_apart
+from retclip.report.encoder_choices import (
+    boards_of_searches,
+    decided_apart,
+    decision_of,
+    how_tuned,
+    p_values,
+    searched_apart,
+)
 from retclip.report.leaderboards import MOST_ROWS, leaderboard_table
 from retclip.report.names import trial_names
 from retclip.report.run_folder import OWN, FinalModel, RunFolder
@@ -135,7 +142,7 @@ def _mean(finals: list[FinalModel], part: str, metric: str) -> float | None:
 def _choices(run: RunFolder) -> dict[str, Captioned]:
     """What each text encoder tried by itself: learning rates, or a search and its confirmation."""
     names, apart = trial_names(run), searched_apart(run)
-    if not apart:
+    if not decided_apart(run):
         return {
             f"learning_rates_{encoder}": Captioned(
                 f"Learning rates that {encoder} tried, by validation", leaderboard_table(board, board["id"][0], names)
