@@ -11,7 +11,7 @@ from small_runs import final, run_of
 
 import record_run
 from retclip.core.config import check_config
-from retclip.report import encoder_choices, limitations
+from retclip.report import answer, encoder_choices, first_screen, limitations
 from retclip.report.run_folder import FinishedTrial
 from retclip.report.sections import encoders
 from retclip.search.forecast import forecast
@@ -180,7 +180,7 @@ def searched_run():
     """Two text encoders, each with a search of its own."""
     tuned, other = final("tuned", 0.9), final("tuned", 0.8)
     other.metrics = dataclasses.replace(other.metrics, trial=trial_of(kind="tuned", text_encoder="biobert", seed=1))
-    run = run_of(tuned, other)
+    run = run_of(tuned, other, final("baseline", 0.5))
     run.config["phase2"]["search_encoders"] = "all"
     run.config["model"]["text_encoders"]["biobert"] = {"source": "demo"}
     run.recommendation = {"encoder": "biobert", "val_scores": {}, "seeds": {}}
@@ -234,3 +234,16 @@ def test_who_took_phase_1s_best_after_a_flat_phase_1_was_not_tuned():
     assert "applied to the other text encoders" in limitations.of_encoders(run)
     assert list(encoders._tables(run)) == ["encoders"]
     assert any("biobert: undecided: x" in line for line in limitations.warnings(run))
+
+
+def test_the_first_screen_speaks_of_the_configuration_of_the_encoder_that_it_recommends():
+    """Not of the search encoder's, which was chosen with another text encoder."""
+    run = searched_run()
+    assert run.answer_encoder == "biobert"
+    assert first_screen.headline(run).startswith("Keep the baseline with biobert")
+    run.decisions["encoders/biobert"]["id"] = "biobert-c0"
+    assert "biobert" in first_screen.headline(run)
+    assert not first_screen.headline(run).startswith("Keep")
+    assert encoder_choices.decision_of(run, "biobert")["id"] == "biobert-c0"
+    assert encoder_choices.decision_of(run, "pubmedbert")["id"] == "c0"
+    assert "With biobert, the configuration tuned with it is" in answer._over_baseline(run, "biobert")
