@@ -214,6 +214,17 @@ def test_learned_is_judged_by_the_number_of_searches():
     assert rows["biobert"]["chosen"] == "the baseline: undecided: x"
 
 
+def test_a_choice_that_only_one_of_several_searches_would_justify_is_warned_of():
+    """Each search was judged by itself before its choice; with two looked at, p = .03 and .04 are .06 both."""
+    run = searched_run()
+    run.decisions["encoders/biobert"]["id"] = "biobert-c0"
+    assert not any("Holm" in line for line in limitations.warnings(run))
+    run.boards["phase2"] = board(0.7, 0.6, p_value=0.03)
+    said = [line for line in limitations.warnings(run) if "Holm" in line]
+    assert [line.split(":")[0] for line in said] == ["Text encoder pubmedbert", "Text encoder biobert"]
+    assert all("2 searches" in line and "p = 0.06" in line for line in said)
+
+
 def test_the_limitations_say_what_was_not_equal():
     said = limitations.of_encoders(searched_run())
     assert "Phase 1" in said
