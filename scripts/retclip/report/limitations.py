@@ -1,10 +1,11 @@
 """What limits the answer: warnings of every stage, and what data of this size do not show."""
 
 from retclip.metrics.evaluation_document import Row
+from retclip.metrics.nulls import ERROR_RATE
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.comparisons import difference, is_above_chance, score
-from retclip.report.encoder_choices import decided_apart, decision_of, searched_apart
+from retclip.report.encoder_choices import decided_apart, decision_of, p_values, searched_apart
 from retclip.report.run_folder import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
@@ -27,6 +28,7 @@ def warnings(run: RunFolder) -> list[str]:
         for encoder in decided_apart(run)
         for warning in decision_of(run, encoder)["warnings"]
     ]
+    found += _several_searches(run)
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
     for name, finals in run.models().items():
@@ -34,6 +36,19 @@ def warnings(run: RunFolder) -> list[str]:
         if why:
             found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
     return [*found, *leaks(run), *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+
+
+def _several_searches(run: RunFolder) -> list[str]:
+    """A sentence for each text encoder whose choice rests on a search that shows less once all of them are minded."""
+    if "best" not in run.decisions or not searched_apart(run):
+        return []
+    corrected = p_values(run)
+    return [
+        f"Text encoder {encoder}: with {len(corrected)} searches looked at, its own does not show that anything was "
+        f"learned (p = {p:.2g} by Holm's rule); its configuration may be chance."
+        for encoder, p in corrected.items()
+        if p is not None and p > ERROR_RATE and decision_of(run, encoder)["id"] != "defaults"
+    ]
 
 
 def leaks(run: RunFolder) -> list[str]:
