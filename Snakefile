@@ -32,6 +32,8 @@ include: "rules/features.smk"
 include: "rules/lr_finder.smk"
 include: "rules/phase1.smk"
 include: "rules/phase2.smk"
+include: "rules/encoders.smk"
+include: "rules/encoder_searches.smk"
 include: "rules/final.smk"
 include: "rules/report.smk"
 include: "rules/tracking.smk"
@@ -39,9 +41,10 @@ include: "rules/check_gpu.smk"
 
 
 onstart:
+    of_encoders = f"{len(ENCODER_TRIALS)} trials of text encoders, " if ENCODER_TRIALS else ""
     print(
         f"run {RUN}: {len(PHASE1)} + {len(PHASE2)} search trials, {len(CONFIRM)} confirmations, "
-        f"{len(ENCODER_TRIALS) + len(FINALS)} final training runs"
+        f"{of_encoders}{len(FINALS)} final training runs"
     )
     check_groups()
     if cannot_ask := account_sentence():

@@ -23,6 +23,14 @@ def text_features(encoder, *folders):
     return [f"{folder}/text-{encoder}.safetensors" for folder in folders or [FEATURES] if "text" in CACHED]
 
 
+def of_encoder(value, encoder_of):
+    """value(encoder) of a job. A function costs snakemake a tenth of a millisecond for each job, so it is one only
+    where jobs differ."""
+    if encoder_of is None or "text" not in CACHED:
+        return value(SEARCH_ENCODER)
+    return lambda wildcards: value(encoder_of(wildcards))
+
+
 def read_features(encoder_of=None, *folders):
     """Features of frozen encoders (encoder_of: wildcards -> name, where it is not the search's), as inputs."""
     return {

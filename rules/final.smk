@@ -1,105 +1,25 @@
-# REQUIRED INPUTS: best.json, the data, all text encoders, the initial weights, the features of frozen networks, and the
-# external test sets with their overlap.json.
+# REQUIRED INPUTS: best.json, encoders/{encoder}/best.json where text encoders have a configuration of their own, the
+# data, all text encoders, the initial weights, the features of frozen networks, and the external test sets with their
+# overlap.json.
 #
-# OUTPUTS: encoders/{trial}/, encoders/{encoder}/leaderboard.csv and best.json, where learning rates are tried;
-# final/{trial}/ with model/ and evaluation.json; final/recommendation.json; final/{trial}/external/{external}.json;
+# OUTPUTS: final/{trial}/ with model/ and evaluation.json; final/recommendation.json; final/{trial}/external/{external}.json;
 # final/{trial}/qualitative_examples.npz of the search encoder; final/initial-s{seed}/evaluation.json of its initial weights;
 # final/reference_models.json of what needs no RET-CLIP; final/{trial}/prompts.json and val_features.npz of the search encoder.
 #
 # STEPS:
-#   1. Try multiples of the tuned learning rate with each text encoder, where the config has some.
-#   2. Train the final models: tuned (on all patients, and on fractions of them), baseline, control and ablations, with
+#   1. Train the final models: tuned (on all patients, and on fractions of them), baseline, control and ablations, with
 #      fresh seeds.
-#   3. Evaluate each on the test split, and the tuned ones on the external test sets; score the reference models there.
+#   2. Evaluate each on the test split, and the tuned ones on the external test sets; score the reference models there.
 #      Nothing is chosen by it.
-#   4. Recommend a text encoder and score class prompts by validation, and collect qualitative examples.
+#   3. Recommend a text encoder and score class prompts by validation, and collect qualitative examples.
 
 
 localrules:
-    plan_encoder_trial,
-    rank_encoder,
-    select_encoder,
     plan_final,
     recommend_encoder,
 
 
 FINAL_TRIALS = "|".join(FINALS)
-
-
-rule plan_encoder_trial:
-    """The tuned configuration with one of the text encoders, at a multiple of its learning rate."""
-    input:
-        fingerprint="<results>/data/fingerprint.json",
-        image_weights=image_weights(),
-        best="<results>/best.json",
-    output:
-        "<results>/encoders/{trial}/trial.json",
-    params:
-        **runs("plan_trial"),
-        **class_prompts(),
-        specification=specification("encoders"),
-        image_weights=image_weights_flag(),
-        factor=lambda wildcards: ENCODER_TRIALS[wildcards.trial].factor,
-    log:
-        "<results>/logs/plan_encoder_trial/{trial}.log",
-    conda:
-        "../envs/train.yaml"
-    shell:
-        launch(
-            "plan_trial",
-            *PLAN_FLAGS,
-            "--candidates {input.best} --learning-rate-factor {params.factor}",
-        )
-
-
-use rule train_phase1_trial as train_encoder_trial with:
-    input:
-        **training_inputs("encoders", lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
-        encoder=lambda wildcards: encoder_dir(ENCODER_TRIALS[wildcards.trial].encoder),
-        image_weights=image_weights(),
-    output:
-        metrics="<results>/encoders/{trial}/metrics.json",
-        history="<results>/encoders/{trial}/history.csv",
-        predictions="<results>/encoders/{trial}/val_predictions.parquet",
-    params:
-        **training_params(lambda wildcards: ENCODER_TRIALS[wildcards.trial].encoder),
-    log:
-        "<results>/logs/train_encoder_trial/{trial}.log",
-    benchmark:
-        "<results>/benchmarks/train_encoder_trial/{trial}.tsv"
-
-
-use rule rank_phase1 as rank_encoder with:
-    input:
-        lambda wildcards: expand(
-            "<results>/encoders/{trial}/{file}",
-            trial=JOBS.of_encoder(wildcards.encoder),
-            file=["metrics.json", "val_predictions.parquet"],
-        ),
-    output:
-        "<results>/encoders/{encoder}/leaderboard.csv",
-    params:
-        **runs("rank_trials"),
-        candidates=lambda wildcards: candidate_flags(
-            "encoders", {trial: [trial] for trial in JOBS.of_encoder(wildcards.encoder)}
-        ),
-        metric=METRIC,
-    log:
-        "<results>/logs/rank_encoder/{encoder}.log",
-
-
-use rule select_phase1 as select_encoder with:
-    input:
-        "<results>/encoders/{encoder}/leaderboard.csv",
-    output:
-        "<results>/encoders/{encoder}/best.json",
-    params:
-        **runs("select_trial"),
-        stage="encoders",
-        metric=METRIC,
-        defaults=canonical_json(DEFAULTS),
-    log:
-        "<results>/logs/select_encoder/{encoder}.log",
 
 
 rule plan_final:

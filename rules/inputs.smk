@@ -95,14 +95,6 @@ def fine_tuning_flags(which, encoder):
 # --- training runs and their ranking ---------------------------------------------------------------------------
 
 
-def of_encoder(value, encoder_of):
-    """value(encoder) of a job. A function costs snakemake a tenth of a millisecond for each job, so it is one only
-    where jobs differ."""
-    if encoder_of is None or "text" not in CACHED:
-        return value(SEARCH_ENCODER)
-    return lambda wildcards: value(encoder_of(wildcards))
-
-
 def training_inputs(stage, encoder_of=None):
     """The trial, the train and val splits, and the features of frozen encoders (encoder_of: wildcards -> name,
     where it is not the search's).
@@ -145,31 +137,37 @@ def candidate_flags(stage, candidates):
 
 
 def observed_metrics(wildcards):
-    """The metrics that a bracket may learn from."""
-    observed = JOBS.observed(int(wildcards.bracket))
+    """The metrics that a bracket of Phase 2, or of a text encoder's own search, may learn from."""
+    observed = JOBS.observed(int(wildcards.bracket), wildcards.get("encoder"))
     return [f"{RESULTS}/{stage}/{trial}/metrics.json" for stage, trial in observed]
 
 
 def slots_of(wildcards, before=0):
     """The ids of a rung, or of the one so many before it."""
-    return layout.members(PHASE2, int(wildcards.bracket), int(wildcards.rung) - before)
+    return JOBS.members(int(wildcards.bracket), int(wildcards.rung) - before, wildcards.get("encoder"))
 
 
-def phase2_source(wildcards):
+def source_of(slot, folder):
     """The file whose candidates the slots of a rung take: proposals, and later what was promoted."""
-    slot = PHASE2[wildcards.trial]
     if slot.rung == 0:
-        return f"{RESULTS}/phase2/bracket-{slot.bracket}.json"
-    return f"{RESULTS}/phase2/promoted-b{slot.bracket}r{slot.rung}.json"
+        return f"{folder}/bracket-{slot.bracket}.json"
+    return f"{folder}/promoted-b{slot.bracket}r{slot.rung}.json"
+
+
+def encoder_source(wildcards):
+    """As source_of, of a text encoder's own search; its confirmations take its finalists."""
+    entry = ENCODER_TRIALS[wildcards.trial]
+    folder = f"{RESULTS}/encoders/{entry.encoder}"
+    return source_of(entry.slot, folder) if entry.slot else f"{folder}/finalists.json"
 
 
 # --- final models: the tuned configuration, those of its values that an ablation takes, or the defaults --------
 
 
 def best_file(wildcards):
-    """Where the tuned configuration stands: each text encoder may have a learning rate of its own."""
+    """Where the tuned configuration stands: each text encoder may have one, or a learning rate, of its own."""
     entry = FINALS[wildcards.trial]
-    if ENCODER_TRIALS and entry.kind in ("tuned", "control", "subset"):
+    if JOBS.of_encoder(entry.encoder) and entry.kind in ("tuned", "control", "subset"):
         return f"{RESULTS}/encoders/{entry.encoder}/best.json"
     return f"{RESULTS}/best.json"
 

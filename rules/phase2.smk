@@ -80,7 +80,7 @@ rule plan_phase2_trial:
     input:
         fingerprint="<results>/data/fingerprint.json",
         image_weights=image_weights(),
-        candidates=phase2_source,
+        candidates=lambda wildcards: source_of(PHASE2[wildcards.trial], f"{RESULTS}/phase2"),
     output:
         "<results>/phase2/{trial}/trial.json",
     params:

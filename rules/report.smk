@@ -64,6 +64,8 @@ UNREAD = {
 }
 
 
+# what a text encoder's own search leaves beside its leaderboard
+ENCODER_CHOICES = ["best.json", *(["confirm.csv"] if CONFIRM else [])] if JOBS.searched_encoders else []
 REPORT_INPUTS = dict(
     run="<results>/run.json",
     audit="<results>/data/audit.json",
@@ -83,8 +85,9 @@ REPORT_INPUTS = dict(
         for file in ("metrics.json", "history.csv", "val_predictions.parquet")
     ],
     encoders=expand(
-        "<results>/encoders/{encoder}/leaderboard.csv",
-        encoder=MODEL["text_encoders"] if ENCODER_TRIALS else [],
+        "<results>/encoders/{encoder}/{file}",
+        encoder=[encoder for encoder in MODEL["text_encoders"] if JOBS.of_encoder(encoder)],
+        file=["leaderboard.csv", *ENCODER_CHOICES],
     ),
     finals=[
         f"<results>/final/{trial}/{file}"

@@ -84,13 +84,12 @@ COUNTS = None
 if BUILT.is_file():
     COUNTS = {name: split["samples"] for name, split in read_json(BUILT)["splits"].items()}
 TRAIN_SAMPLES = COUNTS and COUNTS["train"]
-# Stages of short training runs. Of a search that learns or has rungs, some wait for others, which would be in their job.
+# Stages of short training runs. Where some wait for others, those would be in their job.
 SPEED = measured_speed(CONFIG, Path(RESULTS))
 SHORT = {
     stage
     for stage in TRAINING_RUNS
-    if requests.is_short(CONFIG, stage, COUNTS, SPEED)
-    and not (stage == "phase2" and (STRATEGY.learns or STRATEGY.has_rungs))
+    if requests.is_short(CONFIG, stage, COUNTS, SPEED) and not JOBS.is_sequential(stage)
 }
 STAGE_OF = {trial: stage for stage, trials in TRAINING_RUNS.items() for trial in trials}
 

@@ -38,7 +38,8 @@ for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
 LONGEST = (
     "workflow/test_small_run", "security/test_attacks", "workflow/test_strategies", "workflow/test_commands",
     "reliability/test_damage", "reliability/test_faults", "workflow/test_final_options", "workflow/test_real_encoders",
-    "workflow/test_several_labels", "reliability/test_snakemake", "workflow/test_report_page", "workflow/test_tracking",
+    "workflow/test_search_encoders", "workflow/test_several_labels", "reliability/test_snakemake",
+    "workflow/test_report_page", "workflow/test_tracking",
     "unit/test_recipes", "reliability/test_reruns", "workflow/test_gpus", "workflow/test_evaluation",
     "rules/test_sbatch", "unit/test_fake_cuda",
 )  # fmt: skip

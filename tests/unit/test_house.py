@@ -44,8 +44,16 @@ SHARED_VERBS = {
     },
     "cache_features": {"cache_features", "cache_test_features", "cache_external_features"},
     "evaluate_final": {"evaluate_final", "evaluate_initial"},
-    "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm", "rank_encoder"},
-    "select_trial": {"select_phase1", "select_phase2", "select_best", "select_encoder"},
+    "propose_bracket": {"propose_bracket", "propose_encoder_bracket"},
+    "promote_rung": {"promote_rung", "promote_encoder_rung"},
+    "rank_trials": {"rank_phase1", "rank_phase2", "rank_confirm", "rank_encoder", "rank_encoder_confirm"},
+    "select_trial": {
+        "select_phase1",
+        "select_phase2",
+        "select_best",
+        "select_encoder",
+        "select_encoder_finalists",
+    },
 }
 # What a person starts beside a run, a rule's command around another entry, or what begins jobs.
 WITHOUT_A_RULE = {"ask_fork", "compare_runs", "export_hub", "fork_jobs", "lease_gpus", "predict", "reproduce_run",

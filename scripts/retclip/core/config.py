@@ -172,6 +172,11 @@ def _check_search(config: Config, origin: str) -> None:
             f"{origin}: study.data_fractions are of all train patients, and final.train_samples takes a part of them; "
             "set one of both to null."
         )
+    if config["phase2"]["search_encoders"] == "all" and config["final"]["learning_rate_factors"] != [1.0]:
+        raise ValueError(
+            f"{origin}: phase2.search_encoders: all tunes each text encoder by itself, which takes the place of "
+            "final.learning_rate_factors; set one to one, or the other to [1.0]."
+        )
     phase2, top_k = config["phase2"], config["confirm"]["top_k"]
     facts = strategy_facts(config)
     if "has_rungs" in facts:

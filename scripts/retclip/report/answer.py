@@ -6,6 +6,7 @@ from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.comparisons import difference, holm, is_above_chance, judge, score
+from retclip.report.encoder_choices import searched_apart
 from retclip.report.names import baseline_name
 from retclip.report.run_folder import FinalModel, RunFolder
 from retclip.report.sections.choice import configuration_table
@@ -205,7 +206,8 @@ def _over_baseline(run: RunFolder, recommended: str) -> str:
     if recommended == run.search_encoder or gap.value is None:
         return ""
     distance = wording.distance(gap.value, gap.low, gap.high, baseline_name(run))
-    return f" With {recommended}, the tuned configuration is {distance}; part of this is the text encoder."
+    which = "the configuration tuned with it" if recommended in searched_apart(run) else "the tuned configuration"
+    return f" With {recommended}, {which} is {distance}; part of this is the text encoder."
 
 
 def _said(estimate: Estimate) -> str:

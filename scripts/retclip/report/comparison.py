@@ -8,6 +8,7 @@ from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS, SEVERAL_LABELS
 from retclip.report.comparisons import difference, holm, score
 from retclip.report.documents import plain_estimate
+from retclip.report.encoder_choices import decision_of
 from retclip.report.run_folder import FinalModel, RunFolder, read_run
 
 SPLITS = ("train", "val", "test")
@@ -92,7 +93,7 @@ def comparison_document(found: Comparison) -> dict[str, Any]:
         run = study.run
         runs[study.name] = {
             "text_encoder": run.answer_encoder,
-            "configured": run.decisions["best"]["configured"],
+            "configured": decision_of(run, run.answer_encoder)["configured"],
             "tuned": plain_estimate(score(study.answer, found.metric)),
             "baseline_text_encoder": run.search_encoder,
             "baseline": plain_estimate(score(run.baselines(), found.metric)),

@@ -7,6 +7,7 @@ from retclip.metrics.estimates import Estimate
 from retclip.metrics.registry import METRICS
 from retclip.report.answer import answer, verdict
 from retclip.report.comparisons import difference, holm, score
+from retclip.report.encoder_choices import boards_of_searches, decision_of, p_values, searched_apart
 from retclip.report.first_screen import collapsed, headline, points
 from retclip.report.limitations import limitations, warnings
 from retclip.report.more_data import more_data
@@ -59,6 +60,7 @@ def results(run: RunFolder) -> dict[str, Any]:
             "validation": run.recommendation["val_scores"] if run.recommendation else {},
             "against_recommended": {name: plain_estimate(gap) for name, gap in gaps.items()},
             "different_by_holm": holm(gaps),
+            **({"searches": _searches(run)} if searched_apart(run) else {}),
         },
         "external": [
             {
@@ -90,6 +92,16 @@ def results(run: RunFolder) -> dict[str, Any]:
         "commits": commits(everything),
         "machines": machines(everything),
     }
+
+
+def _searches(run: RunFolder) -> dict[str, Any]:
+    """Text encoder -> what its search chose, and whether that had learned anything."""
+    corrected, told = p_values(run), ("id", "configured", "reason", "rule", "ties")
+    return {
+        encoder: {**{key: decision_of(run, encoder)[key] for key in told}, "trials": len(board),
+                  "p_value_by_holm": corrected[encoder]}
+        for encoder, board in boards_of_searches(run).items()
+    }  # fmt: skip
 
 
 def _more_data(run: RunFolder) -> dict[str, Any]:

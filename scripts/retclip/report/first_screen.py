@@ -5,6 +5,7 @@ from typing import NamedTuple
 from retclip.report import formatting as wording
 from retclip.report.answer import verdict
 from retclip.report.comparisons import difference, score
+from retclip.report.encoder_choices import decision_of
 from retclip.report.limitations import DETECTABLE, FEW_CASES, WORTH_FINDING, leaks, patients_needed, warnings
 from retclip.report.limitations import few_classes as classes_of_few
 from retclip.report.more_data import more_data
@@ -52,7 +53,7 @@ def headline(run: RunFolder) -> str:
             "Whether anything was learned is unknown" if unknown else "Nothing was learned that is better than chance"
         )
         return f"{found}: {reason}. This run recommends neither a configuration nor a text encoder."
-    if run.decisions["best"]["id"] == "defaults":
+    if decision_of(run, encoder)["id"] == "defaults":
         return f"Keep the baseline with {encoder}: no trial is significantly better than chance on validation."
     gain = difference(tuned, baselines, run.test_metric)
     if gain.value is None:

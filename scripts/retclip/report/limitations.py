@@ -1,9 +1,11 @@
 """What limits the answer: warnings of every stage, and what data of this size do not show."""
 
 from retclip.metrics.evaluation_document import Row
+from retclip.metrics.nulls import ERROR_RATE
 from retclip.metrics.registry import ZERO_SHOT
 from retclip.report import formatting as wording
 from retclip.report.comparisons import difference, is_above_chance, score
+from retclip.report.encoder_choices import decided_apart, decision_of, p_values, searched_apart
 from retclip.report.run_folder import External, RunFolder
 
 # A recall from fewer patients moves by a tenth or more with one of them.
@@ -21,6 +23,12 @@ def warnings(run: RunFolder) -> list[str]:
         for stage in ("phase1", "phase2")
         for warning in run.decisions.get(stage, {}).get("warnings", [])
     ]
+    found += [
+        f"Text encoder {encoder}: {warning}"
+        for encoder in decided_apart(run)
+        for warning in decision_of(run, encoder)["warnings"]
+    ]
+    found += _several_searches(run)
     final = run.decisions.get("best", {}).get("warnings", [])
     found += [warning for warning in final if not any(warning in line for line in found)]
     for name, finals in run.models().items():
@@ -28,6 +36,19 @@ def warnings(run: RunFolder) -> list[str]:
         if why:
             found.append(f"Final models of {name}: {why}. So there is no mean score of them on test.")
     return [*found, *leaks(run), *_on_cpu(run), *(run.audit["warnings"] if run.audit else [])]
+
+
+def _several_searches(run: RunFolder) -> list[str]:
+    """A sentence for each text encoder whose choice rests on a search that shows less once all of them are minded."""
+    if "best" not in run.decisions or not searched_apart(run):
+        return []
+    corrected = p_values(run)
+    return [
+        f"Text encoder {encoder}: with {len(corrected)} searches looked at, its own does not show that anything was "
+        f"learned (p = {p:.2g} by Holm's rule); its configuration may be chance."
+        for encoder, p in corrected.items()
+        if p is not None and p > ERROR_RATE and decision_of(run, encoder)["id"] != "defaults"
+    ]
 
 
 def leaks(run: RunFolder) -> list[str]:
@@ -110,7 +131,7 @@ def limitations(run: RunFolder) -> list[str]:
         "Patients of one family or site may resemble each other, which makes the 95 % CIs too narrow."
     )
     if len(run.encoders) > 1:
-        said.append(_applied(run))
+        said.append(of_encoders(run))
     if not run.external:
         said.append(
             "No external data set was scored (evaluation.external_tests): the scores hold for these patients and "
@@ -120,8 +141,14 @@ def limitations(run: RunFolder) -> list[str]:
     return said
 
 
-def _applied(run: RunFolder) -> str:
-    """What the other text encoders have of a configuration that was tuned with one."""
+def of_encoders(run: RunFolder) -> str:
+    """What the other text encoders have of a configuration that was tuned with one, or what their own searches have of
+    it."""
+    if searched_apart(run):
+        return (
+            f"Each text encoder was tuned with as many trials, but around the best of Phase 1, which was done with "
+            f"{run.search_encoder} alone: that may favor it."
+        )
     own = ""
     if run.config["final"]["learning_rate_factors"] != [1.0]:
         own = ", each with a learning rate of its own"

@@ -8,8 +8,10 @@ from retclip.core.hyperparameters import label_of
 from retclip.core.source_facts import source_facts
 from retclip.core.trial import Trial
 from retclip.report import formatting as wording
+from retclip.report.encoder_choices import searched_apart
 from retclip.report.limitations import small_classes
 from retclip.report.more_data import more_data
+from retclip.report.names import configuration_name
 from retclip.report.run_folder import RunFolder
 
 TEMPLATE = Path(__file__).parent / "templates/methods.md.jinja"
@@ -37,6 +39,10 @@ def methods(run: RunFolder, config: Config) -> dict[str, Any]:
         ),
         "tuned": tuned_model.trial.hyperparameters,
         "trained_parts": trained_parts(tuned_model.trial),
+        "searches": [
+            f"{name}: {configuration_name(run.tuned(name)[0].trial.configured, config['phase2']['space'])}"
+            for name in searched_apart(run)
+        ],
         "others": _others(tuned_model.trial.hyperparameters),
         "probe": tuned_model.evaluation.probe,
         "shared": {stage: _shared(run, stage) for stage in ("phase1", "phase2", "confirm", "final")},

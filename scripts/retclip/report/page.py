@@ -18,6 +18,7 @@ from retclip.report.cells import Captioned, Table
 from retclip.report.checklist import checklist
 from retclip.report.documents import results
 from retclip.report.drawing import as_png, as_svg, use_style
+from retclip.report.encoder_choices import decision_of
 from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
 from retclip.report.inlining import inlined
 from retclip.report.interactive import interactive_plots, plotting_script
@@ -179,6 +180,7 @@ def _of_documents(run: RunFolder) -> dict[str, Any]:
     return {
         "headline": headline(run),
         "tuned_name": tuned_name(run),
+        "tuned_id": decision_of(run, run.answer_encoder)["id"],
         "alarm": alarm(run),
         "points": points(run),
         "result": answer(run),

@@ -124,7 +124,10 @@ def _best(run: RunFolder) -> str:
 def _samples(run: RunFolder, stage: str) -> int:
     """Training samples of one epoch of a stage."""
     whole = run.fingerprint["splits"]["train"]["samples"] if run.fingerprint else 0
-    wanted = run.config[stage].get("train_samples") if stage in ("phase1", "phase2") else None
+    sections = {name: name for name in ("phase1", "phase2")}
+    if run.config["phase2"].get("search_encoders") == "all":
+        sections["encoders"] = "phase2"
+    wanted = run.config[sections[stage]].get("train_samples") if stage in sections else None
     return min(wanted, whole) if wanted else whole
 
 

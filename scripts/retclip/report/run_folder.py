@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind", bound=Document)
 STAGES = ("phase1", "phase2", "confirm")
+# Before the name of a text encoder with a search of its own: its entry in decisions, and in boards its confirmation.
+OWN = "encoders/"
 
 
 @dataclass
@@ -253,7 +255,9 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         stage: [one for path in finished(stage, "metrics.json") if (one := _finished_trial(path, interim))]
         for stage in [*stages, *(["encoders"] if encoders else [])]
     }
-    decisions = {name: document(f"{name}/best.json".removeprefix("best/")) for name in ("phase1", "phase2", "best")}
+    own = sorted({f"{OWN}{told['text_encoder']}" for told in known["encoders"].values() if told["slot"] is not None})
+    choices = ("phase1", "phase2", "best", *own)
+    decisions = {name: document(f"{name}/best.json".removeprefix("best/")) for name in choices}
     boards = {stage: table(f"{stage}/leaderboard.csv") for stage in stages}
     metric = record["config"]["selection"]["metric"]
     for stage, board in boards.items():
@@ -261,11 +265,11 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
             boards[stage] = provisional_board({one.id: one for one in searched[stage]}, metric)
     finals = [one for path in finished("final", "evaluation.json") if (one := _final_model(path, interim))]
     places = record["config"]["evaluation"].get("external_tests", {})
-    external: list[tuple[str, FinalModel, Any]] = [
-        (place, final, document(f"final/{final.id}/external/{place}.json"))
+    external = [
+        External(place, final, Evaluation.from_dict(found, name))
         for place in places
         for final in finals
-        if final.kind == "tuned"
+        if final.kind == "tuned" and (found := document(name := f"final/{final.id}/external/{place}.json")) is not None
     ]
     importances = folder / "phase2/importances.csv"
     first = "tuned", record["config"]["model"]["search_encoder"]
@@ -280,18 +284,14 @@ def read_run(folder: Path, interim: bool = False) -> RunFolder:
         fingerprint=document("data/fingerprint.json"),
         curve=table("find_lr/curve.csv"),
         suggestion=document("find_lr/suggestion.json"),
-        boards=_known(boards),
+        boards=_known(boards | {name: table(f"{name}/confirm.csv") for name in own if planned["confirm"]}),
         encoder_boards=_known({name: table(f"encoders/{name}/leaderboard.csv") for name in encoders}),
         decisions={name: found for name, found in _known(decisions).items() if "configured" in found},
         bracket=document("phase2/bracket-0.json"),
         importances=pd.read_csv(importances) if importances.is_file() else None,
         searched=searched,
         finals=finals,
-        external=[
-            External(place, final, Evaluation.from_dict(found, f"final/{final.id}/external/{place}.json"))
-            for place, final, found in external
-            if found is not None
-        ],
+        external=external,
         external_fingerprints={
             place: read_json(path)
             for place in places

@@ -16,7 +16,8 @@ from urllib.parse import quote
 from retclip.core.io import read_json, whole_folder
 from retclip.report.privacy import HIDDEN, private_values
 
-PARTS = ("report", "phase1/leaderboard.csv", "phase2/leaderboard.csv", "confirm/leaderboard.csv", "final/*/model")
+PARTS = ("report", "phase1/leaderboard.csv", "phase2/leaderboard.csv", "confirm/leaderboard.csv",
+         "encoders/*/leaderboard.csv", "encoders/*/confirm.csv", "final/*/model")  # fmt: skip
 IDS = ("patient_id", "sample_id")
 PATHS = ("source_left", "source_right")
 TOKEN = re.compile(r"[\w.@#~+/-]+")

@@ -9,6 +9,7 @@ from retclip.core.hyperparameters import ends
 from retclip.core.trial import Trial
 from retclip.search.budget import RANKABLE_STEPS, plan, planned_cost, same_training
 from retclip.search.jobs import cached_networks, epochs_of, epochs_of_rungs, section_of, specification
+from retclip.search.layout import confirmations, searches_all
 from retclip.search.space import Values, grid, near_best
 from retclip.search.strategies import STRATEGIES
 
@@ -59,7 +60,11 @@ def forecast(config: Config, counts: dict[str, int], training_runs: dict[str, in
     second = _phase2_values(config["phase2"]["space"], first)
     values = {"phase1": first, "phase2": second, "confirm": second, "encoders": second, "final": [*second, defaults]}
     return [
-        _stage(name, training_runs[name], values[name], config, counts) for name in values if training_runs.get(name)
+        _searches(training_runs[name], second, config, counts)
+        if name == "encoders" and searches_all(config)
+        else _stage(name, training_runs[name], values[name], config, counts)
+        for name in values
+        if training_runs.get(name)
     ]
 
 
@@ -113,6 +118,27 @@ def belongs(stage: Stage, trial: Trial, config: Config) -> bool:
         and trial.image_size == config["data"]["image_size"]
         and all(trial.configured.get(name) == value for name, value in defaults.items() if name not in searched)
         and sized
+    )
+
+
+def _searches(training_runs: int, values: list[Values], config: Config, counts: dict[str, int]) -> Stage:
+    """The searches of the other text encoders: what Phase 2 and its confirmation are for the search encoder."""
+    confirmed = (len(config["model"]["text_encoders"]) - 1) * len(confirmations(config))
+    searched = _stage("phase2", training_runs - confirmed, values, config, counts)._replace(
+        name="encoders", few_steps=0
+    )
+    if not confirmed:
+        return searched
+    fresh = _stage("confirm", confirmed, values, config, counts)
+    both = (searched, fresh)
+    return searched._replace(
+        training_runs=training_runs,
+        steps=(min(one.steps[0] for one in both), max(one.steps[1] for one in both)),
+        warmup=(min(one.warmup[0] for one in both), max(one.warmup[1] for one in both)),
+        samples_shown=searched.samples_shown + fresh.samples_shown,
+        # those of one budget are the other's, too
+        cuts={**fresh.cuts, **searched.cuts},
+        budgets=searched.budgets | fresh.budgets,
     )
 
 

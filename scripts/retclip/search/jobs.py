@@ -7,28 +7,20 @@ from typing import Any, NamedTuple
 from retclip.core.config import Config, configured_defaults, subsets
 from retclip.core.facts import facts
 from retclip.core.hyperparameters import HYPERPARAMETERS
-from retclip.search.layout import Slot, before, slots
+from retclip.search.layout import (
+    FINAL_SEED,
+    Confirmation,
+    EncoderTrial,
+    Slot,
+    before,
+    confirmations,
+    encoder_trials,
+    members,
+    searches_all,
+    slots,
+)
 from retclip.search.space import Values, grid
 from retclip.search.strategies import STRATEGIES
-
-# Above the base seed start here confirmations and final models, so that neither shares a run with what was chosen
-# for its luck: the best of twenty single training runs is the luckiest one, too.
-CONFIRM_SEED, FINAL_SEED = 1000, 2000
-
-
-class Confirmation(NamedTuple):
-    """rank: of its configuration in Phase 2, from 0. candidate: the name that its seeds share."""
-
-    rank: int
-    candidate: str
-    seed: int
-
-
-class EncoderTrial(NamedTuple):
-    """A text encoder with the tuned configuration at a multiple of its learning rate."""
-
-    encoder: str
-    factor: float
 
 
 class Final(NamedTuple):
@@ -61,10 +53,7 @@ class Jobs:
     @cached_property
     def finalists(self) -> dict[str, list[str]]:
         """Candidate of the confirmation -> ids of its training runs."""
-        found: dict[str, list[str]] = {}
-        for trial, entry in self.confirm.items():
-            found.setdefault(entry.candidate, []).append(trial)
-        return found
+        return _by_candidate(self.confirm)
 
     @property
     def shown(self) -> str:
@@ -80,9 +69,34 @@ class Jobs:
         """The ids of the final models of one kind."""
         return [trial for trial, entry in self.final.items() if entry.kind == kind]
 
+    @property
+    def searched_encoders(self) -> bool:
+        """Whether text encoders beside the search's have searches of their own."""
+        return searches_all(self.config) and bool(self.encoders)
+
     def of_encoder(self, encoder: str) -> list[str]:
-        """The ids of the training runs that choose this text encoder's learning rate."""
+        """The ids of the training runs that choose this text encoder's own configuration; none where it has none."""
         return [trial for trial, entry in self.encoders.items() if entry.encoder == encoder]
+
+    def ranked_of(self, encoder: str) -> list[str]:
+        """Of these, all but the confirmations of a search: what its leaderboard ranks."""
+        return [trial for trial in self.of_encoder(encoder) if self.encoders[trial].confirmation is None]
+
+    def finalists_of(self, encoder: str) -> dict[str, list[str]]:
+        """Candidate of this text encoder's confirmation -> ids of its training runs."""
+        own = {trial: self.encoders[trial].confirmation for trial in self.of_encoder(encoder)}
+        return _by_candidate({trial: one for trial, one in own.items() if one is not None})
+
+    def members(self, bracket: int, rung: int, encoder: str | None = None) -> list[str]:
+        """The ids of one rung of Phase 2, or of a text encoder's own search, in the order of their slots."""
+        return [_own(encoder, trial) for trial in members(self.phase2, bracket, rung)]
+
+    def is_sequential(self, stage: str) -> bool:
+        """Whether some training runs of a stage wait for others of it."""
+        own = stage == "encoders" and searches_all(self.config)
+        strategy = STRATEGIES[self.config["phase2"]["strategy"]]
+        in_turn = strategy.learns or strategy.has_rungs
+        return (in_turn and (own or stage == "phase2")) or (own and bool(self.confirm))
 
     def encoder(self, stage: str, trial: str) -> str:
         """The text encoder of a training run."""
@@ -96,16 +110,18 @@ class Jobs:
             return self.phase2[trial].facts()
         if stage == "confirm":
             return facts("trial", candidate=self.confirm[trial].candidate)
+        if stage == "encoders":
+            return self.encoders[trial].facts()
         if stage == "final":
             return facts(self.final[trial].kind, ablated=self.final[trial].only)
         return facts("baseline" if stage == "phase1" and self.phase1[trial] == {} else "trial")
 
     def epochs_added(self, stage: str, trial: str) -> int:
         """How many epochs a training run adds: a later rung resumes where the one before it stopped."""
-        phase2 = self.config["phase2"]
-        if stage == "phase2" and STRATEGIES[phase2["strategy"]].has_rungs:
-            return epochs_of_rungs(phase2)[self.phase2[trial].rung]
-        return section_of(self.config, stage)["epochs"]
+        phase2, slot = self.config["phase2"], self._slot(stage, trial)
+        if slot and STRATEGIES[phase2["strategy"]].has_rungs:
+            return epochs_of_rungs(phase2)[slot.rung]
+        return section_of(self.config, self._budget(stage, trial))["epochs"]
 
     def all_epochs_added(self) -> dict[str, dict[str, int]]:
         """Stage -> id -> epochs that it adds, of every training run."""
@@ -120,18 +136,22 @@ class Jobs:
         Of no more: a command that told those of thousands of trials could not be started.
         """
         told = {**self.training_runs, "phase1": ["baseline"]}
+        stages = ("phase1", "confirm", *(() if searches_all(self.config) else ("encoders",)), "final")
         return {
             stage: {
                 trial: {**self.facts(stage, trial), "text_encoder": self.encoder(stage, trial)} for trial in told[stage]
             }
-            for stage in ("phase1", "confirm", "encoders", "final")
+            for stage in stages
         }
 
-    def observed(self, bracket: int) -> list[tuple[str, str]]:
-        """Stage and id of each training run that a bracket may learn from.
+    def observed(self, bracket: int, encoder: str | None = None) -> list[tuple[str, str]]:
+        """Stage and id of each training run that a bracket of Phase 2, or of a text encoder's own search, may learn
+        from.
 
-        All before it, and Phase 1 where that trained as much on as many samples.
+        All before it, and in Phase 2 those of Phase 1 where that trained as much on as many samples.
         """
+        if encoder is not None:
+            return [("encoders", _own(encoder, trial)) for trial in before(self.phase2, bracket)]
         first, second = self.config["phase1"], self.config["phase2"]
         alike = all(first.get(key) == second.get(key) for key in ("train_samples", "epochs"))
         learns = STRATEGIES[second["strategy"]].learns
@@ -140,15 +160,17 @@ class Jobs:
 
     def specification(self, stage: str, trial: str) -> dict[str, Any]:
         """The trial specification of a training run: all that plan_trial needs to know of the config."""
-        changes: dict[str, Any] = {"epochs": epochs_of(self.config, stage)}
+        budget, slot = self._budget(stage, trial), self._slot(stage, trial)
+        changes: dict[str, Any] = {"epochs": epochs_of(self.config, budget)}
         if stage == "phase1":
             changes["values"] = self.phase1[trial]
-        elif stage == "phase2":
-            changes["stop_epoch"] = self.phase2[trial].stop_epoch
+        elif slot:
+            changes["stop_epoch"] = slot.stop_epoch
         elif stage == "confirm":
             changes["seed"] = self.confirm[trial].seed
         elif stage == "encoders":
-            changes["seed"] = final_seeds(self.config)[0]
+            confirmation = self.encoders[trial].confirmation
+            changes["seed"] = confirmation.seed if confirmation else final_seeds(self.config)[0]
         else:
             entry = self.final[trial]
             changes.update(seed=entry.seed, shuffled=entry.kind == "control", fraction=entry.fraction)
@@ -159,17 +181,25 @@ class Jobs:
             self.config,
             trial,
             stage,
-            section_of(self.config, stage),
+            section_of(self.config, budget),
             encoder=self.encoder(stage, trial),
             recorded=self.facts(stage, trial),
             **changes,
         )
 
+    def _slot(self, stage: str, trial: str) -> Slot | None:
+        """Its place in Phase 2, or in a text encoder's own search."""
+        return self.encoders[trial].slot if stage == "encoders" else self.phase2.get(trial)
+
+    def _budget(self, stage: str, trial: str) -> str:
+        """The stage whose budget a training run has."""
+        return self.encoders[trial].budget if stage == "encoders" else stage
+
 
 def jobs_of(config: Config) -> Jobs:
-    """The training runs of a checked config. Raises ValueError where Phase 2's space cannot fill its slots."""
-    confirm, model, seeds = config["confirm"], config["model"], final_seeds(config)
-    factors = config["final"]["learning_rate_factors"]
+    """The training runs of a checked config. Raises ValueError where Phase 2's space cannot fill its slots, or where
+    searches of all text encoders have too many."""
+    model, seeds = config["model"], final_seeds(config)
     search_encoder = model["search_encoder"]
     final = {f"{name}-s{seed}": Final("tuned", name, seed) for name in model["text_encoders"] for seed in seeds}
     final |= {f"baseline-s{seed}": Final("baseline", search_encoder, seed) for seed in seeds}
@@ -185,19 +215,22 @@ def jobs_of(config: Config) -> Jobs:
         config,
         phase1={"baseline": {}, **grid(config["phase1"]["space"])},
         phase2=slots(config["phase2"]),
-        confirm={
-            f"c{rank}s{seed}": Confirmation(rank, f"c{rank}", config["seed"] + CONFIRM_SEED + seed)
-            for rank in range(confirm["top_k"])
-            for seed in range(confirm["seeds"])
-        },
-        encoders={
-            f"{name}-x{position}": EncoderTrial(name, factor)
-            for name in model["text_encoders"]
-            for position, factor in enumerate(factors)
-            if factors != [1.0]
-        },
+        confirm=confirmations(config),
+        encoders=encoder_trials(config),
         final=final,
     )
+
+
+def _own(encoder: str | None, trial: str) -> str:
+    """The id that a training run of Phase 2 has in the search of a text encoder; its own where that is the search's."""
+    return trial if encoder is None else f"{encoder}-{trial}"
+
+
+def _by_candidate(confirmed: dict[str, Confirmation]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for trial, entry in confirmed.items():
+        found.setdefault(entry.candidate, []).append(trial)
+    return found
 
 
 def specification(
@@ -273,7 +306,7 @@ def section_of(config: Config, stage: str) -> dict[str, Any]:
     """What the config says of a stage's budget: epochs, and train_samples and val_samples where it does."""
     sections = {
         "confirm": {"epochs": config["phase2"]["epochs"], **config["confirm"]},
-        "encoders": config["final"],
+        "encoders": config["phase2" if searches_all(config) else "final"],
     }
     return sections[stage] if stage in sections else config[stage]
 

@@ -8,6 +8,7 @@ from retclip.metrics.estimates import Estimate
 from retclip.report.answer import verdict
 from retclip.report.comparisons import difference
 from retclip.report.drawing import BLUE, GRAY, HALF, SMALL, subplots, whiskers
+from retclip.report.encoder_choices import decision_of
 from retclip.report.first_screen import alarm, headline, points, tiles, tuned_name
 from retclip.report.formatting import metric_name, signed
 from retclip.report.limitations import warnings
@@ -48,7 +49,7 @@ Which text encoder to take is known when all final models have been evaluated.
 {% if tiles %}
 <p class="lead{% if not learned %} chance{% endif %}">{{ headline }}</p>
 {% if learned %}
-<p class="tuned">Tuned: {{ tuned_name }} <small>{{ run.decisions.best.id }}</small></p>
+<p class="tuned">Tuned: {{ tuned_name }} <small>{{ tuned_id }}</small></p>
 {% endif %}
 {% if alarm %}
 <p class="alarm"><a href="#classes">{{ alarm }}</a></p>
@@ -158,6 +159,7 @@ def _words(run: RunFolder) -> dict[str, Any]:
     return {
         "headline": headline(run) if decided else "",
         "tuned_name": tuned_name(run) if decided else "",
+        "tuned_id": decision_of(run, run.answer_encoder)["id"] if decided else "",
         "alarm": alarm(run) if decided else "",
         "points": points(run) if decided and run.audit is not None else [],
         "learned": decided and verdict(run).learned,

@@ -24,9 +24,9 @@ The score of the tuned configuration with {{ run.search_encoder }}, step by step
 """
 
 
-def configuration_table(run: RunFolder) -> Table:
-    """The tuned configuration beside the baseline; changed values are marked."""
-    tuned_model = run.tuned(run.search_encoder)[0].trial.configured
+def configuration_table(run: RunFolder, encoder: str | None = None) -> Table:
+    """The tuned configuration beside the baseline; changed values are marked. encoder: None for the search's."""
+    tuned_model = run.tuned(encoder or run.search_encoder)[0].trial.configured
     default = run.baselines()[0].trial.configured
     shown = [name for name in HYPERPARAMETERS if name in tuned_model]
     rows = [[label_of(name), wording.setting(tuned_model[name]), wording.setting(default[name])] for name in shown]

@@ -7,11 +7,20 @@ from retclip.report import formatting as wording
 from retclip.report.cells import Captioned, Table, with_interval
 from retclip.report.comparisons import difference, holm, score
 from retclip.report.drawing import subplots
-from retclip.report.leaderboards import leaderboard_table
+from retclip.report.encoder_choices import (
+    boards_of_searches,
+    decided_apart,
+    decision_of,
+    how_tuned,
+    p_values,
+    searched_apart,
+)
+from retclip.report.leaderboards import MOST_ROWS, leaderboard_table
 from retclip.report.names import trial_names
-from retclip.report.run_folder import FinalModel, RunFolder
+from retclip.report.run_folder import OWN, FinalModel, RunFolder
 from retclip.report.score_bars import draw_scores, rows_by_encoder
 from retclip.report.section import Section
+from retclip.report.sections.choice import configuration_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,8 +35,15 @@ Each has one seed, so significance says nothing of other seeds.
 {% endif %}</p>
 {{ figure("encoders") }}
 {{ table("encoders") }}
-{% for name in run.encoder_boards %}
-{{ table("learning_rates_" ~ name) }}
+{% if searched_apart %}
+<p>Each text encoder was tuned: {{ searched_apart | join(" and ") }} with as many trials as {{ run.search_encoder }} in
+Phase 2{% if run.config.confirm.top_k %}, and as many finalists and fresh seeds{% endif %}.
+Phase 1, around whose best all of them searched, was done with {{ run.search_encoder }} alone.
+Whether a search learned anything is corrected for its trials, and by Holm's rule for the number of searches.</p>
+{{ table("encoder_searches") }}
+{% endif %}
+{% for name in choices %}
+{{ table(name) }}
 {% endfor %}
 <p class="note">The linear probe scores the image encoder alone.
 Only zero-shot and retrieval scores show whether image and text were paired.</p>
@@ -58,7 +74,7 @@ def encoders_table(run: RunFolder) -> Table:
         rows.append(
             [
                 name,
-                _tuned(run, name),
+                how_tuned(run, name),
                 wording.setting(finals[0].trial.configured["learning_rate"]),
                 wording.score(run.recommendation["val_scores"].get(name)),
                 _seeds(run.recommendation["seeds"].get(name)),
@@ -90,13 +106,23 @@ def encoders_table(run: RunFolder) -> Table:
     return Table(heads, rows, frozenset(i for i, name in enumerate(run.encoders) if name == recommended))
 
 
-def _tuned(run: RunFolder, encoder: str) -> str:
-    """Whether the configuration was chosen with this text encoder."""
-    if encoder == run.search_encoder:
-        return "tuned with it"
-    return (
-        "inherited" if run.config["final"]["learning_rate_factors"] == [1.0] else "inherited but for its learning rate"
-    )
+def searches_table(run: RunFolder) -> Table:
+    """Per text encoder with a search of its own: how many trials, whether one learned, and what was chosen."""
+    names, corrected = trial_names(run), p_values(run)
+    rows = []
+    for encoder, board in boards_of_searches(run).items():
+        decision, p = decision_of(run, encoder), corrected[encoder]
+        chosen = names.get(decision["id"], decision["id"])
+        rows.append(
+            [
+                encoder,
+                str(len(board)),
+                wording.score(board["metric"].max()),
+                wording.NOTHING if p is None else f"{p:.2g}",
+                f"the baseline: {decision['reason']}" if decision["id"] == "defaults" else chosen,
+            ]
+        )
+    return Table(["text encoder", "trials", "best validation score", "p (Holm)", "chosen"], rows)
 
 
 def _seeds(counted: dict[str, Any] | None) -> str:
@@ -113,16 +139,48 @@ def _mean(finals: list[FinalModel], part: str, metric: str) -> float | None:
     return sum(known) / len(known) if known and len(known) == len(values) else None
 
 
-def _tables(run: RunFolder) -> dict[str, Captioned]:
-    caption = f"The tuned configuration with each text encoder, with {wording.intervals_over(run.seeds_each)}"
-    learning_rates = {
-        f"learning_rates_{encoder}": Captioned(
-            f"Learning rates that {encoder} tried, by validation",
-            leaderboard_table(board, board["id"][0], trial_names(run)),
+def _choices(run: RunFolder) -> dict[str, Captioned]:
+    """What each text encoder tried by itself: learning rates, or a search and its confirmation."""
+    names, apart = trial_names(run), searched_apart(run)
+    if not decided_apart(run):
+        return {
+            f"learning_rates_{encoder}": Captioned(
+                f"Learning rates that {encoder} tried, by validation", leaderboard_table(board, board["id"][0], names)
+            )
+            for encoder, board in run.encoder_boards.items()
+        }
+    found = {}
+    for encoder in apart:
+        chosen, board = decision_of(run, encoder)["id"], run.encoder_boards[encoder]
+        more = f", the best {MOST_ROWS} of {len(board)}" if len(board) > MOST_ROWS else ""
+        found[f"search_{encoder}"] = Captioned(
+            f"The search with {encoder}: the leaderboard{more}", leaderboard_table(board, chosen, names)
         )
-        for encoder, board in run.encoder_boards.items()
-    }
-    return {"encoders": Captioned(caption, encoders_table(run)), **learning_rates}
+        if f"{OWN}{encoder}" in run.boards:
+            fresh = leaderboard_table(run.boards[f"{OWN}{encoder}"], chosen, names)
+            found[f"confirm_{encoder}"] = Captioned(f"The confirmation with {encoder}: the leaderboard", fresh)
+        found[f"tuned_configuration_{encoder}"] = Captioned(
+            f"The configuration tuned with {encoder}; changed values are highlighted",
+            configuration_table(run, encoder),
+        )
+    return found
+
+
+def _tables(run: RunFolder) -> dict[str, Captioned]:
+    what = (
+        "The configuration tuned with each text encoder"
+        if searched_apart(run)
+        else ("The tuned configuration with each text encoder")
+    )
+    searches = {}
+    if searched_apart(run):
+        searches["encoder_searches"] = Captioned("The search of each text encoder", searches_table(run))
+    caption = f"{what}, with {wording.intervals_over(run.seeds_each)}"
+    return {"encoders": Captioned(caption, encoders_table(run)), **searches, **_choices(run)}
+
+
+def _words(run: RunFolder) -> dict[str, Any]:
+    return {"searched_apart": searched_apart(run), "choices": list(_choices(run))}
 
 
 SECTION = Section(
@@ -131,4 +189,5 @@ SECTION = Section(
     is_ready=lambda run: run.is_decided and run.recommendation is not None,
     figures={"encoders": draw_encoders},
     tables=_tables,
+    words=_words,
 )

@@ -18,9 +18,11 @@ Final models are evaluated on the test split, which no choice reads.</p>
 
 def stages_table(config: dict[str, Any]) -> Table:
     """Budget and space of each stage."""
+    # a run of an earlier version has no such key
+    each = ", with each text encoder" if config["phase2"].get("search_encoders") == "all" else ""
     rows = [
         ["Phase 1", *_stage(config["phase1"]), _space(config["phase1"]["space"])],
-        ["Phase 2", *_stage(config["phase2"]), _space(config["phase2"]["space"])],
+        [f"Phase 2{each}", *_stage(config["phase2"]), _space(config["phase2"]["space"])],
         [
             "Final",
             *_stage(config["final"]),
