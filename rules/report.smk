@@ -156,6 +156,7 @@ rule plan_run:
         training_runs=canonical_json(TRAINING_RUNS),
         encoders=canonical_json({name: encoder_dir(name) for name in MODEL["text_encoders"]}),
         groups=lambda wildcards: canonical_json(planned_groups()),
+        forks=lambda wildcards, input: "--forks" if jobs_are_forks() else "",
         prompts=uncompared(PROMPTS),
         folder=RESULTS,
         images=IMAGE_ROOT,
@@ -170,6 +171,6 @@ rule plan_run:
             "--config {params.config:q} --training-runs {params.training_runs:q}",
             "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
             "--class-maps {params.class_maps:q} --prompts {params.prompts:q} --encoder-dirs {params.encoders:q}",
-            "--groups {params.groups:q}",
+            "--groups {params.groups:q} {params.forks}",
             shown=True,
         )

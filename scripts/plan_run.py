@@ -28,6 +28,8 @@ from retclip.metrics.refusals import refuse_meaningless, refuse_unscorable
 from retclip.search.budget import same_document
 from retclip.search.dead_dimensions import dead_dimensions
 from retclip.search.forecast import (
+    FORK_SECONDS,
+    START_SECONDS,
     Stage,
     belongs,
     forecast,
@@ -116,6 +118,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--prompts", type=Path, help="YAML, class name: descriptions; read once the data is built")
     parser.add_argument("--encoder-dirs", type=json.loads, default={}, help="JSON: text encoder -> its folder")
     parser.add_argument("--groups", type=json.loads, default={}, help="JSON: stage -> how many share a job of Slurm's")
+    parser.add_argument("--forks", action="store_true", help="training runs are forks of a process with all imported")
     parser.add_argument("--image-root", type=Path, default=Path(), help="folder of the table's image paths")
     parser.add_argument("--class-maps", type=json.loads, default={}, help="JSON: external data set, or '' -> its file")
     options = parser.parse_args(arguments)
@@ -142,9 +145,10 @@ def main(arguments: list[str] | None = None) -> None:
         found = outlooks(stages, fingerprint, options)
         stages = [stage._replace(finished=stage.training_runs - found[stage.name][TRAINS]) for stage in stages]
     speed = known_speed(config, options.results_dir)
-    seconds = seconds_to_come(config, stages, speed.samples_per_second if speed else None)
-    heads = trains_heads_alone(config)
-    print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, heads)))
+    start = FORK_SECONDS if options.forks else START_SECONDS
+    seconds = seconds_to_come(config, stages, speed.samples_per_second if speed else None, start)
+    of_heads = start if trains_heads_alone(config) else None
+    print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, of_heads)))
     print("\n".join(outlook_lines(sum(found.values(), Counter()))))
     to_come = {stage: expected.total() - expected[DONE] for stage, expected in found.items()}
     print("\n".join(submission_lines(to_come, options.groups)))

@@ -162,6 +162,13 @@ def test_the_plan_is_printed_and_nothing_runs(own_data):
     done = snakemake(own_data, "--quiet", "all", "--nolock", *laptop)
     # fours of 17 and 20 trials, 6 confirmations, 18 final models
     assert "17 submissions for the 61 training runs to come; up to 4 short ones share a job" in done.stdout
+    # forks of one process here, and there each a process of its own, or its share of a job
+    started = re.compile(r"about (\d+) minutes on one CPU core for 61 training runs: (\d+) s each to start")
+    here, seconds = map(int, started.search(done.stdout).groups())
+    there = snakemake(own_data, "--profile", REPOSITORY / "slurm", "--quiet", "all", "--nolock", *laptop).stdout
+    minutes, as_ever = map(int, started.search(there).groups())
+    assert (seconds < 5, as_ever) == (True, 10)
+    assert minutes - here == pytest.approx(61 * (as_ever - seconds) / 60, abs=1)
     assert not (own_data / "results/full/data").exists()
 
 

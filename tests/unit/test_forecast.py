@@ -65,9 +65,11 @@ def test_a_laptop_is_told_minutes_before_anything_has_run(tmp_path):
     assert numbers == TRAINING_RUNS
     stages = forecast(config, GUIDE, numbers)
     starts = 55 * START_SECONDS
-    assert cached_seconds(stages, None) == pytest.approx(starts + device_seconds(stages, HEADS_PER_SECOND))
+    assert cached_seconds(stages, None, START_SECONDS) == pytest.approx(
+        starts + device_seconds(stages, HEADS_PER_SECOND)
+    )
     # where find_lr has measured the speed, that is taken
-    assert cached_seconds(stages, 100.0) == pytest.approx(starts + device_seconds(stages, 100.0))
+    assert cached_seconds(stages, 100.0, START_SECONDS) == pytest.approx(starts + device_seconds(stages, 100.0))
     table = tmp_path / "table.csv"
     rows = [f"P{i},{i}.png,left,{'ab'[i % 2]}" for i in range(1000)]
     table.write_text("\n".join(["patient_id,image,eye,label", *rows]))

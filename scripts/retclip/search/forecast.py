@@ -15,9 +15,11 @@ from retclip.search.strategies import STRATEGIES
 
 # A forward pass alone, against a step with its backward pass.
 EVALUATION_SHARE = 1 / 3
-# Of a training run of heads on cached features, on one core: seconds for imports, plan, scores and files, and samples a
-# second, both measured (tests/bench/README.md, `frozen`; a run of config/laptop.yaml).
+# Of a training run of heads on cached features, on one core: seconds for imports, plan, scores and files; for the same as
+# a fork of a process that has imported all; and samples a second. Measured (tests/bench/README.md, `frozen`; a run of
+# config/laptop.yaml).
 START_SECONDS = 10.0
+FORK_SECONDS = 1.0
 HEADS_PER_SECOND = 2000.0
 
 # Hyperparameters that a budget cares for.
@@ -80,20 +82,22 @@ def trains_heads_alone(config: Config) -> bool:
     return config["training"]["device"] == "cpu" and cached_networks(config) == {"image", "text"}
 
 
-def cached_seconds(stages: list[Stage], samples_per_second: float | None) -> float:
+def cached_seconds(stages: list[Stage], samples_per_second: float | None, start: float) -> float:
     """Of all training runs that have not finished, on cached features and one core. samples_per_second: as measured;
-    None before that."""
+    None before that. start: seconds that each takes beside its steps."""
     to_come = sum(stage.training_runs - stage.finished for stage in stages)
-    return to_come * START_SECONDS + device_seconds(stages, samples_per_second or HEADS_PER_SECOND)
+    return to_come * start + device_seconds(stages, samples_per_second or HEADS_PER_SECOND)
 
 
-def seconds_to_come(config: Config, stages: list[Stage], samples_per_second: float | None) -> float | None:
+def seconds_to_come(
+    config: Config, stages: list[Stage], samples_per_second: float | None, start: float
+) -> float | None:
     """Of all training runs that have not finished, on the devices that they get; None where nobody knows the speed.
 
-    samples_per_second: what find_lr measured; None before that.
+    samples_per_second: what find_lr measured; None before that. start: as above; it counts beside steps of heads alone.
     """
     if trains_heads_alone(config):
-        return cached_seconds(stages, samples_per_second)
+        return cached_seconds(stages, samples_per_second, start)
     if samples_per_second is None:
         return None
     return device_seconds(stages, samples_per_second) * max(1, config["training"]["gpus"])

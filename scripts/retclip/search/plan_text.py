@@ -8,7 +8,7 @@ from retclip.core.config import Config
 from retclip.core.facts import DONE, PUBLISHED, SCORED, TRAINS
 from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
-from retclip.search.forecast import HEADS_PER_SECOND, START_SECONDS, Stage
+from retclip.search.forecast import HEADS_PER_SECOND, Stage
 from retclip.search.speed import Speed
 
 NAMES = {
@@ -30,10 +30,11 @@ def plan_lines(
     stages: list[Stage],
     speed: Speed | None,
     seconds: float | None,
-    heads_alone: bool = False,
+    start: float | None = None,
 ) -> list[str]:
-    """The table of stages, what is adjusted, warnings, and the device time. heads_alone: on cached features.
-    known: how the counts are known, before the build has counted."""
+    """The table of stages, what is adjusted, warnings, and the device time. start: seconds that each training run takes
+    to start, where heads alone are trained, on cached features. known: how the counts are known, before the build has
+    counted."""
     splits = ", ".join(f"{counts[name]:,} {name}" for name in ("train", "val", "test"))
     lines = [f"run {run}: {splits} samples{f' ({known})' if known else ''}", ""]
     lines.append(
@@ -49,11 +50,11 @@ def plan_lines(
     finished, training_runs = sum(stage.finished for stage in stages), sum(stage.training_runs for stage in stages)
     if finished == training_runs:
         lines.append(f"device time: none for training runs, since all {training_runs:,} have finished.")
-    elif heads_alone and seconds is not None:
+    elif start is not None and seconds is not None:
         rate = speed.samples_per_second if speed else HEADS_PER_SECOND
         lines.append(
             f"device time: about {max(1, seconds / 60):.0f} minutes on one CPU core for {training_runs - finished:,} "
-            f"training runs: {START_SECONDS:.0f} s each to start, and {rate:,.0f} samples a second on cached features."
+            f"training runs: {start:.0f} s each to start, and {rate:,.0f} samples a second on cached features."
         )
         lines.append("Besides, each encoder reads train and val once, and the final models' evaluations read test.")
     elif seconds is None or speed is None:
