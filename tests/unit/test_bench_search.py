@@ -9,6 +9,7 @@ from running import REPOSITORY
 sys.path.insert(0, str(REPOSITORY / "tests/bench"))
 
 import search_replay
+import search_table
 from search_table import COLUMNS, EPOCHS, SEEDS, SPACE, configurations
 
 
@@ -47,3 +48,11 @@ def test_a_share_has_its_interval_and_a_cost_its_median():
     traces = [[(10, 0.2), (20, 0.6)], [(10, 0.4), (20, 0.5)]]
     assert search_replay._cost_of(traces, 0.5) == 20
     assert search_replay._cost_of(traces, 0.7) is None
+
+
+@pytest.mark.slow
+def test_the_digits_are_trained(monkeypatch):
+    monkeypatch.setattr(search_table, "EPOCHS", 1)
+    task = search_table.Task()
+    (score,) = task.train({**configurations()[0], "batch_size": 512, "learning_rate": 2e-3}, seed=1)
+    assert 0.0 <= score <= 1.0
