@@ -173,7 +173,7 @@ def frozen_texts(tokens: Any) -> Any:
     from torch import nn
 
     class KnownTexts(nn.Module):
-        config = SimpleNamespace(hidden_size=tokens.shape[1], pad_token_id=-1)
+        config = SimpleNamespace(hidden_size=tokens.shape[1], pad_token_id=-1, model_type="bert")
 
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             return SimpleNamespace(last_hidden_state=tokens[input_ids])
