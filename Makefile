@@ -76,7 +76,7 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 test-security: .environment  ## strangers' files, shared machines, what leaves the building; with a table of attacks
 	RETCLIP_FUZZ=$(or $(FUZZ),200) $(BIN)/python -m pytest -q tests/security
 
-check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
+check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes, CASES=demo longer
 	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
 
 bench-slurm: .environment  ## what Slurm costs beside the work; as root, with Slurm's packages
