@@ -2,8 +2,9 @@
 
   python search_baselines.py ANSWERS.npz TRACES.json
 
-ANSWERS.npz: seen [replays, configurations, epochs], the scores of every configuration; shape, how many values each
-hyperparameter has, the last varies fastest. Each may spend `budget` epochs. A run that was stopped costs what it took.
+ANSWERS.npz: seen [replays, configurations, epochs], the scores of every configuration; seeds [replays]; shape, how many
+values each hyperparameter has, the last varies fastest; budget, the epochs that each may spend. A run that was stopped
+costs what it took.
 TRACES.json: name -> replay -> [epochs spent, configuration, score] of each run that reached its end. Nothing of ours is
 imported: this runs with the packages of envs/bench.in.
 """
@@ -56,6 +57,7 @@ def syne_tune_asha(seen: np.ndarray, shape: tuple[int, ...], budget: int, seed: 
 
     epochs = seen.shape[1]
     axes = {str(axis): randint(0, count - 1) for axis, count in enumerate(shape)}
+    np.random.seed(seed)  # it draws a trial's bracket with numpy's own
     scheduler = ASHA(axes, metric="score", time_attr="epoch", max_t=epochs, do_minimize=False, random_seed=seed)
     spent = number = 0
     while spent < budget:
@@ -91,10 +93,10 @@ def main(answers: Path, traces: Path) -> None:
     logging.disable(logging.WARNING)
     found: dict[str, Any] = {}
     with np.load(answers) as file:
-        seen, shape, budget = file["seen"], tuple(map(int, file["shape"])), int(file["budget"])
+        shape, budget = tuple(map(int, file["shape"])), int(file["budget"])
+        replays = list(zip(file["seen"], map(int, file["seeds"]), strict=True))
     for name, search in BASELINES.items():
-        np.random.seed(0)  # ASHA chooses its bracket with numpy's own
-        found[name] = [list(search(replay, shape, budget, seed)) for seed, replay in enumerate(seen)]
+        found[name] = [list(search(seen, shape, budget, seed)) for seen, seed in replays]
     traces.write_text(json.dumps(found))
 
 

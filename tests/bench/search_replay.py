@@ -38,14 +38,14 @@ PACKAGES = REPOSITORY / "resources/bench/packages"
 
 
 class Replay:
-    """What a search finds where every training run is known."""
+    """What a search finds where every training run is known. number: all randomness of a search follows from it."""
 
-    def __init__(self, space: dict[str, list[Any]], answers: Answers) -> None:
-        self.space, self.answers = space, answers
+    def __init__(self, space: dict[str, list[Any]], answers: Answers, number: int) -> None:
+        self.space, self.answers, self.number = space, answers, number
         self.points = configurations(space)
         self.rows = {canonical_json(values): row for row, values in enumerate(self.points)}
 
-    def search(self, strategy: str, number: int) -> Iterator[Reached]:
+    def search(self, strategy: str) -> Iterator[Reached]:
         """Each training run that reached the end, by the product's own layout, proposals and promotions."""
         slots = layout.slots({**PHASE2, "space": self.space, "strategy": strategy})
         documents: dict[str, Metrics] = {}
@@ -54,7 +54,7 @@ class Replay:
             members = layout.members(slots, bracket, rung)
             if rung == 0:
                 known = observations([documents[name] for name in layout.before(slots, bracket)], METRIC)
-                proposed = propose(self.space, {}, len(members), SEED_STRIDE * number + bracket, strategy, known)
+                proposed = propose(self.space, {}, len(members), SEED_STRIDE * self.number + bracket, strategy, known)
                 reached = 0
             else:
                 below = [documents[name] for name in layout.members(slots, bracket, rung - 1)]
@@ -69,9 +69,9 @@ class Replay:
                     yield Reached(spent, row, score)
             reached = stop
 
-    def said(self, number: int, defaults: Values) -> Said:
+    def said(self, defaults: Values) -> Said:
         """What best.json says after a random search."""
-        return stop_rule(self.points, list(self.search("random", number)), self.answers, defaults)
+        return stop_rule(self.points, list(self.search("random")), self.answers, defaults)
 
     def judged(self, runs: Sequence[Reached]) -> list[tuple[int, float]]:
         """(epochs spent, truth of the best so far) after each of these runs."""
@@ -111,7 +111,7 @@ def search_all(replays: list[Replay], strategies: Sequence[str]) -> dict[str, Wa
     """Every strategy with both estimates, the baselines, and what training everything would end with."""
     ways = {}
     for strategy in strategies:
-        runs = [list(replay.search(strategy, number)) for number, replay in enumerate(replays)]
+        runs = [list(replay.search(strategy)) for replay in replays]
         modeled = [
             replay.answers.truth[by_model(replay.points, found)] for replay, found in zip(replays, runs, strict=True)
         ]
@@ -138,7 +138,8 @@ def _baselines(replays: list[Replay]) -> dict[str, list[list[list[Any]]]]:
     with tempfile.TemporaryDirectory() as folder:
         answers, traces = Path(folder, "answers.npz"), Path(folder, "traces.json")
         shape = [len(tried) for tried in replays[0].space.values()]
-        np.savez(answers, seen=[replay.answers.seen for replay in replays], shape=shape, budget=BUDGET)
+        seen, seeds = [replay.answers.seen for replay in replays], [replay.number for replay in replays]
+        np.savez(answers, seen=seen, seeds=seeds, shape=shape, budget=BUDGET)
         script = REPOSITORY / "tests/bench/search_baselines.py"
         environment = {**os.environ, "PYTHONPATH": str(PACKAGES)}
         subprocess.run([sys.executable, str(script), str(answers), str(traces)], env=environment, check=True)

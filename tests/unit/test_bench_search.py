@@ -30,14 +30,16 @@ def known(values: dict, seed: int, epoch: int) -> float:
 def replay_of(seen: int, truth: list[int]) -> Replay:
     seen_scores = np.array([[known(values, seen, epoch) for epoch in range(1, EPOCHS + 1)] for values in POINTS])
     true = np.array([np.mean([known(values, seed, EPOCHS) for seed in truth]) for values in POINTS])
-    return Replay(SPACE, Answers(seen_scores, np.zeros((len(POINTS), 200), int), Views(TARGET, PATIENT), true))
+    return Replay(
+        SPACE, Answers(seen_scores, np.zeros((len(POINTS), 200), int), Views(TARGET, PATIENT), true), number=4
+    )
 
 
 @pytest.mark.parametrize("strategy", ["random", "tpe", "tpe_halving"])
 def test_strategies_spend_the_same_and_are_judged_by_seeds_that_they_did_not_see(strategy):
     replay = replay_of(seen=2, truth=[1, 3])
-    trace = replay.judged(list(replay.search(strategy, 4)))
-    assert trace == replay.judged(list(replay.search(strategy, 4)))
+    trace = replay.judged(list(replay.search(strategy)))
+    assert trace == replay.judged(list(replay.search(strategy)))
     costs = [spent for spent, _ in trace]
     assert costs == sorted(costs)
     assert costs[-1] == (196 if strategy == "tpe_halving" else 200)
@@ -134,7 +136,7 @@ def test_the_stop_rule_tells_a_flat_task_from_one_that_is_not():
         wrong = (target + generator.integers(1, classes, luck.shape)) % classes
         named = np.where(luck < np.array(chances)[:, None, None, None], target, wrong).astype(np.uint8)
         answers = Table(np.repeat(named, 2, axis=1), Views(target, PATIENT)).answers(0)
-        return Replay(SPACE, answers).said(0, POINTS[0])
+        return Replay(SPACE, answers, 0).said(POINTS[0])
 
     flat, steep = said([0.6] * len(POINTS)), said([0.3 + known(values, 1, EPOCHS) for values in POINTS])
     assert flat == (True, True, True)
