@@ -76,7 +76,7 @@ test-reliability: .environment  ## reruns, faults, fuzz and size, with a table o
 test-security: .environment  ## strangers' files, shared machines, what leaves the building; with a table of attacks
 	RETCLIP_FUZZ=$(or $(FUZZ),200) $(BIN)/python -m pytest -q tests/security
 
-check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes
+check-statistics: .environment  ## error rates and coverages of the report's tests, by simulation; at most 20 minutes, CASES=demo longer
 	$(BIN)/python tests/statistics/check_statistics.py $(CASES)
 
 bench-slurm: .environment  ## what Slurm costs beside the work; as root, with Slurm's packages
@@ -88,8 +88,13 @@ bench: .environment  ## every speed that is claimed, as ratios measured in one r
 bench-gpu: .environment  ## what a step makes of the GPU that is here, beside upstream's; minutes
 	$(BIN)/python tests/bench/gpu.py
 
-bench-search: .environment  ## search strategies at equal cost, replayed over a table of real training runs; half an hour the first time
-	$(BIN)/python tests/bench/search_replay.py
+bench-search: .environment  ## searches at equal cost, ours and others, over TASKS="digits photographs sharp"; an hour the first time
+	$(BIN)/python tests/bench/compare_searches.py $(TASKS)
+
+# other projects' searches have no place in the environment that trains
+bench-packages: .environment  ## what make bench-search compares with, into resources/bench/packages
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --only-binary :all: \
+	  --target resources/bench/packages -r envs/bench.lock
 
 bench-data: .environment  ## what preparing the data costs, in time and memory; minutes
 	$(BIN)/python tests/bench/prepare_data.py
@@ -109,6 +114,8 @@ lock: .environment  ## requirements.lock and the locks in envs from the .in file
 	  envs/weights.in -o envs/weights.lock
 	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet \
 	  envs/docs.in -o envs/docs.lock
+	$(BIN)/uv pip compile --universal --python-version 3.11 --generate-hashes --no-header --quiet --no-deps \
+	  envs/bench.in -o envs/bench.lock
 
 # not into the environment: nothing but tests may find them
 weights: .environment  ## real pretrained encoders for tests, 110 MB, into resources/test_weights
@@ -187,6 +194,7 @@ share: .environment  ## a copy of a run to give away, searched for all that is p
 clean:  ## remove results, state and reproduction of a run; RUN=demo
 	@bash $(OURS)/scripts/clean_run.sh "$$RETCLIP_RUN"
 
-.PHONY: help .environment env demo test test-fast test-reliability test-security check-statistics bench bench-gpu check-gpu \
-  bench-data bench-search bench-slurm lint lock weights docs-packages docs figures reference plan status interim compare \
-  fetch wandb-sweep submit unlock cancel rulegraph share sbom audit-packages reproduce clean
+.PHONY: help .environment env demo test test-fast test-reliability test-security check-statistics bench bench-gpu \
+  check-gpu bench-data bench-search bench-packages bench-slurm lint lock weights docs-packages docs figures reference \
+  plan status interim compare fetch wandb-sweep submit unlock cancel rulegraph share sbom audit-packages reproduce \
+  clean

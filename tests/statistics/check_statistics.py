@@ -2,6 +2,7 @@
 
 python tests/statistics/check_statistics.py            all, about a quarter of an hour on one core
 python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, rare, calibration, estimates
+python tests/statistics/check_statistics.py demo       not among all: 40 small studies are trained, an hour on one core
 """
 
 # ruff: noqa: E402, our folders must be known before their modules are imported
@@ -12,6 +13,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2] / "scripts")]
 
+import demo_seeds
 import numpy as np
 from simulations import (
     LANDSCAPES,
@@ -163,16 +165,35 @@ def check_estimates() -> None:
               f"{gain[0]:+.4f}, {gain[1]:+.4f}", flush=True)  # fmt: skip
 
 
+def check_demo(seeds: int = 20) -> None:
+    """The demo's claim, see demo_seeds.py."""
+    studies = demo_seeds.studies(seeds)
+    print('\ndemo: studies that say "learned": in best.json, on test, both')
+    for reports, goal in (("as they are", f"all {seeds}"), ("shuffled", "at most 2 of 20")):
+        found = [study for study in studies if study.reports == reports]
+        chosen, tested = sum(study.chosen for study in found), sum(study.tested for study in found)
+        both = sum(study.chosen and study.tested for study in found)
+        print(f"  reports {reports:11}: {chosen}, {tested}, {both} of {len(found)} (goal: {goal})")
+
+
 PARTS: dict[str, Callable[[], None]] = {
     "nulls": check_nulls,
     "seeds": check_seeds,
     "rare": check_rare,
     "calibration": check_calibration,
     "estimates": check_estimates,
+    "demo": check_demo,
 }
+LONG = ("demo",)  # runs where it is named
+
+
+def chosen(named: list[str]) -> list[str]:
+    """The parts to run."""
+    return named or [name for name in PARTS if name not in LONG]
+
 
 if __name__ == "__main__":
     started = time.monotonic()
-    for name in sys.argv[1:] or PARTS:
+    for name in chosen(sys.argv[1:]):
         PARTS[name]()
     print(f"\n{(time.monotonic() - started) / 60:.0f} minutes, {time.process_time() / 60:.1f} of a processor")

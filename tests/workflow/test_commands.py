@@ -51,6 +51,7 @@ TARGETS = {
     "lock": PLAN,  # needs a package index, and changes with it
     "weights": PLAN,  # likewise; continuous integration runs it
     "docs-packages": PLAN,  # likewise
+    "bench-packages": PLAN,  # likewise
     "docs": PLAN,
     "figures": PLAN,  # draws what was drawn already, after a demo
     "bench": PLAN,  # minutes, or a GPU, or half an hour
