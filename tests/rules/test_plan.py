@@ -57,6 +57,15 @@ def test_test_mode(own_data):
     assert found == whole_run(1, 4, fetch_text_encoder=3, fetch_vision_weights=1)
 
 
+@pytest.mark.parametrize("cores", [1, 3])
+def test_frozen_encoders_have_all_cores(own_data, cores):
+    """Each of their batches has one thread, so that features are the same on any machine."""
+    flags = ("--dry-run", "--printshellcmds", "--cores", cores, "--configfile", OVERLAYS / "laptop.yaml")
+    commands = [line for line in snakemake(own_data, *flags).stdout.splitlines() if "cache_features.py" in line]
+    assert len(commands) == 8
+    assert all(f"--threads {cores} " in command and "OMP_NUM_THREADS=1 " in command for command in commands)
+
+
 def test_the_laptop(own_data):
     """The guide's whole plan, each encoder over the data once; nobody but a CPU is asked for."""
     output = snakemake(own_data, "--dry-run", "--configfile", OVERLAYS / "laptop.yaml").stdout

@@ -370,6 +370,21 @@ def test_only_what_a_trial_freezes_is_read_from_features(freeze, augment, served
     assert {encoder for encoder in ("image", "text") if serves(encoder, values)} == served
 
 
+def test_features_are_the_same_with_any_number_of_threads(split, net):
+    """Bit for bit: each batch is one thread's."""
+    net.eval()
+    alone, shared = (
+        (
+            eye_features(net, split, CPU, "fp32", threads),
+            pooled_texts(net, split, tokenize, LONGEST, CPU, "fp32", threads),
+        )
+        for threads in (1, 3)
+    )
+    for one, other in zip(alone, shared, strict=True):
+        assert len(one) > 3 * 16
+        assert torch.equal(one, other)
+
+
 def test_frozen_features_stand_for_their_encoders_in_a_subset_with_shuffled_texts(split, net, data_dir):
     frozen = {"train.eyes": eye_features(net, split, CPU, "fp32"),
               "train.texts": pooled_texts(net, split, tokenize, LONGEST, CPU, "fp32")}  # fmt: skip
