@@ -177,16 +177,17 @@ def class_prompts():
     return {"prompts": PROMPTS_HASH, "prompts_file": uncompared(PROMPTS)}
 
 
-def launch(entry, *flags, processes=1, shown=False):
+def launch(entry, *flags, processes=1, shown=False, own_threads=False):
     """The shell command of a rule: scripts/{entry}.py with its flags, its output in the rule's log (and, where it is
     shown, before the user's eyes).
 
     Several processes, one for each GPU, are torchrun's, on GPUs that are leased for all of them; an entry of one
-    process leases its GPU itself.
+    process leases its GPU itself. An entry with threads of its own has libraries of one thread.
     """
     command = f"{{params.scripts:q}}/{entry}.py"
     if processes > 1:
         lease = f"{{params.scripts:q}}/lease_gpus.py --gpus {processes} --device {{params.device}} --"
         torchrun = f"-P -m torch.distributed.run --standalone --nproc-per-node {processes}"
         command = f"{lease} {{params.python:q}} {torchrun} {command}"
-    return " ".join(["{params.python:q}", command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
+    variables = [f"{name}={value}" for name, value in fork_client.ONE_THREAD.items()] if own_threads else []
+    return " ".join([*variables, "{params.python:q}", command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])

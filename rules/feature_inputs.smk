@@ -73,3 +73,12 @@ def features_params(*splits):
         "device": TRAINING["device"],
         "splits": " ".join(splits),
     }
+
+
+def features_threads():
+    """All cores of this machine, or four of a cluster's node; one beside a GPU. Batches are independent of each other,
+    so that a thread each is faster than sharing one, and no number depends on how many there are."""
+    if GPUS:
+        return 1
+    here = workflow.is_main_process and workflow.local_exec
+    return workflow.resource_settings.cores or 1 if here else 4

@@ -9,7 +9,7 @@
 FEATURES_FLAGS = (
     "--specification {params.specification:q} --modality {params.modality} --data-dir {params.data}",
     "--encoder-dir {input.encoder:q} {params.image_weights} --device {params.device}",
-    "--splits {params.splits} --output {output}",
+    "--splits {params.splits} --threads {threads} --output {output}",
 )
 
 if CACHED:
@@ -30,13 +30,13 @@ if CACHED:
             "<results>/logs/cache_features/{network}.log",
         benchmark:
             "<results>/benchmarks/cache_features/{network}.tsv"
-        threads: 1
+        threads: features_threads()
         resources:
             **EVALUATION_RESOURCES,
         conda:
             "../envs/train.yaml"
         shell:
-            launch("cache_features", *FEATURES_FLAGS)
+            launch("cache_features", *FEATURES_FLAGS, own_threads=True)
 
     use rule cache_features as cache_test_features with:
         input:

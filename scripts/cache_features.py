@@ -27,6 +27,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--image-weights", type=Path, help="initial weights of the image encoder")
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: auto)")
     parser.add_argument("--splits", nargs="+", default=["train", "val"], help="of the data (default: train val)")
+    parser.add_argument("--threads", type=int, default=1, help="that compute a batch each (default: 1)")
     parser.add_argument("--output", type=Path, required=True, help="safetensors file")
     options = parser.parse_args(arguments)
     lease(options.device)
@@ -52,9 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     for name in options.splits:
         split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading.texts)
         if options.modality == "image":
-            features[f"{name}.eyes"] = eye_features(model, split, device, precision)
+            features[f"{name}.eyes"] = eye_features(model, split, device, precision, options.threads)
         else:
-            features[f"{name}.texts"] = pooled_texts(model, split, tokenize, length, device, precision)
+            features[f"{name}.texts"] = pooled_texts(model, split, tokenize, length, device, precision, options.threads)
         log(f"{options.modality} encoder: {len(split)} {name} samples on {device} in {precision}")
     encoder = read_json(options.encoder_dir / "source.json")
     key = features_key(options.modality, trial, fingerprint, encoder, precision, options.splits)

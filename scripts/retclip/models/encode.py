@@ -1,10 +1,13 @@
 """Batches and whole splits through a model: each image and text encoded once."""
 
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
+from retclip.data.in_order import in_order
 from retclip.loading.augmentation import to_model_input
 from retclip.loading.dataset import Split
 from retclip.loading.device import autocast, to_device
@@ -58,29 +61,58 @@ def has_batch_norm(model: torch.nn.Module) -> bool:
     return any(norm.training for norm in norms)
 
 
-@torch.inference_mode()
-def eye_features(model: "RetClip", split: Split, device: torch.device, precision: str) -> torch.Tensor:
-    """[P, D] fp32 on the CPU: RetClip.image_features of all P images of a split, in their order."""
-    parts = []
-    for start in range(0, len(split.image_keys), BATCH_SIZE):
-        rows = np.arange(start, min(start + BATCH_SIZE, len(split.image_keys)))
-        with autocast(device, precision):
-            images = to_model_input(split.images_at(rows, device), False, model.preprocessing)
-            parts.append(model.image_features(images).float())
-    return torch.cat(parts).cpu()
-
-
-@torch.inference_mode()
-def pooled_texts(
-    model: "RetClip", split: Split, tokenize: Tokenize, context_length: int, device: torch.device, precision: str
+def eye_features(
+    model: "RetClip", split: Split, device: torch.device, precision: str, threads: int = 1
 ) -> torch.Tensor:
-    """[T, hidden] fp32 on the CPU: the pooled features of all T distinct texts of a split, in their order."""
+    """[P, D] fp32 on the CPU: RetClip.image_features of all P images of a split, in their order. threads: how many
+    compute a batch each."""
+    size, count = _batch_size(device), len(split.image_keys)
+
+    def features(images: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(), autocast(device, precision):
+            return model.image_features(to_model_input(images, False, model.preprocessing)).float()
+
+    rows = (np.arange(start, min(start + size, count)) for start in range(0, count, size))
+    return torch.cat(list(_side_by_side(features, (split.images_at(some, device) for some in rows), threads))).cpu()
+
+
+def pooled_texts(
+    model: "RetClip",
+    split: Split,
+    tokenize: Tokenize,
+    context_length: int,
+    device: torch.device,
+    precision: str,
+    threads: int = 1,
+) -> torch.Tensor:
+    """[T, hidden] fp32 on the CPU: the pooled features of all T distinct texts of a split, in their order. threads: how
+    many compute a batch each."""
     ids, mask = tokenize(split.different_texts.tolist(), context_length)
     lengths = mask.sum(1)
-    found = torch.empty(len(ids), model.bert.config.hidden_size)
-    for rows in lengths.argsort().split(BATCH_SIZE):
+
+    def features(rows: torch.Tensor) -> torch.Tensor:
         longest = int(lengths[rows].max())
-        with autocast(device, precision):
-            pooled = model.pooled_text(*(to_device(part[rows, :longest], device) for part in (ids, mask)))
-        found[rows] = pooled.float().cpu()
+        with torch.inference_mode(), autocast(device, precision):
+            return model.pooled_text(*(to_device(part[rows, :longest], device) for part in (ids, mask))).float().cpu()
+
+    order = lengths.argsort()
+    found = torch.empty(len(ids), model.bert.config.hidden_size)
+    found[order] = torch.cat(list(_side_by_side(features, order.split(_batch_size(device)), threads)))
     return found
+
+
+def _batch_size(device: torch.device) -> int:
+    """A CPU encodes small batches about as fast, in half of the memory (tests/bench/README.md, `page_faults`)."""
+    return 16 if device.type == "cpu" else BATCH_SIZE
+
+
+def _side_by_side(
+    work: Callable[[torch.Tensor], torch.Tensor], tasks: Iterable[torch.Tensor], threads: int
+) -> Iterator[torch.Tensor]:
+    """work(task) of each task in their order; each is one thread's from begin to end, so that the numbers are the same
+    with any number of threads."""
+    if threads == 1:
+        yield from map(work, tasks)
+        return
+    with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from in_order(pool, work, ((task,) for task in tasks), 2 * threads)
