@@ -28,8 +28,10 @@ LIBRARIES = (
 
 if __name__ == "__main__":
     variables = dict(os.environ)  # as libraries find them, some of which set more
+    gc.disable()  # all of it stays: to look through it again and again is a fifth of the time of importing it
     for library in LIBRARIES:
         importlib.import_module(library)
     gc.collect()
     gc.freeze()  # what a fork's collector looks at, it copies
+    gc.enable()
     serve(socket.socket(fileno=0), int(sys.argv[1]), variables)

@@ -31,13 +31,13 @@ def fundus(seed: int, eye: str, size: int = 160) -> Image.Image:
     center = (0.5 if eye == "right" else -0.5) + generator.normal(0, 0.03), generator.normal(0, 0.04)
     for _ in range(14):  # vessels: dark arcs out of the disc
         angle, bend, width = generator.uniform(0, 6.3), generator.uniform(-1.5, 1.5), generator.uniform(0.012, 0.03)
-        along = np.linspace(0, 1.6, 160)
-        for t in along:
-            px = center[0] + t * np.cos(angle + bend * t)
-            py = center[1] + t * np.sin(angle + bend * t)
-            if abs(px) < 1 and abs(py) < 1:
-                column, row, reach = int((px + 1) / 2 * size), int((py + 1) / 2 * size), max(1, int(width * size / 2))
-                pixels[max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach] *= 0.8
+        along, reach = np.linspace(0, 1.6, 160), max(1, int(width * size / 2))
+        px = center[0] + along * np.cos(angle + bend * along)
+        py = center[1] + along * np.sin(angle + bend * along)
+        within = (abs(px) < 1) & (abs(py) < 1)
+        columns, rows = (((place[within] + 1) / 2 * size).astype(int).tolist() for place in (px, py))
+        for column, row in zip(columns, rows, strict=True):
+            pixels[max(row - reach, 0) : row + reach, max(column - reach, 0) : column + reach] *= 0.8
     pixels[np.hypot(x - center[0], y - center[1]) < 0.14] = (240, 210, 150)
     pixels[~inside] = 0
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))

@@ -3,6 +3,8 @@
 import contextlib
 import errno
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -10,7 +12,6 @@ import sys
 import time
 from pathlib import Path
 
-import forked
 import pytest
 from running import REPOSITORY
 
@@ -42,7 +43,7 @@ elif what == "die":
 
 
 @contextlib.contextmanager
-def serving(python: str, parent: subprocess.Popen | None = None):
+def serving(python: str = sys.executable, parent: subprocess.Popen | None = None):
     """Where to ask a server that this python has started, and the process whose end ends it."""
     parent = parent or subprocess.Popen(["sleep", "300"])
     address = fork_client.new_address()
@@ -58,7 +59,7 @@ def serving(python: str, parent: subprocess.Popen | None = None):
 
 @pytest.fixture(scope="module")
 def server():
-    with serving(forked.python()) as started:  # there, all is imported already
+    with serving() as started:
         yield started
 
 
@@ -83,6 +84,18 @@ def wait_for(true) -> None:
         time.sleep(0.02)
 
 
+def at_work(address: str, job: Path, folder: Path) -> tuple[subprocess.Popen[str], int]:
+    """A command that waits, once it hands on what signals it gets, and its job's process."""
+    asked, told = ask(address, job, "wait", folder / "process"), folder / "process"
+    wait_for(lambda: told.exists() and told.read_text() and catches(asked.pid, signal.SIGCONT))  # the last it asks for
+    return asked, int(told.read_text())
+
+
+def catches(process: int, number: int) -> bool:
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process}/status").read_text())
+    return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
+
+
 def lives(process: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -99,10 +112,9 @@ def test_it_reads_and_writes_where_its_command_would(server, job, tmp_path):
     assert errors == "True __main__\n"
 
 
-def test_its_end_says_nothing_of_its_libraries(job):
-    """A server as python starts it: its forks take down what they never imported themselves."""
-    with serving(sys.executable) as (address, _):
-        said, errors = ask(address, job, "say").communicate()
+def test_its_end_says_nothing_of_its_libraries(server, job):
+    """Which it would take down, though it never imported them itself."""
+    said, errors = ask(server[0], job, "say").communicate()
     assert said.split()[3] == "True"
     assert errors == "True __main__\n"
 
@@ -116,17 +128,14 @@ def test_it_ends_as_its_script_does(server, job):
 
 
 def test_a_signal_reaches_it(server, job, tmp_path):
-    asked = ask(server[0], job, "wait", tmp_path / "process")
-    wait_for((tmp_path / "process").exists)
+    asked, _ = at_work(server[0], job, tmp_path)
     asked.terminate()
     assert asked.communicate()[0] == "stopped\n"
     assert asked.returncode == 7
 
 
 def test_it_is_killed_with_its_command(server, job, tmp_path):
-    asked = ask(server[0], job, "wait", tmp_path / "process")
-    wait_for(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text())
-    process = int((tmp_path / "process").read_text())
+    asked, process = at_work(server[0], job, tmp_path)
     assert lives(process)
     asked.kill()
     wait_for(lambda: not lives(process))
@@ -134,9 +143,8 @@ def test_it_is_killed_with_its_command(server, job, tmp_path):
 
 
 def test_it_is_suspended_with_its_command(server, job, tmp_path):
-    asked = ask(server[0], job, "wait", tmp_path / "process")
-    wait_for(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text())
-    fork = Path("/proc", (tmp_path / "process").read_text(), "stat")
+    asked, process = at_work(server[0], job, tmp_path)
+    fork = Path(f"/proc/{process}/stat")
     asked.send_signal(signal.SIGTSTP)
     wait_for(lambda: fork.read_text().rpartition(")")[2].split()[0] == "T")
     asked.send_signal(signal.SIGCONT)
@@ -175,23 +183,25 @@ def test_nobody_else_may_ask(server):
     assert Path(server[0]).parent.stat().st_mode & 0o077 == 0
 
 
+def test_a_snakemake_that_ended_first_leaves_nothing(server, tmp_path):
+    """Its server is a fork of ours, in which all is imported already."""
+    python, parent = tmp_path / "python", subprocess.Popen(["true"])
+    python.write_text(f'#!/bin/sh\nexec {shlex.join(fork_client.python_of_jobs(server[0]))} "$@"\n')
+    python.chmod(0o755)
+    parent.wait()
+    with serving(str(python), parent) as (address, _):
+        wait_for(lambda: not Path(address).parent.exists())
+
+
 def test_it_ends_with_its_snakemake_and_leaves_nothing(server, job, tmp_path):
     """What is at work then goes on, as a job does whose snakemake was killed."""
     address, parent = server
-    asked = ask(address, job, "wait", tmp_path / "process")
-    wait_for((tmp_path / "process").exists)
+    asked, _ = at_work(address, job, tmp_path)
     parent.kill()
     wait_for(lambda: not Path(address).parent.exists())
     assert asked.poll() is None
     asked.terminate()
     assert asked.wait() == 7
-
-
-def test_a_snakemake_that_ended_first_leaves_nothing():
-    parent = subprocess.Popen(["true"])
-    parent.wait()
-    with serving(forked.python(), parent) as (address, _):
-        wait_for(lambda: not Path(address).parent.exists())
 
 
 def test_a_kernel_that_tells_no_process_from_another_has_no_server(tmp_path, monkeypatch):

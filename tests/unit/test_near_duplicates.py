@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from planted_copies import DISGUISES, drawn_eye, found_of, planted, thumbnail_of
 
-from retclip.data import near_duplicates, thumbnail_index
+from retclip.data import near_duplicates, thumbnail_alignment, thumbnail_index
 
 EYES, EVERY = 210, 3  # 70 copies, 10 in each disguise
 
@@ -18,8 +18,23 @@ def drawn():
 
 
 @pytest.fixture(scope="module")
-def pairs(drawn):
-    return near_duplicates.same_pairs(drawn[1], 1)
+def compared(drawn):
+    """The pairs, and the side of the whole image at each alignment that found or refused them."""
+    sides = []
+    aligned = thumbnail_alignment._aligned
+
+    def counted(whole, part, matrix, steps):
+        sides.append(whole.side)
+        return aligned(whole, part, matrix, steps)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(thumbnail_alignment, "_aligned", counted)
+        return near_duplicates.same_pairs(drawn[1], 1), sides
+
+
+@pytest.fixture(scope="module")
+def pairs(compared):
+    return compared[0]
 
 
 @pytest.mark.parametrize("how", DISGUISES)
@@ -111,19 +126,9 @@ def test_blank_and_black_images_are_nobodys_copies():
     assert near_duplicates.groups_of(thumbnails, 1).tolist() == list(range(len(blank)))
 
 
-def test_most_different_eyes_are_told_apart_on_the_coarse_images(drawn, monkeypatch):
+def test_most_different_eyes_are_told_apart_on_the_coarse_images(compared):
     """Drawn eyes are so alike that nearly every pair of the index is aligned; fine images are three times dearer."""
-    from retclip.data import thumbnail_alignment
-
-    sides = []
-    aligned = thumbnail_alignment._aligned
-
-    def counted(whole, part, matrix, steps):
-        sides.append(whole.side)
-        return aligned(whole, part, matrix, steps)
-
-    monkeypatch.setattr(thumbnail_alignment, "_aligned", counted)
-    near_duplicates.same_pairs(drawn[1], 1)
+    _, sides = compared
     copies = EYES // EVERY
     different = sides.count(48) / 2 - copies
     assert different > 3 * copies
