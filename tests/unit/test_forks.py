@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -62,6 +63,12 @@ def server():
         yield started
 
 
+@pytest.fixture(scope="module")
+def started_by_python():
+    with serving(sys.executable) as started:
+        yield started
+
+
 @pytest.fixture
 def job(tmp_path):
     path = tmp_path / "job.py"
@@ -89,6 +96,11 @@ def lives(process: int) -> bool:
     return False
 
 
+def listens(address: str) -> bool:
+    """Whether somebody waits at this address for jobs that ask."""
+    return f" @{address[1:]}" in Path("/proc/net/unix").read_text()
+
+
 def test_it_reads_and_writes_where_its_command_would(server, job, tmp_path):
     asked = ask(server[0], job, "say", "ä b", "--x", cwd=tmp_path, env={**VARIABLES, "TMPDIR": str(tmp_path)})
     said, errors = asked.communicate("from the pipe")
@@ -99,12 +111,24 @@ def test_it_reads_and_writes_where_its_command_would(server, job, tmp_path):
     assert errors == "True __main__\n"
 
 
-def test_its_end_says_nothing_of_its_libraries(job):
+def test_its_end_says_nothing_of_its_libraries(started_by_python, job):
     """A server as python starts it: its forks take down what they never imported themselves."""
-    with serving(sys.executable) as (address, _):
-        said, errors = ask(address, job, "say").communicate()
+    said, errors = ask(started_by_python[0], job, "say").communicate()
     assert said.split()[3] == "True"
     assert errors == "True __main__\n"
+
+
+def test_a_stop_request_for_all_processes_is_the_jobs_alone(started_by_python, job, tmp_path):
+    """As Slurm sends it, to whatever its job has started: the fork has its time to save, and the next one its server."""
+    asked = ask(started_by_python[0], job, "wait", tmp_path / "process")
+    wait_for(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text())
+    fork = int((tmp_path / "process").read_text())
+    server = int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1])
+    for process in (server, asked.pid):
+        os.kill(process, signal.SIGTERM)
+    assert asked.communicate()[0] == "stopped\n"
+    assert asked.returncode == 7
+    assert ask(started_by_python[0], job, "say").communicate()[0].split()[3] == "True"
 
 
 def test_it_ends_as_its_script_does(server, job):
@@ -144,6 +168,15 @@ def test_it_is_suspended_with_its_command(server, job, tmp_path):
     asked.kill()
 
 
+def test_the_variables_of_a_step_are_its_own(server, job):
+    """Of Slurm's, and of whatever shell has asked: the job has those of its command, and no other."""
+    job.write_text("import os; print(*sorted(name for name in os.environ if name.startswith(('SLURM', 'TMPDIR'))))")
+    asked = ask(server[0], job, env={**VARIABLES, "SLURM_STEP_ID": "3", "TMPDIR": "/tmp"})
+    assert asked.communicate()[0] == "SLURM_STEP_ID TMPDIR\n"
+    without = {name: value for name, value in VARIABLES.items() if name != "TMPDIR"}
+    assert ask(server[0], job, env=without).communicate()[0] == "\n"
+
+
 @pytest.mark.parametrize("variables", [{"WORD": "new"}, {"OMP_NUM_THREADS": "2"}])
 def test_other_variables_get_a_process_of_their_own(server, job, variables):
     """Libraries have read theirs."""
@@ -158,12 +191,27 @@ def test_where_nobody_answers_python_runs_it(job):
     assert int(asked.communicate()[0].split()[0]) == asked.pid
 
 
-def test_a_place_that_takes_no_socket_stops_nobody(tmp_path):
-    fork_client.start_server(f"{tmp_path}/missing/folder/forks")
-    full = tmp_path / "full"
-    full.write_text("")
-    fork_client.start_server(f"{full}/folder/forks")
-    assert list(tmp_path.iterdir()) == [full]
+def test_a_system_that_gives_no_socket_stops_nobody(monkeypatch):
+    def refused(*arguments: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", refused)
+    fork_client.start_server(fork_client.new_address())
+
+
+def test_a_killed_server_leaves_nothing(server, job, tmp_path):
+    """As Slurm kills what is left of a job: no file tells that there was one."""
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    with serving(forked.python()) as (address, _):
+        asked = ask(address, job, "wait", tmp_path / "process")
+        wait_for(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text())
+        fork = int((tmp_path / "process").read_text())
+        os.kill(int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1]), signal.SIGKILL)
+        assert asked.wait() == 1
+        wait_for(lambda: not lives(fork))
+    made = {path.name for path in set(Path(tempfile.gettempdir()).iterdir()) - before}
+    assert not [name for name in made if name.startswith("retclip-")]
+    assert not listens(address)
 
 
 def test_what_is_no_script_is_for_python(server):
@@ -171,8 +219,28 @@ def test_what_is_no_script_is_for_python(server):
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
-def test_nobody_else_may_ask(server):
-    assert Path(server[0]).parent.stat().st_mode & 0o077 == 0
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
+def test_nobody_else_may_ask(server, job, monkeypatch):
+    """The address stands in the commands of jobs, which all users of a machine may read."""
+    monkeypatch.setattr(os, "environ", VARIABLES)
+    monkeypatch.setattr(fork_client, "is_ours", lambda link: True)
+    os.seteuid(1)
+    try:
+        assert fork_client._ask(server[0], [str(job), "leave"])[0] == 0
+    finally:
+        os.seteuid(0)
+
+
+def test_nobody_else_is_asked(job, monkeypatch):
+    """Who answers gets a job's variables, which may hold keys: whoever has taken the address is told nothing."""
+    address = fork_client.new_address()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+        monkeypatch.setattr(os, "geteuid", lambda: 1)
+        worker, link = fork_client._ask(address, [str(job), "leave"])
+        assert (worker, link) == (0, None)
+        assert listening.accept()[0].recv(1) == b""
 
 
 def test_it_ends_with_its_snakemake_and_leaves_nothing(server, job, tmp_path):
@@ -181,7 +249,7 @@ def test_it_ends_with_its_snakemake_and_leaves_nothing(server, job, tmp_path):
     asked = ask(address, job, "wait", tmp_path / "process")
     wait_for((tmp_path / "process").exists)
     parent.kill()
-    wait_for(lambda: not Path(address).parent.exists())
+    wait_for(lambda: not listens(address))
     assert asked.poll() is None
     asked.terminate()
     assert asked.wait() == 7
@@ -191,23 +259,22 @@ def test_a_snakemake_that_ended_first_leaves_nothing():
     parent = subprocess.Popen(["true"])
     parent.wait()
     with serving(forked.python(), parent) as (address, _):
-        wait_for(lambda: not Path(address).parent.exists())
+        wait_for(lambda: not listens(address))
 
 
-def test_a_kernel_that_tells_no_process_from_another_has_no_server(tmp_path, monkeypatch):
+def test_a_kernel_that_tells_no_process_from_another_has_no_server(monkeypatch):
     """Before Linux 5.3: jobs are Python's, and nothing is left behind."""
 
     def missing(process: int) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(os, "pidfd_open", missing)
-    address = tmp_path / "folder/forks"
-    address.parent.mkdir()
+    address = fork_client.new_address()
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(address))
+        listening.bind(address)
         listening.listen()
         serve(listening, os.getpid(), {})
-    assert not address.parent.exists()
+    assert not listens(address)
 
 
 def test_entries_import_nothing_that_is_slow_before_they_are_forked():
