@@ -165,7 +165,7 @@ def test_a_running_trial_is_cancelled(run, lab, undisturbed):
 
 
 def test_trials_that_share_a_job_stop_and_resume(run, lab, undisturbed):
-    """Forks of one process, one after the other. Warned, Slurm runs the same job again, however long its checkpoint took;
+    """Forks of one process, one after the other. Warned, Slurm runs the same job again, however long a checkpoint took;
     out of time, another one runs. Each trial resumes from its own, and what one has finished is not trained again."""
     before = len(lab.events())
     run.start("--groups", "train_phase1_trial=phase1")

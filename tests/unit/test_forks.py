@@ -119,7 +119,7 @@ def test_its_end_says_nothing_of_its_libraries(started_by_python, job):
 
 
 def test_a_stop_request_for_all_processes_is_the_jobs_alone(started_by_python, job, tmp_path):
-    """As Slurm sends it, to all that its job has started: the fork has its time to save, and the next one its server."""
+    """As Slurm sends it, to all that a job has started: the fork has its time to save, and the next one its server."""
     asked = ask(started_by_python[0], job, "wait", tmp_path / "process")
     wait_for(lambda: (tmp_path / "process").exists() and (tmp_path / "process").read_text())
     fork = int((tmp_path / "process").read_text())

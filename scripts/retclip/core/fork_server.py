@@ -15,8 +15,8 @@ from typing import NamedTuple
 
 from retclip.core.fork_client import PASSED_ON, is_ours
 
-# What a shell sets in each job, and what libraries read when they need it, not when they are imported; and Slurm's, which
-# says in each step which one it is.
+# What a shell sets in each job, and what libraries read when they need it, not when they are imported; and Slurm's,
+# which say in each step which one it is.
 OF_ITS_OWN = {"_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMPDIR", "TEMP"}
 OF_SLURM = ("SLURM", "SRUN_")
 

@@ -15,8 +15,8 @@ from retclip.search.strategies import STRATEGIES
 # A forward pass alone, against a step with its backward pass.
 EVALUATION_SHARE = 1 / 3
 # Of a training run of heads on cached features, on one core: seconds for imports, plan, scores and files; for the same
-# as a fork of a process that has imported all; and samples a second. All measured (tests/bench/README.md, `frozen`; a run
-# of config/laptop.yaml).
+# as a fork of a process that has imported all; and samples a second. All measured (tests/bench/README.md, `frozen`; a
+# run of config/laptop.yaml).
 START_SECONDS = 10.0
 FORK_SECONDS = 1.0
 HEADS_PER_SECOND = 2000.0
