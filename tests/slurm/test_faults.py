@@ -179,7 +179,7 @@ def test_trials_that_share_a_job_stop_and_resume(run, lab, undisturbed):
     subprocess.run(["scancel", "--signal=TERM", job], check=True)
     time.sleep(5)
     os.kill(int(process.name), signal.SIGCONT)
-    _until(lambda: run.epochs() - {first}, 180)
+    _until(lambda: run.epochs() - {first}, 400)
     (second,) = run.epochs() - {first}
     assert run.metrics()[first]["resumed_from"] > 0
     subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)

@@ -277,6 +277,25 @@ def test_a_kernel_that_tells_no_process_from_another_has_no_server(monkeypatch):
     assert not listens(address)
 
 
+@pytest.mark.slow
+def test_what_is_forked_has_asked_for_no_gpu():
+    """A process that has cannot be forked for another to use one: CUDA wakes up in the fork, or not at all."""
+    asking = """
+import importlib, sys, torch
+sys.path.insert(0, "scripts")
+from fork_jobs import LIBRARIES
+asked = []
+for name in ("_cuda_init", "_cuda_getDeviceCount"):
+    assert hasattr(torch._C, name), name
+    setattr(torch._C, name, lambda name=name: asked.append(name) or 0)
+for library in LIBRARIES:
+    importlib.import_module(library)
+print(asked, torch.cuda.is_initialized())
+"""
+    done = subprocess.run([sys.executable, "-c", asking], cwd=REPOSITORY, capture_output=True, text=True, env=VARIABLES)
+    assert done.stdout == "[] False\n", done.stderr[-2000:]
+
+
 def test_entries_import_nothing_that_is_slow_before_they_are_forked():
     """The bare interpreter asks in a fraction of what the start of Python with its packages takes."""
     loaded = "import sys; sys.path.insert(0, 'scripts'); from retclip.core import fork_client; print(*sys.modules)"
