@@ -9,6 +9,10 @@ min_version("9.27")
 # Jobs of a plan live as long as the plan: looking through thousands of them for garbage took a sixth of its time.
 gc.set_threshold(200_000, 50, 100)
 
+# An entry takes the place of its shell: a cluster that tells all processes to stop would end the shell at once, and
+# snakemake with it, while the entry still saves its state.
+shell.prefix("set -euo pipefail; exec ")
+
 
 configfile: workflow.source_path("config/config.yaml")
 

@@ -6,6 +6,7 @@
 #   1. Check the config and derive from it the training runs of all stages (scripts/retclip/search/jobs.py).
 #   2. Say where the text encoders, the weights, the features and the data lie.
 #   3. Make the shell command of a rule.
+import functools
 import json
 import os
 import re
@@ -144,13 +145,25 @@ EXTERNAL_TESTS = {
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake
 PYTHON = "python" if "conda" in str(workflow.deployment_settings.deployment_method) else sys.executable
-FORKS = fork_client.new_address()
+FORKS = fork_client.shared_address() or fork_client.new_address()
 
 
 def jobs_are_forks():
-    """Whether this run's jobs are forks of one process: without GPUs, a job's start takes longer than many a job."""
+    """Whether jobs are forks of one process, since a start takes longer than many a job: all of a run on this machine
+    without GPUs, and those that share a job of a cluster."""
+    if workflow.remote_exec:
+        return fork_client.shared_address() is not None
     here = workflow.is_main_process and workflow.local_exec and not workflow.dryrun
-    return here and GPUS == 0 and PYTHON == sys.executable and fork_client.can_fork(FORKS)
+    return here and GPUS == 0 and PYTHON == sys.executable and fork_client.can_fork()
+
+
+@functools.cache
+def share_forks():
+    """Starts what they are forked from where this is the snakemake of a cluster's job that several share; it asks for
+    no GPU, so that each fork may. Several GPUs are torchrun's, who starts the processes."""
+    several = workflow.remote_exec and not workflow.local_exec and len(workflow.dag_settings.target_jobs) > 1
+    if several and GPUS < 2 and PYTHON == sys.executable and fork_client.can_fork():
+        fork_client.share_server(FORKS)
 
 
 def python_of_jobs(wildcards, input):
@@ -189,5 +202,7 @@ def launch(entry, *flags, processes=1, shown=False, own_threads=False):
         lease = f"{{params.scripts:q}}/lease_gpus.py --gpus {processes} --device {{params.device}} --"
         torchrun = f"-P -m torch.distributed.run --standalone --nproc-per-node {processes}"
         command = f"{lease} {{params.python:q}} {torchrun} {command}"
-    variables = [f"{name}={value}" for name, value in fork_client.ONE_THREAD.items()] if own_threads else []
-    return " ".join([*variables, "{params.python:q}", command, *flags, "2>&1 | tee {log}" if shown else "> {log} 2>&1"])
+    one_thread = [f"{name}={value}" for name, value in fork_client.ONE_THREAD.items()]
+    variables = ["env", *one_thread] if own_threads else []
+    output = "2>&1 | tee {log}" if shown else "> {log} 2>&1"
+    return " ".join([*variables, "{params.python:q}", command, *flags, output])

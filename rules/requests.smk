@@ -162,7 +162,9 @@ def scale_with_attempt(resource, amount):
     """A resource that grows with each attempt up to the site's limit. amount(input) is that of the first."""
 
     def scaled(wildcards, input, attempt, rulename):
-        check_groups()  # a dry run asks for resources, and nothing else of ours once groups are known
+        # what neither a dry run nor the snakemake around a group asks of us but once its groups are known: resources
+        check_groups()
+        share_forks()
         wanted, limit = amount(input) * attempt, SITE[resource]
         if limit is None:
             return wanted

@@ -8,4 +8,4 @@ import sys
 from retclip.core.fork_client import run_as_fork
 
 if __name__ == "__main__":
-    sys.exit(run_as_fork(sys.argv[1], sys.argv[2:]))
+    sys.exit(run_as_fork(f"\0{sys.argv[1]}", sys.argv[2:]))

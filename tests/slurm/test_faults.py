@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -40,22 +39,11 @@ def prepared(lab, tmp_path_factory, small_config):
 
 
 @pytest.fixture(scope="module")
-def locally(prepared, tmp_path_factory):
-    """metrics.json of both training runs, which no one disturbed and no cluster ran."""
+def undisturbed(prepared, tmp_path_factory):
+    """The validation of both training runs, which no one disturbed and no cluster ran."""
     work, flags = _copy(prepared, tmp_path_factory.mktemp("undisturbed"))
     snakemake(work, *flags, "--until", "train_phase1_trial")
-    return _metrics(work)
-
-
-@pytest.fixture(scope="module")
-def undisturbed(locally):
-    return {trial: metrics["val"] for trial, metrics in locally.items()}
-
-
-@pytest.fixture(scope="module")
-def epoch_seconds(locally):
-    """Of two training runs at a time, on this machine."""
-    return locally["baseline"]["device_seconds"] / locally["baseline"]["epochs"]
+    return {trial: metrics["val"] for trial, metrics in _metrics(work).items()}
 
 
 @pytest.fixture
@@ -86,23 +74,35 @@ class Run:
 
     def training(self) -> None:
         """Returns when both training runs are in their epochs."""
-        _until(lambda: self.epochs() >= 2, 90)
+        _until(lambda: len(self.epochs()) >= 2, 90)
 
     def slow_down(self, lab: Lab) -> None:
-        """While its job runs, the training process gets a sixth of its time; all of it, once Slurm ends the job: it has
-        ten seconds then to save its state."""
-        found = subprocess.run(["pgrep", "-f", r"^\S*python \S*train_trial.py"], capture_output=True, text=True)
-        for process in map(int, found.stdout.split()):
+        """While its job runs, the training process gets a twentieth of its time; all of it, once Slurm ends the job: it
+        has ten seconds then to save its state."""
+        for process in self.training_processes():
             with contextlib.suppress(OSError):  # it has ended
-                while Path(f"/proc/{process}/cwd").resolve() == self.work.resolve() and lab.queue("RUNNING"):
-                    os.kill(process, signal.SIGSTOP)
-                    time.sleep(0.5)
-                    os.kill(process, signal.SIGCONT)
+                while (process / "cwd").resolve() == self.work.resolve() and lab.queue("RUNNING"):
+                    os.kill(int(process.name), signal.SIGSTOP)
+                    time.sleep(1.9)
+                    os.kill(int(process.name), signal.SIGCONT)
                     time.sleep(0.1)
 
-    def epochs(self) -> int:
+    def epochs(self) -> set[str]:
+        """The trials that are in their epochs, from the first on."""
         logs = self.work.glob("results/small/logs/train_phase1_trial/*.log")
-        return sum("epoch 3/" in log.read_text() for log in logs)
+        return {log.stem for log in logs if "epoch 3/" in log.read_text()}
+
+    def training_processes(self) -> list[Path]:
+        """This run's in /proc: what python started, or a fork that bears the script's name."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):  # it has ended
+                python, script, *_ = [*(process / "cmdline").read_bytes().split(b"\0"), b""]
+                trains = python.endswith(b"python") and script.endswith(b"/train_trial.py")
+                fork = (process / "comm").read_text() == "train_trial\n"
+                if (trains or fork) and (process / "cwd").resolve() == self.work.resolve():
+                    found.append(process)
+        return found
 
     def end(self, code: int = 0) -> str:
         assert self.process is not None
@@ -164,6 +164,38 @@ def test_a_running_trial_is_cancelled(run, lab, undisturbed):
     assert 0 < resumed[0]["lost_seconds"] < 60
 
 
+def test_trials_that_share_a_job_stop_and_resume(run, lab, undisturbed):
+    """Forks of one process, one after the other. Warned, Slurm runs the same job again, however long a checkpoint took;
+    out of time, another one runs. Each trial resumes from its own, and what one has finished is not trained again."""
+    before = len(lab.events())
+    run.start("--groups", "train_phase1_trial=phase1")
+    _until(run.epochs, 120)
+    (first,) = run.epochs()
+    (job,) = lab.queue("RUNNING")
+    (process,) = run.training_processes()
+    server = process.parent / (process / "stat").read_text().rpartition(")")[2].split()[1]
+    assert b"fork_jobs.py" in (server / "cmdline").read_bytes()
+    os.kill(int(process.name), signal.SIGSTOP)
+    subprocess.run(["scancel", "--signal=TERM", job], check=True)
+    time.sleep(5)
+    os.kill(int(process.name), signal.SIGCONT)
+    _until(lambda: run.epochs() - {first}, 400)
+    (second,) = run.epochs() - {first}
+    assert run.metrics()[first]["resumed_from"] > 0
+    subprocess.run(["scontrol", "update", f"JobId={job}", "TimeLimit=1"], check=True)
+    run.slow_down(lab)
+    text = run.end()
+    found = run.metrics()
+    _same(found, undisturbed)
+    assert found[second]["resumed_from"] > 0
+    assert found[second]["attempts"] == 2
+    assert found[first]["job"]["job_id"] == job != found[second]["job"]["job_id"]
+    assert job in lab.queue("TIMEOUT")
+    assert text.count("has been submitted with SLURM jobid") == 2
+    assert [event[2] for event in lab.events()[before:] if event[0] == "start"].count(job) == 2
+    _until(lambda: not server.exists(), 20)
+
+
 def test_a_stop_request_while_it_starts_up(run, lab, undisturbed):
     run.start("--retries", "0")
     _until(lambda: len(list(run.work.glob("results/small/state/*/lock"))) == 2, 60)
@@ -187,25 +219,21 @@ def test_a_pending_trial_is_cancelled_and_the_node_was_drained(run, lab, undistu
 
 
 @pytest.mark.parametrize("warning", ["--signal=TERM@15", "--no-kill"])
-def test_a_time_limit_in_mid_epoch(run, lab, prepared, epoch_seconds, tmp_path, warning):
+def test_a_time_limit_in_mid_epoch(run, lab, undisturbed, warning):
     """Warned, the same job runs again and resumes, as often as needed; without warning, a retry resumes.
 
     A minute is Slurm's shortest limit; it ends a job up to half a minute late, and warns most of a minute early.
     A warning in the very last second, after the training is complete, costs a retry, too, which finds the results.
     """
-    (run.work / "longer.yaml").write_text(f"phase1: {{epochs: {int(50 / epoch_seconds)}}}")
-    run.flags = [*run.flags, str(run.work / "longer.yaml")]
     profile = run.site_profile(max_runtime=1, slurm_extra=f"'{warning}'")
     before = len(lab.events())
     run.start(profile=profile, target=(BASELINE,))
     _until(run.epochs, 90)
     # however fast this machine is, the training meets the limit
-    threading.Thread(target=run.slow_down, args=[lab]).start()
-    alone, _ = _copy(prepared, tmp_path / "alone")
-    snakemake(alone, BASELINE, *run.flags)
+    run.slow_down(lab)
     text = run.end()
     found = run.metrics()["baseline"]
-    assert found["val"] == _metrics(alone)["baseline"]["val"]
+    assert found["val"] == undisturbed["baseline"]
     assert found["resumed_from"] > 1
     submissions = text.count("has been submitted with SLURM jobid")
     if warning.startswith("--signal"):

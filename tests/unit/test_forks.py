@@ -4,14 +4,15 @@ import contextlib
 import errno
 import os
 import re
-import shlex
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
+import forked
 import pytest
 from running import REPOSITORY
 
@@ -96,10 +97,22 @@ def catches(process: int, number: int) -> bool:
     return bool(caught and int(caught[1], 16) >> (number - 1) & 1)
 
 
+def server_of(fork: int) -> int:
+    """The process that it is a fork of."""
+    return int(Path(f"/proc/{fork}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 def lives(process: int) -> bool:
     with contextlib.suppress(OSError):
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     return False
+
+
+def listens(address: str) -> bool:
+    """Whether somebody waits at this address for jobs that ask."""
+    sockets = (line.split() for line in Path("/proc/net/unix").read_text().splitlines())
+    # connections have its name, too, and not this flag
+    return any(words[3] == "00010000" and words[-1] == f"@{address[1:]}" for words in sockets)
 
 
 def test_it_reads_and_writes_where_its_command_would(server, job, tmp_path):
@@ -117,6 +130,16 @@ def test_its_end_says_nothing_of_its_libraries(server, job):
     said, errors = ask(server[0], job, "say").communicate()
     assert said.split()[3] == "True"
     assert errors == "True __main__\n"
+
+
+def test_a_stop_request_for_all_processes_is_the_jobs_alone(server, job, tmp_path):
+    """As Slurm sends it, to all that a job has started: the fork has its time to save, and the next one its server."""
+    asked, fork = at_work(server[0], job, tmp_path)
+    for process in (server_of(fork), asked.pid):
+        os.kill(process, signal.SIGTERM)
+    assert asked.communicate()[0] == "stopped\n"
+    assert asked.returncode == 7
+    assert ask(server[0], job, "say").communicate()[0].split()[3] == "True"
 
 
 def test_it_ends_as_its_script_does(server, job):
@@ -152,6 +175,15 @@ def test_it_is_suspended_with_its_command(server, job, tmp_path):
     asked.kill()
 
 
+def test_the_variables_of_a_step_are_its_own(server, job):
+    """Of Slurm's, and of whatever shell has asked: the job has those of its command, and no other."""
+    job.write_text("import os; print(*sorted(name for name in os.environ if name.startswith(('SLURM', 'TMPDIR'))))")
+    asked = ask(server[0], job, env={**VARIABLES, "SLURM_STEP_ID": "3", "TMPDIR": "/tmp"})
+    assert asked.communicate()[0] == "SLURM_STEP_ID TMPDIR\n"
+    without = {name: value for name, value in VARIABLES.items() if name != "TMPDIR"}
+    assert ask(server[0], job, env=without).communicate()[0] == "\n"
+
+
 @pytest.mark.parametrize("variables", [{"WORD": "new"}, {"OMP_NUM_THREADS": "2"}])
 def test_other_variables_get_a_process_of_their_own(server, job, variables):
     """Libraries have read theirs."""
@@ -166,12 +198,25 @@ def test_where_nobody_answers_python_runs_it(job):
     assert int(asked.communicate()[0].split()[0]) == asked.pid
 
 
-def test_a_place_that_takes_no_socket_stops_nobody(tmp_path):
-    fork_client.start_server(f"{tmp_path}/missing/folder/forks")
-    full = tmp_path / "full"
-    full.write_text("")
-    fork_client.start_server(f"{full}/folder/forks")
-    assert list(tmp_path.iterdir()) == [full]
+def test_a_system_that_gives_no_socket_stops_nobody(monkeypatch):
+    def refused(*arguments: object) -> socket.socket:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(socket, "socket", refused)
+    fork_client.start_server(fork_client.new_address())
+
+
+def test_a_killed_server_leaves_nothing(job, tmp_path):
+    """As Slurm kills what is left of a job: no file tells that there was one."""
+    before = set(Path(tempfile.gettempdir()).iterdir())
+    with serving(forked.python()) as (address, _):
+        asked, fork = at_work(address, job, tmp_path)
+        os.kill(server_of(fork), signal.SIGKILL)
+        assert asked.wait() == 1
+        wait_for(lambda: not lives(fork))
+    made = {path.name for path in set(Path(tempfile.gettempdir()).iterdir()) - before}
+    assert not [name for name in made if name.startswith("retclip-")]
+    assert not listens(address)
 
 
 def test_what_is_no_script_is_for_python(server):
@@ -179,18 +224,35 @@ def test_what_is_no_script_is_for_python(server):
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
-def test_nobody_else_may_ask(server):
-    assert Path(server[0]).parent.stat().st_mode & 0o077 == 0
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may be another user")
+def test_nobody_else_may_ask(server, job, monkeypatch):
+    """The address stands in the commands of jobs, which all users of a machine may read."""
+    monkeypatch.setattr(os, "environ", dict(VARIABLES))  # pytest writes into it
+    monkeypatch.setattr(fork_client, "is_ours", lambda link: True)
+    os.seteuid(1)
+    try:
+        assert fork_client._ask(server[0], [str(job), "leave"])[0] == 0
+    finally:
+        os.seteuid(0)
 
 
-def test_a_snakemake_that_ended_first_leaves_nothing(server, tmp_path):
-    """Its server is a fork of ours, in which all is imported already."""
-    python, parent = tmp_path / "python", subprocess.Popen(["true"])
-    python.write_text(f'#!/bin/sh\nexec {shlex.join(fork_client.python_of_jobs(server[0]))} "$@"\n')
-    python.chmod(0o755)
+def test_nobody_else_is_asked(job, monkeypatch):
+    """Who answers gets a job's variables, which may hold keys: whoever has taken the address is told nothing."""
+    address = fork_client.new_address()
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(address)
+        listening.listen()
+        monkeypatch.setattr(os, "geteuid", lambda: 1)
+        worker, link = fork_client._ask(address, [str(job), "leave"])
+        assert (worker, link) == (0, None)
+        assert listening.accept()[0].recv(1) == b""
+
+
+def test_a_snakemake_that_ended_first_leaves_nothing():
+    parent = subprocess.Popen(["true"])
     parent.wait()
-    with serving(str(python), parent) as (address, _):
-        wait_for(lambda: not Path(address).parent.exists())
+    with serving(forked.python(), parent) as (address, _):
+        wait_for(lambda: not listens(address))
 
 
 def test_it_ends_with_its_snakemake_and_leaves_nothing(server, job, tmp_path):
@@ -198,26 +260,44 @@ def test_it_ends_with_its_snakemake_and_leaves_nothing(server, job, tmp_path):
     address, parent = server
     asked, _ = at_work(address, job, tmp_path)
     parent.kill()
-    wait_for(lambda: not Path(address).parent.exists())
+    wait_for(lambda: not listens(address))
     assert asked.poll() is None
     asked.terminate()
     assert asked.wait() == 7
 
 
-def test_a_kernel_that_tells_no_process_from_another_has_no_server(tmp_path, monkeypatch):
+def test_a_kernel_that_tells_no_process_from_another_has_no_server(monkeypatch):
     """Before Linux 5.3: jobs are Python's, and nothing is left behind."""
 
     def missing(process: int) -> int:
         raise OSError(errno.ENOSYS, "Function not implemented")
 
     monkeypatch.setattr(os, "pidfd_open", missing)
-    address = tmp_path / "folder/forks"
-    address.parent.mkdir()
+    address = fork_client.new_address()
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(address))
+        listening.bind(address)
         listening.listen()
         serve(listening, os.getpid(), {})
-    assert not address.parent.exists()
+    assert not listens(address)
+
+
+@pytest.mark.slow
+def test_what_is_forked_has_asked_for_no_gpu():
+    """A process that has cannot be forked for another to use one: CUDA wakes up in the fork, or not at all."""
+    asking = """
+import importlib, sys, torch
+sys.path.insert(0, "scripts")
+from fork_jobs import LIBRARIES
+asked = []
+for name in ("_cuda_init", "_cuda_getDeviceCount"):
+    assert hasattr(torch._C, name), name
+    setattr(torch._C, name, lambda name=name: asked.append(name) or 0)
+for library in LIBRARIES:
+    importlib.import_module(library)
+print(asked, torch.cuda.is_initialized())
+"""
+    done = subprocess.run([sys.executable, "-c", asking], cwd=REPOSITORY, capture_output=True, text=True, env=VARIABLES)
+    assert done.stdout == "[] False\n", done.stderr[-2000:]
 
 
 def test_entries_import_nothing_that_is_slow_before_they_are_forked():

@@ -4,6 +4,7 @@ import json
 import os
 import runpy
 import selectors
+import signal
 import socket
 import sys
 from contextlib import suppress
@@ -12,8 +13,12 @@ from multiprocessing.context import ForkProcess
 from pathlib import Path
 from typing import NamedTuple
 
-# What a shell sets in each job, and what libraries read when they need it, not when they are imported.
+from retclip.core.fork_client import PASSED_ON, is_ours
+
+# What a shell sets in each job, and what libraries read when they need it, not when they are imported; and Slurm's,
+# which say in each step which one it is.
 OF_ITS_OWN = {"_", "SHLVL", "PWD", "OLDPWD", "TMPDIR", "TMP", "TEMPDIR", "TEMP"}
+OF_SLURM = ("SLURM", "SRUN_")
 
 
 class Job(NamedTuple):
@@ -40,7 +45,7 @@ def serve(listening: socket.socket, parent: int, environment: dict[str, str]) ->
     try:
         gone = os.pidfd_open(parent)
     except OSError:  # it had no more to do than to import takes, or the kernel is older than Linux 5.3
-        _stop_listening(listening)
+        listening.close()
         return
     waiting = selectors.DefaultSelector()
     for end in (listening, gone):
@@ -54,7 +59,7 @@ def serve(listening: socket.socket, parent: int, environment: dict[str, str]) ->
             waiting.unregister(gone)
             os.close(gone)
             waiting.unregister(listening)
-            _stop_listening(listening)
+            listening.close()
         elif key.fileobj is fork.link:  # the command was killed
             waiting.unregister(fork.link)
             fork.process.kill()
@@ -62,16 +67,12 @@ def serve(listening: socket.socket, parent: int, environment: dict[str, str]) ->
             _report(fork, waiting)
 
 
-def _stop_listening(listening: socket.socket) -> None:
-    address = Path(listening.getsockname())
-    listening.close()
-    address.unlink()
-    address.parent.rmdir()
-
-
 def _start(listening: socket.socket, waiting: selectors.BaseSelector, environment: dict[str, str]) -> None:
     """Forks for the command that asks next, and tells it the process."""
     link, _ = listening.accept()
+    if not is_ours(link):
+        link.close()
+        return
     streams, job = _read(link)
     if job is None or not _same(job.environment, environment):
         with suppress(OSError):
@@ -79,7 +80,7 @@ def _start(listening: socket.socket, waiting: selectors.BaseSelector, environmen
         link.close()
     else:
         inherited = [link, *(entry.fileobj for entry in waiting.get_map().values())]
-        process = get_context("fork").Process(target=_run, args=(job, streams, inherited))
+        process = get_context("fork").Process(target=_run, args=(job, streams, inherited, environment))
         process.start()
         assert process.pid is not None
         fork = _Fork(process, os.pidfd_open(process.pid), link)
@@ -102,13 +103,16 @@ def _report(fork: _Fork, waiting: selectors.BaseSelector) -> None:
         _close(end)
 
 
-def _run(job: Job, streams: list[int], inherited: list[object]) -> None:
+def _run(job: Job, streams: list[int], inherited: list[object], environment: dict[str, str]) -> None:
     """Runs the job's script in this fork, as Python begins one. Its end takes no library down, which lasts a second."""
     for end in inherited:
         _close(end)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, PASSED_ON)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
+    for name in environment.keys() - job.environment.keys():
+        os.environ.pop(name, None)
     os.environ.update(job.environment)
     os.chdir(job.folder)
     sys.stdin = os.fdopen(0, closefd=False)
@@ -128,7 +132,9 @@ def _read(link: socket.socket) -> tuple[list[int], Job | None]:
 
 
 def _same(one: dict[str, str], other: dict[str, str]) -> bool:
-    theirs, ours = ({name: at[name] for name in at.keys() - OF_ITS_OWN} for at in (one, other))
+    theirs, ours = (
+        {name: at[name] for name in at.keys() - OF_ITS_OWN if not name.startswith(OF_SLURM)} for at in (one, other)
+    )
     return theirs == ours
 
 
