@@ -95,6 +95,8 @@ def test_a_table_goes_on_where_it_was_stopped(tmp_path):
         make_table(Small(), tmp_path / "table.csv")
     begun = list(trained)
     trained.clear()
+    with (tmp_path / "table.csv").open("a") as stream:
+        stream.write("0.01,8,2,1.0,2")  # killed within a line
     table = make_table(Small(), tmp_path / "table.csv")
     assert begun + trained == [(rate, seed) for seed in (1, 2) for rate in (1e-3, 1e-2)]
     assert len(trained) == 1
