@@ -30,15 +30,17 @@ sys.path.insert(0, str(REPOSITORY / "tests/workflow"))
 
 import search_photographs
 from search_baselines import BASELINES
+from search_choices import Said
 from search_digits import Digits
 from search_replay import BUDGET, STRATEGIES, TRIALS, Replay, Way, search_all
 from search_sharp import Sharp
-from search_table import Table, make_table
+from search_table import Table, Values, make_table
 
 FOLDER = Path("results/bench")
 TASKS = ("digits", "photographs", "sharp")
 REPLAYS = range(100)
 WINS, COST, FLAT = 0.75, 0.5, 0.5  # goals
+GUARDED = "random, the baseline where nothing was learned"
 MOSTLY = 0.5  # a task is flat where the stop rule says so in so many replays
 
 
@@ -81,6 +83,15 @@ def wilson(share: float, trials: int) -> list[float]:
     middle = (share + z * z / (2 * trials)) / (1 + z * z / trials)
     half = z / (1 + z * z / trials) * np.sqrt(share * (1 - share) / trials + z * z / (4 * trials**2))
     return [float(middle - half), float(middle + half)]
+
+
+def guarded(random: Way, replays: Sequence[Replay], said: Sequence[Said], baseline: Values) -> Way:
+    """What best.json has after a random search."""
+    ends = [
+        end if one.learned else replay.truth_of(baseline)
+        for end, replay, one in zip(random.ends, replays, said, strict=True)
+    ]
+    return Way(np.array(ends))
 
 
 def together(tasks: dict[str, dict[str, Way]], flat: dict[str, float]) -> list[dict[str, Any]]:
@@ -139,6 +150,7 @@ def main() -> None:
         replays = [Replay(task.space, table(number).answers(number), number) for number in REPLAYS]
         searched[name] = search_all(replays, STRATEGIES)
         said = [replay.said(task.baseline) for replay in replays]
+        searched[name][GUARDED] = guarded(searched[name]["random"], replays, said, task.baseline)
         document[name] = {
             "spread": float(np.mean([replay.answers.truth.std() for replay in replays])),
             "flat": float(np.mean([one.is_flat for one in said])),

@@ -73,6 +73,10 @@ class Replay:
         """What best.json says after a random search."""
         return stop_rule(self.points, list(self.search("random")), self.answers, defaults)
 
+    def truth_of(self, values: Values) -> float:
+        """How good a configuration is."""
+        return float(self.answers.truth[self.rows[canonical_json(values)]])
+
     def judged(self, runs: Sequence[Reached]) -> list[tuple[int, float]]:
         """(epochs spent, truth of the best so far) after each of these runs."""
         best = list(accumulate(runs, lambda one, other: max(one, other, key=attrgetter("score"))))

@@ -92,9 +92,12 @@ class Table:
 def make_table(task: Task, path: Path) -> Table:
     """Trains what the CSV file at `path` does not hold yet, and reads it."""
     header = [*task.space, "seed", "seconds", *(f"epoch_{epoch}" for epoch in range(1, task.epochs + 1))]
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(",".join(header) + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    known = path.read_text() if path.exists() else ""
+    # what was killed may have left half a line
+    whole = known[: known.rfind("\n") + 1] or ",".join(header) + "\n"
+    if whole != known:
+        path.write_text(whole)
     wanted = [(values, seed) for seed in task.seeds for values in configurations(task.space)]
     done = {_key(values, seed) for values, seed, *_ in _rows(task, path)}
     missing = [(values, seed) for values, seed in wanted if _key(values, seed) not in done]

@@ -2,7 +2,7 @@
 
 python tests/statistics/check_statistics.py            all, about a quarter of an hour on one core
 python tests/statistics/check_statistics.py nulls      one part: nulls, seeds, rare, calibration, estimates
-python tests/statistics/check_statistics.py demo       not among all: 40 small studies are trained, an hour on one core
+python tests/statistics/check_statistics.py demo       not among all: trains 40 small studies; goes on where it stopped
 """
 
 # ruff: noqa: E402, our folders must be known before their modules are imported

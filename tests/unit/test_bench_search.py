@@ -12,7 +12,7 @@ sys.path.insert(0, str(REPOSITORY / "tests/workflow"))
 import compare_searches
 import search_photographs
 from search_baselines import optuna_hyperband, syne_tune_asha
-from search_choices import Reached, by_model, by_score
+from search_choices import Reached, Said, by_model, by_score
 from search_digits import EPOCHS, SPACE, Digits
 from search_replay import BUDGET, PACKAGES, Replay, Way
 from search_sharp import Sharp
@@ -95,6 +95,8 @@ def test_a_table_goes_on_where_it_was_stopped(tmp_path):
         make_table(Small(), tmp_path / "table.csv")
     begun = list(trained)
     trained.clear()
+    with (tmp_path / "table.csv").open("a") as stream:
+        stream.write("0.01,8,2,1.0,2")  # killed within a line
     table = make_table(Small(), tmp_path / "table.csv")
     assert begun + trained == [(rate, seed) for seed in (1, 2) for rate in (1e-3, 1e-2)]
     assert len(trained) == 1
@@ -141,6 +143,14 @@ def test_the_stop_rule_tells_a_flat_task_from_one_that_is_not():
     flat, steep = said([0.6] * len(POINTS)), said([0.3 + known(values, 1, EPOCHS) for values in POINTS])
     assert flat == (True, True, True)
     assert steep == (True, False, False)
+
+
+def test_where_nothing_was_learned_the_baseline_counts():
+    replay = replay_of(seen=2, truth=[1, 3])
+    random = Way(np.array([0.9, 0.9]))
+    said = [Said(True, False, False), Said(False, False, False)]
+    ends = compare_searches.guarded(random, [replay, replay], said, POINTS[7]).ends
+    assert ends.tolist() == [0.9, pytest.approx(np.mean([known(POINTS[7], seed, EPOCHS) for seed in (1, 3)]))]
 
 
 def test_the_sharp_landscape_has_another_top_in_each_replay():

@@ -91,6 +91,7 @@ COMMANDS = {
         "make status RUN=...": RUN,
         "snakemake -n": "the begin of a command",
         "make bench-data": PLAN,
+        "make bench-search": PLAN,
         "make check-gpu CONFIG=my.yaml": PLAN,
         "make bench-slurm": PLAN,
         "make cancel": PLAN,
