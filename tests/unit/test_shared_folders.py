@@ -16,8 +16,9 @@ AS_ROOT = pytest.mark.skipif(
     os.geteuid() != 0 or subprocess.run(["unshare", "-m", "true"], capture_output=True).returncode != 0,
     reason="only root may mount file systems and be other users",
 )
-DRY = shlex.join([sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "-n", "--quiet",
-                  "all", "--configfile", str(REPOSITORY / "config/demo.yaml")])  # fmt: skip
+DEMO = [sys.executable, "-m", "snakemake", "--snakefile", str(REPOSITORY / "Snakefile"), "--quiet", "all",
+        "--configfile", str(REPOSITORY / "config/demo.yaml")]  # fmt: skip
+DRY = shlex.join([*DEMO, "-n"])
 HOME = "mkdir -p home-$UID; export HOME=$PWD/home-$UID"
 
 
@@ -112,6 +113,38 @@ with held("state/lock", "waiting"):
 """
     )
 )
+
+
+FEW = """
+run: shared
+data: {demo_patients: 130}
+model: {text_encoders: {biobert: null, bert_base: null}}
+phase1: {epochs: 1, space: {learning_rate: [1.0e-3], batch_size: [32], warmup_steps: [2]}}
+phase2: {trials: 1, epochs: 1, space: {weight_decay: [0.1, 0.2]}}
+confirm: {top_k: 0}
+final: {epochs: 1}
+study: {data_fractions: null}
+ablation: false
+controls: {shuffled_texts: false}
+lr_finder: {num_iter: 20}
+"""
+
+
+@AS_ROOT
+@pytest.mark.slow
+def test_a_run_that_one_user_begins_another_ends(shared):
+    """umask 002, primary groups that differ, a folder that keeps its own: results, state and what snakemake keeps."""
+    (shared / "few.yaml").write_text(FEW)
+    run = shlex.join([*DEMO, "few.yaml", "--cores", "2"])
+    for user, target in ((ONE, "results/shared/phase1/leaderboard.csv"), (OTHER, "all")):
+        done = isolated(f"cd {shared}; {HOME}; {run} -- {target}", user, "002")
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert (shared / "results/shared/report/index.html").stat().st_uid == OTHER
+    trained = {path.stat().st_uid for path in shared.glob("results/shared/*/*/metrics.json")}
+    assert trained == {ONE, OTHER}
+    for path in (path for name in ("results", "resources", ".snakemake") for path in (shared / name).rglob("*")):
+        assert path.lstat().st_gid == GROUP, path
+        assert path.is_symlink() or path.stat().st_mode & 0o060 == 0o060, path
 
 
 @AS_ROOT
