@@ -48,13 +48,18 @@ LONGEST = (
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Generator[None, object, object]:
     """What finding the tests imports is a million objects, all of which Python's collector looks through, again and
-    again while they come, and then in every test. They stay until the end: it need never look at them."""
+    again while they come, and then in every test. They stay until the end, so that it need not."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
         gc.enable()
+
+
+def pytest_unconfigure() -> None:
+    """Else libraries print at the end what they think has leaked."""
+    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
