@@ -216,7 +216,7 @@ def test_a_killed_server_leaves_nothing(job, tmp_path):
         wait_for(lambda: not lives(fork))
     made = {path.name for path in set(Path(tempfile.gettempdir()).iterdir()) - before}
     assert not [name for name in made if name.startswith("retclip-")]
-    assert not listens(address)
+    wait_for(lambda: not listens(address))
 
 
 def test_what_is_no_script_is_for_python(server):
