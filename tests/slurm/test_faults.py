@@ -168,7 +168,8 @@ def test_trials_that_share_a_job_stop_and_resume(run, lab, undisturbed):
     """Forks of one process, one after the other. Warned, Slurm runs the same job again, however long a checkpoint took;
     out of time, another one runs. Each trial resumes from its own, and what one has finished is not trained again."""
     before = len(lab.events())
-    run.start("--groups", "train_phase1_trial=phase1")
+    profile = run.site_profile(max_runtime=100, slurm_extra="'--no-kill'")  # no warning but this test's own
+    run.start("--groups", "train_phase1_trial=phase1", profile=profile)
     _until(run.epochs, 120)
     (first,) = run.epochs()
     (job,) = lab.queue("RUNNING")
