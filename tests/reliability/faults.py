@@ -76,7 +76,9 @@ def commands(run: Path, *flags: object) -> dict[str, tuple[str, list[str]]]:
             if trial < trials.get(rule, ""):
                 continue
             trials[rule] = trial
-            found[rule] = (Path(words[1]).stem, words[2:])
+            # python stands before it, and where the entry has threads of its own, variables
+            script = next(place for place, word in enumerate(words) if word.startswith(str(REPOSITORY / "scripts")))
+            found[rule] = (Path(words[script]).stem, words[script + 1 :])
     return found
 
 
