@@ -56,6 +56,20 @@ def test_the_whole_line(work, tmp_path):
     }
 
 
+def test_frozen_encoders_have_four_processors_of_a_node(work, tmp_path):
+    """A node without GPUs; beside a GPU one processor is enough."""
+    (tmp_path / "text.yaml").write_text("model: {freeze: text}\n")
+    for gpus, processors in ((0, 4), (1, 1)):
+        slurm = RecordingSlurm(tmp_path / f"slurm{gpus}")
+        slurm.submit(work, "--profile", profile_with(tmp_path / f"profile{gpus}", {}), "--configfile",
+                     REPOSITORY / "config/demo.yaml", work / f"{gpus}.yaml", tmp_path / "text.yaml",
+                     "--cores", 8, "--rerun-triggers", "mtime", "--allowed-rules", "cache_features", "--force", "--",
+                     "results/demo/features/text-pubmedbert.safetensors")  # fmt: skip
+        ((rule, line),) = slurm.lines()
+        assert rule == "cache_features"
+        assert f"--cpus-per-task={processors}" in line
+
+
 TABLE = re.findall(
     r"^\| `([^`]+)` \| (.*?) \| (.*?) \| (.*?) \|$",
     (REPOSITORY / "config/README.md")
