@@ -75,7 +75,7 @@ def features_params(*splits):
     }
 
 
-def features_threads():
+def features_threads(wildcards):
     """All cores of this machine, or four of a cluster's node; one beside a GPU. Batches are independent of each other,
     so that a thread each is faster than sharing one, and no number depends on how many there are."""
     if GPUS:

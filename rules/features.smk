@@ -30,7 +30,7 @@ if CACHED:
             "<results>/logs/cache_features/{network}.log",
         benchmark:
             "<results>/benchmarks/cache_features/{network}.tsv"
-        threads: features_threads()
+        threads: features_threads
         resources:
             **EVALUATION_RESOURCES,
         conda:
