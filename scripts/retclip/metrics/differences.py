@@ -58,17 +58,21 @@ def compare(first: Seeds, second: Seeds) -> Estimate:
 
 def holm(differences: dict[str, Estimate]) -> list[str]:
     """The names of those that differ from zero when all are looked at, by Holm's step-down rule at 5 %; none of those
-    with too few seeds to tell.
+    with too few seeds to tell."""
+    known = {name: found.p_value for name, found in differences.items() if found.p_value is not None}
+    rejected = {name for name, p in corrected(known).items() if p <= ERROR_RATE}
+    return [name for name in differences if name in rejected and not differences[name].between_models]
+
+
+def corrected(p_values: dict[str, float]) -> dict[str, float]:
+    """The p-values when all of them are looked at, by Holm's step-down rule.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
     """
-    known = {name: found.p_value for name, found in differences.items() if found.p_value is not None}
-    rejected = []
-    for position, name in enumerate(sorted(known, key=lambda name: known[name])):
-        if known[name] > ERROR_RATE / (len(known) - position):
-            break
-        rejected.append(name)
-    return [name for name in differences if name in rejected and not differences[name].between_models]
+    found, least = {}, 0.0
+    for position, name in enumerate(sorted(p_values, key=lambda name: p_values[name])):
+        found[name] = least = max(least, min(1.0, (len(p_values) - position) * p_values[name]))
+    return found
 
 
 def _estimate(groups: list[Seeds], value: float, draws: np.ndarray) -> Estimate:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from retclip.core.hyperparameters import HYPERPARAMETERS
+from retclip.metrics.differences import corrected
 from retclip.report.run_folder import OWN, RunFolder
 
 if TYPE_CHECKING:
@@ -41,17 +42,9 @@ def boards_of_searches(run: RunFolder) -> "dict[str, pd.DataFrame]":
 
 def p_values(run: RunFolder) -> dict[str, float | None]:
     """Text encoder -> the p-value of its search having learned nothing, corrected for all trials of it, and by Holm's
-    rule for all searches; None where a search has none.
-
-    Source: Holm, A simple sequentially rejective multiple test procedure, Scand. J. Statist. 6 (1979).
-    """
-    found: dict[str, float | None] = {name: _best_p(board) for name, board in boards_of_searches(run).items()}
-    known = {name: p for name, p in found.items() if p is not None}
-    least = 0.0
-    for position, name in enumerate(sorted(known, key=lambda name: known[name])):
-        least = max(least, min(1.0, (len(known) - position) * known[name]))
-        found[name] = least
-    return found
+    rule for all searches; None where a search has none."""
+    found = {name: _best_p(board) for name, board in boards_of_searches(run).items()}
+    return {**found, **corrected({name: p for name, p in found.items() if p is not None})}
 
 
 def _is_ended(run: RunFolder, board: "pd.DataFrame") -> bool:

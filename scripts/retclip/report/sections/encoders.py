@@ -167,13 +167,9 @@ def _choices(run: RunFolder) -> dict[str, Captioned]:
 
 
 def _tables(run: RunFolder) -> dict[str, Captioned]:
-    what = (
-        "The configuration tuned with each text encoder"
-        if searched_apart(run)
-        else ("The tuned configuration with each text encoder")
-    )
-    searches = {}
+    what, searches = "The tuned configuration with each text encoder", {}
     if searched_apart(run):
+        what = "The configuration tuned with each text encoder"
         searches["encoder_searches"] = Captioned("The search of each text encoder", searches_table(run))
     caption = f"{what}, with {wording.intervals_over(run.seeds_each)}"
     return {"encoders": Captioned(caption, encoders_table(run)), **searches, **_choices(run)}
