@@ -36,6 +36,13 @@ def test_links_of_a_page_lead_to_what_is_there(page):
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), link
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_heading_or_row_of_a_table_stands_twice(page):
+    text = CODE.sub("", (REPOSITORY / page).read_text(encoding="utf-8"))
+    lines = re.findall(r"^(?:#+ .+|\|.*\w.*\|.*\w.*\|.*\w.*\|)$", text, re.MULTILINE)
+    assert len(lines) == len(set(lines)), sorted(line for line in set(lines) if lines.count(line) > 1)
+
+
 def test_the_site_has_every_page():
     settings = yaml.safe_load((REPOSITORY / "docs/mkdocs.yml").read_text())
     assert sorted(value for entry in settings["nav"] for value in entry.values()) == sorted(PAGES)
