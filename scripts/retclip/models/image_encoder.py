@@ -11,6 +11,7 @@ from torch import nn
 from retclip.core.hub import first_line
 from retclip.core.memory_bound import memory_bounded
 from retclip.core.schemas import check
+from retclip.models.memory_layout import lay_out
 from retclip.models.timm_encoder import AVERAGE_PATCHES, TimmEncoder, build_timm
 from retclip.models.weights_file import read_safetensors
 
@@ -51,6 +52,7 @@ def build_image_encoder(
         encoder, embed_dim = _open_clip(known_config(name, settings.get("quick_gelu")), image_size)
     if weights is not None:
         _load(encoder, Path(weights), name or "sizes")
+    lay_out(encoder)
     return encoder, embed_dim
 
 

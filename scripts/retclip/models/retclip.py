@@ -177,9 +177,9 @@ class RetClip(nn.Module):
         return bool(trained) and not any(trained)
 
     def trained_state(self) -> dict[str, torch.Tensor]:
-        """The state dict without what is frozen, which comes back with the untrained model."""
+        """The state dict without what is frozen, which comes back with the untrained model; all of it contiguous."""
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
-        return {name: value for name, value in self.state_dict().items() if name not in frozen}
+        return {name: value.contiguous() for name, value in self.state_dict().items() if name not in frozen}
 
     def load_trained_state(self, state: dict[str, torch.Tensor]) -> None:
         """Takes over a `trained_state` of the same trial."""

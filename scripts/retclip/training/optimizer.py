@@ -90,6 +90,16 @@ def _sgd_factor(trainable: list[tuple[str, torch.nn.Parameter]]) -> float:
     return (1 - SGD_MOMENTUM) * math.sqrt(sum(one.numel() for _, one in trainable))
 
 
+def restore(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Takes over a saved state_dict, each tensor of it laid out in memory as its weights are: fused AdamW goes through
+    weights and moments as they lie, and would pair the wrong ones."""
+    optimizer.load_state_dict(state)
+    for weights, kept in optimizer.state.items():
+        for name, value in kept.items():
+            if isinstance(value, torch.Tensor) and value.shape == weights.shape and value.stride() != weights.stride():
+                kept[name] = torch.empty_like(weights, dtype=value.dtype).copy_(value)
+
+
 def learning_rate_at(step: int, total_steps: int, hyperparameters: dict[str, Any]) -> float:
     """Learning rate of optimizer step `step` (from 0): a linear warm-up to learning_rate, then the schedule.
 

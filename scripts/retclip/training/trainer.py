@@ -32,7 +32,7 @@ from retclip.training.checkpoint import StateFolder
 from retclip.training.checkpoint_file import load_checkpoint
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
-from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, set_learning_rate
+from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, restore, set_learning_rate
 from retclip.training.progress import Outcome, Progress
 from retclip.training.saving import Saver, on_host
 
@@ -309,7 +309,7 @@ class Trainer:
             log(f"{best.name}, the best so far, is lost; starting from the beginning")
             return None
         self.model.load_trained_state(saved["model"])
-        self.optimizer.load_state_dict(saved["optimizer"])
+        restore(self.optimizer, saved["optimizer"])
         if saved["scaler"]:  # empty where it was saved on a device that needs none
             self.scaler.load_state_dict(saved["scaler"])
         self.progress = progress
