@@ -81,7 +81,8 @@ def train(split: Split, folder: Path, compiled: bool, stop_after: int | None = N
 
     trainer._step = counted  # type: ignore[method-assign]
     try:
-        trainer.run()
+        with compiled_steps.failures_named(compiled):
+            trainer.run()
     except SystemExit:
         assert stop_after
     return losses, trainer
