@@ -1,4 +1,4 @@
-"""A small training run with and without training.compile, for processes of their own: one keeps what it has compiled."""
+"""A small training run, compiled or not, for processes of their own: a process keeps what it has compiled."""
 
 import json
 from pathlib import Path
@@ -89,7 +89,7 @@ def train(split: Split, folder: Path, compiled: bool, stop_after: int | None = N
 
 
 def trained_in_a_process(data: Path, folder: Path, what: str) -> None:
-    """first: a whole training, and one that is stopped. second: the rest of the latter. Writes WHAT.json and WHAT.pt."""
+    """first: a whole training, and one that is stopped; second: the rest of that one. Writes WHAT.json and WHAT.pt."""
     from torch._dynamo.utils import counters
 
     split = split_in(data)

@@ -1,4 +1,4 @@
-"""training.compile: the same losses, resumed bit for bit, compiled once for texts of every length and kept on the disk."""
+"""training.compile: the same losses, resumed bit for bit, compiled once for all lengths of texts, kept on the disk."""
 
 import json
 import shutil
@@ -115,5 +115,5 @@ def test_steps_that_run_no_encoder_compile_nothing(tmp_path, capsys):
 
 
 def test_a_state_is_resumed_by_trials_that_compile_as_it_does():
-    keys = {state_key(trial_of(hyperparameters={**VALUES, "compile": compiled}), {}, {}, "c") for compiled in (False, True)}
-    assert len(keys) == 2
+    trials = [trial_of(hyperparameters={**VALUES, "compile": compiled}) for compiled in (False, True)]
+    assert len({state_key(trial, {}, {}, "c") for trial in trials}) == 2
