@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from running import entry, merged
+from running import entry, merge, merged
 
 from retclip.core.config import drop_nulls
 from retclip.core.table_counts import estimated_counts
@@ -180,6 +180,8 @@ def test_what_is_short_is_known_of_heads_and_else_by_its_speed():
     ],
 )
 def test_what_compiling_costs_is_named(overlay, said):
-    lines = compile_lines(drop_nulls(merged(overlay)))
+    config = merged()
+    merge(config, overlay)
+    lines = compile_lines(drop_nulls(config))
     assert bool(lines) == bool(said)
     assert all(said in line for line in lines)
