@@ -37,6 +37,7 @@ from retclip.search.forecast import (
     trains_heads_alone,
 )
 from retclip.search.plan_text import (
+    compile_lines,
     disk_lines,
     gpu_lines,
     outlook_lines,
@@ -157,7 +158,7 @@ def main(arguments: list[str] | None = None) -> None:
     free = {"bytes": shutil.disk_usage(place).free, "files": files.f_favail if files.f_files else None}
     lines = disk_lines(config, counts, sum(numbers.values()), free)
     dead = [f"cannot matter: {sentence}" for sentence in dead_dimensions(config, counts)]
-    lines = [*dead, *gpu_lines(config["training"], visible()), *lines]
+    lines = [*compile_lines(config), *dead, *gpu_lines(config["training"], visible()), *lines]
     print("\n".join([*lines, *upgrade_lines(finished_training_runs(options.results_dir), options.code)]))
     refuse_costly(config, seconds)
 

@@ -86,9 +86,10 @@ def _train(
 
     from retclip.loading.dataset import Split
     from retclip.loading.device import choose_device, choose_precision
-    from retclip.loading.feature_cache import frozen_features
+    from retclip.loading.feature_cache import frozen_features, serves
     from retclip.models.factory import build_model
     from retclip.models.text_encoder import load_tokenizer
+    from retclip.training.compiled_steps import compile_encoders, failures_named
     from retclip.training.rescoring import keep_weights, rescore, restore_weights
     from retclip.training.results import training_metrics
     from retclip.training.trainer import Trainer
@@ -127,8 +128,12 @@ def _train(
     assert len(train) <= budget.train_samples
     if distributed.rank() == 0:
         log(f"{trial.id}: {len(train)} samples, {budget.total_steps} steps on {device} in {precision}")
+    if hyperparameters["compile"]:
+        served = [which for which, files in cached.items() if files and serves(which, hyperparameters)]
+        compile_encoders(model, device, options.state_dir, served)
     trainer = Trainer(trial, model, train, val, tokenize, device, precision, folder, options.save_seconds)
-    outcome = trainer.run()
+    with failures_named(hyperparameters["compile"]):
+        outcome = trainer.run()
     if outcome is None:
         return trainer.stop_requested
 

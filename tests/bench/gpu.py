@@ -38,10 +38,12 @@ from retclip.loading.dataset import Split
 from retclip.loading.device import choose_device, prepare_device
 from retclip.models.encode import encode_batch
 from retclip.models.loss import tripartite_loss
+from retclip.training.compiled_steps import compile_encoders
 from retclip.training.gradient_cache import backward
 from retclip.training.optimizer import BETAS, EPSILON, build_optimizer
 
 UPSTREAM_CONTEXT = 100
+COMPILED_BATCH = 256
 VALUES = {"learning_rate": 1e-5, "weight_decay": 0.2, "optimizer": "adamw", "layer_decay": 1.0}
 
 
@@ -63,19 +65,24 @@ def main() -> None:
     peak = matmul_peak(device, "bf16")
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     print(f"{name}, torch {torch.__version__}: bf16 matmul {peak / 1e12:.4g} TFLOP/s", flush=True)
-    print("| step | batch | eyes | samples/s | spread | share of peak |\n|---|---|---|---|---|---|", flush=True)
+    columns = ("step", "batch", "eyes", "samples/s", "spread", "share of peak", "first step, s")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|", flush=True)
     rows = []
     for eyes in ("both", "left"):
         with tempfile.TemporaryDirectory() as folder:
             splits = _splits(Path(folder), max(options.batches), eyes, device)
             for batch in options.batches:
-                for step in ("upstream", "streamed", "held", "frozen"):
-                    row = _case(step, batch, eyes, splits, image_encoder, layers, device, options.seconds, peak)
+                # once is enough: the same kernels serve every batch
+                compiled = ("compiled",) * (eyes == "both" and (options.tiny or batch == COMPILED_BATCH))
+                for step in ("upstream", "streamed", "held", *compiled, "frozen"):
+                    row = _case(step, batch, eyes, splits, image_encoder, layers, device, options.seconds, peak,
+                                Path(folder))  # fmt: skip
                     rows.append(row)
                     shown = "out of memory" if row["samples_per_second"] is None else f"{row['samples_per_second']:.4g}"
                     share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}"
+                    first = "" if row["first_step_seconds"] is None else f"{row['first_step_seconds']:.3g}"
                     spread = "" if row["spread"] is None else "{:.4g} to {:.4g}".format(*row["spread"])
-                    print(f"| {step} | {batch} | {eyes} | {shown} | {spread} | {share} |", flush=True)
+                    print(f"| {step} | {batch} | {eyes} | {shown} | {spread} | {share} | {first} |", flush=True)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     options.output.write_text(json.dumps({"device": name, "torch": torch.__version__, "matmul_peak": peak,
                                           "rows": rows}, indent=1) + "\n")  # fmt: skip
@@ -107,25 +114,29 @@ def _case(
     device: torch.device,
     seconds: float,
     peak: float,
+    folder: Path,
 ) -> dict:
     """One row of the table: samples a second (median of windows), None where memory does not hold the batch."""
     row = {"step": step, "batch": batch, "eyes": eyes, "samples_per_second": None, "spread": None,
-           "share_of_peak": None}  # fmt: skip
-    split = splits["streamed" if step == "upstream" else step]
+           "share_of_peak": None, "first_step_seconds": None}  # fmt: skip
+    split = splits[{"upstream": "streamed", "compiled": "held"}.get(step, step)]
     try:
         net = shapes.model(image_encoder, layers).to(device)
         if step == "frozen":
             net.freeze("both")
+        if step == "compiled":
+            compile_encoders(net, device, folder)
         net.train()
         work = _upstream_step(net, split, device) if step == "upstream" else _our_step(net, split, device)
         order = np.random.default_rng(0).permutation(len(split))
-        speeds = _speeds(lambda number: work(np.roll(order, number * batch)[:batch]), batch, device, seconds)
+        first, speeds = _speeds(lambda number: work(np.roll(order, number * batch)[:batch]), batch, device, seconds)
     except torch.OutOfMemoryError:
         return row
     finally:
         net = work = None
         if device.type == "cuda":
             torch.cuda.empty_cache()
+    row["first_step_seconds"] = first
     row["samples_per_second"] = statistics.median(speeds)
     row["spread"] = [min(speeds), max(speeds)]
     if step != "frozen":
@@ -179,10 +190,13 @@ def _upstream_step(net, split: Split, device: torch.device) -> Callable[[np.ndar
     return step
 
 
-def _speeds(work: Callable[[int], None], batch: int, device: torch.device, seconds: float) -> list[float]:
-    """Samples a second in up to five windows, after two steps of warming up."""
-    for number in range(2):
-        work(number)
+def _speeds(work: Callable[[int], None], batch: int, device: torch.device, seconds: float) -> tuple[float, list[float]]:
+    """Seconds of the first step, and samples a second in up to five windows after another step of warming up."""
+    begun = time.monotonic()
+    work(0)
+    wait_for(device)
+    first = time.monotonic() - begun
+    work(1)
     speeds, count, begun = [], 2, time.monotonic()
     while len(speeds) < 5 and (time.monotonic() - begun < seconds or not speeds):
         wait_for(device)
@@ -193,7 +207,7 @@ def _speeds(work: Callable[[int], None], batch: int, device: torch.device, secon
             done, count = done + 1, count + 1
         wait_for(device)
         speeds.append(done * batch / (time.monotonic() - started))
-    return speeds
+    return first, speeds
 
 
 def _wait_rarely(device: torch.device, done: int) -> None:

@@ -4,7 +4,7 @@ import json
 import re
 
 import pytest
-from running import entry, merged
+from running import entry, merge, merged
 
 from retclip.core.config import drop_nulls
 from retclip.core.table_counts import estimated_counts
@@ -17,7 +17,7 @@ from retclip.search.forecast import (
     forecast,
 )
 from retclip.search.jobs import cached_networks, jobs_of
-from retclip.search.plan_text import plan_lines, refuse_costly
+from retclip.search.plan_text import compile_lines, plan_lines, refuse_costly
 from retclip.search.requests import is_short
 
 GUIDE = {"train": 12_989 - 1_299, "val": 1_299, "test": 3_253}
@@ -169,3 +169,19 @@ def test_what_is_short_is_known_of_heads_and_else_by_its_speed():
     assert is_short(demo, "phase1", counts, 3300 / 291)
     demo["phase2"]["space"]["epochs"] = [1, 100]  # which of them, nobody knows
     assert not is_short(demo, "phase2", counts, 1e9)
+
+
+@pytest.mark.parametrize(
+    ("overlay", "said"),
+    [
+        ({}, None),
+        ({"training": {"compile": True}}, "no figure above counts what that costs"),
+        ({"training": {"compile": True, "augment": False}, "model": {"freeze": "both"}}, "nothing is compiled"),
+    ],
+)
+def test_what_compiling_costs_is_named(overlay, said):
+    config = merged()
+    merge(config, overlay)
+    lines = compile_lines(drop_nulls(config))
+    assert bool(lines) == bool(said)
+    assert all(said in line for line in lines)

@@ -148,6 +148,12 @@ HYPERPARAMETERS = {
         about="share of each run's own steps over which the learning rate rises; 0: warmup_steps says it",
         kind="number", least=0, config_most=0.8, default=0.0, label="warm-up share",
     ),
+    "compile": Hyperparameter(
+        at="training.compile",
+        about="whether torch.compile compiles the encoders for training steps: a later first step; numbers differ in "
+        "their last digits",
+        kind="boolean", default=False, searched=False,
+    ),
 }  # fmt: skip
 
 

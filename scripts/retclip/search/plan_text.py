@@ -4,11 +4,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from retclip.core.config import Config
+from retclip.core.config import Config, configured_defaults
 from retclip.core.facts import DONE, PUBLISHED, SCORED, TRAINS
 from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
 from retclip.search.forecast import HEADS_PER_SECOND, Stage
+from retclip.search.jobs import cached_networks
 from retclip.search.speed import Speed
 
 NAMES = {
@@ -94,6 +95,18 @@ def submission_lines(to_come: Mapping[str, int], groups: Mapping[str, int]) -> l
     return [
         f"on Slurm, as slurm/config.yaml stands: {submissions:,} submissions for the {runs:,} training runs to come; "
         f"{why}. Jobs of data, features and evaluations have one each."
+    ]
+
+
+def compile_lines(config: Config) -> list[str]:
+    """What training.compile adds to the figures of a plan; none where nothing is compiled for want of the key."""
+    if not configured_defaults(config)["compile"]:
+        return []
+    if cached_networks(config) == {"image", "text"}:
+        return ["training.compile: training runs read features and run no encoder, so that nothing is compiled."]
+    return [
+        "training.compile: each training run traces its encoders at its first step, and the first one compiles them; "
+        "no figure above counts what that costs, or what compiled steps save."
     ]
 
 

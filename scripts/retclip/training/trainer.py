@@ -30,6 +30,7 @@ from retclip.training import distributed
 from retclip.training.attempts import Attempts
 from retclip.training.checkpoint import StateFolder
 from retclip.training.checkpoint_file import load_checkpoint
+from retclip.training.compiled_steps import uncompiled
 from retclip.training.crowding import refuse_crowded
 from retclip.training.gradient_cache import backward
 from retclip.training.optimizer import build_optimizer, learning_rate_at, learning_rate_of, restore, set_learning_rate
@@ -271,7 +272,8 @@ class Trainer:
             progress.status = "early_stopped"
 
     def _evaluate(self) -> tuple[Validation, "pd.DataFrame"] | None:
-        return evaluate(self.trial, self.model, self.val, self.tokenize, self.device, self.precision)
+        with uncompiled(self.hyperparameters["compile"]):
+            return evaluate(self.trial, self.model, self.val, self.tokenize, self.device, self.precision)
 
     def _result(self) -> tuple[Validation, "pd.DataFrame"]:
         """Loads the chosen epoch's weights; scores them, unless that epoch was evaluated last."""
