@@ -7,6 +7,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
+import forked
 import pytest
 from running import REPOSITORY, build_flags, declared_defaults, entry, made_once, snakemake
 
@@ -43,6 +44,14 @@ LONGEST = (
     "unit/test_recipes", "reliability/test_reruns", "workflow/test_gpus", "workflow/test_evaluation",
     "rules/test_sbatch", "unit/test_fake_cuda",
 )  # fmt: skip
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
+    """The processes of pytest -n 2 are forks that have imported all that tests import, not each for itself."""
+    if config.rootpath == REPOSITORY:
+        for spec in specs:
+            spec.python = forked.python()
 
 
 @pytest.hookimpl(wrapper=True)

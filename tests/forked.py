@@ -1,15 +1,17 @@
 """Processes that start at once: forks of one server for each pytest, which has imported what takes seconds to import.
 
 What runs in them is the real thing, each in a process of its own; a script or a module begins as python begins it. So
-do the jobs of a snakemake that is given `python()` for its interpreter: they ask a second server, over a socket.
+do the jobs of a snakemake that is given `python()` for its interpreter: they ask a second server, over a socket. And so
+do the processes of a pytest that has several: all of them are forks of one server, and have forks of it.
 """
 
-import atexit
 import contextlib
 import json
 import multiprocessing
 import os
 import runpy
+import select
+import shutil
 import signal
 import socket
 import subprocess
@@ -26,10 +28,10 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 FOLDERS = [str(REPOSITORY / name) for name in ("scripts", "tests")]
-# Stands in for python in the commands of jobs. What is no script of ours goes to python itself.
+# Stands in for python in the commands of jobs, and of pytests. What is neither goes to python itself.
 PYTHON = """#!{real} -SE
 import array, json, os, signal, socket, sys
-if not sys.argv[1:] or not sys.argv[1].startswith({scripts!r}):
+if not sys.argv[1:] or not sys.argv[1].startswith({scripts!r}) and sys.argv[1:3] != ["-u", "-c"]:
     os.execv({real!r}, [{real!r}, *sys.argv[1:]])
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
@@ -68,26 +70,24 @@ def run(command: list[str], environment: dict[str, str], interpreter: str = "") 
 @cache
 def python() -> str:
     """A program that starts scripts of ours at once, for as long as this pytest lives."""
-    folder = tempfile.TemporaryDirectory(prefix="python-")
-    program, address = Path(folder.name, "python"), f"{folder.name}/socket"
+    folder = tempfile.mkdtemp(prefix="python-")
+    program, address = Path(folder, "python"), f"{folder}/socket"
     values = {"real": sys.executable, "scripts": f"{REPOSITORY}/scripts/", "address": address}
     program.write_text(PYTHON.format(**values))
     program.chmod(0o755)
-    server = start(_serve, address)
-    atexit.register(_stop, server, folder)
+    start(_begin_to_serve, address, os.getpid()).join()
     while not Path(address).exists():
         time.sleep(0.05)
     return str(program)
 
 
-def _stop(server: Any, folder: tempfile.TemporaryDirectory[str]) -> None:
-    server.terminate()
-    folder.cleanup()
-
-
 @cache
 def _forks() -> multiprocessing.context.ForkServerContext:
     context = multiprocessing.get_context("forkserver")
+    ours = forkserver._forkserver
+    if ours._forkserver_address:  # this process is a fork: what it was forked from forks for it, too
+        ours.ensure_running = lambda: None  # which says of itself that it does nothing then, and starts a second one
+        return context
     context.set_forkserver_preload(["preloaded"])
     with pytest.MonkeyPatch.context() as patch:
         # libraries read these when they are imported
@@ -115,6 +115,9 @@ def _python(
         sys.executable = interpreter or sys.executable
         sys.argv = command[1:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[:2] == ["-u", "-c"]:
+        sys.stdin, sys.argv = os.fdopen(0), ["-c"]
+        exec(command[2], sys.modules["__main__"].__dict__)
     else:
         sys.argv = list(command)
         runpy.run_path(command[0], run_name="__main__")
@@ -133,15 +136,22 @@ def _open_outputs() -> None:
     sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
 
 
-def _serve(address: str) -> None:
+def _begin_to_serve(address: str, pytest_process: int) -> None:
+    """In a child that is nobody's: a pytest that ends would wait for one of its own, which waits for that end."""
+    gone = os.pidfd_open(pytest_process)
+    if not os.fork():
+        _serve(address, gone)
+        os._exit(0)
+
+
+def _serve(address: str, gone: int) -> None:
     """Forks for each that asks, until the pytest is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     listening = socket.socket(socket.AF_UNIX)
     listening.bind(address)
     listening.listen(64)
     listening.settimeout(1)
-    parent = os.getppid()
-    while os.getppid() == parent:
+    while not select.select([gone], [], [], 0)[0]:
         with contextlib.suppress(ChildProcessError):
             while os.waitpid(-1, os.WNOHANG)[0]:
                 pass
@@ -149,8 +159,10 @@ def _serve(address: str) -> None:
             link, _ = listening.accept()
             if not os.fork():
                 listening.close()
+                os.close(gone)
                 _answer(link)
             link.close()
+    shutil.rmtree(Path(address).parent)
 
 
 def _answer(link: socket.socket) -> None:
@@ -170,5 +182,6 @@ def _answer(link: socket.socket) -> None:
         sys.exit()
     link.sendall(f"{worker}\n".encode())
     code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
-    link.sendall(f"{code}\n".encode())
+    with contextlib.suppress(BrokenPipeError):  # who asked was killed
+        link.sendall(f"{code}\n".encode())
     os._exit(0)

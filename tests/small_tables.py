@@ -1,7 +1,9 @@
 """Forty good patients as a table, changed by a test, and what a build makes of it."""
 
 import json
+import shutil
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +12,32 @@ from PIL import Image
 from running import BUILD, REPOSITORY
 
 from retclip.core.logs import run_entry
+from retclip.data.working_store import Wanted, WorkingStore, prepare
 
 sys.path.insert(0, str(REPOSITORY / "scripts"))
 GOOD = 40
+SIZE, ENCODING, INTERPOLATION = 24, "raw", "bicubic"
+
+
+def prepared_patients(place: Path) -> Path:
+    """forty_patients, and state/ as an earlier build has left it: a build reads what a test adds or changes, and takes
+    the others as they are."""
+    shutil.copytree(_prepared(place.parent), place, dirs_exist_ok=True)
+    return place
+
+
+@cache
+def _prepared(folder: Path) -> Path:
+    place = folder / "prepared_patients"
+    place.mkdir()
+    forty_patients(place)
+    store = WorkingStore(place / "state/pictures.lmdb", SIZE, ENCODING, GOOD, INTERPOLATION)
+    wanted = [Wanted(str(index), index, f"{index}.png", "") for index in range(GOOD)]
+    found, problems = prepare(wanted, place / "images", store, threads=1)
+    store.close()
+    assert len(found) == GOOD
+    assert not problems
+    return place
 
 
 def forty_patients(place: Path) -> Path:
@@ -38,7 +63,7 @@ def build(folder: Path, capsys, **flags) -> tuple[int, str]:
 
     paths = {"manifest": folder / "table.csv", "image_root": folder / "images", "work_dir": folder / "state",
              "output_dir": folder / "out", **{name: flags.pop(name) for name in PATHS if name in flags}}  # fmt: skip
-    settings = {**BUILD, "image_size": 24, "max_bad_fraction": 0.2, **flags}
+    settings = {**BUILD, "image_size": SIZE, "max_bad_fraction": 0.2, **flags}
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in paths.items()]
     arguments.append(f"--settings={json.dumps(settings)}")
     try:

@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 from running import REPOSITORY, merge, merged
-from small_tables import GOOD, add, build, built, forty_patients, write
+from small_tables import GOOD, add, build, built, prepared_patients, write
 
 from retclip.core.config import check_config
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return forty_patients(tmp_path)
+    return prepared_patients(tmp_path)
 
 
 # --- one bad row: set aside with its line and reason, everybody else stays ------------------------------------

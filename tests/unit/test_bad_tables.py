@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from running import REPOSITORY, merge, merged
-from small_tables import GOOD, add, build, forty_patients, write
+from small_tables import GOOD, add, build, prepared_patients, write
 
 from retclip.core.config import check_config
 
@@ -18,7 +18,7 @@ HEADS = "patient_id,image,eye,label,text"
 
 @pytest.fixture
 def folder(tmp_path):
-    return forty_patients(tmp_path)
+    return prepared_patients(tmp_path)
 
 
 def content(data: bytes):

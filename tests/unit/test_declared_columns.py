@@ -5,12 +5,12 @@ import json
 import pandas as pd
 import pytest
 from PIL import Image
-from small_tables import GOOD, build, built, forty_patients, write
+from small_tables import GOOD, build, built, prepared_patients, write
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return forty_patients(tmp_path)
+    return prepared_patients(tmp_path)
 
 
 def refused(folder, capsys, **flags) -> str:

@@ -281,6 +281,25 @@ def test_a_kernel_that_tells_no_process_from_another_has_no_server(monkeypatch):
     assert not listens(address)
 
 
+def test_the_processes_of_one_pytest_share_a_server(tmp_path):
+    """Each of them would import for seconds what the others have, and start a server that does so again."""
+    (tmp_path / "parent.py").write_text("import os; print(os.getppid())")
+    command = [str(tmp_path / "parent.py")]
+    process = f"""
+import os, sys
+print("torch" in sys.modules, flush=True)
+import forked
+print(forked.run({command}, dict(os.environ)).stdout.strip(), forked.python())
+"""
+    words = [forked.python(), "-u", "-c", process]
+    said = subprocess.run(words, env=VARIABLES, capture_output=True, text=True, timeout=60)
+    assert said.returncode == 0, said.stderr
+    has_torch, server, program = said.stdout.split()
+    assert has_torch == "True"
+    assert server == forked.run(command, VARIABLES).stdout.strip()
+    wait_for(lambda: not Path(program).parent.exists())  # nothing is left of what it had
+
+
 @pytest.mark.slow
 def test_what_is_forked_has_asked_for_no_gpu():
     """A process that has cannot be forked for another to use one: CUDA wakes up in the fork, or not at all."""

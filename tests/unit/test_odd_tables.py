@@ -5,14 +5,14 @@ import json
 
 import pandas as pd
 import pytest
-from small_tables import GOOD, add, build, built, forty_patients, write
+from small_tables import GOOD, add, build, built, prepared_patients, write
 
 HEADS = "patient_id,image,eye,label,text"
 
 
 @pytest.fixture
 def folder(tmp_path):
-    return forty_patients(tmp_path)
+    return prepared_patients(tmp_path)
 
 
 def good(index: int) -> str:
