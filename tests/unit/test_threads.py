@@ -1,0 +1,73 @@
+"""How many threads a training run on a CPU has, against tables worked out by hand."""
+
+import pytest
+from running import merged
+
+from retclip.core.config import drop_nulls
+from retclip.core.io import write_json
+from retclip.search.jobs import jobs_of
+from retclip.search.speed import known_speed
+from retclip.search.threads import MOST_THREADS, at_once, may_have_threads, speed_up, threads_of_each
+
+ON_A_CPU = {"device": "cpu", "gpus": 0}
+
+
+def of_a_cpu(name: str | None = None, **sections):
+    config = drop_nulls(merged(name) if name else merged())
+    config["training"] |= ON_A_CPU
+    for section, changes in sections.items():
+        config[section] |= changes
+    return config
+
+
+@pytest.mark.parametrize(
+    ("cores", "runs", "threads"),
+    [(1, 1, 1), (2, 17, 1), (8, 17, 1), (8, 8, 1), (8, 5, 1), (8, 4, 2), (8, 1, 8), (64, 17, 3), (64, 20, 3),
+     (64, 12, 5), (64, 6, MOST_THREADS), (1000, 1, MOST_THREADS)],
+)  # fmt: skip
+def test_cores_are_shared_by_the_training_runs_that_wait_for_none(cores, runs, threads):
+    assert threads_of_each(cores, runs) == threads
+    # never more threads than cores, nor a run that waits because others have several
+    assert min(cores, runs) * threads_of_each(cores, runs) <= cores
+
+
+def test_a_step_that_is_over_at_once_has_one_thread():
+    assert may_have_threads(of_a_cpu())
+    assert not may_have_threads(of_a_cpu("demo"))
+    assert not may_have_threads(of_a_cpu("laptop"))  # heads from features
+    assert not may_have_threads(drop_nulls(merged()))  # on a GPU
+    # as large a step of smaller images is as large a step
+    assert may_have_threads(of_a_cpu("demo", defaults={"batch_size": 256}))
+    assert not may_have_threads(of_a_cpu(defaults={"batch_size": 8}))
+
+
+def test_what_of_a_stage_runs_at_once():
+    every = at_once(jobs_of(of_a_cpu()))
+    assert (every["baseline"], every["b0r0s00"], every["c0s0"], every["baseline-s2001"]) == (17, 20, 6, 12)
+    rungs = at_once(jobs_of(of_a_cpu("demo", phase2={"strategy": "tpe_halving", "brackets": 2})))
+    assert [rungs[name] for name in ("b0r0s00", "b0r1s00", "b1r2s00")] == [6, 3, 1]
+    in_rounds = {"strategy": "tpe", "trials": 10, "trials_per_round": 4}
+    rounds = at_once(jobs_of(of_a_cpu(phase2=in_rounds)))
+    assert [rounds[name] for name in ("b0r0s00", "b1r0s03", "b2r0s00")] == [4, 4, 2]
+    # two more text encoders have a round and its confirmation each
+    others = at_once(jobs_of(of_a_cpu(phase2={**in_rounds, "search_encoders": "all"})))
+    assert (others["biobert-b0r0s00"], others["biobert-b2r0s01"], others["biobert-c0s0"]) == (8, 4, 12)
+
+
+def test_a_speed_of_several_threads_is_known_as_one_threads(tmp_path):
+    (tmp_path / "find_lr").mkdir()
+    measured = {"samples_per_second": 90.0, "device": "cpu"}
+    write_json(tmp_path / "find_lr/suggestion.json", measured)  # of a version that had one
+    assert known_speed(of_a_cpu(), tmp_path).samples_per_second == 90
+    write_json(tmp_path / "find_lr/suggestion.json", {**measured, "threads": 4})
+    assert known_speed(of_a_cpu(), tmp_path).samples_per_second == pytest.approx(90 / speed_up(4))
+    write_json(tmp_path / "find_lr/suggestion.json", {**measured, "threads": 4, "device": "cuda"})
+    assert known_speed(of_a_cpu(), tmp_path).samples_per_second == 90
+
+
+def test_threads_gain_less_and_less():
+    assert speed_up(1) == 1
+    gains = [speed_up(threads + 1) - speed_up(threads) for threads in range(1, MOST_THREADS)]
+    assert gains == sorted(gains, reverse=True)
+    # the most are still worth half of their cores
+    assert speed_up(MOST_THREADS) >= MOST_THREADS / 2
