@@ -234,3 +234,24 @@ def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, training
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml", tmp_path / "own.yaml"))
     assert found["train_phase2_trial"] == found["plan_phase2_trial"] == training_runs
     assert {rule: found[rule] for rule in others} == others
+
+
+def test_training_runs_share_the_cores_that_would_idle(own_data):
+    """On a CPU, of large steps alone; no command says how many, so that other cores run nothing again."""
+    (own_data / "cpu.yaml").write_text("training: {device: cpu, gpus: 0}\n")
+    commands = []
+    for cores, expected in ((1, {}), (64, {"find_lr": {8}, "train_phase1_trial": {3}, "train_phase2_trial": {3},
+                                           "train_confirm_trial": {8}, "train_final": {5}})):  # fmt: skip
+        flags = ("--dry-run", "--printshellcmds", "--cores", cores, "--configfile", own_data / "cpu.yaml")
+        output = snakemake(own_data, *flags).stdout
+        blocks = re.findall(r"^rule (\w+):\n(.*?)\n\n", output, re.MULTILINE | re.DOTALL)
+        found: dict[str, set[int]] = {}
+        for rule, block in blocks:
+            if rule == "find_lr" or rule.startswith("train_"):
+                threads = re.search(r"^    threads: (\d+)$", block, re.MULTILINE)
+                found.setdefault(rule, set()).add(int(threads[1]) if threads else 1)
+        assert {rule: threads for rule, threads in found.items() if threads != {1}} == expected
+        assert len(found) == 5
+        commands.append(sorted(re.findall(r"^.*(?:train_trial|find_lr)\.py.*$", output, re.MULTILINE)))
+    assert commands[0] == commands[1]
+    assert len(commands[0]) == 1 + 17 + 20 + 6 + 12
