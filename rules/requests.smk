@@ -12,6 +12,7 @@ import shutil
 
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource, Resources
+from snakemake.utils import available_cpu_count
 
 from retclip.core.slurm_requests import (
     OF_GPU_JOBS,
@@ -227,3 +228,8 @@ def training_threads(alone=False):
         return threads_of_each(cores_here() or 1, 1 if alone else runs_at_once()[wildcards.trial])
 
     return of_job
+
+
+def cores_flag(wildcards, input):
+    """For the plan: all cores of this machine, whatever the plan itself has; none where they train nothing."""
+    return f"--cores {available_cpu_count()}" if workflow.local_exec and not GPUS else ""

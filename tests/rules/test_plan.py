@@ -178,7 +178,7 @@ def test_the_plan_is_printed_and_nothing_runs(own_data):
     minutes, as_ever = map(int, started.search(there).groups())
     assert (seconds < 5, as_ever) == (True, 10)
     # one thread each: as many at a time as there are cores
-    assert re.search(r"on this machine's (\d+) cores: about \d+ minutes of clock; Phase 1: \1 at a time", done.stdout)
+    assert re.search(r"on this machine's (\d+) cores: about \d+ min by the clock; Phase 1: \1 at a time", done.stdout)
     assert "on this machine's" not in there
     assert minutes - here == pytest.approx(61 * (as_ever - seconds) / 60, abs=1)
     assert not (own_data / "results/full/data").exists()

@@ -82,15 +82,17 @@ def stage_of(name, training_runs, samples_shown, finished=0):
 
 def test_the_clock_of_heads_has_as_many_at_a_time_as_cores():
     """2,000 samples a second and a second to start; each shows 10,000 samples: 6 s on a core."""
-    waves = waves_of(of_a_cpu("laptop"), cores=8)
+    config = of_a_cpu("laptop")
+    waves = waves_of(config, cores=8)
     stages = [stage_of("phase1", 17, 170_000), stage_of("phase2", 20, 200_000)]
+    assert clock_seconds(config, waves, stages, None, start=1) == pytest.approx(6 * (3 + 3))  # as heads ever train
     # rounds of 8, 8 and 1, and of 8, 8 and 4
-    assert clock_seconds(waves, stages, 2000, start=1) == pytest.approx(6 * (3 + 3))
+    assert clock_seconds(config, waves, stages, 2000, start=1) == pytest.approx(6 * (3 + 3))
     (line,) = clock_lines(8, waves, stages, 36)
-    assert line == "on this machine's 8 cores: about 1 minutes of clock; Phase 1: 8 at a time; Phase 2: 8 at a time"
+    assert line == "on this machine's 8 cores: about 1 min by the clock; Phase 1: 8 at a time; Phase 2: 8 at a time"
     # nothing is to come of Phase 1, and half of Phase 2
     some = [stage_of("phase1", 17, 170_000, 17), stage_of("phase2", 20, 200_000, 10)]
-    assert clock_seconds(waves, some, 2000, start=1) == pytest.approx(6 * 3 / 2)
+    assert clock_seconds(config, waves, some, 2000, start=1) == pytest.approx(6 * 3 / 2)
     assert clock_lines(8, waves, some, None) == ["on this machine's 8 cores: Phase 2: 8 at a time"]
     assert clock_lines(8, waves, [stages[0]._replace(finished=17)], 0) == []
 
@@ -98,12 +100,14 @@ def test_the_clock_of_heads_has_as_many_at_a_time_as_cores():
 def test_the_clock_of_rungs_counts_threads():
     """Rungs of 6, 3 and 1 training runs, one after the other, that have 1, 2 and 8 of 8 cores each."""
     shape = {"strategy": "tpe_halving", "brackets": 1}
-    waves = waves_of(of_a_cpu("demo", phase2=shape, data={"image_size": 224}), cores=8)
-    (stage,) = stages = [stage_of("phase2", 10, 100_000)]
+    config = of_a_cpu("demo", phase2=shape, data={"image_size": 224})
+    waves = waves_of(config, cores=8)
+    stages = [stage_of("phase2", 10, 100_000)]
     expected = sum(1 + 5 / speed_up(threads) for threads in (1, 2, 8))
-    assert clock_seconds(waves, stages, 2000, start=1) == pytest.approx(expected)
+    assert clock_seconds(config, waves, stages, 2000, start=1) == pytest.approx(expected)
+    assert clock_seconds(config, waves, stages, None, start=1) is None
     assert clock_lines(8, waves, stages, 7200) == [
-        "on this machine's 8 cores: about 2.0 hours of clock; Phase 2: 6 at a time"
+        "on this machine's 8 cores: about 2.0 h by the clock; Phase 2: 6 at a time"
     ]
     finals = [stage_of("confirm", 2, 1)]
     assert clock_lines(8, waves, finals, None) == [
