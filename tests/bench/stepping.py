@@ -31,8 +31,8 @@ def measure(folder: Path) -> list[Figure]:
         fingerprint = write_fingerprint(folder / eyes, {"train": frame})
         splits[eyes] = Split(folder / eyes, "train", fingerprint, tokenize, CONTEXT)
     image_encoder = {**VIT_B_16, "layers": LAYERS}
-    plain, ours = (_Training(model(image_encoder, LAYERS, 0.0), way) for way in ("plain", "ours"))
-    fp32 = _Training(ours.net, "ours fp32")
+    plain, ours = (Training(model(image_encoder, LAYERS, 0.0), way) for way in ("plain", "ours"))
+    fp32 = Training(ours.net, "ours fp32")
     indices = np.arange(BATCH)
     ways = {
         f"{name} {eyes}": lambda training=training, eyes=eyes: training.step(splits[eyes], indices)
@@ -52,7 +52,7 @@ def measure(folder: Path) -> list[Figure]:
     ]
 
 
-class _Training:
+class Training:
     """way: plain, ours (everything on) or ours fp32."""
 
     def __init__(self, net, way: str, learning_rate: float = VALUES["learning_rate"]) -> None:
@@ -114,7 +114,7 @@ def _curves(split) -> Figure:
     small = {"layers": 2, "width": 128, "head_width": 64, "patch_size": 32, "embed_dim": 64}
     losses = []
     for way in ("plain", "ours"):
-        training = _Training(model(small, 1, 0.0), way, 1e-4)
+        training = Training(model(small, 1, 0.0), way, 1e-4)
         losses.append([training.step(split, np.arange(BATCH) + BATCH * (i % 2)) for i in range(CURVE_STEPS)])
     plain, ours = map(np.array, losses)
     assert plain[-1] < 0.8 * plain[0], "there must be something to learn in a curve that is compared"
