@@ -141,6 +141,13 @@ EXTERNAL_TESTS = {
     name: external_test(CONFIG, name) for name in CONFIG["evaluation"].get("external_tests", {})
 }
 
+
+def cores_here():
+    """The cores that all jobs share; None where a cluster runs them, which is known once jobs are planned."""
+    here = workflow.is_main_process and workflow.local_exec
+    return workflow.resource_settings.cores or 1 if here else None
+
+
 # --- running an entry ---------------------------------------------------------------------------------------
 
 # with --sdm conda the rule's own environment has to be found, else the one that runs snakemake

@@ -80,5 +80,4 @@ def features_threads(wildcards):
     so that a thread each is faster than sharing one, and no number depends on how many there are."""
     if GPUS:
         return 1
-    here = workflow.is_main_process and workflow.local_exec
-    return workflow.resource_settings.cores or 1 if here else 4
+    return cores_here() or 4

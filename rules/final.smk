@@ -73,7 +73,7 @@ rule train_final:
         "<results>/benchmarks/train_final/{trial}.tsv"
     group:
         SHARED_JOB
-    threads: max(1, GPUS)
+    threads: training_threads()
     resources:
         **TRAINING_RESOURCES,
     conda:

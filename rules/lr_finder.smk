@@ -42,7 +42,7 @@ rule find_lr:
         "<results>/logs/find_lr.log",
     benchmark:
         "<results>/benchmarks/find_lr.tsv"
-    threads: 1
+    threads: training_threads(alone=True)
     resources:
         **LR_FINDER_RESOURCES,
     conda:

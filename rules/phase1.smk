@@ -86,7 +86,7 @@ rule train_phase1_trial:
         "<results>/benchmarks/train_phase1_trial/{trial}.tsv"
     group:
         SHARED_JOB
-    threads: max(1, GPUS)
+    threads: training_threads()
     resources:
         **TRAINING_RESOURCES,
     conda:

@@ -157,6 +157,7 @@ rule plan_run:
         encoders=canonical_json({name: encoder_dir(name) for name in MODEL["text_encoders"]}),
         groups=lambda wildcards: canonical_json(planned_groups()),
         forks=lambda wildcards, input: "--forks" if jobs_are_forks() else "",
+        cores=cores_flag,
         prompts=uncompared(PROMPTS),
         folder=RESULTS,
         images=IMAGE_ROOT,
@@ -171,6 +172,6 @@ rule plan_run:
             "--config {params.config:q} --training-runs {params.training_runs:q}",
             "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
             "--class-maps {params.class_maps:q} --prompts {params.prompts:q} --encoder-dirs {params.encoders:q}",
-            "--groups {params.groups:q} {params.forks}",
+            "--groups {params.groups:q} {params.forks} {params.cores}",
             shown=True,
         )

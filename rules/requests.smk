@@ -6,11 +6,13 @@
 # STEPS:
 #   1. Read what the site says of its jobs, and refuse what cannot be meant.
 #   2. Say what a job requests: `requested` for those that train or evaluate, `scale_with_attempt` for the others.
+#   3. Say how many threads a training run has.
 import functools
 import shutil
 
 from snakemake.exceptions import WorkflowError
 from snakemake.resources import Resource, Resources
+from snakemake.utils import available_cpu_count
 
 from retclip.core.slurm_requests import (
     OF_GPU_JOBS,
@@ -22,6 +24,7 @@ from retclip.core.slurm_requests import (
 )
 from retclip.search import requests
 from retclip.search.speed import measured_speed
+from retclip.search.threads import at_once, may_have_threads, threads_of_each
 
 # --- what the site says ----------------------------------------------------------------------------------------
 
@@ -204,3 +207,29 @@ EVALUATION_RESOURCES = requested(
     lambda input: requests.of_evaluation(planned(input.fingerprint), DATA["image_size"], GPUS),
     min(1, GPUS),
 )
+
+# --- threads of training runs ------------------------------------------------------------------------------------
+
+
+@functools.cache
+def runs_at_once():
+    return at_once(JOBS)
+
+
+def training_threads(alone=False):
+    """Of a rule that trains; more than one only on this machine's CPU. alone: it has one job, and that one process.
+
+    They are no part of a command, and rerun nothing.
+    """
+    if not may_have_threads(CONFIG):
+        return 1 if alone else max(1, GPUS)
+
+    def of_job(wildcards):
+        return threads_of_each(cores_here() or 1, 1 if alone else runs_at_once()[wildcards.trial])
+
+    return of_job
+
+
+def cores_flag(wildcards, input):
+    """For the plan: all cores of this machine, whatever the plan itself has; none where they train nothing."""
+    return f"--cores {available_cpu_count()}" if workflow.local_exec and not GPUS else ""

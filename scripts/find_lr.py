@@ -36,6 +36,8 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     lease(options.device)
 
+    import torch
+
     from retclip.loading.dataset import Split
     from retclip.loading.device import choose_device, choose_precision, prepare_device
     from retclip.loading.feature_cache import frozen_features
@@ -95,6 +97,7 @@ def main(arguments: list[str] | None = None) -> None:
             "samples_per_second": len(curve) * hyperparameters["batch_size"] / seconds,
             "wall_seconds": seconds,
             "device": device.type,
+            "threads": torch.get_num_threads(),
         },
     )
 

@@ -26,6 +26,7 @@ from retclip.data.preview import preview
 from retclip.data.splits import refuse_fractions
 from retclip.metrics.refusals import refuse_meaningless, refuse_unscorable
 from retclip.search.budget import same_document
+from retclip.search.clock import clock_seconds, waves_of
 from retclip.search.dead_dimensions import dead_dimensions
 from retclip.search.forecast import (
     FORK_SECONDS,
@@ -37,6 +38,7 @@ from retclip.search.forecast import (
     trains_heads_alone,
 )
 from retclip.search.plan_text import (
+    clock_lines,
     compile_lines,
     disk_lines,
     gpu_lines,
@@ -120,6 +122,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--encoder-dirs", type=json.loads, default={}, help="JSON: text encoder -> its folder")
     parser.add_argument("--groups", type=json.loads, default={}, help="JSON: stage -> how many share a job of Slurm's")
     parser.add_argument("--forks", action="store_true", help="training runs are forks of a process with all imported")
+    parser.add_argument("--cores", type=int, help="of this machine, where it trains on its CPU")
     parser.add_argument("--image-root", type=Path, default=Path(), help="folder of the table's image paths")
     parser.add_argument("--class-maps", type=json.loads, default={}, help="JSON: external data set, or '' -> its file")
     options = parser.parse_args(arguments)
@@ -150,6 +153,10 @@ def main(arguments: list[str] | None = None) -> None:
     seconds = seconds_to_come(config, stages, speed.samples_per_second if speed else None, start)
     of_heads = start if trains_heads_alone(config) else None
     print("\n".join(plan_lines(config["run"], counts, known, stages, speed, seconds, of_heads)))
+    if options.cores:
+        waves = waves_of(config, options.cores)
+        clock = clock_seconds(config, waves, stages, speed.samples_per_second if speed else None, start)
+        print("\n".join(clock_lines(options.cores, waves, stages, clock)))
     print("\n".join(outlook_lines(sum(found.values(), Counter()))))
     to_come = {stage: expected.total() - expected[DONE] for stage, expected in found.items()}
     print("\n".join(submission_lines(to_come, options.groups)))

@@ -22,7 +22,7 @@ HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(REPOSITORY / "tests"), str(REPOSITORY / "scripts")]
 
-CASES = ("loading", "stepping", "compiling", "frozen", "page_faults", "starting", "planning", "growth")
+CASES = ("loading", "stepping", "compiling", "frozen", "page_faults", "threads", "starting", "planning", "growth")
 
 
 def main() -> None:

@@ -35,8 +35,8 @@ def samples(count: int, eyes: str) -> pd.DataFrame:
     return frame
 
 
-def write_split(folder: Path, name: str, frame: pd.DataFrame, pictures: int) -> None:
-    """samples_{name}.parquet and a store that holds the first `pictures` random pictures."""
+def write_split(folder: Path, name: str, frame: pd.DataFrame, pictures: int, size: int = IMAGE_SIZE) -> None:
+    """samples_{name}.parquet and a store that holds the first `pictures` random pictures of `size` pixels a side."""
     from retclip.data.store import write_store
 
     folder.mkdir(exist_ok=True)
@@ -44,8 +44,8 @@ def write_split(folder: Path, name: str, frame: pd.DataFrame, pictures: int) -> 
     sides = {"both": ("left", "right")}.get(frame["eyes"].iloc[0], ("left",))
     keys = [f"{sample}/{side}" for sample in frame["sample_id"] for side in sides][:pictures]
     generator = np.random.default_rng(1)
-    content = ((key, generator.bytes(IMAGE_SIZE**2 * 3)) for key in keys)
-    write_store(folder / f"{name}.lmdb", content, len(keys), IMAGE_SIZE, "raw")
+    content = ((key, generator.bytes(size**2 * 3)) for key in keys)
+    write_store(folder / f"{name}.lmdb", content, len(keys), size, "raw")
 
 
 def write_fingerprint(folder: Path, splits: dict[str, pd.DataFrame]) -> dict:

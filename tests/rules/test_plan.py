@@ -177,6 +177,9 @@ def test_the_plan_is_printed_and_nothing_runs(own_data):
     there = snakemake(own_data, "--profile", REPOSITORY / "slurm", "--quiet", "all", "--nolock", *laptop).stdout
     minutes, as_ever = map(int, started.search(there).groups())
     assert (seconds < 5, as_ever) == (True, 10)
+    # one thread each: as many at a time as there are cores
+    assert re.search(r"on this machine's (\d+) cores: about \d+ min by the clock; Phase 1: \1 at a time", done.stdout)
+    assert "on this machine's" not in there
     assert minutes - here == pytest.approx(61 * (as_ever - seconds) / 60, abs=1)
     assert not (own_data / "results/full/data").exists()
 
@@ -234,3 +237,24 @@ def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, training
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml", tmp_path / "own.yaml"))
     assert found["train_phase2_trial"] == found["plan_phase2_trial"] == training_runs
     assert {rule: found[rule] for rule in others} == others
+
+
+def test_training_runs_share_the_cores_that_would_idle(own_data):
+    """On a CPU, of large steps alone; no command says how many, so that other cores run nothing again."""
+    (own_data / "cpu.yaml").write_text("training: {device: cpu, gpus: 0}\n")
+    commands = []
+    for cores, expected in ((1, {}), (64, {"find_lr": {8}, "train_phase1_trial": {3}, "train_phase2_trial": {3},
+                                           "train_confirm_trial": {8}, "train_final": {5}})):  # fmt: skip
+        flags = ("--dry-run", "--printshellcmds", "--cores", cores, "--configfile", own_data / "cpu.yaml")
+        output = snakemake(own_data, *flags).stdout
+        blocks = re.findall(r"^rule (\w+):\n(.*?)\n\n", output, re.MULTILINE | re.DOTALL)
+        found: dict[str, set[int]] = {}
+        for rule, block in blocks:
+            if rule == "find_lr" or rule.startswith("train_"):
+                threads = re.search(r"^    threads: (\d+)$", block, re.MULTILINE)
+                found.setdefault(rule, set()).add(int(threads[1]) if threads else 1)
+        assert {rule: threads for rule, threads in found.items() if threads != {1}} == expected
+        assert len(found) == 5
+        commands.append(sorted(re.findall(r"^.*(?:train_trial|find_lr)\.py.*$", output, re.MULTILINE)))
+    assert commands[0] == commands[1]
+    assert len(commands[0]) == 1 + 17 + 20 + 6 + 12

@@ -70,6 +70,19 @@ def test_frozen_encoders_have_four_processors_of_a_node(work, tmp_path):
         assert f"--cpus-per-task={processors}" in line
 
 
+def test_a_training_run_on_a_nodes_cpu_has_one_processor(work, tmp_path):
+    """Though its steps are large: how many cores a node has that it may take, nobody knows."""
+    (tmp_path / "large.yaml").write_text("defaults: {batch_size: 256}\n")
+    slurm = RecordingSlurm(tmp_path / "slurm")
+    slurm.submit(work, "--profile", profile_with(tmp_path / "profile", {}), "--configfile",
+                 REPOSITORY / "config/demo.yaml", work / "0.yaml", tmp_path / "large.yaml", "--cores", 8,
+                 "--rerun-triggers", "mtime", "--allowed-rules", "train_phase1_trial", "--force", "--",
+                 TARGETS["train_phase1_trial"])  # fmt: skip
+    ((rule, line),) = slurm.lines()
+    assert rule == "train_phase1_trial"
+    assert "--cpus-per-task=1" in line
+
+
 TABLE = re.findall(
     r"^\| `([^`]+)` \| (.*?) \| (.*?) \| (.*?) \|$",
     (REPOSITORY / "config/README.md")

@@ -8,6 +8,7 @@ from retclip.core.config import Config, configured_defaults
 from retclip.core.facts import DONE, PUBLISHED, SCORED, TRAINS
 from retclip.core.gpus import Gpu, described
 from retclip.search.budget import RANKABLE_STEPS
+from retclip.search.clock import Wave
 from retclip.search.forecast import HEADS_PER_SECOND, Stage
 from retclip.search.jobs import cached_networks
 from retclip.search.speed import Speed
@@ -70,6 +71,23 @@ def plan_lines(
             f"that {speed.measured_by} measured ({speed.device})."
         )
     return lines
+
+
+def clock_lines(cores: int, waves: dict[str, list[Wave]], stages: list[Stage], seconds: float | None) -> list[str]:
+    """How many training runs this machine's CPU trains at a time, and how long by the clock. seconds: None before the
+    speed is known."""
+    shares = []
+    for stage in stages:
+        if stage.finished < stage.training_runs:
+            most = max(waves[stage.name], key=lambda wave: wave.runs)
+            each = f", {most.threads} threads each" if most.threads > 1 else ""
+            shares.append(f"{NAMES[stage.name]}: {most.processes} at a time{each}")
+    if not shares:
+        return []
+    if seconds is not None:
+        minutes = max(1, seconds / 60)
+        shares.insert(0, f"about {f'{minutes:.0f} min' if minutes < 100 else f'{minutes / 60:.1f} h'} by the clock")
+    return [f"on this machine's {cores} cores: {'; '.join(shares)}"]
 
 
 def outlook_lines(found: Mapping[str, int]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from retclip.core.config import Config
 from retclip.core.io import read_json
 from retclip.search.jobs import cached_networks, specification
+from retclip.search.threads import speed_up
 
 # Of a trial specification, what decides the arithmetic of a step.
 SAME = ("text_encoder_settings", "image_encoder", "image_size")
@@ -14,7 +15,7 @@ SAME_VALUES = ("freeze", "lora_rank", "context_length", "precision", "augment")
 
 
 class Speed(NamedTuple):
-    """measured_by: find_lr or check_gpu. device: cuda or cpu."""
+    """samples_per_second: of one thread on a CPU. measured_by: find_lr or check_gpu. device: cuda or cpu."""
 
     samples_per_second: float
     device: str
@@ -27,7 +28,8 @@ def known_speed(config: Config, results_dir: Path) -> Speed | None:
     found = []
     if measured.is_file():
         document = read_json(measured)
-        found.append(Speed(document["samples_per_second"], document["device"], "find_lr"))
+        several = speed_up(document.get("threads", 1)) if document["device"] == "cpu" else 1
+        found.append(Speed(document["samples_per_second"] / several, document["device"], "find_lr"))
     if checked.is_file() and (of_check := checked_speed(config, read_json(checked))):
         found.append(of_check)
     return min(found, key=lambda speed: speed.device != "cuda", default=None)
