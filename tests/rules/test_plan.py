@@ -45,6 +45,15 @@ def test_the_audit_is_told_the_fractions_of_patients(tmp_path):
     output = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", OVERLAYS / "demo.yaml").stdout
     (command,) = (line for line in output.splitlines() if "audit_data.py" in line)
     assert "--data-fractions 0.25 0.5 " in command
+    assert "--ordered-classes" not in command
+
+
+def test_the_audit_is_told_the_order_of_the_classes(tmp_path):
+    order = "evaluation={ordered_classes: [Healthy, it's severe]}"
+    output = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", OVERLAYS / "demo.yaml", "--config",
+                       order).stdout  # fmt: skip
+    (command,) = (line for line in output.splitlines() if "audit_data.py" in line)
+    assert """--ordered-classes Healthy 'it'"'"'s severe' --output""" in command
 
 
 def test_the_full_run(own_data):
