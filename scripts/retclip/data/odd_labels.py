@@ -6,6 +6,7 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from retclip.core.csv_tables import form_of
+from retclip.core.plain_text import first_of
 from retclip.core.table_columns import within_letters
 from retclip.data.reconciliation import LABELS
 
@@ -19,8 +20,6 @@ UNSURE = frozenset(
     ("?", "??", "???", ".", "..", "--", "---", "_", "unknown", "unk", "missing", "nil", "n.a.", "n.k.", "k.a.", "#ref!",
      "#value!", "not available", "not known", "no data", "未知", "不详")
 )  # fmt: skip
-LONGEST = 30  # letters of a label in a sentence
-MOST = 6
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 NEGATION = re.compile("^(no|non|not)-?")
 COUNTED = re.compile(r"\d+")
@@ -37,23 +36,24 @@ def label_notes(frame: "pd.DataFrame") -> list[str]:
     if joined:
         total = sum(counts[label] for label in joined)
         notes.append(
-            f"{total} labels seem to join several ({_shown(joined)}), but each is one class: only | joins labels."
+            f"{total} labels seem to join several ({first_of(joined)}), but each is one class: only | joins labels."
         )
     near = _near(sorted(counts))
     if near:
         notes.append(
-            f"{len(near)} classes differ from another in a letter or two ({_shown(near)}): are they the same? "
+            f"{len(near)} classes differ from another in a letter or two ({first_of(near)}): are they the same? "
             "data.values.label can make them one."
         )
     numbers = sorted((label for label in counts if NUMBER.fullmatch(label)), key=float)
     if numbers:
         notes.append(
-            f"{len(numbers)} classes are bare numbers ({_shown(numbers)}): prompts would read 'showing {numbers[0]}'; "
+            f"{len(numbers)} classes are bare numbers ({first_of(numbers)}): prompts would read "
+            f"'showing {numbers[0]}'; "
             f'name them: data.values.label: {{"{numbers[0]}": ...}}.'
         )
     unsure = sorted(label for label in counts if label.casefold() in UNSURE)
     if unsure:
-        notes.append(f"{len(unsure)} classes may be words for nothing ({_shown(unsure)}): empty such cells, if so.")
+        notes.append(f"{len(unsure)} classes may be words for nothing ({first_of(unsure)}): empty such cells, if so.")
     return notes
 
 
@@ -71,7 +71,7 @@ def unite_labels(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     for column in LABELS:
         cells = {cell: _united(cell, first) for cell in frame[column].unique()}
         frame[column] = frame[column].map(cells)
-    shown = _shown(sorted(first))
+    shown = first_of(sorted(first))
     note = (
         f"{len(first)} classes differ in letter case, blanks, width or a final .0 alone ({shown}): each is read as its "
         "most frequent spelling."
@@ -125,8 +125,3 @@ def _grades(one: str, other: str) -> bool:
 
 def _form(label: str) -> str:
     return "".join(form_of(label).split())
-
-
-def _shown(labels: list[str]) -> str:
-    short = [label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…" for label in labels[:MOST]]
-    return ", ".join(short) + (", ..." if len(labels) > MOST else "")
