@@ -243,3 +243,13 @@ def test_every_job_of_a_strategy_is_known_beforehand(tmp_path, overlay, training
     found = counts(planned_jobs(tmp_path, "--configfile", OVERLAYS / "demo.yaml", tmp_path / "own.yaml"))
     assert found["train_phase2_trial"] == found["plan_phase2_trial"] == training_runs
     assert {rule: found[rule] for rule in others} == others
+
+
+def test_the_workflow_refuses_a_config_that_says_data_twice(tmp_path):
+    """As one who pastes two examples one below the other has it: snakemake itself drops the first."""
+    (tmp_path / "my.yaml").write_text("data: {demo_patients: 20}\nrun: mine\ndata: {image_size: 32}\n")
+    overlays = ["--configfile", OVERLAYS / "demo.yaml", tmp_path / "my.yaml"]
+    done = snakemake(tmp_path, "--dry-run", *overlays, check=False)
+    assert done.returncode == 1
+    assert "my.yaml: line 3: the key data stands in line 1 already" in done.stderr
+    assert "Traceback" not in done.stderr
