@@ -1,6 +1,6 @@
 """Reads config files before snakemake does, which names no line of what is no YAML; says nothing where all is well.
 
-    check_config_files.py config/laptop.yaml my.yaml
+check_config_files.py config/laptop.yaml my.yaml
 """
 
 import argparse

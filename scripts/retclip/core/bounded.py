@@ -22,10 +22,11 @@ def read_text(path: str | Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
         raise
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise ValueError(f"{path}: is a pipe, a device or a folder; give a file.")
     with open(handle, "rb") as stream:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError(f"{path}: is a pipe, a device or a folder; give a file.")
         if status.st_size > most_bytes:
             raise ValueError(f"{path}: has {status.st_size >> 20} MB; such a file has at most {most_bytes >> 20} MB.")
         content = stream.read()

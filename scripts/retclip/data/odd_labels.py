@@ -13,6 +13,8 @@ from retclip.data.reconciliation import LABELS
 if TYPE_CHECKING:
     import pandas as pd
 
+# Of words that stand beside one another in a list, and seldom within one name; a comma may do either.
+LISTING = re.compile(r"[;；、]")
 JOINTS = re.compile(r"\s*[;,/+&；，、]\s*")
 LIST = re.compile(r"[\[{].*[\]}]")  # as Python or JSON writes one
 # Words that some tables have for nothing, and others for a class: csv_tables.MISSING has those that no class bears.
@@ -32,7 +34,9 @@ def label_notes(frame: "pd.DataFrame") -> list[str]:
     nothing."""
     counts = _counts(frame)
     notes = []
-    joined = [label for label in counts if _joins(label, counts)]
+    parts = Counter(part for label in counts if LISTING.search(label) for part in set(JOINTS.split(label)))
+    again = {part for part, count in parts.items() if part and count > 1}
+    joined = [label for label in counts if _joins(label, counts, again)]
     if joined:
         total = sum(counts[label] for label in joined)
         notes.append(
@@ -94,12 +98,14 @@ def _counts(frame: "pd.DataFrame") -> Counter[str]:
     return counts
 
 
-def _joins(label: str, counts: Counter[str]) -> bool:
+def _joins(label: str, counts: Counter[str], again: set[str]) -> bool:
+    """again: parts of several labels that list them."""
     if LIST.fullmatch(label):
         return True
     parts = JOINTS.split(label)
     known = [part in counts for part in parts if part]
-    return len(parts) > 1 and (all(known) or (any(known) and re.search("[;；]", label) is not None))
+    lists = LISTING.search(label) is not None
+    return len(parts) > 1 and (all(known) or (lists and (any(known) or not again.isdisjoint(parts))))
 
 
 def _near(labels: list[str]) -> list[str]:
