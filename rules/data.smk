@@ -228,6 +228,8 @@ if FETCHED_ENCODERS:
                 f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
             ),
             fine_tuning=lambda wildcards, input: fine_tuning_flags("text", fetched(wildcards)),
+            # what runs share is not fetched again for one that reads more; its training runs ask once more
+            context_length=uncompared(MODEL["context_length"]),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -236,7 +238,8 @@ if FETCHED_ENCODERS:
             launch(
                 "fetch_text_encoder",
                 "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
-                "{params.pooling} {params.fine_tuning} --output {output:q}",
+                "{params.pooling} {params.fine_tuning} --context-length {params.context_length}",
+                "--output {output:q}",
             )
 
 

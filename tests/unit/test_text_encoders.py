@@ -272,7 +272,7 @@ def test_a_context_length_that_the_encoder_cannot_read_is_refused(tmp_path, kind
     from transformers import AutoConfig, AutoModel
 
     make("bert", tmp_path / "source")
-    special, _, sizes = FAMILIES[kind]
+    sizes = FAMILIES[kind][2]
     ids = {"pad_token_id": 1, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
     config = AutoConfig.for_model(kind, vocab_size=300, max_position_embeddings=16, **{**sizes, **ids})
     AutoModel.from_config(config).save_pretrained(tmp_path / "source")
