@@ -37,7 +37,8 @@ SNAKEMAKE := $(HERE) --cores $(CORES) --rerun-incomplete --show-failed-logs --qu
 configfiles = files=($(1)); if [ -f "$$RETCLIP_CONFIG" ]; then files=("$$RETCLIP_CONFIG"); \
   elif [ -n "$$RETCLIP_CONFIG" ]; then read -ra files <<< "$$RETCLIP_CONFIG"; fi; \
   for file in "$${files[@]}"; do [ -f "$$file" ] || { echo "error: CONFIG: no such file: $$file" >&2; exit 1; }; \
-  ! grep -q __use_yte__ "$$file" || { echo "error: $$file: __use_yte__ would run Python code; take it out." >&2; exit 1; }; done;
+  ! grep -q __use_yte__ "$$file" || { echo "error: $$file: __use_yte__ would run Python code; take it out." >&2; exit 1; }; done; \
+  $(BIN)/python $(OURS)/scripts/check_config_files.py "$${files[@]}";
 FILES := --configfile "$${files[@]}"
 # as config/schema/config.schema.yaml has it
 run_name = name='^[A-Za-z0-9][A-Za-z0-9._-]*$$'; if ! [[ $$RETCLIP_RUN =~ $$name ]]; then \

@@ -19,6 +19,7 @@ SCRIPTS = REPOSITORY / "scripts"
 sys.path.insert(0, str(SCRIPTS))
 
 from retclip.core import data_settings, fork_client
+from retclip.core.bounded import read_yaml
 from retclip.core.code_hash import DECLARATIONS, code_hash
 from retclip.core.config import check_config, configured_defaults, external_test, subsets
 from retclip.core.fine_tuning import adapts
@@ -57,6 +58,9 @@ resolved = {
     "data": {**config["data"], "class_map": in_repository(config["data"]["class_map"])},
 }
 try:
+    if workflow.is_main_process:
+        for path in workflow.overwrite_configfiles:
+            read_yaml(path)  # snakemake has read it, but of a key that stands twice the last alone
     renamed, OLD_WORDS = in_new_words({**config, **resolved})
     CONFIG = check_config(renamed)
     # of what the file says: a comment in it plans nothing again

@@ -35,9 +35,14 @@ OVERLAP_FLAGS = (
     "--data-dir {params.data} --external-dir {params.folder} --threads {threads}",
     "--output {output}",
 )
+ORDERED_CLASSES = " ".join(
+    ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
+    if "ordered_classes" in CONFIG["evaluation"]
+    else []
+)
 AUDIT_FLAGS = (
     "--data-dir {params.folder} {params.encoders} {params.image_weights} --context-length {params.context_length}",
-    "--selection-metric {params.metric} --data-fractions {params.fractions} --output {output}",
+    "--selection-metric {params.metric} --data-fractions {params.fractions} {params.ordered} --output {output}",
 )
 LIGHT_RESOURCES = {
     "mem_mb": scale_with_attempt("mem_mb", lambda input: 8000),
@@ -167,6 +172,7 @@ rule audit_data:
         context_length=MODEL["context_length"],
         metric=METRIC,
         fractions=" ".join(map(str, subsets(CONFIG).values())),
+        ordered=ORDERED_CLASSES,
     log:
         "<results>/logs/audit_data.log",
     benchmark:
@@ -222,6 +228,8 @@ if FETCHED_ENCODERS:
                 f"--pooling {pooling}" for pooling in [fetched(wildcards).get("pooling")] if pooling
             ),
             fine_tuning=lambda wildcards, input: fine_tuning_flags("text", fetched(wildcards)),
+            # what runs share is not fetched again for one that reads more; its training runs ask once more
+            context_length=uncompared(MODEL["context_length"]),
         log:
             "resources/logs/fetch_text_encoder/{slug}.log",
         conda:
@@ -230,7 +238,8 @@ if FETCHED_ENCODERS:
             launch(
                 "fetch_text_encoder",
                 "--name {params.name} --source {params.source:q} --revision {params.revision:q}",
-                "{params.pooling} {params.fine_tuning} --output {output:q}",
+                "{params.pooling} {params.fine_tuning} --context-length {params.context_length}",
+                "--output {output:q}",
             )
 
 

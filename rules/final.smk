@@ -84,11 +84,6 @@ rule train_final:
 
 # the tuned model whose examples are shown, and the reference that it started from
 SHOWN, INITIAL = JOBS.shown, JOBS.initial
-ORDERED_CLASSES = " ".join(
-    ["--ordered-classes", *map(shlex.quote, CONFIG["evaluation"]["ordered_classes"])]
-    if "ordered_classes" in CONFIG["evaluation"]
-    else []
-)
 EVALUATION_FLAGS = (
     *FEATURES_READ,
     "--data-dir {params.data} --code {params.code} --device {params.device} {params.ordered}",

@@ -12,7 +12,7 @@ from retclip.core.schemas import check
 from retclip.data.audit import audit
 from retclip.data.audit_warnings import terminal_lines
 from retclip.data.splits import refuse_fractions
-from retclip.metrics.refusals import refuse_unscorable
+from retclip.metrics.refusals import note_on_order, refuse_unscorable
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--context-length", type=int, required=True, help="tokens that the model reads")
     parser.add_argument("--selection-metric", required=True, help="selection.metric of the config")
     parser.add_argument("--data-fractions", type=float, nargs="*", default=[], help="study.data_fractions, below 1")
+    parser.add_argument("--ordered-classes", nargs="*", default=[], help="evaluation.ordered_classes of the config")
     parser.add_argument("--output", type=Path, required=True, help="audit.json")
     options = parser.parse_args(arguments)
 
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
     # what nothing can be learned from is said before anything trains, not where it is met
     refuse_unscorable(options.selection_metric, fingerprint)
     refuse_fractions(samples.loc[samples["split"] == "train", "patient_id"], options.data_fractions)
+    order = note_on_order(options.ordered_classes, fingerprint["classes"])
     encoders = {name: Path(folder) for name, folder in (entry.split("=", 1) for entry in options.encoder)}
     document = audit(
         samples,
@@ -42,6 +44,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.context_length,
         options.selection_metric,
         options.image_weights,
+        [order] if order else [],
     )
     check(document, "audit", "audit.json")
     write_json(options.output, document, private=True)  # which lists ids of samples

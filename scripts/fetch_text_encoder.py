@@ -20,6 +20,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument(
         "--adapted", action="store_true", help="refuse one without attention projections, for lora_rank"
     )
+    parser.add_argument("--context-length", type=int, help="of the config: so many tokens it must be able to read")
     parser.add_argument("--output", type=Path, required=True, help="folder of the encoder")
     options = parser.parse_args(arguments)
 
@@ -33,6 +34,7 @@ def main(arguments: list[str] | None = None) -> None:
         options.pooling,
         options.train_last_layers,
         options.adapted,
+        options.context_length,
     )
     revision, license, pooling = (source[key] for key in ("revision", "license", "pooling"))
     log(f"{options.name}: {source['source']} at {revision}, license {license}, pooling {pooling}")

@@ -24,7 +24,7 @@ from retclip.core.source_facts import source_facts
 from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
 from retclip.data.splits import refuse_fractions
-from retclip.metrics.refusals import refuse_meaningless, refuse_unscorable
+from retclip.metrics.refusals import note_on_order, refuse_meaningless, refuse_unscorable
 from retclip.search.budget import same_document
 from retclip.search.clock import clock_seconds, waves_of
 from retclip.search.dead_dimensions import dead_dimensions
@@ -108,8 +108,15 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
         found = found or seen
     assert found is not None
     refuse_fractions(found.train_patients, subsets(config).values())
+    tell_order(config, found.class_names)
     how = "every row was read; images that cannot be read and near-duplicates are found by the build"
     return found.counts, found.classes, found.single, how
+
+
+def tell_order(config: dict[str, Any], classes: list[str]) -> None:
+    """Prints which of the ordered classes the data does not have. Raises ValueError where no two are there."""
+    if note := note_on_order(config["evaluation"].get("ordered_classes", []), classes):
+        print(f"warning: {note}\n")
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -137,6 +144,7 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint = read_json(built)
         counts = {name: split["samples"] for name, split in fingerprint["splits"].items()}
         refuse_unscorable(config["selection"]["metric"], fingerprint)
+        tell_order(config, fingerprint["classes"])
         if fractions := subsets(config).values():
             patients = pd.read_parquet(built.with_name("samples_train.parquet"), columns=["patient_id"])
             refuse_fractions(patients["patient_id"], fractions)

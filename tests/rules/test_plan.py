@@ -45,6 +45,15 @@ def test_the_audit_is_told_the_fractions_of_patients(tmp_path):
     output = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", OVERLAYS / "demo.yaml").stdout
     (command,) = (line for line in output.splitlines() if "audit_data.py" in line)
     assert "--data-fractions 0.25 0.5 " in command
+    assert "--ordered-classes" not in command
+
+
+def test_the_audit_is_told_the_order_of_the_classes(tmp_path):
+    order = "evaluation={ordered_classes: [Healthy, it's severe]}"
+    output = snakemake(tmp_path, "--dry-run", "--printshellcmds", "--configfile", OVERLAYS / "demo.yaml", "--config",
+                       order).stdout  # fmt: skip
+    (command,) = (line for line in output.splitlines() if "audit_data.py" in line)
+    assert """--ordered-classes Healthy 'it'"'"'s severe' --output""" in command
 
 
 def test_the_full_run(own_data):
@@ -258,3 +267,13 @@ def test_training_runs_share_the_cores_that_would_idle(own_data):
         commands.append(sorted(re.findall(r"^.*(?:train_trial|find_lr)\.py.*$", output, re.MULTILINE)))
     assert commands[0] == commands[1]
     assert len(commands[0]) == 1 + 17 + 20 + 6 + 12
+
+
+def test_the_workflow_refuses_a_config_that_says_data_twice(tmp_path):
+    """As one who pastes two examples one below the other has it: snakemake itself drops the first."""
+    (tmp_path / "my.yaml").write_text("data: {demo_patients: 20}\nrun: mine\ndata: {image_size: 32}\n")
+    overlays = ["--configfile", OVERLAYS / "demo.yaml", tmp_path / "my.yaml"]
+    done = snakemake(tmp_path, "--dry-run", *overlays, check=False)
+    assert done.returncode == 1
+    assert "my.yaml: line 3: the key data stands in line 1 already" in done.stderr
+    assert "Traceback" not in done.stderr

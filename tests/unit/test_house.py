@@ -56,8 +56,8 @@ SHARED_VERBS = {
     },
 }
 # What a person starts beside a run, a rule's command around another entry, or what begins jobs.
-WITHOUT_A_RULE = {"ask_fork", "compare_runs", "export_hub", "fork_jobs", "lease_gpus", "predict", "reproduce_run",
-                  "share_run", "show_status", "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
+WITHOUT_A_RULE = {"ask_fork", "check_config_files", "compare_runs", "export_hub", "fork_jobs", "lease_gpus", "predict",
+                  "reproduce_run", "share_run", "show_status", "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
 
 
 def imported(path: Path) -> set[str]:

@@ -110,6 +110,28 @@ def test_the_plan_names_the_external_data_that_it_refuses(folder):
         plan_run.main([*arguments, "--image-root", str(folder / "images"), "--code", "0"])
 
 
+def plan(folder, **evaluation):
+    """What the plan of the laptop's run says of the table, as Snakefile starts it."""
+    config = drop_nulls(merged("laptop"))
+    config["data"].update(manifest=str(folder / "table.csv"), image_root=str(folder / "images"))
+    config["evaluation"].update(evaluation)
+    arguments = ["--config", json.dumps(config), "--training-runs", "{}", "--results-dir", str(folder / "results")]
+    plan_run.main([*arguments, "--image-root", str(folder / "images"), "--code", "0"])
+
+
+def test_the_plan_names_ordered_classes_that_the_data_has_not(folder, capsys):
+    plan(folder, ordered_classes=["a", "b", "Severe"])
+    assert (
+        "warning: evaluation.ordered_classes: the data has no class Severe; its classes are a, b."
+        in capsys.readouterr().out
+    )
+    plan(folder, ordered_classes=["b", "a"])
+    assert "ordered_classes" not in capsys.readouterr().out
+    with pytest.raises(ValueError, match=r"^config: evaluation.ordered_classes: the data has no class A, B; its "
+                       r"classes are a, b: without two of them there is no quadratic kappa\.$"):  # fmt: skip
+        plan(folder, ordered_classes=["A", "b", "B"])
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     """Processor time, since other work may share the machine."""

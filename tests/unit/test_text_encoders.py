@@ -1,6 +1,8 @@
 """Text encoders of every family that people bring: the features that transformers itself gives, for each text alone."""
 
 import json
+import shutil
+from functools import partial
 
 import pytest
 import torch
@@ -235,3 +237,55 @@ def test_the_audit_counts_unknown_tokens_of_every_vocabulary(tmp_path, kind, spe
     tokenizer_of(kind, special).save(str(tmp_path / "tokenizer.json"))
     assert token_statistics(tmp_path, TEXTS, 32)["unknown"] == 0
     assert token_statistics(tmp_path, ["视网膜 视网膜"], 32)["unknown"] > 0.2
+
+
+def test_weights_in_several_files_are_one_model(tmp_path):
+    """As transformers saves a large model, with an index of which tensor is in which file."""
+    from safetensors.torch import load_file, save_file
+
+    make("bert", tmp_path / "whole")
+    parts = tmp_path / "parts"
+    shutil.copytree(tmp_path / "whole", parts)
+    state = load_file(parts / "model.safetensors")
+    (parts / "model.safetensors").unlink()
+    names = sorted(state)
+    files = {name: f"model-0000{1 + index % 2}-of-00002.safetensors" for index, name in enumerate(names)}
+    for file in sorted(set(files.values())):
+        save_file({name: state[name] for name in names if files[name] == file}, parts / file, {"format": "pt"})
+    index = parts / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": files}))
+    fetch_text_encoder("mine", str(parts), "main", tmp_path / "fetched")
+    found = load_file(tmp_path / "fetched/model.safetensors")
+    assert sorted(found) == names
+    assert all(torch.equal(found[name], state[name]) for name in names)
+    (parts / "model-00002-of-00002.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"parts: lacks model-00002-of-00002\.safetensors, which its index names\.$"):
+        fetch_text_encoder("mine", str(parts), "main", tmp_path / "again")
+    index.write_text(json.dumps({"weight_map": {"a": "../whole/model.safetensors"}}))
+    with pytest.raises(ValueError, match=r"index\.json: names no files of its folder"):
+        fetch_text_encoder("mine", str(parts), "main", tmp_path / "again")
+
+
+@pytest.mark.parametrize(("kind", "longest"), [("bert", 16), ("roberta", 14), ("modernbert", None)])
+def test_a_context_length_that_the_encoder_cannot_read_is_refused(tmp_path, kind, longest):
+    """Before anything trains. RoBERTa counts positions behind that of its padding; rotary ones have no end."""
+    from transformers import AutoConfig, AutoModel
+
+    make("bert", tmp_path / "source")
+    sizes = FAMILIES[kind][2]
+    ids = {"pad_token_id": 1, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}
+    config = AutoConfig.for_model(kind, vocab_size=300, max_position_embeddings=16, **{**sizes, **ids})
+    AutoModel.from_config(config).save_pretrained(tmp_path / "source")
+    fetch = partial(fetch_text_encoder, "mine", str(tmp_path / "source"), "main")
+    if longest is None:
+        fetch(tmp_path / "fetched", context_length=77)
+        return
+    fetch(tmp_path / "fetched", context_length=longest)
+    sentence = rf"model\.context_length is {longest + 1}, but mine reads at most {longest} tokens; lower it\.$"
+    with pytest.raises(ValueError, match=sentence):
+        fetch(tmp_path / "again", context_length=longest + 1)
+    trial = trial_of(text_encoder="mine", text_encoder_settings=ENCODER, image_size=160,
+                     hyperparameters={**trial_of().hyperparameters, "context_length": longest + 1},
+                     image_encoder={"architecture": "timm/test_vit", "embed_dim": 16})  # fmt: skip
+    with pytest.raises(ValueError, match=sentence):
+        build_model(trial, tmp_path / "fetched", None)

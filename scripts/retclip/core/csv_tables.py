@@ -70,9 +70,12 @@ def cell_of(text: str) -> str:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell says that there is nothing, in whatever word; so does one that joins nothing but such words."""
+    """Whether a cell says that there is nothing, in whatever word; so does one that joins or lists nothing but such
+    words."""
     if "|" in cell and len(cell) < 100:
         return all(is_missing(part.strip()) for part in cell.split("|"))
+    if cell[:1] + cell[-1:] in ("[]", "{}") and 1 < len(cell) < 100:
+        return all(is_missing(part.strip(" '\"")) for part in cell[1:-1].split(","))
     return not cell or (len(cell) < 5 and cell.lower() in MISSING)
 
 

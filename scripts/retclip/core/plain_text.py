@@ -9,12 +9,20 @@ FORMULA = ("=", "+", "-", "@", "\t", "\n", "＝", "＋", "－", "＠")
 NUMBER = r"[-+]?\d[\d.,]*(?:[eE][-+]?\d+)?"
 # A number is none, nor is one with its interval.
 HARMLESS = re.compile(rf"{NUMBER}(?: ?%)?(?: \({NUMBER} to {NUMBER}\))?|[-+]")
+LONGEST_LABEL = 30  # letters of one in a sentence
+MOST_LABELS = 6
 MARKS = re.compile(r"([\\`\[\]|])")
 
 
 def printable(text: str) -> str:
     """The text with escapes for what would act on a terminal."""
     return ACTS.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def first_of(labels: list[str]) -> str:
+    """Labels for a sentence: a few, none of them long."""
+    short = [label if len(label) <= LONGEST_LABEL else f"{label[: LONGEST_LABEL - 1]}…" for label in labels]
+    return ", ".join(short[:MOST_LABELS]) + (", ..." if len(labels) > MOST_LABELS else "")
 
 
 def as_cell(text: str) -> str:

@@ -1,5 +1,6 @@
 """What is in the data, and what about it would spoil a study: counted before GPU hours are spent."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,11 +23,13 @@ def audit(
     context_length: int,
     selection_metric: str,
     image_weights: Path | None = None,
+    of_config: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The content of audit.json, with warnings in plain words.
 
     frame, images: samples.parquet and pictures.parquet. selection_metric: what chooses on validation. image_weights:
-    the file of the image encoder's initial weights, where there is one. Warnings hold no id, path or text of a patient;
+    the file of the image encoder's initial weights, where there is one. of_config: warnings of what it asks of these
+    data. Warnings hold no id, path or text of a patient;
     the lists of sample_ids beside the counts do, and stay in audit.json.
     """
     texts = [text for column in text_columns(frame) for text in frame[column] if text]
@@ -57,7 +60,7 @@ def audit(
         "reconciliation": fingerprint["reconciliation"],
         "never_scored": int(_never_scored(frame, fingerprint["label_level"]).sum()),
     }
-    return {**document, "warnings": warnings_of(document)}
+    return {**document, "warnings": [*of_config, *warnings_of(document)]}
 
 
 def _unlabeled(frame: "pd.DataFrame") -> "pd.Series":

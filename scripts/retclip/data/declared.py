@@ -36,6 +36,8 @@ SPLIT_WORDS = {
 }
 YES, NO = ("1", "true", "yes", "y", "x", "t"), ("", "0", "false", "no", "n", "f")
 WHOLE_ID = re.compile(r"(\d+)\.0+")
+# As a spreadsheet writes 60,5, and DICOM 064Y.
+AGE = re.compile(r"0*(-?\d+)(?:[.,](\d+))?(?: ?(?:y|yo|yrs?|years?(?: old)?|岁))?", re.IGNORECASE)
 FIELD = re.compile(r"\{([^{}]+)\}")
 
 
@@ -68,6 +70,8 @@ def read_declared(path: Path, source: Source, reads: Iterable[str], ledger: Ledg
     for name in (*IDS, source.patient_id):
         if name in table.columns:
             table[name] = [" ".join(_whole(cell).split()) for cell in table[name]]
+    if "age" in table.columns:
+        _read_ages(table, ledger)
     return table
 
 
@@ -170,6 +174,19 @@ def _whole(cell: str) -> str:
     """12 for 12.0, which a program made of it that counts in fractions."""
     found = WHOLE_ID.fullmatch(cell)
     return found[1] if found else cell
+
+
+def _read_ages(table: "pd.DataFrame", ledger: Ledger) -> None:
+    """Numbers of years in place, however they are written; notes those that are none."""
+    found = {cell: AGE.fullmatch(cell) for cell in table["age"].unique()}
+    odd = table["age"].map({cell: bool(cell) and age is None for cell, age in found.items()})
+    if odd.any():
+        ledger.note(
+            f"{odd.sum()} of {table['age'].ne('').sum()} ages are no number of years (the first in line "
+            f"{table.loc[odd, LINE].iloc[0]}): no check of ages and no model of age and sex counts them."
+        )
+    years = {cell: f"{age[1]}{'.' if age[2] else ''}{age[2] or ''}" if age else cell for cell, age in found.items()}
+    table["age"] = table["age"].map(years)
 
 
 def _note_unseen(ledger: Ledger, source: Source, table: "pd.DataFrame") -> None:

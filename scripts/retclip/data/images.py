@@ -63,10 +63,11 @@ def read_image_file(path: Path) -> bytes:
         raise ValueError("the image file does not exist") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"the image file cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise ValueError("the image file is a pipe, a device or a folder")
     with open(handle, "rb") as stream:
-        status = os.fstat(handle)
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("the image file is a pipe, a device or a folder")
         if status.st_size > MAX_FILE_BYTES:
             raise ValueError(f"the image file has {status.st_size / 1e6:.0f} MB, which is too large")
         return stream.read()
@@ -102,12 +103,15 @@ def _fundus(
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of any mode: 16-bit is scaled by its brightest pixel's power of two, alpha laid on black."""
+    """8-bit RGB of any mode: 16-bit is scaled by its brightest pixel's power of two, fractions by 1, alpha laid on
+    black."""
     if image.mode.startswith("I") or image.mode == "F":
         values = np.asarray(image)
         strips = [slice(at, at + ROWS_AT_ONCE) for at in range(0, len(values), ROWS_AT_ONCE)]
         most = max(float(_as_numbers(values[rows]).max()) for rows in strips)
-        top = max(255.0, 2.0 ** np.ceil(np.log2(max(most, 1.0) + 1)) - 1)
+        # fractions that a resampling made may overshoot 1
+        fractions = image.mode == "F" and 0 < most < 2
+        top = 1.0 if fractions else max(255.0, 2.0 ** np.ceil(np.log2(max(most, 1.0) + 1)) - 1)
         gray = np.empty(values.shape, np.uint8)
         for rows in strips:
             gray[rows] = (_as_numbers(values[rows]) / top * 255).clip(0, 255)

@@ -6,12 +6,15 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from retclip.core.csv_tables import form_of
+from retclip.core.plain_text import first_of
 from retclip.core.table_columns import within_letters
 from retclip.data.reconciliation import LABELS
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# Of words that stand beside one another in a list, and seldom within one name; a comma may do either.
+LISTING = re.compile(r"[;；、]")
 JOINTS = re.compile(r"\s*[;,/+&；，、]\s*")
 LIST = re.compile(r"[\[{].*[\]}]")  # as Python or JSON writes one
 # Words that some tables have for nothing, and others for a class: csv_tables.MISSING has those that no class bears.
@@ -19,8 +22,6 @@ UNSURE = frozenset(
     ("?", "??", "???", ".", "..", "--", "---", "_", "unknown", "unk", "missing", "nil", "n.a.", "n.k.", "k.a.", "#ref!",
      "#value!", "not available", "not known", "no data", "未知", "不详")
 )  # fmt: skip
-LONGEST = 30  # letters of a label in a sentence
-MOST = 6
 NUMBER = re.compile(r"-?\d+(\.\d+)?")
 NEGATION = re.compile("^(no|non|not)-?")
 COUNTED = re.compile(r"\d+")
@@ -33,27 +34,30 @@ def label_notes(frame: "pd.DataFrame") -> list[str]:
     nothing."""
     counts = _counts(frame)
     notes = []
-    joined = [label for label in counts if _joins(label, counts)]
+    parts = Counter(part for label in counts if LISTING.search(label) for part in set(JOINTS.split(label)))
+    again = {part for part, count in parts.items() if part and count > 1}
+    joined = [label for label in counts if _joins(label, counts, again)]
     if joined:
         total = sum(counts[label] for label in joined)
         notes.append(
-            f"{total} labels seem to join several ({_shown(joined)}), but each is one class: only | joins labels."
+            f"{total} labels seem to join several ({first_of(joined)}), but each is one class: only | joins labels."
         )
     near = _near(sorted(counts))
     if near:
         notes.append(
-            f"{len(near)} classes differ from another in a letter or two ({_shown(near)}): are they the same? "
+            f"{len(near)} classes differ from another in a letter or two ({first_of(near)}): are they the same? "
             "data.values.label can make them one."
         )
     numbers = sorted((label for label in counts if NUMBER.fullmatch(label)), key=float)
     if numbers:
         notes.append(
-            f"{len(numbers)} classes are bare numbers ({_shown(numbers)}): prompts would read 'showing {numbers[0]}'; "
+            f"{len(numbers)} classes are bare numbers ({first_of(numbers)}): prompts would read "
+            f"'showing {numbers[0]}'; "
             f'name them: data.values.label: {{"{numbers[0]}": ...}}.'
         )
     unsure = sorted(label for label in counts if label.casefold() in UNSURE)
     if unsure:
-        notes.append(f"{len(unsure)} classes may be words for nothing ({_shown(unsure)}): empty such cells, if so.")
+        notes.append(f"{len(unsure)} classes may be words for nothing ({first_of(unsure)}): empty such cells, if so.")
     return notes
 
 
@@ -71,7 +75,7 @@ def unite_labels(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     for column in LABELS:
         cells = {cell: _united(cell, first) for cell in frame[column].unique()}
         frame[column] = frame[column].map(cells)
-    shown = _shown(sorted(first))
+    shown = first_of(sorted(first))
     note = (
         f"{len(first)} classes differ in letter case, blanks, width or a final .0 alone ({shown}): each is read as its "
         "most frequent spelling."
@@ -94,12 +98,14 @@ def _counts(frame: "pd.DataFrame") -> Counter[str]:
     return counts
 
 
-def _joins(label: str, counts: Counter[str]) -> bool:
+def _joins(label: str, counts: Counter[str], again: set[str]) -> bool:
+    """again: parts of several labels that list them."""
     if LIST.fullmatch(label):
         return True
     parts = JOINTS.split(label)
     known = [part in counts for part in parts if part]
-    return len(parts) > 1 and (all(known) or (any(known) and re.search("[;；]", label) is not None))
+    lists = LISTING.search(label) is not None
+    return len(parts) > 1 and (all(known) or (lists and (any(known) or not again.isdisjoint(parts))))
 
 
 def _near(labels: list[str]) -> list[str]:
@@ -125,8 +131,3 @@ def _grades(one: str, other: str) -> bool:
 
 def _form(label: str) -> str:
     return "".join(form_of(label).split())
-
-
-def _shown(labels: list[str]) -> str:
-    short = [label if len(label) <= LONGEST else f"{label[: LONGEST - 1]}…" for label in labels[:MOST]]
-    return ", ".join(short) + (", ..." if len(labels) > MOST else "")

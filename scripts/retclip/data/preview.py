@@ -21,15 +21,20 @@ LONGEST_CLASS = 24
 
 
 class Preview(NamedTuple):
-    """counts: split -> samples. classes: how many there are. single: how many of them some unit has alone.
+    """counts: split -> samples. class_names: in order. single: how many of them some unit has alone.
     train_patients: their ids. lines: ten at most, for a person, and notes."""
 
     counts: dict[str, int]
-    classes: int
+    class_names: list[str]
     single: int
     train_patients: frozenset[str]
     lines: list[str]
     notes: list[str]
+
+    @property
+    def classes(self) -> int:
+        """How many there are."""
+        return len(self.class_names)
 
 
 def preview(
@@ -80,7 +85,7 @@ def preview(
     counts = {split: len(part) for split, part in parts.items()}
     single = sum(count > 0 for count in class_counts(units["label"], classes, alone=True).values())
     train_patients = frozenset(parts["train"]["patient_id"]) if "train" in parts else frozenset()
-    return Preview(counts, len(classes), single, train_patients, lines, counted["notes"])
+    return Preview(counts, classes, single, train_patients, lines, counted["notes"])
 
 
 def _units(frame: "pd.DataFrame", level: str) -> "pd.DataFrame":

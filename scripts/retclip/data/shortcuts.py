@@ -72,7 +72,8 @@ def _examples(frame: "pd.DataFrame", images: "pd.DataFrame", label_level: str) -
 
 
 def _numbers(examples: "pd.DataFrame", columns: list[str]) -> np.ndarray | None:
-    """float [N, columns]; words become their rank by frequency, blanks -1. None where nothing varies."""
+    """float [N, columns]; words become their rank by frequency, blanks and ages that are no
+    number -1. None where nothing varies."""
     import pandas as pd
 
     numbers = []
@@ -82,7 +83,7 @@ def _numbers(examples: "pd.DataFrame", columns: list[str]) -> np.ndarray | None:
             if cells.eq("").all():
                 continue
             parsed = pd.to_numeric(cells, errors="coerce")
-            if parsed.notna().sum() < cells.ne("").sum():
+            if column != "age" and parsed.notna().sum() < cells.ne("").sum():
                 parsed = cells.map({word: rank for rank, word in enumerate(cells.value_counts().index)})
             cells = parsed.fillna(-1)
         numbers.append(cells.to_numpy(dtype=float))

@@ -1,7 +1,8 @@
-"""Metrics that a study cannot be chosen by, since its labels cannot give them: said before anything trains."""
+"""Metrics that the data's labels cannot give: said before anything trains."""
 
 from typing import Any
 
+from retclip.core.plain_text import first_of
 from retclip.metrics.registry import RETRIEVAL
 
 
@@ -28,3 +29,19 @@ def refuse_unscorable(metric: str, fingerprint: dict[str, Any]) -> None:
     alone = [entry.get("per_class_alone") for entry in fingerprint["splits"].values()]
     single = len({name for entry in alone for name, count in entry.items() if count}) if all(alone) else None
     refuse_meaningless(metric, len(fingerprint["classes"]), single)
+
+
+def note_on_order(ordered: list[str], classes: list[str]) -> str:
+    """What is to be said of evaluation.ordered_classes: names that the data does not have; "" where it has them all.
+
+    Raises ValueError where it has fewer than two of them."""
+    unknown = [name for name in ordered if name not in classes]
+    if not unknown:
+        return ""
+    note = (
+        f"evaluation.ordered_classes: the data has no class {first_of(unknown)}; "
+        f"its classes are {first_of(classes) or 'none'}"
+    )
+    if len(ordered) - len(unknown) < 2:
+        raise ValueError(f"config: {note}: without two of them there is no quadratic kappa.")
+    return f"{note}."

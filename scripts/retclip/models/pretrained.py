@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,13 @@ from retclip.models.text_encoder import (
     load_tokenizer,
     own_pooling,
     pooling_of,
+    refuse_longer,
 )
-from retclip.models.weights_file import plain_tensors, read_weights
+from retclip.models.weights_file import plain_tensors, read_safetensors, read_weights
 
 # Remote code is never fetched; of weights that exist in two formats only the newer one.
 MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", POOLING_FILE, *TOKENIZER_FILES]
+INDEX = "model.safetensors.index.json"  # of weights in several files
 SUPERSEDED = {"pytorch_model.bin": "model.safetensors"}
 VOCABULARIES = (TOKENIZER, "vocab.txt", "vocab.json", "spm.model", "sentencepiece.bpe.model")
 NEEDED = (("config.json",), ("model.safetensors", "pytorch_model.bin"), VOCABULARIES)
@@ -36,10 +39,11 @@ def fetch_text_encoder(
     pooling: str | None = None,
     last_layers: int | None = None,
     adapted: bool = False,
+    context_length: int | None = None,
 ) -> dict[str, Any]:
     """Makes `folder` from a hub id or a local folder; returns the content of its source.json, with the model's own
     pooling. pooling, last_layers: the config's pooling and train_last_layers, which the model must be able to do.
-    adapted: LoRA must be able to adapt it.
+    adapted: LoRA must be able to adapt it. context_length: so many tokens it must be able to read.
 
     Raises ValueError with one sentence where the source cannot be had or holds no complete text encoder, or where
     `folder` holds what is not ours.
@@ -60,6 +64,8 @@ def fetch_text_encoder(
             encoder = load_text_encoder(made, pooling_of(made, pooling or own))
             ids, _ = load_tokenizer(made)(["optic disc"], 8)
             _check_vocabulary(made, int(ids.max()), encoder)
+            if context_length:
+                refuse_longer(encoder, name, context_length)
             if last_layers:
                 key = f"model.text_encoders.{name}.train_last_layers"
                 check_blocks(key, last_layers, source, text_distances(encoder).blocks)
@@ -79,12 +85,12 @@ def fetch_text_encoder(
     return content
 
 
-def _refuse_links(origin: Path) -> None:
+def _refuse_links(origin: Path, names: Sequence[str] = MODEL_FILES) -> None:
     """Raises ValueError where a file of the folder is a link out of it: it could be any file of this machine's. The
     snapshots of the hub's client link to the blobs beside them."""
     root = origin.resolve()
     root = root.parents[1] if root.parent.name == "snapshots" else root
-    for name in MODEL_FILES:
+    for name in names:
         path = origin / name
         if path.is_symlink() and not path.resolve().is_relative_to(root):
             raise ValueError(f"{path}: is a symbolic link out of its folder; copy the file that it leads to there.")
@@ -100,6 +106,9 @@ def _copy_model(origin: Path, folder: Path) -> None:
     if (origin / "model.safetensors").is_file():
         shutil.copyfile(origin / "model.safetensors", folder / "model.safetensors")
         return
+    if (origin / INDEX).is_file():
+        save_file(_joined(origin), folder / "model.safetensors", metadata={"format": "pt"})
+        return
     if not (origin / "pytorch_model.bin").is_file():
         raise ValueError(f"{origin}: has neither model.safetensors nor pytorch_model.bin.")
     state = plain_tensors(read_weights(origin / "pytorch_model.bin"), origin / "pytorch_model.bin")
@@ -113,6 +122,22 @@ def _copy_model(origin: Path, folder: Path) -> None:
         folder / "model.safetensors",
         metadata={"format": "pt"},
     )
+
+
+def _joined(origin: Path) -> dict[str, Any]:
+    """The tensors of weights in several files. Raises ValueError where one is missing, or outside of the folder."""
+    index = read_json(origin / INDEX)
+    places = index.get("weight_map") if isinstance(index, dict) else None
+    names = sorted(set(map(str, places.values()))) if isinstance(places, dict) else []
+    if not names or any(Path(name).name != name or Path(name).suffix != ".safetensors" for name in names):
+        raise ValueError(f"{origin / INDEX}: names no files of its folder.")
+    _refuse_links(origin, names)
+    state: dict[str, Any] = {}
+    for name in names:
+        if not (origin / name).is_file():
+            raise ValueError(f"{origin}: lacks {name}, which its index names.")
+        state |= read_safetensors(origin / name)
+    return state
 
 
 def _make_tokenizer(origin: Path, folder: Path) -> None:

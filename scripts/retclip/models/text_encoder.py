@@ -74,6 +74,19 @@ def load_text_encoder(folder: str | Path, pooling: Pooling = "cls") -> nn.Module
     return model
 
 
+def refuse_longer(encoder: nn.Module, name: str, context_length: int) -> None:
+    """Raises ValueError where the encoder has fewer positions than context_length, which torch would say of the first
+    long text. name: of the text encoder in the config."""
+    for path, module in encoder.named_modules():
+        if path.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # families of RoBERTa's count positions from that of the padding on
+            longest = module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+            if context_length > longest:
+                raise ValueError(
+                    f"model.context_length is {context_length}, but {name} reads at most {longest} tokens; lower it."
+                )
+
+
 def pooling_of(folder: str | Path, setting: str | None = None) -> Pooling:
     """The config's pooling, else what fetch_text_encoder found to be the model's own, else cls, which is BERT's.
 
