@@ -14,7 +14,7 @@ import search_photographs
 from search_baselines import optuna_hyperband, syne_tune_asha
 from search_choices import Reached, Said, by_model, by_score
 from search_digits import EPOCHS, SPACE, Digits
-from search_replay import BUDGET, PACKAGES, Replay, Way
+from search_replay import BUDGET, PACKAGES, Replay, Way, search_all
 from search_sharp import Sharp
 from search_table import Answers, Table, Views, configurations, make_table
 
@@ -114,6 +114,19 @@ def test_baselines_spend_no_more_and_see_the_same_scores(search, monkeypatch):
     assert 1 <= len(runs) <= BUDGET / EPOCHS
     assert all(EPOCHS <= spent <= BUDGET for spent, _, _ in runs)
     assert all(score == seen[row, -1] for _, row, score in runs)
+
+
+def test_tasks_of_other_sizes_are_compared_together():
+    """Digits have 216 configurations, the others 200: what trains all of them is one row."""
+    first, tasks = replay_of(seen=2, truth=[1, 3]), {}
+    for task, rates in (("whole", 6), ("part", 5)):
+        space = {**SPACE, "learning_rate": SPACE["learning_rate"][:rates]}
+        keep = [row for row, values in enumerate(POINTS) if values["learning_rate"] in space["learning_rate"]]
+        seen, named, views, truth = first.answers
+        tasks[task] = search_all([Replay(space, Answers(seen[keep], named[keep], views, truth[keep]), 4)], ["random"])
+    assert len(compare_searches.rows(tasks["part"])) == len(tasks["whole"])
+    (row,) = compare_searches.together(tasks, dict.fromkeys(tasks, 0.0))
+    assert row["search"] == "random, by model"
 
 
 def test_a_model_chooses_where_luck_would():
