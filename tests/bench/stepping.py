@@ -48,6 +48,7 @@ def measure(folder: Path) -> list[Figure]:
         speed_up("step: everything on, two eyes", seconds["bf16 both"], seconds["plain both"], ">= 2.2", each),
         speed_up("step: fp32, single eye", seconds["fp32 left"], seconds["plain left"], None, each),
         speed_up("step: everything on, single eye", seconds["bf16 left"], seconds["plain left"], ">= 3.5", each),
+        *(_unmasked(plain.net.bert, length) for length in (32, CONTEXT)),
         _curves(splits["both"]),
     ]
 
@@ -107,6 +108,20 @@ def _plain_outputs(net, split, indices: np.ndarray) -> dict[str, torch.Tensor]:
     left, right = (net.visual(to_model_input(image, False, CLIP)) for image in images)
     token = net.pooled_text(ids, mask)
     return net.outputs(left, right, dict.fromkeys(("patient", "left", "right"), token))
+
+
+def _unmasked(bert, length: int) -> Figure:
+    """A forward and backward pass of the text encoder over texts of one length: what a kernel without masks could save
+    at most, on this device."""
+    ids = torch.randint(1000, 2000, (BATCH, length))
+    mask = torch.ones(BATCH, 1, length, length, dtype=torch.bool)
+    ways = {
+        name: lambda given=given: bert(input_ids=ids, **given).last_hidden_state[:, 0].sum().backward()
+        for name, given in (("masked", {"attention_mask": mask}), ("without", {}))
+    }
+    seconds = in_turn(ways, 1) and in_turn(ways, ROUNDS)
+    name = f"text encoder: {length} tokens without a mask, beside a mask of none"
+    return speed_up(name, seconds["without"], seconds["masked"], None, (BATCH, BATCH))
 
 
 def _curves(split) -> Figure:
