@@ -43,6 +43,8 @@ LONGEST = (
     "workflow/test_report_page", "workflow/test_tracking",
     "unit/test_recipes", "reliability/test_reruns", "workflow/test_gpus", "workflow/test_evaluation",
     "rules/test_sbatch", "unit/test_fake_cuda",
+    # of test-fast; one process must not be left alone with them, either
+    "unit/test_bad_input", "unit/test_image_weights", "unit/test_check_gpu", "unit/test_search", "unit/test_audit",
 )  # fmt: skip
 
 
