@@ -37,12 +37,17 @@ for inherited in ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES"):
 # What lasts minutes is begun first, so that no process is left alone with it in the end. The first makes the small run;
 # the one after it has no need of that.
 LONGEST = (
-    "workflow/test_small_run", "security/test_attacks", "workflow/test_strategies", "workflow/test_commands",
-    "reliability/test_damage", "reliability/test_faults", "workflow/test_final_options", "workflow/test_real_encoders",
-    "workflow/test_search_encoders", "workflow/test_several_labels", "reliability/test_snakemake",
-    "workflow/test_report_page", "workflow/test_tracking",
-    "unit/test_recipes", "reliability/test_reruns", "workflow/test_gpus", "workflow/test_evaluation",
-    "rules/test_sbatch", "unit/test_fake_cuda",
+    "workflow/test_small_run", "security/test_attacks", "workflow/test_real_encoders", "workflow/test_commands",
+    "workflow/test_strategies", "reliability/test_faults", "reliability/test_damage", "workflow/test_training",
+    "workflow/test_texts_of_others", "workflow/test_gpus", "workflow/test_several_processes",
+    "workflow/test_final_options", "workflow/test_search_encoders", "workflow/test_several_labels",
+    "workflow/test_fine_tuning", "workflow/test_other_sources", "reliability/test_reruns",
+    "workflow/test_real_photographs", "workflow/test_frozen_encoders", "workflow/test_report_page",
+    "workflow/test_learned", "reliability/test_snakemake", "workflow/test_tracking", "workflow/test_halving",
+    "unit/test_recipes", "unit/test_shared_folders", "workflow/test_evaluation", "rules/test_sbatch",
+    "unit/test_fake_cuda",
+    # of test-fast; one process must not be left alone with them, either
+    "unit/test_bad_input", "unit/test_image_weights", "unit/test_check_gpu", "unit/test_search", "unit/test_audit",
 )  # fmt: skip
 
 
