@@ -41,7 +41,7 @@ def threads_of_each(cores: int, runs: int) -> int:
 
 def at_once(jobs: Jobs) -> dict[str, int]:
     """Id of a training run -> how many of its stage can run at once, itself among them: they wait for the same."""
-    found = {}
+    found: dict[str, int] = {}
     for stage in jobs.training_runs:
         waits = {trial: _waits_for(entry) for trial, entry in getattr(jobs, stage).items()}
         alike = Counter(waits.values())
