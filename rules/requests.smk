@@ -217,7 +217,7 @@ def runs_at_once():
 
 
 def training_threads(alone=False):
-    """Of a rule that trains; more than one only on this machine's CPU. alone: it has one job, and that one process.
+    """Of jobs that train; more than one only on this machine's CPU. alone: there is one job, of one process.
 
     They are no part of a command, and rerun nothing.
     """

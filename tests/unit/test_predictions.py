@@ -8,8 +8,15 @@ import pytest
 import torch
 from documents import ORIGIN
 
+from retclip.evaluation import validation
 from retclip.evaluation.test_set import prediction_table, retrieval_of
-from retclip.evaluation.validation import Features, predictions, standard_errors, validation_scores
+from retclip.evaluation.validation import (
+    Features,
+    predictions,
+    retrieval_ranks,
+    standard_errors,
+    validation_scores,
+)
 from retclip.metrics import evaluation_report as evaluation
 from retclip.metrics import scores
 from retclip.metrics.estimates import INTERVAL
@@ -90,6 +97,22 @@ def test_retrieval_is_of_every_sample_in_score_and_interval(samples, features, c
         draws = scores.draws_of(metric, test)
         assert np.quantile(draws, INTERVAL) == pytest.approx([found[metric]["low"], found[metric]["high"]])
     assert 0.1 < found["image_to_text_recall_at_1"]["value"] < 0.95, "or the test could not fail"
+
+
+def test_every_sample_is_ranked_once_for_its_rows_and_for_the_scores(samples, features, class_texts, monkeypatch):
+    """Every query with every answer: what grows fastest of a validation."""
+    ranked = retrieval_ranks(features, samples.texts["patient"])
+    asked = []
+    monkeypatch.setattr(validation, "retrieval_ranks", lambda *given: asked.append(given) or ranked)
+    table = predictions(samples, features, class_texts)
+    seen = []
+    monkeypatch.setattr(validation, "retrieval_scores", lambda ranks: seen.append(ranks) or {})
+    validation_scores(samples, features, table)
+    assert len(asked) == 1
+    # in the order of the samples, whatever the rows' is
+    assert {name: values.tolist() for name, values in seen[0].items()} == {
+        name: values.tolist() for name, values in ranked.items()
+    }
 
 
 def test_samples_without_a_row_of_their_own_are_not_scored(samples, features, class_texts):

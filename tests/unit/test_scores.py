@@ -330,3 +330,21 @@ def test_resamples_of_as_many_patients_are_drawn_once(monkeypatch):
     first[:] = 0  # whoever changes what he was given changes no other's
     assert (scores.resamples(patients, 50, seed=7) == again).all()
     assert (scores.resamples(patients, 50, seed=8) != again).any()
+
+
+def test_the_majority_level_of_the_same_targets_is_scored_once(monkeypatch):
+    """It is asked for after each epoch, and takes as long as the model's own scores."""
+    target, values, _ = random_case(7)
+    asked = []
+    score = scores.zero_shot_scores
+    monkeypatch.setattr(scores, "zero_shot_scores", lambda *given: asked.append(1) or score(*given))
+    first = scores.majority_levels(target, 4)
+    expected = np.eye(4)[np.full(len(target), np.bincount(target).argmax())]
+    assert first == score(target, expected)
+    first["zero_shot_accuracy"] = -1.0  # who changes his own changes nobody else's
+    assert scores.majority_levels(target.copy(), 4) == score(target, expected)
+    assert len(asked) == 1
+    other = (target + 1) % 4
+    assert scores.majority_levels(other, 4) == score(other, np.roll(expected, 1, axis=1))
+    assert scores.majority_levels(target, 5) == score(target, np.eye(5)[expected.argmax(1)])
+    assert len(asked) == 3

@@ -245,12 +245,18 @@ def _ranks(queries: torch.Tensor, answers: torch.Tensor, labels: torch.Tensor) -
     return torch.cat(ranks).numpy()
 
 
+def _ranks_in(table: "pd.DataFrame", split: Split) -> dict[str, np.ndarray]:
+    """As retrieval_ranks, which `predictions` has given to each row of a sample."""
+    queries = table.drop_duplicates("sample_id").set_index("sample_id").loc[split.frame["sample_id"]]
+    return {name: queries[f"{name}_rank"].to_numpy() for name in ("image_to_text", "text_to_image")}
+
+
 def validation_scores(split: Split, features: Features, table: "pd.DataFrame") -> Validation:
     """The `val` part of metrics.json without its standard errors: the loss, every score, and both levels; of several
     labels where the table has them."""
     classes = len(split.classes)
     target, scores, _ = unpack(table)
-    found = retrieval_scores(retrieval_ranks(features, split.texts["patient"]))
+    found = retrieval_scores(_ranks_in(table, split))
     labeled = len(target) > 0
     zero_shot = zero_shot_scores(target, scores) if labeled else dict.fromkeys(ZERO_SHOT)
     chance = chance_levels(target, classes) if labeled else {}

@@ -11,24 +11,25 @@ from retclip.search.threads import at_once, may_have_threads, speed_up, threads_
 
 
 class Wave(NamedTuple):
-    """Training runs of a stage of which none waits for another. count: how many such there are, one after the other.
+    """Training runs of a stage of which none waits for another. times: how many such there are, one after the other.
     processes: how many train at a time, with so many threads each."""
 
     runs: int
-    count: int
+    times: int
     processes: int
     threads: int
 
     @property
     def rounds(self) -> int:
         """How often the last of them waits for as long as a training run takes."""
-        return self.count * math.ceil(self.runs / self.processes)
+        return self.times * math.ceil(self.runs / self.processes)
 
 
 def waves_of(config: Config, cores: int) -> dict[str, list[Wave]]:
     """Stage -> its training runs on so many cores."""
     jobs, several = jobs_of(config), may_have_threads(config)
-    sizes, found = at_once(jobs), {}
+    sizes = at_once(jobs)
+    found: dict[str, list[Wave]] = {}
     for stage, trials in jobs.training_runs.items():
         found[stage] = []
         for runs, members in Counter(sizes[trial] for trial in trials).items():
