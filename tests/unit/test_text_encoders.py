@@ -286,3 +286,15 @@ def test_a_context_length_that_the_encoder_cannot_read_is_refused(tmp_path, kind
         fetch(tmp_path / "again", context_length=longest + 1)
     with pytest.raises(ValueError, match=sentence):  # as a training run asks, of what another run has fetched
         refuse_longer(load_text_encoder(tmp_path / "fetched"), "mine", longest + 1)
+
+
+def test_a_text_encoder_of_a_diverged_training_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    make("bert", tmp_path / "source")
+    path = tmp_path / "source/model.safetensors"
+    state = load_file(path)
+    state["encoder.layer.1.output.dense.bias"][0] = torch.nan
+    save_file(state, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"source: encoder\.layer\.1\.output\.dense\.bias holds NaN or infinity"):
+        fetch_text_encoder("mine", str(tmp_path / "source"), "main", tmp_path / "fetched")
