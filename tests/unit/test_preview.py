@@ -132,6 +132,35 @@ def test_the_plan_names_ordered_classes_that_the_data_has_not(folder, capsys):
         plan(folder, ordered_classes=["A", "b", "B"])
 
 
+def test_the_plan_names_a_folder_or_file_of_weights_that_is_not_there(folder):
+    """The fetch would say so too, once the run has begun."""
+    config = drop_nulls(merged("laptop"))
+    config["data"].update(manifest=str(folder / "table.csv"), image_root=str(folder / "images"))
+    model = config["model"]
+    (folder / "here").mkdir()
+
+    def plan_with(weights, source):
+        model["image_encoder"]["weights"] = weights
+        model["text_encoders"] = {"mine": {"source": source}}
+        dirs = {"mine": str(folder / "fetched")}
+        plan_run.main(["--config", json.dumps(config), "--training-runs", "{}", "--results-dir", str(folder / "results"),
+                       "--image-root", str(folder / "images"), "--code", "0", "--encoder-dirs", json.dumps(dirs),
+                       "--image-weights", str(folder / "vision.safetensors")])  # fmt: skip
+
+    for known in ("timm", "openai", "hf-hub:owner/name", str(folder / "here"), "weights.pth"):
+        if known == "weights.pth":  # of what is fetched, the source may be gone
+            (folder / "vision.safetensors").touch()
+        plan_with(known, "owner/name")
+    (folder / "vision.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"^config: model\.image_encoder\.weights is weights\.pth: no such file\.$"):
+        plan_with("weights.pth", "owner/name")
+    sentence = r"^config: model\.text_encoders\.mine\.source is \./gone: neither a folder nor a hub id\.$"
+    with pytest.raises(ValueError, match=sentence):
+        plan_with("timm", "./gone")
+    (folder / "fetched").mkdir()
+    plan_with("timm", "./gone")
+
+
 @pytest.mark.slow
 def test_a_hundred_thousand_rows_take_seconds(tmp_path):
     """Processor time, since other work may share the machine."""
