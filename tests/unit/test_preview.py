@@ -141,11 +141,12 @@ def test_the_plan_names_a_folder_or_file_of_weights_that_is_not_there(folder):
 
     def plan_with(weights, source):
         model["image_encoder"]["weights"] = weights
-        model["text_encoders"] = {"mine": {"source": source}}
+        model["search_encoder"], model["text_encoders"] = "mine", {"mine": {"source": source}}
         dirs = {"mine": str(folder / "fetched")}
-        plan_run.main(["--config", json.dumps(config), "--training-runs", "{}", "--results-dir", str(folder / "results"),
-                       "--image-root", str(folder / "images"), "--code", "0", "--encoder-dirs", json.dumps(dirs),
-                       "--image-weights", str(folder / "vision.safetensors")])  # fmt: skip
+        places = {"results-dir": folder / "results", "image-root": folder / "images",
+                  "encoder-dirs": json.dumps(dirs), "image-weights": folder / "vision.safetensors"}  # fmt: skip
+        flags = [f"--{name}={place}" for name, place in places.items()]
+        plan_run.main(["--config", json.dumps(config), "--training-runs", "{}", "--code", "0", *flags])
 
     for known in ("timm", "openai", "hf-hub:owner/name", str(folder / "here"), "weights.pth"):
         if known == "weights.pth":  # of what is fetched, the source may be gone
