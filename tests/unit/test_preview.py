@@ -75,6 +75,19 @@ def test_what_the_build_would_refuse_the_plan_refuses(folder):
         seen(folder)
 
 
+def test_a_photograph_of_two_patients_is_named_with_its_lines(folder):
+    """A slip in the table, which the audit would find once the pixels are read: a copy in train, one in test."""
+    write(
+        folder, "patient_id,image,label", [f"P{i},{i - i % 2 if i < 4 else i}.png,{'ab'[i % 2]}" for i in range(GOOD)]
+    )
+    assert (
+        "2 image files are named by several patients (the first in lines 2 and 3): one photograph would be in several "
+        "splits." in seen(folder).notes
+    )
+    write(folder, "patient_id,image,label", [f"P{i // 2},{i}.png,{'ab'[i // 2 % 2]}" for i in range(GOOD)])
+    assert seen(folder).notes == []
+
+
 def test_external_data_need_no_training_split(folder):
     write(folder, "patient_id,image,label", [f"P{i},{i}.png,{'ab'[i % 2]}" for i in range(GOOD)])
     found = seen(folder, only_test=True)
