@@ -162,6 +162,7 @@ rule plan_run:
         folder=RESULTS,
         images=IMAGE_ROOT,
         class_maps=canonical_json(CLASS_MAPS),
+        image_weights=image_weights_flag(),
     log:
         f"{RESULTS}/logs/plan_run.log",
     conda:
@@ -172,6 +173,6 @@ rule plan_run:
             "--config {params.config:q} --training-runs {params.training_runs:q}",
             "--results-dir {params.folder} --code {params.code} --image-root {params.images:q}",
             "--class-maps {params.class_maps:q} --prompts {params.prompts:q} --encoder-dirs {params.encoders:q}",
-            "--groups {params.groups:q} {params.forks} {params.cores}",
+            "--groups {params.groups:q} {params.forks} {params.cores} {params.image_weights}",
             shown=True,
         )

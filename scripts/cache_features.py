@@ -37,7 +37,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.loading.feature_cache import features_key, write_features
     from retclip.models.encode import eye_features, pooled_texts
     from retclip.models.factory import build_model
-    from retclip.models.text_encoder import load_tokenizer
+    from retclip.models.text_encoder import load_tokenizer, refuse_longer
 
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     trial = FeaturesSpecification.from_dict(options.specification)
@@ -49,6 +49,7 @@ def main(arguments: list[str] | None = None) -> None:
     tokenize = load_tokenizer(options.encoder_dir, reading.truncation_side)
     model = build_model(trial, options.encoder_dir, options.image_weights).to(device).eval()
     length = hyperparameters["context_length"]
+    refuse_longer(model.bert, trial.text_encoder, length)
     features = {}
     for name in options.splits:
         split = Split(options.data_dir, name, fingerprint, tokenize, length, text_columns=reading.texts)

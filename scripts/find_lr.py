@@ -42,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
     from retclip.loading.device import choose_device, choose_precision, prepare_device
     from retclip.loading.feature_cache import frozen_features
     from retclip.models.factory import build_model
-    from retclip.models.text_encoder import load_tokenizer
+    from retclip.models.text_encoder import load_tokenizer, refuse_longer
     from retclip.search.budget import plan
     from retclip.search.space import AUTO_FACTORS
     from retclip.training.lr_finder import range_test
@@ -69,6 +69,7 @@ def main(arguments: list[str] | None = None) -> None:
         frozen=frozen_features(cached, trial, fingerprint, encoder, precision),
     )
     model = build_model(trial, options.encoder_dir, options.image_weights)
+    refuse_longer(model.bert, trial.text_encoder, hyperparameters["context_length"])
     started = time.monotonic()
     curve, suggestion = range_test(
         trial,

@@ -16,6 +16,7 @@ from typing import Any
 from retclip.core.config import external_test, subsets
 from retclip.core.data_settings import build_settings, image_root
 from retclip.core.facts import DONE, TRAINS
+from retclip.core.fetched import refuse_absent
 from retclip.core.gpus import visible
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry
@@ -127,6 +128,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--code", required=True, help="hash of the training code")
     parser.add_argument("--prompts", type=Path, help="YAML, class name: descriptions; read once the data is built")
     parser.add_argument("--encoder-dirs", type=json.loads, default={}, help="JSON: text encoder -> its folder")
+    parser.add_argument("--image-weights", type=Path, help="where the image encoder's are fetched to")
     parser.add_argument("--groups", type=json.loads, default={}, help="JSON: stage -> how many share a job of Slurm's")
     parser.add_argument("--forks", action="store_true", help="training runs are forks of a process with all imported")
     parser.add_argument("--cores", type=int, help="of this machine, where it trains on its CPU")
@@ -134,6 +136,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--class-maps", type=json.loads, default={}, help="JSON: external data set, or '' -> its file")
     options = parser.parse_args(arguments)
     config = options.config
+    refuse_absent(config["model"], options.encoder_dirs, options.image_weights)
 
     numbers = {stage: len(ids) for stage, ids in options.training_runs.items()}
     known = ""

@@ -88,7 +88,7 @@ def _train(
     from retclip.loading.device import choose_device, choose_precision
     from retclip.loading.feature_cache import frozen_features, serves
     from retclip.models.factory import build_model
-    from retclip.models.text_encoder import load_tokenizer
+    from retclip.models.text_encoder import load_tokenizer, refuse_longer
     from retclip.training.compiled_steps import compile_encoders, failures_named
     from retclip.training.rescoring import keep_weights, rescore, restore_weights
     from retclip.training.results import training_metrics
@@ -112,6 +112,7 @@ def _train(
     )
     val = read("val", samples=budget.val_samples)
     model = build_model(trial, options.encoder_dir, options.image_weights)
+    refuse_longer(model.bert, trial.text_encoder, hyperparameters["context_length"])
     kept = folder.kept_weights(budget.stop_epoch)
     scored = folder.scored(trial)
     if distributed.from_first(scored is not None and restore_weights(model, kept)):

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 
 import pytest
 from running import merged
@@ -161,3 +162,25 @@ def test_what_is_searched_by_factors_has_a_value_to_multiply():
     for name, declared in HYPERPARAMETERS.items():
         assert not (declared.searched and declared.is_numeric and declared.default is None), name
         assert (declared.kind == "choice") == bool(declared.choices), name
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "sentence"),
+    [
+        ("selection.metric", "accuracy", "selection.metric is 'accuracy'; did you mean zero_shot_accuracy?"),
+        ("selection.metric", "zero_shot_f1", "selection.metric is 'zero_shot_f1'; did you mean zero_shot_macro_f1?"),
+        ("selection.metric", "xxxx", "selection.metric is 'xxxx'; it must be one of zero_shot_accuracy, "),
+        ("run", 2024, "run is 2024; it must be a string. Put it in quotes."),
+        ("evaluation.ordered_classes", ["a", 2], "evaluation.ordered_classes.1 is 2; it must be a string. Put it in "),
+    ],
+)
+def test_one_short_sentence_says_what_to_write(key, value, sentence):
+    config = merged("demo")
+    *path, last = key.split(".")
+    place = config
+    for name in path:
+        place = place[name]
+    place[last] = value
+    with pytest.raises(ValueError, match=re.escape(sentence)) as refused:
+        check_config(config)
+    assert len(str(refused.value)) <= 300

@@ -324,3 +324,44 @@ def test_the_entry_says_it_in_one_sentence(tmp_path):
     assert done.stderr.startswith("error: model.image_encoder.weights: head.pt does not fit timm/test_vit: 0 of ")
     assert len(done.stderr) <= 310
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_weights_of_a_diverged_training_are_refused(tmp_path):
+    """Every training from them would diverge, and count as a result."""
+    network = timm.create_model("test_vit", num_classes=0)
+    state = {**network.state_dict(), "attn_mask": torch.full((2, 2), -torch.inf)}  # of what is dropped, it may be
+    settings = {"architecture": "timm/test_vit", "weights": str(tmp_path / "weights.pt"), "embed_dim": 16}
+    torch.save(state, tmp_path / "weights.pt")
+    fetch(tmp_path, settings, 160)
+    for value in (torch.nan, torch.inf):
+        state["blocks.0.mlp.fc1.bias"][3] = value
+        torch.save(state, tmp_path / "weights.pt")
+        sentence = (
+            r"weights\.pt: trunk\.blocks\.0\.mlp\.fc1\.bias holds NaN or infinity, as of a training that diverged\.$"
+        )
+        with pytest.raises(ValueError, match=sentence):
+            fetch_image_weights(settings, 160, tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize(("first", "second"), [("model", "model_ema"), ("state_dict", "state_dict_ema"),
+                                               ("ema", None)])  # fmt: skip
+def test_which_of_several_networks_was_taken_is_said(tmp_path, capsys, first, second):
+    networks = [randomized(timm.create_model("test_vit", num_classes=0)) for _ in range(2)]
+    content = {name: one.state_dict() for name, one in zip((first, second), networks, strict=True) if name}
+    torch.save({"epoch": 3, **content}, tmp_path / "weights.pt")
+    settings = {"architecture": "timm/test_vit", "weights": str(tmp_path / "weights.pt"), "embed_dim": 16}
+    encoder, _, _ = fetch(tmp_path, settings, 160)
+    assert same(encoder.trunk, networks[0], 160)
+    said = capsys.readouterr().err
+    assert (f"weights.pt holds {first} and {second}: {first} is read" in said) == bool(second)
+
+
+def test_a_whole_network_in_a_file_is_named_with_what_to_do(tmp_path):
+    torch.save(timm.create_model("test_vit"), tmp_path / "weights.pt")
+    (tmp_path / "text.pt").write_text("hello")
+    for name, why in {"weights.pt": r"cannot be read as weights \(it holds objects that only code could restore; "
+                      r"save torch\.save\(model\.state_dict\(\), FILE\)\)\.$",
+                      "text.pt": r"cannot be read as weights \(torch\.save did not write it\)\.$"}.items():  # fmt: skip
+        with pytest.raises(ValueError, match=why):
+            fetch_image_weights({"architecture": "timm/test_vit", "weights": str(tmp_path / name)}, 160,
+                                tmp_path / "x.safetensors")  # fmt: skip

@@ -75,6 +75,19 @@ def test_what_the_build_would_refuse_the_plan_refuses(folder):
         seen(folder)
 
 
+def test_a_photograph_of_two_patients_is_named_with_its_lines(folder):
+    """A slip in the table, which the audit would find once the pixels are read: a copy in train, one in test."""
+    write(
+        folder, "patient_id,image,label", [f"P{i},{i - i % 2 if i < 4 else i}.png,{'ab'[i % 2]}" for i in range(GOOD)]
+    )
+    assert (
+        "2 image files are named by several patients (the first in lines 2 and 3): one photograph would be in several "
+        "splits." in seen(folder).notes
+    )
+    write(folder, "patient_id,image,label", [f"P{i // 2},{i}.png,{'ab'[i // 2 % 2]}" for i in range(GOOD)])
+    assert seen(folder).notes == []
+
+
 def test_external_data_need_no_training_split(folder):
     write(folder, "patient_id,image,label", [f"P{i},{i}.png,{'ab'[i % 2]}" for i in range(GOOD)])
     found = seen(folder, only_test=True)
@@ -130,6 +143,36 @@ def test_the_plan_names_ordered_classes_that_the_data_has_not(folder, capsys):
     with pytest.raises(ValueError, match=r"^config: evaluation.ordered_classes: the data has no class A, B; its "
                        r"classes are a, b: without two of them there is no quadratic kappa\.$"):  # fmt: skip
         plan(folder, ordered_classes=["A", "b", "B"])
+
+
+def test_the_plan_names_a_folder_or_file_of_weights_that_is_not_there(folder):
+    """The fetch would say so too, once the run has begun."""
+    config = drop_nulls(merged("laptop"))
+    config["data"].update(manifest=str(folder / "table.csv"), image_root=str(folder / "images"))
+    model = config["model"]
+    (folder / "here").mkdir()
+
+    def plan_with(weights, source):
+        model["image_encoder"]["weights"] = weights
+        model["search_encoder"], model["text_encoders"] = "mine", {"mine": {"source": source}}
+        dirs = {"mine": str(folder / "fetched")}
+        places = {"results-dir": folder / "results", "image-root": folder / "images",
+                  "encoder-dirs": json.dumps(dirs), "image-weights": folder / "vision.safetensors"}  # fmt: skip
+        flags = [f"--{name}={place}" for name, place in places.items()]
+        plan_run.main(["--config", json.dumps(config), "--training-runs", "{}", "--code", "0", *flags])
+
+    for known in ("timm", "openai", "hf-hub:owner/name", str(folder / "here"), "weights.pth"):
+        if known == "weights.pth":  # of what is fetched, the source may be gone
+            (folder / "vision.safetensors").touch()
+        plan_with(known, "owner/name")
+    (folder / "vision.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"^config: model\.image_encoder\.weights is weights\.pth: no such file\.$"):
+        plan_with("weights.pth", "owner/name")
+    sentence = r"^config: model\.text_encoders\.mine\.source is \./gone: neither a folder nor a hub id\.$"
+    with pytest.raises(ValueError, match=sentence):
+        plan_with("timm", "./gone")
+    (folder / "fetched").mkdir()
+    plan_with("timm", "./gone")
 
 
 @pytest.mark.slow

@@ -14,7 +14,7 @@ from retclip.core.io import read_json
 from retclip.models.convert import to_retclip
 from retclip.models.factory import build_model
 from retclip.models.pretrained import fetch_text_encoder
-from retclip.models.text_encoder import load_text_encoder, load_tokenizer, pooling_of
+from retclip.models.text_encoder import load_text_encoder, load_tokenizer, pooling_of, refuse_longer
 
 TEXTS = ["optic disc", "a normal fundus with a few hard drusen and a pale optic disc", "drusen"]
 BERT_TOKENS = {"pad": "[PAD]", "unk": "[UNK]", "cls": "[CLS]", "sep": "[SEP]", "mask": "[MASK]"}
@@ -284,8 +284,17 @@ def test_a_context_length_that_the_encoder_cannot_read_is_refused(tmp_path, kind
     sentence = rf"model\.context_length is {longest + 1}, but mine reads at most {longest} tokens; lower it\.$"
     with pytest.raises(ValueError, match=sentence):
         fetch(tmp_path / "again", context_length=longest + 1)
-    trial = trial_of(text_encoder="mine", text_encoder_settings=ENCODER, image_size=160,
-                     hyperparameters={**trial_of().hyperparameters, "context_length": longest + 1},
-                     image_encoder={"architecture": "timm/test_vit", "embed_dim": 16})  # fmt: skip
-    with pytest.raises(ValueError, match=sentence):
-        build_model(trial, tmp_path / "fetched", None)
+    with pytest.raises(ValueError, match=sentence):  # as a training run asks, of what another run has fetched
+        refuse_longer(load_text_encoder(tmp_path / "fetched"), "mine", longest + 1)
+
+
+def test_a_text_encoder_of_a_diverged_training_is_refused(tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    make("bert", tmp_path / "source")
+    path = tmp_path / "source/model.safetensors"
+    state = load_file(path)
+    state["encoder.layer.1.output.dense.bias"][0] = torch.nan
+    save_file(state, path, {"format": "pt"})
+    with pytest.raises(ValueError, match=r"source: encoder\.layer\.1\.output\.dense\.bias holds NaN or infinity"):
+        fetch_text_encoder("mine", str(tmp_path / "source"), "main", tmp_path / "fetched")

@@ -1,10 +1,13 @@
 """What was fetched for a run: where it lies, what it is, and how it comes to a machine without network."""
 
+import os
 import shlex
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from retclip.core.hub import is_hub_id
 from retclip.core.io import atomic, read_json, whole_folder
 from retclip.core.preprocessing import settings_path
 
@@ -14,6 +17,24 @@ RESOURCES = "resources"
 def fetched_lines(paths: list[Path]) -> list[str]:
     """A line for each of the folders of text encoders and data sets, and files of image weights."""
     return [_line(path) for path in paths] or ["nothing is fetched for this config: it takes no weights"]
+
+
+def refuse_absent(model: Mapping[str, Any], encoder_dirs: Mapping[str, str], image_weights: Path | None) -> None:
+    """Raises ValueError where what is still to be fetched comes from a folder or file that is not there.
+
+    model: of the config. encoder_dirs, image_weights: where the fetch puts them.
+    """
+    for name, folder in encoder_dirs.items():
+        source = model["text_encoders"][name]["source"]
+        if source != "demo" and not any(map(os.path.exists, (folder, source))) and not is_hub_id(source):
+            raise ValueError(
+                f"config: model.text_encoders.{name}.source is {source[:150]}: neither a folder nor a hub id."
+            )
+    given = model["image_encoder"].get("weights")
+    if image_weights is None or image_weights.exists() or given.startswith("hf-hub:") or os.path.exists(given):
+        return
+    if Path(given).suffix or "/" in given:  # else a tag
+        raise ValueError(f"config: model.image_encoder.weights is {given[:150]}: no such file.")
 
 
 def carry(paths: list[Path], folder: Path) -> str:

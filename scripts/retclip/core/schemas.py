@@ -1,11 +1,14 @@
 """Checks values against config/schema/*.schema.yaml and says in one sentence what is wrong."""
 
+import difflib
 import math
+from datetime import date
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 LONGEST = 100  # letters of a key or a value in a sentence
+MOST_SHOWN = 180  # letters of all values that there are
 SCHEMAS = Path(__file__).resolve().parents[3] / "config" / "schema"
 
 
@@ -52,7 +55,7 @@ def _sentence(error: Any) -> str:
         missing = next(name for name in error.validator_value if name not in value)
         return f"{key} lacks the key '{missing}'."
     if error.validator == "enum":
-        return f"{key} is {shown}; it must be one of {', '.join(map(str, error.validator_value))}."
+        return f"{key} is {shown}; {_advice(value, error.validator_value)}"
     if error.validator == "const":
         return f"{key} is {shown}; this version knows only {error.validator_value!r}."
     if error.validator == "type":
@@ -61,6 +64,8 @@ def _sentence(error: Any) -> str:
             hint = f" YAML reads {_short(value)} as text; write {_as_yaml_number(value)}."
         if isinstance(value, bool):
             hint = " YAML reads bare off, on, yes and no as true or false; put the word in quotes."
+        if error.validator_value == "string" and isinstance(value, int | float | date) and not hint:
+            hint = " Put it in quotes."
         wanted = error.validator_value
         wanted = " or ".join(wanted) if isinstance(wanted, list) else wanted
         article = "an" if wanted[0] in "aeio" else "a"
@@ -71,14 +76,30 @@ def _sentence(error: Any) -> str:
     return f"{key}: {message}{explanation}."
 
 
-def _unknown_key(error: Any, key: str) -> str:
-    import difflib
+def _advice(value: Any, known: list[Any]) -> str:
+    """All values that there are, or where they fill more than a sentence, the one that was meant, or the first."""
+    names = [str(name) for name in known]
+    near = difflib.get_close_matches(str(value), names, n=1, cutoff=0.5)
+    if near and len(", ".join(names)) > MOST_SHOWN:
+        return f"did you mean {near[0]}? config/README.md has all {len(names)}."
+    return f"it must be one of {_first(names)}."
 
+
+def _unknown_key(error: Any, key: str) -> str:
     known = list(error.schema.get("properties", {}))
     unknown = next(name for name in error.instance if name not in known)
     near = difflib.get_close_matches(str(unknown), known, n=1)
-    advice = f"did you mean '{near[0]}'?" if near else f"known keys are {', '.join(known)}."
+    advice = f"did you mean '{near[0]}'?" if near else f"known keys are {_first(known)}."
     return f"{key} has the unknown key '{_short(str(unknown))}'; {advice}"
+
+
+def _first(names: list[str]) -> str:
+    """As many names as go into a sentence."""
+    told = list(names)
+    while len(", ".join(told)) > MOST_SHOWN:
+        told.pop()
+    more = len(names) - len(told)
+    return f"{', '.join(told)}{f' and {more} more (config/README.md)' if more else ''}"
 
 
 def _short(text: str) -> str:

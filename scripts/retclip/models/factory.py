@@ -26,7 +26,7 @@ def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Pat
     """
     from retclip.models.image_encoder import build_image_encoder, check_forward
     from retclip.models.retclip import RetClip
-    from retclip.models.text_encoder import load_text_encoder, pooling_of, refuse_longer
+    from retclip.models.text_encoder import load_text_encoder, pooling_of
 
     torch.manual_seed(trial.seed)
     image_encoder, embed_dim = build_image_encoder(trial.image_encoder, trial.image_size, image_weights)
@@ -34,11 +34,9 @@ def build_model(trial: ModelSpecification, encoder_dir: Path, image_weights: Pat
         name = trial.image_encoder.get("architecture", "sizes")
         check_forward(image_encoder, name, trial.image_size, embed_dim)
     pooling = pooling_of(encoder_dir, trial.text_encoder_settings.pooling)
-    text_encoder = load_text_encoder(encoder_dir, pooling)
-    hyperparameters = trial.hyperparameters
-    refuse_longer(text_encoder, trial.text_encoder, hyperparameters["context_length"])
-    model = RetClip(image_encoder, text_encoder, embed_dim, pooling=pooling)
+    model = RetClip(image_encoder, load_text_encoder(encoder_dir, pooling), embed_dim, pooling=pooling)
     model.preprocessing = preprocessing_of(trial.image_encoder)
+    hyperparameters = trial.hyperparameters
     for scale in (model.logit_scale, model.logit_scale_left, model.logit_scale_right):
         scale.data.fill_(-math.log(hyperparameters["temperature"]))
         scale.requires_grad_(hyperparameters["learnable_temperature"])

@@ -18,7 +18,7 @@ from retclip.models.blocks import image_distances
 from retclip.models.fitting import Fit, fit, named
 from retclip.models.image_encoder import HUB, TIMM, WHOLE, as_large_as, build_image_encoder, check_forward, known_config
 from retclip.models.known_weights import is_autoencoder, layout_of, native_size
-from retclip.models.weights_file import read_weights, state_dict_in
+from retclip.models.weights_file import networks_in, read_weights, refuse_not_finite, state_dict_in
 
 # A repository of open_clip's or timm's: its description and its weights, of which the first that is there is read.
 OPEN_CLIP_CONFIG, TIMM_CONFIG = "open_clip_config.json", "config.json"
@@ -68,6 +68,7 @@ def _fetch(settings: dict[str, Any], image_size: int, output: Path, adapted: boo
         brought.pop("pool", None)
         encoder, embed_dim = build_image_encoder({**brought, **settings}, image_size)
     found = fit(source.state, encoder, f"model.image_encoder.weights: {source.name} does not fit {name}")
+    refuse_not_finite(found.state, source.name)
     encoder.load_state_dict(found.state, strict=False)
     check_forward(encoder, name, image_size, embed_dim)
     if "train_last_layers" in settings:
@@ -204,7 +205,10 @@ def _of_repository(folder: Path, name: str, settings: dict[str, Any]) -> Source:
 
 def _of_file(path: Path, name: str, settings: dict[str, Any]) -> Source:
     """A file says nothing of its images: a known layout does, else timm's or open_clip's words on the architecture."""
-    state = state_dict_in(read_weights(path), path)
+    content = read_weights(path)
+    state, several = state_dict_in(content, path), networks_in(content)
+    if len(several) > 1:
+        log(f"{name} holds {' and '.join(several)}: {several[0]} is read; save another one alone to take it")
     architecture = settings.get("architecture", "sizes")
     brought: dict[str, Any] = {}
     if architecture.startswith(TIMM):

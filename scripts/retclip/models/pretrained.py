@@ -21,7 +21,7 @@ from retclip.models.text_encoder import (
     pooling_of,
     refuse_longer,
 )
-from retclip.models.weights_file import plain_tensors, read_safetensors, read_weights
+from retclip.models.weights_file import plain_tensors, read_safetensors, read_weights, refuse_not_finite
 
 # Remote code is never fetched; of weights that exist in two formats only the newer one.
 MODEL_FILES = ["config.json", "model.safetensors", "pytorch_model.bin", POOLING_FILE, *TOKENIZER_FILES]
@@ -62,6 +62,7 @@ def fetch_text_encoder(
         try:
             own = own_pooling(origin)
             encoder = load_text_encoder(made, pooling_of(made, pooling or own))
+            refuse_not_finite(encoder.state_dict(), source)
             ids, _ = load_tokenizer(made)(["optic disc"], 8)
             _check_vocabulary(made, int(ids.max()), encoder)
             if context_length:

@@ -9,7 +9,8 @@ from typing import Any
 from retclip.core.hub import first_line
 
 # Under these keys people save a network; of a student and its teacher, the teacher is the one that is used.
-WRAPPERS = ("state_dict", "model", "teacher", "model_state_dict", "model_ema", "net", "network", "student")
+WRAPPERS = ("state_dict", "model", "teacher", "model_state_dict", "model_ema", "net", "network", "student",
+            "state_dict_ema", "ema")  # fmt: skip
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -29,7 +30,7 @@ def read_weights(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals(harmless):
             found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        raise ValueError(f"{path}: cannot be read as weights ({first_line(error)}).") from None  # whatever it holds
+        raise ValueError(f"{path}: cannot be read as weights ({_why(error, path)}).") from None  # whatever it holds
     if not isinstance(found, dict):
         raise ValueError(f"{path}: holds a {type(found).__name__}, not a state dict.")
     return found
@@ -50,6 +51,18 @@ def state_dict_in(content: dict[str, Any], path: Path) -> dict[str, Any]:
     found = plain_tensors(state, path)
     # sparse or quantized ones are of no network that is built here
     return {key: value.dequantize() if value.is_quantized else value for key, value in found.items()}
+
+
+def networks_in(content: dict[str, Any]) -> list[str]:
+    """The wrappers of a file's content that hold a network; the first is the one that state_dict_in takes."""
+    return [key for key in WRAPPERS if isinstance(content.get(key), dict) and content[key] and _tensors(content[key])]
+
+
+def refuse_not_finite(state: dict[str, Any], origin: str) -> None:
+    """Raises ValueError where a weight is no number: every training from it would diverge."""
+    for key, value in state.items():
+        if value.is_floating_point() and not value.isfinite().all():
+            raise ValueError(f"{origin}: {key[:80]} holds NaN or infinity, as of a training that diverged.")
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
@@ -80,6 +93,15 @@ def plain_tensors(state: dict[Any, Any], path: Path) -> dict[str, Any]:
         if value.layout != torch.strided or value.numel() > most:
             raise ValueError(f"{path}: its tensor {key[:60]} is sparse, or larger than the file; save it whole.")
     return found
+
+
+def _why(error: Exception, path: Path) -> str:
+    """Why torch cannot read a file."""
+    if "Unsupported global" in str(error) or "Unsupported class" in str(error):
+        return "it holds objects that only code could restore; save torch.save(model.state_dict(), FILE)"
+    with path.open("rb") as stream:
+        start = stream.read(2)
+    return first_line(error) if start in (b"PK", b"\x80\x02") else "torch.save did not write it"
 
 
 def _refuse_unfolding(path: Path) -> None:
