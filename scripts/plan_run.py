@@ -20,7 +20,7 @@ from retclip.core.fetched import refuse_absent
 from retclip.core.gpus import visible
 from retclip.core.io import read_json
 from retclip.core.logs import run_entry
-from retclip.core.prompts import class_prompts
+from retclip.core.prompts import class_prompts, note_on_prompts
 from retclip.core.source_facts import source_facts
 from retclip.core.table_counts import estimated_counts
 from retclip.data.preview import preview
@@ -110,6 +110,8 @@ def read_data(config: dict[str, Any], options: argparse.Namespace) -> tuple[dict
     assert found is not None
     refuse_fractions(found.train_patients, subsets(config).values())
     tell_order(config, found.class_names)
+    if options.prompts and (note := note_on_prompts(options.prompts, found.class_names)):
+        print(f"warning: {note}\n")
     how = "every row was read; images that cannot be read and near-duplicates are found by the build"
     return found.counts, found.classes, found.single, how
 

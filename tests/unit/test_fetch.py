@@ -38,7 +38,7 @@ def model_files() -> dict[str, bytes]:
 
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "optic", "disc"]
     config = BertConfig(vocab_size=len(words), hidden_size=32, num_hidden_layers=1, num_attention_heads=1,
-                        intermediate_size=32, max_position_embeddings=16)  # fmt: skip
+                        intermediate_size=32, max_position_embeddings=128)  # fmt: skip
     torch.manual_seed(0)
     weights = io.BytesIO()
     torch.save(BertModel(config, add_pooling_layer=False).state_dict(), weights)

@@ -336,9 +336,7 @@ def test_weights_of_a_diverged_training_are_refused(tmp_path):
     for value in (torch.nan, torch.inf):
         state["blocks.0.mlp.fc1.bias"][3] = value
         torch.save(state, tmp_path / "weights.pt")
-        sentence = (
-            r"weights\.pt: trunk\.blocks\.0\.mlp\.fc1\.bias holds NaN or infinity, as of a training that diverged\.$"
-        )
+        sentence = r"weights\.pt: trunk\.blocks\.0\.mlp\.fc1\.bias holds NaN or infinity, as of a training run"
         with pytest.raises(ValueError, match=sentence):
             fetch_image_weights(settings, 160, tmp_path / "x.safetensors")
 

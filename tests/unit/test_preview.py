@@ -123,13 +123,28 @@ def test_the_plan_names_the_external_data_that_it_refuses(folder):
         plan_run.main([*arguments, "--image-root", str(folder / "images"), "--code", "0"])
 
 
-def plan(folder, **evaluation):
+def plan(folder, *flags, **evaluation):
     """What the plan of the laptop's run says of the table, as Snakefile starts it."""
     config = drop_nulls(merged("laptop"))
     config["data"].update(manifest=str(folder / "table.csv"), image_root=str(folder / "images"))
     config["evaluation"].update(evaluation)
     arguments = ["--config", json.dumps(config), "--training-runs", "{}", "--results-dir", str(folder / "results")]
-    plan_run.main([*arguments, "--image-root", str(folder / "images"), "--code", "0"])
+    plan_run.main([*arguments, "--image-root", str(folder / "images"), "--code", "0", *flags])
+
+
+def test_the_plan_names_classes_without_prompts(folder, capsys):
+    """With the name that was meant: only logs of training and evaluation said so."""
+    write(folder, "patient_id,image,label",
+          [f"P{i},{i}.png,{('Glaucoma', 'Myopia', 'Healthy')[i % 3]}" for i in range(GOOD)])  # fmt: skip
+    (folder / "mine.yaml").write_text("Glaucome: [A large cup.]\nMyopia: [A tigroid fundus.]\nDrusen: [Drusen.]\n")
+    plan(folder, "--prompts", str(folder / "mine.yaml"))
+    assert (
+        "warning: evaluation.prompts: 2 classes have no descriptions (Glaucoma, Healthy), and get a template; did you "
+        "mean Glaucoma by Glaucome?" in capsys.readouterr().out
+    )
+    (folder / "mine.yaml").write_text("".join(f"{name}: [X.]\n" for name in ("Glaucoma", "Myopia", "Healthy", "More")))
+    plan(folder, "--prompts", str(folder / "mine.yaml"))
+    assert "evaluation.prompts" not in capsys.readouterr().out
 
 
 def test_the_plan_names_ordered_classes_that_the_data_has_not(folder, capsys):

@@ -1,11 +1,13 @@
 """Class prompts for zero-shot ensembles: from the user's file, or a template with a warning."""
 
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from retclip.core.bounded import read_yaml
 from retclip.core.io import sha256_of
 from retclip.core.logs import log
+from retclip.core.plain_text import first_of
 
 TEMPLATES = ("A fundus photograph showing {label}.", "Findings are consistent with {label}.")
 
@@ -22,16 +24,39 @@ def class_prompts(path: str | Path, classes: list[str]) -> dict[str, list[str]]:
             log(f"{path} has no prompts for the class {label!r}: using a template")
             prompts[label] = [template.format(label=label) for template in TEMPLATES]
             continue
-        sentences = known[label]
-        if not (isinstance(sentences, list) and sentences and all(isinstance(s, str) for s in sentences)):
-            raise ValueError(f"{path}: the class {label!r} needs a list of at least one description.")
-        prompts[label] = sentences
+        prompts[label] = _descriptions(known, label, path)
     return prompts
+
+
+def note_on_prompts(path: str | Path, classes: list[str]) -> str:
+    """What is to be said of classes that get a template; "" where the file describes all. Raises ValueError as
+    class_prompts does."""
+    known = _read(path)
+    missing = [label for label in classes if label not in known]
+    for label in classes:
+        if label in known:
+            _descriptions(known, label, path)
+    if not missing:
+        return ""
+    verb = "class has" if len(missing) == 1 else "classes have"
+    note = f"evaluation.prompts: {len(missing)} {verb} no descriptions ({first_of(missing)}), and get a template"
+    unused = [str(name) for name in known if name not in classes]
+    for label in missing:
+        if near := get_close_matches(label, unused, n=1, cutoff=0.8):
+            return f"{note}; did you mean {label} by {near[0]}?"
+    return f"{note}."
 
 
 def prompts_hash(path: str | Path) -> str:
     """Hex digest of what the file says, whatever its comments and layout. Raises ValueError as class_prompts does."""
     return sha256_of({str(label): repr(sentences) for label, sentences in _read(path).items()})
+
+
+def _descriptions(known: dict[Any, Any], label: str, path: str | Path) -> list[str]:
+    sentences = known[label]
+    if not (isinstance(sentences, list) and sentences and all(isinstance(s, str) for s in sentences)):
+        raise ValueError(f"{path}: the class {label!r} needs a list of at least one description.")
+    return sentences
 
 
 def _read(path: str | Path) -> dict[Any, Any]:

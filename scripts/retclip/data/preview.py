@@ -85,7 +85,28 @@ def preview(
     counts = {split: len(part) for split, part in parts.items()}
     single = sum(count > 0 for count in class_counts(units["label"], classes, alone=True).values())
     train_patients = frozenset(parts["train"]["patient_id"]) if "train" in parts else frozenset()
-    return Preview(counts, classes, single, train_patients, lines, counted["notes"])
+    return Preview(counts, classes, single, train_patients, lines, [*_shared_images(frame), *counted["notes"]])
+
+
+def _shared_images(frame: "pd.DataFrame") -> list[str]:
+    """What is to be said of files that rows of several patients name."""
+    import pandas as pd
+
+    columns = ["patient_id", "table", "image", "line"]
+    sides = [
+        frame[["patient_id", "table", f"source_{side}", f"row_{side}"]].set_axis(columns, axis=1)
+        for side in ("left", "right")
+    ]
+    images = pd.concat(sides).query("image != ''").drop_duplicates(["patient_id", "table", "image"])
+    shared = images[images.duplicated(["table", "image"], keep=False)]
+    if not len(shared):
+        return []
+    files = shared.groupby(["table", "image"], sort=False)["line"]
+    first = next(iter(files))[1]
+    return [
+        f"{files.ngroups} image files are named by several patients (the first in lines "
+        f"{' and '.join(first[:2])}): one photograph would be in several splits."
+    ]
 
 
 def _units(frame: "pd.DataFrame", level: str) -> "pd.DataFrame":

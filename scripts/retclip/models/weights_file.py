@@ -62,7 +62,7 @@ def refuse_not_finite(state: dict[str, Any], origin: str) -> None:
     """Raises ValueError where a weight is no number: every training from it would diverge."""
     for key, value in state.items():
         if value.is_floating_point() and not value.isfinite().all():
-            raise ValueError(f"{origin}: {key[:80]} holds NaN or infinity, as of a training that diverged.")
+            raise ValueError(f"{origin}: {key[:80]} holds NaN or infinity, as of a training run that diverged.")
 
 
 def read_safetensors(path: Path) -> dict[str, Any]:
