@@ -85,12 +85,12 @@ def test_a_patch_embedding_and_a_stem_stay_as_they_are(name):
 @pytest.mark.parametrize(
     ("channels", "stride", "is_last"), [(3, 2, False), (15, 2, False), (16, 2, True), (3, 1, True)]
 )
-def test_a_network_whose_gradients_torch_would_write_past_their_end_is_left_alone(channels, stride, is_last):
+def test_a_network_whose_gradients_torch_would_write_past_their_end_is_left_alone(channels, stride, last):
     """In channels_last, the gradient of a strided convolution of 1 x 1 over few channels broke the heap: FastViT."""
     spatial = [torch.nn.Conv2d(8, 8, 3) for _ in range(5)]
     encoder = torch.nn.Sequential(*spatial, torch.nn.Conv2d(channels, 16, 1, stride=stride))
     lay_out(encoder)
-    assert all(lies(part.weight, LAST) == is_last for part in spatial)
+    assert all(lies(part.weight, LAST) == last for part in spatial)
 
 
 @pytest.mark.parametrize("name", CNNS)
