@@ -5,7 +5,7 @@ from torch import channels_last, nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 # So many convolutions over neighboring places are the stem of a transformer (LeViT's has four), or the whole of a small
-# network (the demo's has three), which gain nothing (tests/bench/README.md).
+# network (the demo's has three), which gain little or lose (tests/bench/README.md).
 STEM = 4
 # A processor's registers hold up to so many numbers. The gradient of a convolution of 1 x 1 with a stride, over fewer
 # channels that lie last, is written past the end of its memory (torch 2.15 with oneDNN 3.13, AVX-512).
