@@ -82,9 +82,7 @@ def test_a_patch_embedding_and_a_stem_stay_as_they_are(name):
     assert all(lies(part.weight, torch.contiguous_format) for part in convolutions(encoder))
 
 
-@pytest.mark.parametrize(
-    ("channels", "stride", "is_last"), [(3, 2, False), (15, 2, False), (16, 2, True), (3, 1, True)]
-)
+@pytest.mark.parametrize(("channels", "stride", "last"), [(3, 2, False), (15, 2, False), (16, 2, True), (3, 1, True)])
 def test_a_network_whose_gradients_torch_would_write_past_their_end_is_left_alone(channels, stride, last):
     """In channels_last, the gradient of a strided convolution of 1 x 1 over few channels broke the heap: FastViT."""
     spatial = [torch.nn.Conv2d(8, 8, 3) for _ in range(5)]
