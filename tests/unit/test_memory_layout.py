@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 from retclip.models.encode import encode_batch
 from retclip.models.image_encoder import build_image_encoder
 from retclip.models.loss import tripartite_loss
+from retclip.models.memory_layout import lay_out
 from retclip.training import optimizer
 from retclip.training.checkpoint_file import load_checkpoint
 from retclip.training.rescoring import keep_weights, restore_weights
@@ -79,6 +80,15 @@ def test_a_patch_embedding_and_a_stem_stay_as_they_are(name):
     """They gain nothing by another layout, and keep their numbers to the last bit."""
     encoder = encoder_of(OTHERS[name])
     assert all(lies(part.weight, torch.contiguous_format) for part in convolutions(encoder))
+
+
+@pytest.mark.parametrize(("channels", "stride", "last"), [(3, 2, False), (15, 2, False), (16, 2, True), (3, 1, True)])
+def test_a_network_whose_gradients_torch_would_write_past_their_end_is_left_alone(channels, stride, last):
+    """In channels_last, the gradient of a strided convolution of 1 x 1 over few channels broke the heap: FastViT."""
+    spatial = [torch.nn.Conv2d(8, 8, 3) for _ in range(5)]
+    encoder = torch.nn.Sequential(*spatial, torch.nn.Conv2d(channels, 16, 1, stride=stride))
+    lay_out(encoder)
+    assert all(lies(part.weight, LAST) == last for part in spatial)
 
 
 @pytest.mark.parametrize("name", CNNS)

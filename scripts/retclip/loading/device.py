@@ -110,7 +110,11 @@ def keep_freed_memory() -> None:
 
 def prepare_device(device: torch.device, precision: str) -> None:
     """Allows TF32 on a GPU for the fp32 part of training in half precision; in fp32, forbids it. On a CPU, keeps
-    freed memory."""
+    freed memory.
+
+    cudnn.benchmark stays off: it has convolutions race, so that a training run that resumes could continue with other
+    ones, and other last bits.
+    """
     if device.type == "cpu":
         keep_freed_memory()
     if device.type == "cuda":
