@@ -150,8 +150,8 @@ HYPERPARAMETERS = {
     ),
     "compile": Hyperparameter(
         at="training.compile",
-        about="whether torch.compile compiles the encoders for training steps: a later first step; numbers differ in "
-        "their last digits",
+        about="whether torch.compile compiles the encoders for training steps: a later first step; other rounding, "
+        "so that training runs drift apart as between two devices",
         kind="boolean", default=False, searched=False,
     ),
 }  # fmt: skip
