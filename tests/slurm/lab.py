@@ -5,6 +5,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from pathlib import Path
 TOOLS = ("slurmctld", "slurmd", "munged", "sbatch", "squeue", "srun")
 SYSTEM = Path("/etc/slurm")
 FILES = ("slurm.conf", "gres.conf")
+SNAKEMAKE = [sys.executable, str(Path(__file__).with_name("quick_snakemake.py"))]
 
 
 def why_not() -> str | None:

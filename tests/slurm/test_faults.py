@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from running import ENVIRONMENT, REPOSITORY, snakemake
-from slurm.lab import Lab
+from slurm.lab import SNAKEMAKE, Lab
 
 pytestmark = pytest.mark.slow
 
@@ -65,8 +65,7 @@ class Run:
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *arguments: str, profile: str = "slurm", target: tuple[str, ...] = TRAINING_RUNS) -> None:
-        command = [sys.executable, "-m", "snakemake", "--profile", profile, "--directory", str(self.work)]
-        command += ["--slurm-init-seconds-before-status-checks", "3", *target, *arguments, *self.flags]
+        command = [*SNAKEMAKE, "--profile", profile, "--directory", str(self.work), *target, *arguments, *self.flags]
         self.output = (self.work / "snakemake.txt").open("a")
         self.process = subprocess.Popen(
             command, env=ENVIRONMENT, cwd=REPOSITORY, stdout=self.output, stderr=subprocess.STDOUT, text=True

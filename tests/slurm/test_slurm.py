@@ -2,12 +2,12 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 from running import ENVIRONMENT, REPOSITORY
+from slurm.lab import SNAKEMAKE
 
 pytestmark = pytest.mark.slow
 
@@ -28,8 +28,7 @@ def finished(lab, tmp_path_factory, small_config):
     work = tmp_path_factory.mktemp("cluster")
     # every training run asks for a GPU; the lab's compute nothing, so that the demo's device stays cpu
     (work / "gpu.yaml").write_text("training: {gpus: 1}\n")
-    command = [sys.executable, "-m", "snakemake", "--profile", "slurm", "--directory", str(work), *small_config]
-    command += [str(work / "gpu.yaml"), "--slurm-init-seconds-before-status-checks", "3"]
+    command = [*SNAKEMAKE, "--profile", "slurm", "--directory", str(work), *small_config, str(work / "gpu.yaml")]
     done = subprocess.run(command, env=ENVIRONMENT, cwd=REPOSITORY, capture_output=True, text=True, timeout=1500)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
     jobs = lab.jobs()[before:]

@@ -310,10 +310,14 @@ def test_locks_are_the_file_systems_own_or_ours_or_none(tmp_path, monkeypatch):
 def test_a_clock_that_differs_from_the_submit_hosts_is_broken(tmp_path, written, dated, state, words):
     import time
 
-    now, path = time.time(), tmp_path / "submitted.json"
-    write_json(path, {"host": "login", "time": now + written})
-    os.utime(path, (now + dated, now + dated))
-    line = disks.check_clock("clock", path, tmp_path)
+    path = tmp_path / "submitted.json"
+    for _ in range(20):
+        began = time.time()
+        write_json(path, {"host": "login", "time": began + written})
+        os.utime(path, (began + dated, began + dated))
+        line = disks.check_clock("clock", path, tmp_path)
+        if time.time() - began < 0.04:  # a machine that stood still in between is asked again: it tells tenths
+            break
     assert state_of(line) == state
     assert words in line.found
 
