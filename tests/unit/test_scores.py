@@ -334,7 +334,7 @@ def test_resamples_of_as_many_patients_are_drawn_once(monkeypatch):
 
 def test_the_majority_level_of_the_same_targets_is_scored_once(monkeypatch):
     """It is asked for after each epoch, and takes as long as the model's own scores."""
-    target, values, _ = random_case(7)
+    target, _, _ = random_case(7)
     asked = []
     score = scores.zero_shot_scores
     monkeypatch.setattr(scores, "zero_shot_scores", lambda *given: asked.append(1) or score(*given))
