@@ -64,9 +64,10 @@ test: .environment  ## all tests
 	$(BIN)/python -m pytest -q -n 2 --ignore tests/slurm tests
 	$(BIN)/python -m pytest -q tests/slurm
 
-# unit and golden without what runs processes of its own for long, and a tenth of the generated cases
-test-fast: .environment  ## the tests that need no workflow run; a minute or two on 2 cores
-	RETCLIP_FUZZ=$(or $(FUZZ),50) $(BIN)/python -m pytest -q -n 2 -m "not slow" tests/unit tests/golden
+# unit and golden without what runs processes of its own for long, and a tenth of the generated cases; a third process
+# works while tests of the others wait
+test-fast: .environment  ## the tests that need no workflow run; a minute and a half on 2 cores
+	RETCLIP_FUZZ=$(or $(FUZZ),50) $(BIN)/python -m pytest -q -n 3 -m "not slow" tests/unit tests/golden
 
 # kill, break and damage more often than the tests of every day do, and a night's worth of fuzz
 test-reliability: .environment  ## reruns, faults, fuzz and size, with a table of what was injected and survived
