@@ -90,6 +90,7 @@ COMMANDS = {
         "make check-statistics CASES=estimates": PLAN,
         "make status RUN=...": RUN,
         "snakemake -n": "the begin of a command",
+        "make bench CASES=compiling": PLAN,
         "make bench-data": PLAN,
         "make bench-search": PLAN,
         "make check-gpu CONFIG=my.yaml": PLAN,
