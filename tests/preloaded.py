@@ -1,6 +1,7 @@
 """What the server of forked.py has imported before it forks: the libraries of trainers, of builds and of snakemake."""
 
 # ruff: noqa: E402
+import atexit
 import gc
 
 gc.disable()  # all of it stays: to look through it again and again is a fifth of the time of importing it
@@ -32,4 +33,5 @@ from retclip.training import trainer  # noqa: F401
 torch.set_num_threads(1)
 gc.collect()
 gc.freeze()  # what a fork's collector looks at, it copies
+atexit.register(gc.unfreeze)  # else libraries print at the end what they think has leaked
 gc.enable()
