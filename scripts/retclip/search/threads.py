@@ -12,13 +12,13 @@ from retclip.core.config import Config
 from retclip.search.jobs import Jobs, cached_networks
 from retclip.search.layout import EncoderTrial, Slot
 
-# Of a training step's time, what threads share; the rest stays one's (Amdahl's law). Measured with two threads, .84 of
-# EfficientNet-lite0 to .97 of ViT-B/16 and BERT-base: tests/bench/README.md, threads.
-SHARED = 0.9
+# Of a training step's time, what threads share; the rest stays one's (Amdahl's law). Measured with two threads, .75 of
+# EfficientNet-lite0 and .94 of ViT-B/16 and BERT-base: tests/bench/README.md, threads.
+SHARED = 0.86
 # So many still gain half of what their cores could; more were never measured.
 MOST_THREADS = 8
 # Pixels of one eye's images in a step, of up to which a step has one thread: 128 of 64 px are as many as 10 of 224. Of
-# the demo's, a second thread adds .22 to .53 of a core.
+# the demo's, a second thread adds at most .31 of a core.
 SMALL_STEP = 128 * 64**2
 
 
