@@ -47,7 +47,8 @@ LONGEST = (
     "unit/test_recipes", "unit/test_shared_folders", "workflow/test_evaluation", "rules/test_sbatch",
     "unit/test_fake_cuda",
     # of test-fast; one process must not be left alone with them, either
-    "unit/test_bad_input", "unit/test_image_weights", "unit/test_check_gpu", "unit/test_search", "unit/test_audit",
+    "unit/test_bad_input", "unit/test_locks", "unit/test_image_weights", "unit/test_check_gpu", "unit/test_forks",
+    "unit/test_search", "unit/test_audit",
 )  # fmt: skip
 
 
