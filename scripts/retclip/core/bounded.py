@@ -4,7 +4,7 @@ import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, BinaryIO, TextIO
 
 # Of class prompts, class maps and the JSON files of models; a tokenizer's vocabulary is the largest by far.
 MOST_TEXT_BYTES = 64 << 20
@@ -13,22 +13,31 @@ MOST_YAML_BYTES = 4 << 20
 MOST_ENTRIES = 100_000
 
 
+def open_plain(path: str | os.PathLike[str]) -> BinaryIO | None:
+    """The file, to be read; None where it is a pipe, for which nobody waits, a device or a folder. Raises OSError, or
+    ValueError for what no path can be, as open does."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(handle).st_mode):
+        return open(handle, "rb")
+    os.close(handle)
+    return None
+
+
 def read_text(path: str | Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
     """The text of a file in UTF-8. Raises ValueError where it is no plain file (nobody waits for a pipe), too large, or
     not in UTF-8; FileNotFoundError where it is missing."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        stream = open_plain(path)
     except FileNotFoundError:
         raise
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error}).") from None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
+    if stream is None:
         raise ValueError(f"{path}: is a pipe, a device or a folder; give a file.")
-    with open(handle, "rb") as stream:
-        if status.st_size > most_bytes:
-            raise ValueError(f"{path}: has {status.st_size >> 20} MB; such a file has at most {most_bytes >> 20} MB.")
+    with stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > most_bytes:
+            raise ValueError(f"{path}: has {size >> 20} MB; such a file has at most {most_bytes >> 20} MB.")
         content = stream.read()
     try:
         return content.decode("utf-8")

@@ -2,12 +2,13 @@
 
 import io
 import os
-import stat
 import zlib
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from PIL import Image
+
+from retclip.core.bounded import open_plain
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -37,15 +38,13 @@ def is_dicom(content: bytes) -> bool:
 def is_dicom_file(path: str | os.PathLike[str]) -> bool:
     """The same of a regular file; False for what cannot be read."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe of that name keeps nobody waiting
+        stream = open_plain(path)
+        if stream is None:
+            return False
+        with stream:
+            return is_dicom(stream.read(MARK_AT + len(MARK)))
     except (OSError, ValueError):
         return False
-    try:
-        return stat.S_ISREG(os.fstat(handle).st_mode) and is_dicom(os.read(handle, MARK_AT + len(MARK)))
-    except OSError:
-        return False
-    finally:
-        os.close(handle)
 
 
 def laterality(path: str | os.PathLike[str]) -> str | None:

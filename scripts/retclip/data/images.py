@@ -2,7 +2,6 @@
 
 import io
 import os
-import stat
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
+from retclip.core.bounded import open_plain
 from retclip.data.dicom import is_dicom, read_dicom
 from retclip.data.foreign_files import kind_of
 from retclip.data.image_headers import webp_size
@@ -58,18 +58,17 @@ def read_image_file(path: Path) -> bytes:
     """The bytes of an image file. Raises ValueError where it is missing, no plain file (nobody waits for a pipe), or
     larger than any photograph."""
     try:
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        stream = open_plain(path)
     except FileNotFoundError:
         raise ValueError("the image file does not exist") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"the image file cannot be read ({getattr(error, 'strerror', None) or error})") from None
-    status = os.fstat(handle)
-    if not stat.S_ISREG(status.st_mode):
-        os.close(handle)
+    if stream is None:
         raise ValueError("the image file is a pipe, a device or a folder")
-    with open(handle, "rb") as stream:
-        if status.st_size > MAX_FILE_BYTES:
-            raise ValueError(f"the image file has {status.st_size / 1e6:.0f} MB, which is too large")
+    with stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > MAX_FILE_BYTES:
+            raise ValueError(f"the image file has {size / 1e6:.0f} MB, which is too large")
         return stream.read()
 
 
