@@ -354,6 +354,16 @@ def test_which_of_several_networks_was_taken_is_said(tmp_path, capsys, first, se
     assert (f"weights.pt holds {first} and {second}: {first} is read" in said) == bool(second)
 
 
+def test_a_network_within_two_wrappers_is_one_of_several(tmp_path, capsys):
+    networks = [randomized(timm.create_model("test_vit", num_classes=0)) for _ in range(2)]
+    first, second = (network.state_dict() for network in networks)
+    torch.save({"model": {"state_dict": first}, "model_ema": second}, tmp_path / "weights.pt")
+    settings = {"architecture": "timm/test_vit", "weights": str(tmp_path / "weights.pt"), "embed_dim": 16}
+    encoder, _, _ = fetch(tmp_path, settings, 160)
+    assert same(encoder.trunk, networks[0], 160)
+    assert "weights.pt holds model and model_ema: model is read" in capsys.readouterr().err
+
+
 def test_a_whole_network_in_a_file_is_named_with_what_to_do(tmp_path):
     torch.save(timm.create_model("test_vit"), tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("hello")
