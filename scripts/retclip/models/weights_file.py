@@ -41,13 +41,9 @@ def state_dict_in(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
     Raises ValueError where there is none, or where a value is no tensor.
     """
-
-    state = content
-    while not _tensors(state):
-        inner = next((state[key] for key in WRAPPERS if isinstance(state.get(key), dict)), None)
-        if inner is None:
-            raise ValueError(f"{path}: holds no state dict of an image encoder.")
-        state = inner
+    state = _unwrapped(content)
+    if state is None:
+        raise ValueError(f"{path}: holds no state dict of an image encoder.")
     found = plain_tensors(state, path)
     # sparse or quantized ones are of no network that is built here
     return {key: value.dequantize() if value.is_quantized else value for key, value in found.items()}
@@ -55,7 +51,17 @@ def state_dict_in(content: dict[str, Any], path: Path) -> dict[str, Any]:
 
 def networks_in(content: dict[str, Any]) -> list[str]:
     """The wrappers of a file's content that hold a network; the first is the one that state_dict_in takes."""
-    return [key for key in WRAPPERS if isinstance(content.get(key), dict) and content[key] and _tensors(content[key])]
+    return [key for key in WRAPPERS if isinstance(content.get(key), dict) and _unwrapped(content[key]) is not None]
+
+
+def _unwrapped(content: dict[str, Any]) -> dict[str, Any] | None:
+    """What lies within all wrappers; None where that is no network."""
+    while not _tensors(content):
+        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
+        if inner is None:
+            return None
+        content = inner
+    return content
 
 
 def refuse_not_finite(state: dict[str, Any], origin: str) -> None:
