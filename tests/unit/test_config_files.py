@@ -9,6 +9,8 @@ REPEATED = {
     "run: a\nseed: 1\nrun: b\n": "line 3: the key run stands in line 1 already",
     "data: {manifest: a.csv}\nseed: 1\ndata:\n  image_size: 64\n": "line 3: the key data stands in line 1 already",
     "data:\n  values:\n    label: {0: A, 1: B, 0: C}\n": "line 3: the key 0 stands in line 3 already",
+    "data:\n  values:\n    label: {0: A, 1: B, 0.0: C}\n": "line 3: the key 0.0 stands in line 3 already",
+    "1: a\n2: b\n0x1: c\n": "line 3: the key 0x1 stands in line 1 already",
     "data:\n- {a: 1}\n- {b: 1, b: 1}\n": "line 3: the key b stands in line 3 already",
 }
 WHOLE = (

@@ -364,6 +364,15 @@ def test_a_network_within_two_wrappers_is_one_of_several(tmp_path, capsys):
     assert "weights.pt holds model and model_ema: model is read" in capsys.readouterr().err
 
 
+def test_wrappers_within_themselves_have_an_end(tmp_path):
+    content = {}
+    content["model"] = content
+    torch.save(content, tmp_path / "weights.pt")
+    settings = {"architecture": "timm/test_vit", "weights": str(tmp_path / "weights.pt"), "embed_dim": 16}
+    with pytest.raises(ValueError, match=r"weights\.pt: holds no state dict of an image encoder\."):
+        fetch(tmp_path, settings, 160)
+
+
 def test_a_whole_network_in_a_file_is_named_with_what_to_do(tmp_path):
     torch.save(timm.create_model("test_vit"), tmp_path / "weights.pt")
     (tmp_path / "text.pt").write_text("hello")
