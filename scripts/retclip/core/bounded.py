@@ -11,6 +11,7 @@ MOST_TEXT_BYTES = 64 << 20
 MOST_YAML_BYTES = 4 << 20
 # Entries of a YAML file once its aliases are written out: a kilobyte of them can stand for more than any memory holds.
 MOST_ENTRIES = 100_000
+SIGNS = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")  # of YAML's that may stand for a key
 
 
 def open_plain(path: str | os.PathLike[str]) -> BinaryIO | None:
@@ -54,7 +55,7 @@ def read_yaml(path: str | Path) -> Any:
         # the faster one in C ends the process where a file is nested too deeply
         loader = yaml.SafeLoader(read_text(path, MOST_YAML_BYTES))
         node = loader.get_single_node()
-        _refuse_repeated(node, path, set())
+        _refuse_repeated(loader, node, path, set())
         content = loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
@@ -67,23 +68,25 @@ def read_yaml(path: str | Path) -> Any:
     return content
 
 
-def _refuse_repeated(node: Any, path: str | Path, seen: set[int]) -> None:
+def _refuse_repeated(loader: Any, node: Any, path: str | Path, seen: set[int]) -> None:
     """Raises ValueError where a mapping of parsed YAML has a key twice. seen: nodes that need no second look."""
     if node is None or isinstance(node.value, str) or id(node) in seen:
         return
     seen.add(id(node))
-    lines: dict[tuple[str, str], int] = {}
+    lines: dict[Any, int] = {}
     for entry in node.value:
         key, value = entry if isinstance(entry, tuple) else (None, entry)
         if key is not None and isinstance(key.value, str):
-            name, line = (key.tag, key.value), key.start_mark.line + 1
+            # 0, 0.0 and false are one key to Python; << and = are no values
+            name = key.value if key.tag in SIGNS else loader.construct_object(key)
+            line = key.start_mark.line + 1
             if name in lines:
                 raise ValueError(
                     f"{path}: line {line}: the key {key.value[:40]} stands in line {lines[name]} already, and only one "
                     "of them would be read; write them as one."
                 )
             lines[name] = line
-        _refuse_repeated(value, path, seen)
+        _refuse_repeated(loader, value, path, seen)
 
 
 def refuse_bomb(content: Any, origin: str) -> None:

@@ -11,6 +11,7 @@ from retclip.core.hub import first_line
 # Under these keys people save a network; of a student and its teacher, the teacher is the one that is used.
 WRAPPERS = ("state_dict", "model", "teacher", "model_state_dict", "model_ema", "net", "network", "student",
             "state_dict_ema", "ema")  # fmt: skip
+MOST_WRAPPERS = 10  # one within the other; a file may hold itself
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -56,12 +57,11 @@ def networks_in(content: dict[str, Any]) -> list[str]:
 
 def _unwrapped(content: dict[str, Any]) -> dict[str, Any] | None:
     """What lies within all wrappers; None where that is no network."""
-    while not _tensors(content):
-        inner = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), None)
-        if inner is None:
-            return None
-        content = inner
-    return content
+    for _ in range(MOST_WRAPPERS):
+        if _tensors(content):
+            return content
+        content = next((content[key] for key in WRAPPERS if isinstance(content.get(key), dict)), {})
+    return None
 
 
 def refuse_not_finite(state: dict[str, Any], origin: str) -> None:
