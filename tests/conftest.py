@@ -1,5 +1,6 @@
 """Shared runs: each is made once per test session, in a folder of pytest's."""
 
+import atexit
 import gc
 import json
 import os
@@ -48,7 +49,8 @@ LONGEST = (
     "unit/test_fake_cuda",
     # of test-fast; one process must not be left alone with them, either
     "unit/test_bad_input", "unit/test_locks", "unit/test_image_weights", "unit/test_check_gpu", "unit/test_forks",
-    "unit/test_search", "unit/test_audit",
+    "unit/test_search", "unit/test_audit", "unit/test_text_encoders", "unit/test_sources", "unit/test_step",
+    "unit/test_gpu_lease", "unit/test_scores", "unit/test_house", "unit/test_data", "unit/test_near_duplicates",
 )  # fmt: skip
 
 
@@ -69,12 +71,8 @@ def pytest_collection() -> Generator[None, object, object]:
         return (yield)
     finally:
         gc.freeze()
+        atexit.register(gc.unfreeze)  # else libraries print at the end what they think has leaked
         gc.enable()
-
-
-def pytest_unconfigure() -> None:
-    """Else libraries print at the end what they think has leaked."""
-    gc.unfreeze()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

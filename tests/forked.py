@@ -36,8 +36,10 @@ if not sys.argv[1:] or not sys.argv[1].startswith({scripts!r}) and sys.argv[1:3]
 link = socket.socket(socket.AF_UNIX)
 link.connect({address!r})
 link.sendmsg([b"0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0, 1, 2]))])
-link.sendall(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd()]).encode())
+blocked = list(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))
+link.sendall(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), blocked]).encode())
 link.shutdown(socket.SHUT_WR)
+os.close(0)
 answers = link.makefile()
 worker = int(answers.readline())
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
@@ -169,7 +171,7 @@ def _answer(link: socket.socket) -> None:
     """Starts what is asked for, waits for it and says how it ended."""
     link.settimeout(None)
     _, streams, _, _ = socket.recv_fds(link, 1, 3)
-    command, environment, folder = json.loads(link.makefile().read())
+    command, environment, folder, blocked = json.loads(link.makefile().read())
     worker = os.fork()
     if not worker:
         link.close()
@@ -177,9 +179,12 @@ def _answer(link: socket.socket) -> None:
             os.dup2(stream, number)
             os.close(stream)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         _open_outputs()
         _python(command, environment, folder, None, "")
         sys.exit()
+    for stream in streams:
+        os.close(stream)
     link.sendall(f"{worker}\n".encode())
     code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
     with contextlib.suppress(BrokenPipeError):  # who asked was killed

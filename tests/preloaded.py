@@ -31,7 +31,6 @@ from retclip.models import image_weights, pretrained  # noqa: F401
 from retclip.training import trainer  # noqa: F401
 
 torch.set_num_threads(1)
-gc.collect()
 gc.freeze()  # what a fork's collector looks at, it copies
 atexit.register(gc.unfreeze)  # else libraries print at the end what they think has leaked
 gc.enable()

@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache
 from pathlib import Path
 
 import forked
@@ -116,9 +118,14 @@ def merged(*names: str) -> dict:
     """config.yaml with the named overlays of config/ over it, as Snakemake merges them."""
     config: dict = {}
     for name in ("config", *names):
-        merge(config, yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text()))
+        merge(config, deepcopy(_parsed(name)))
     config["evaluation"]["prompts"] = str(REPOSITORY / config["evaluation"]["prompts"])
     return config
+
+
+@cache
+def _parsed(name: str) -> dict:
+    return yaml.safe_load((REPOSITORY / f"config/{name}.yaml").read_text())
 
 
 def merge(base: dict, overlay: dict) -> None:

@@ -274,6 +274,7 @@ def test_offline_weights_of_a_library_that_the_cache_lacks_are_one_sentence(tmp_
     assert "HF_HUB_OFFLINE is set, and the hub's cache" in last_sentence(done)
 
 
+@pytest.mark.slow
 def test_a_mirror_that_does_not_answer_is_named(tmp_path):
     assert "check the name and HF_ENDPOINT=http://127.0.0.1:9," in last_sentence(
         fetch("http://127.0.0.1:9", tmp_path, "main", tmp_path / "encoder")

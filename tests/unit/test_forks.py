@@ -58,9 +58,10 @@ def serving(python: str = sys.executable, parent: subprocess.Popen | None = None
     parent.wait()
 
 
-@pytest.fixture(scope="module")
-def server():
-    with serving() as started:
+@pytest.fixture(scope="module", params=[pytest.param("python", marks=pytest.mark.slow), "fork"])
+def server(request):
+    """As python starts it; and at once, as a fork that has imported all of it."""
+    with serving(sys.executable if request.param == "python" else forked.python()) as started:
         yield started
 
 

@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,9 +61,15 @@ WITHOUT_A_RULE = {"ask_fork", "check_config_files", "compare_runs", "export_hub"
                   "reproduce_run", "share_run", "show_status", "try_prompts", "wandb_trial", "write_sbom"}  # fmt: skip
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imported(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
         elif isinstance(node, ast.Import):
@@ -157,7 +164,7 @@ def test_every_entry_belongs_to_a_rule_and_teaches():
     rules = "\n".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
     for path in SCRIPTS.glob("*.py"):
         assert f'"{path.stem}"' in rules or path.stem in WITHOUT_A_RULE, path
-        assert ast.get_docstring(ast.parse(path.read_text())), path
+        assert ast.get_docstring(tree_of(path)), path
 
 
 def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
@@ -347,7 +354,7 @@ def test_modules_are_short():
 def public_functions(path: Path) -> list[tuple[str, ast.FunctionDef]]:
     """Every function, and every method that is no property, which bears a name of ours for others to call."""
     inherited = {"forward", "filter", "find_class"}
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     owners = (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef)))
     return [
         (f"{path.relative_to(SCRIPTS)}: {node.name}", node)
@@ -371,6 +378,7 @@ def test_public_functions_say_what_they_do_and_which_errors_they_raise():
     assert (silent, raising) == ([], [])
 
 
+@pytest.mark.slow
 def test_processes_of_pytest_share_no_file(tmp_path):
     """Else each would make the runs that a file's tests share, and two clusters would take each other's ports."""
     for name in ("unit/test_a.py", "unit/test_b.py", "slurm/test_c.py", "slurm/test_d.py"):
