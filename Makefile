@@ -59,13 +59,12 @@ demo: .environment  ## the whole pipeline on drawn photographs, minutes on 2 cor
 	$(SNAKEMAKE) $(DEMO)
 	@echo "the report: $$PWD/results/demo/report/index.html"
 
-# a cluster of its own gets the machine for itself
+# a third process works while tests of the others wait; a cluster of its own gets the machine for itself
 test: .environment  ## all tests
-	$(BIN)/python -m pytest -q -n 2 --ignore tests/slurm tests
+	$(BIN)/python -m pytest -q -n 3 --ignore tests/slurm tests
 	$(BIN)/python -m pytest -q tests/slurm
 
-# unit and golden without what runs processes of its own for long, and a tenth of the generated cases; a third process
-# works while tests of the others wait
+# unit and golden without what runs processes of its own for long, and a tenth of the generated cases
 test-fast: .environment  ## the tests that need no workflow run; a minute and a half on 2 cores
 	RETCLIP_FUZZ=$(or $(FUZZ),50) $(BIN)/python -m pytest -q -n 3 -m "not slow" tests/unit tests/golden
 

@@ -1,9 +1,11 @@
 """Shared runs: each is made once per test session, in a folder of pytest's."""
 
 import atexit
+import ctypes
 import gc
 import json
 import os
+import sys
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -45,8 +47,9 @@ LONGEST = (
     "workflow/test_fine_tuning", "workflow/test_other_sources", "reliability/test_reruns",
     "workflow/test_real_photographs", "workflow/test_frozen_encoders", "workflow/test_report_page",
     "workflow/test_learned", "reliability/test_snakemake", "workflow/test_tracking", "workflow/test_halving",
-    "unit/test_recipes", "unit/test_shared_folders", "workflow/test_evaluation", "rules/test_sbatch",
-    "unit/test_fake_cuda",
+    "rules/test_sbatch", "unit/test_fetch", "rules/test_plan", "unit/test_recipes", "unit/test_compiled_steps",
+    "rules/test_site_resources", "unit/test_shared_folders", "unit/test_model", "unit/test_fake_cuda",
+    "workflow/test_evaluation",
     # of test-fast; one process must not be left alone with them, either
     "unit/test_bad_input", "unit/test_locks", "unit/test_image_weights", "unit/test_check_gpu", "unit/test_forks",
     "unit/test_search", "unit/test_audit", "unit/test_text_encoders", "unit/test_sources", "unit/test_step",
@@ -98,6 +101,15 @@ def group_of(nodeid: str) -> str:
     """workflow/test_training of a test in tests/workflow/test_training.py, and slurm of all in tests/slurm."""
     path = Path(nodeid.partition("::")[0])
     return "slurm" if path.parent.name == "slurm" else f"{path.parent.name}/{path.stem}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def freed_memory_given_back() -> Generator[None]:
+    """Training on a CPU keeps what it has freed (loading/device.py). Every process that is forked from this one would
+    copy the table of its pages: half a second each time after a ViT-L."""
+    yield
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 @pytest.fixture(scope="session")
