@@ -105,8 +105,8 @@ def group_of(nodeid: str) -> str:
 
 @pytest.fixture(scope="module", autouse=True)
 def freed_memory_given_back() -> Generator[None]:
-    """Training on a CPU keeps what it has freed (loading/device.py). Every process that is forked from this one would
-    copy the table of its pages: half a second each time after a ViT-L."""
+    """Training on a CPU keeps what it has freed (loading/device.py), 6 GB after a ViT-L; every process that is forked
+    from this one would copy the table of its pages."""
     yield
     if sys.platform == "linux":
         ctypes.CDLL(None).malloc_trim(0)
