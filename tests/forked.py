@@ -39,7 +39,7 @@ link.sendmsg([b"0"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [0
 blocked = list(map(int, signal.pthread_sigmask(signal.SIG_BLOCK, [])))
 link.sendall(json.dumps([sys.argv[1:], dict(os.environ), os.getcwd(), blocked]).encode())
 link.shutdown(socket.SHUT_WR)
-os.close(0)
+os.close(0)  # it is the fork's now, which may be the last to listen at a socket
 answers = link.makefile()
 worker = int(answers.readline())
 for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):

@@ -62,14 +62,9 @@ WITHOUT_A_RULE = {"ask_fork", "check_config_files", "compare_runs", "export_hub"
 
 
 @cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
-
-
-@cache
 def imported(path: Path) -> set[str]:
     names = set()
-    for node in ast.walk(tree_of(path)):
+    for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module:
             names.add(node.module)
         elif isinstance(node, ast.Import):
@@ -164,7 +159,7 @@ def test_every_entry_belongs_to_a_rule_and_teaches():
     rules = "\n".join(path.read_text() for path in (REPOSITORY / "rules").glob("*.smk"))
     for path in SCRIPTS.glob("*.py"):
         assert f'"{path.stem}"' in rules or path.stem in WITHOUT_A_RULE, path
-        assert ast.get_docstring(tree_of(path)), path
+        assert ast.get_docstring(ast.parse(path.read_text())), path
 
 
 def test_a_comment_or_a_docstring_changes_no_code_hash(tmp_path, monkeypatch):
@@ -354,7 +349,7 @@ def test_modules_are_short():
 def public_functions(path: Path) -> list[tuple[str, ast.FunctionDef]]:
     """Every function, and every method that is no property, which bears a name of ours for others to call."""
     inherited = {"forward", "filter", "find_class"}
-    tree = tree_of(path)
+    tree = ast.parse(path.read_text())
     owners = (tree, *(node for node in tree.body if isinstance(node, ast.ClassDef)))
     return [
         (f"{path.relative_to(SCRIPTS)}: {node.name}", node)
