@@ -374,6 +374,17 @@ def test_public_functions_say_what_they_do_and_which_errors_they_raise():
 
 
 @pytest.mark.slow
+def test_processes_of_pytest_start_from_a_folder_with_a_blank(tmp_path):
+    """Where temporary files lie, and so the program that they are forks of."""
+    folder = tmp_path / "a blank"
+    folder.mkdir()
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "tests/unit/test_writing.py"]
+    done = subprocess.run(command, cwd=REPOSITORY, env={**ENVIRONMENT, "TMPDIR": str(folder)},
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
 def test_processes_of_pytest_share_no_file(tmp_path):
     """Else each would make the runs that a file's tests share, and two clusters would take each other's ports."""
     for name in ("unit/test_a.py", "unit/test_b.py", "slurm/test_c.py", "slurm/test_d.py"):
