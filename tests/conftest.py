@@ -5,6 +5,7 @@ import ctypes
 import gc
 import json
 import os
+import shlex
 import sys
 from collections.abc import Generator
 from pathlib import Path
@@ -62,7 +63,7 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: Any) -> None:
     """The processes of pytest -n 2 are forks that have imported all that tests import, not each for itself."""
     if config.rootpath == REPOSITORY:
         for spec in specs:
-            spec.python = forked.python()
+            spec.python = shlex.quote(forked.python())  # which is parted as a shell does
 
 
 @pytest.hookimpl(wrapper=True)

@@ -72,7 +72,7 @@ def run(command: list[str], environment: dict[str, str], interpreter: str = "") 
 @cache
 def python() -> str:
     """A program that starts scripts of ours at once, for as long as this pytest lives."""
-    folder = tempfile.mkdtemp(prefix="python-")
+    folder = tempfile.mkdtemp(prefix="python-", dir=_folder_of_sockets())
     program, address = Path(folder, "python"), f"{folder}/socket"
     values = {"real": sys.executable, "scripts": f"{REPOSITORY}/scripts/", "address": address}
     program.write_text(PYTHON.format(**values))
@@ -81,6 +81,12 @@ def python() -> str:
     while not Path(address).exists():
         time.sleep(0.05)
     return str(program)
+
+
+def _folder_of_sockets() -> str:
+    """Where temporary files lie, unless a socket's name, at most 107 bytes (unix(7)), would be too long there."""
+    folder = tempfile.gettempdir()
+    return folder if len(os.fsencode(folder)) <= 107 - len("/pymp-12345678/listener-12345678") else "/tmp"
 
 
 @cache
@@ -96,6 +102,7 @@ def _forks() -> multiprocessing.context.ForkServerContext:
         for name, value in {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}.items():
             patch.setenv(name, value)
         patch.setenv("PYTHONPATH", os.pathsep.join(FOLDERS))
+        patch.setattr(tempfile, "tempdir", _folder_of_sockets())
         forkserver.ensure_running()
     return context
 

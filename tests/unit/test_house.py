@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
@@ -374,13 +375,13 @@ def test_public_functions_say_what_they_do_and_which_errors_they_raise():
 
 
 @pytest.mark.slow
-def test_processes_of_pytest_start_from_a_folder_with_a_blank(tmp_path):
-    """Where temporary files lie, and so the program that they are forks of."""
-    folder = tmp_path / "a blank"
-    folder.mkdir()
+@pytest.mark.parametrize("name", ["a blank ", "deep" * 25])
+def test_processes_of_pytest_start_wherever_temporary_files_lie(name):
+    """So does the program that they are forks of; and the name of a socket has at most 107 bytes."""
     command = [sys.executable, "-m", "pytest", "-q", "-n", "2", "-p", "no:cacheprovider", "tests/unit/test_writing.py"]
-    done = subprocess.run(command, cwd=REPOSITORY, env={**ENVIRONMENT, "TMPDIR": str(folder)},
-                          capture_output=True, text=True)  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix=name, dir="/tmp") as folder:  # pytest's own folders are long already
+        done = subprocess.run(command, cwd=REPOSITORY, env={**ENVIRONMENT, "TMPDIR": folder},
+                              capture_output=True, text=True)  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
 
 

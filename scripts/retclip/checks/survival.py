@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from retclip.models.retclip import RetClip
 
 # The process of the small trial dies in this step, of those of its first epoch, once there is a checkpoint.
-LAST_STEP, PATIENCE_SECONDS = 2, 60
+LAST_STEP, PATIENCE_SECONDS = 1, 60
 # How far the loss of the resumed trial may lie apart: a GPU adds in no fixed order.
 APART = {"cpu": 0.0, "cuda": 1e-3}
 # The share of a batch's activations that memory is left for.
