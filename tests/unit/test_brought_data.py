@@ -10,6 +10,7 @@ from small_tables import GOOD, built, forty_patients, write
 
 from retclip.core.bounded import read_text
 from retclip.data.images import read_fundus, read_image_file
+from retclip.metrics.subgroups import groups_of
 
 
 @pytest.fixture
@@ -49,6 +50,44 @@ def test_one_word_among_the_ages_hides_no_shortcut():
     found = _numbers(ages, ["age"])
     assert found is not None
     assert found[:, 0].tolist() == [*range(20, 80), -1, -1]
+
+
+def test_groups_that_differ_in_spelling_alone_are_one(folder, capsys):
+    """As tables of two sites that were put together have them; each spelling was a group of its own."""
+    sexes, sites = ("M", "m", " M", "F", "f", "F"), ("Clinic A", "clinic a", "Clinic A", "CLINIC  A", "B", "b")
+    rows = [f"P{i},{i}.png,{'ab'[i % 2]},{sexes[i % 6]},{sites[i % 6]}" for i in range(GOOD)]
+    write(folder, "patient_id,image,label,sex,site", rows)
+    frame, _, said = built(folder, capsys)
+    assert frame["sex"].value_counts().to_dict() == {"M": 21, "F": 19}
+    assert set(frame["site"]) == {"Clinic A", "B"}
+    assert "4 values of sex differ in letter case, blanks, width or a final .0 alone (F, M, f, m)" in said
+    groups = {(variable, group): len(ids) for variable, group, ids in groups_of(frame.reset_index(), 10)}
+    assert groups == {("sex", "M"): 21, ("sex", "F"): 19, ("site", "Clinic A"): 28, ("site", "B"): 12}
+
+
+def test_a_letter_beside_the_word_that_begins_with_it_is_asked_about(folder, capsys):
+    sexes = ("M", "male", "F", "female")
+    rows = [f"P{i},{i}.png,{'ab'[i % 2]},{sexes[i % 4]}" for i in range(GOOD)]
+    write(folder, "patient_id,image,label,sex", rows)
+    frame, _, said = built(folder, capsys)
+    assert set(frame["sex"]) == set(sexes)
+    assert "sex: do F and female, M and male mean the same? data.values.sex can make them one." in said
+    frame, _, said = built(folder, capsys, values={"sex": {"male": "M", "female": "F"}})
+    assert set(frame["sex"]) == {"M", "F"}
+    assert "mean the same" not in said
+
+
+def test_a_second_reader_speaks_the_words_of_the_labels(folder, capsys):
+    """What data.values says of labels holds for these, too; else all of their codes would be misses."""
+    second = ("0", "1.0", "mild dr", "NoDR", "Drusen", "")
+    rows = [f"P{i},{i}.png,{i % 2},{second[i % 6]}" for i in range(GOOD)]
+    write(folder, "patient_id,image,label,label_2", rows)
+    frame, _, said = built(folder, capsys, values={"label": {"0": "No DR", "1": "Mild DR"}})
+    assert [frame.loc[f"P{i}", "label_2"] for i in range(6)] == ["No DR", "Mild DR", "Mild DR", "No DR", "Drusen", ""]
+    assert (
+        "6 labels of the second reader are no class of the data (Drusen), and count as disagreements; "
+        "data.values.label_2 can name their class." in said
+    )
 
 
 @pytest.mark.parametrize("joint", [";", "；", "、"])

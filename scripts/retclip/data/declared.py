@@ -14,15 +14,17 @@ from retclip.core.table_columns import IGNORE, check_columns, declared_columns, 
 from retclip.data.eyes import eye_of_cell
 from retclip.data.patterns import check_image_pattern, pattern_of
 from retclip.data.reconciliation import LABELS, Ledger
-from retclip.data.samples import EXTRAS, SPLITS
+from retclip.data.samples import EXTRAS, SECOND_LABELS, SPLITS
 from retclip.data.source import Source
 from retclip.data.tables import LINE, PROBLEM, RAW, read_table, refuse_nearly
 
 if TYPE_CHECKING:
     import pandas as pd
 
+# Classes in the words of the table: what data.values says of label holds for each of them.
+OF_CLASSES = (*LABELS, *SECOND_LABELS)
 # Columns whose cells may join several labels by |.
-JOINED = (*LABELS, "left_keywords", "right_keywords")
+JOINED = (*OF_CLASSES, "left_keywords", "right_keywords")
 PATHS = ("image", "image_left", "image_right")
 # Of which a column that nothing uses may be meant.
 SUGGESTED = ("text", "label", "eye", "split", "visit", *EXTRAS[:2])
@@ -160,8 +162,9 @@ def _joined(cell: str, given: Mapping[str, str]) -> str | None:
 
 
 def _mapping(ours: str, values: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
-    """data.values of a column by the form of their keys; what it says of label holds for each eye's, too."""
-    given = {**(values.get("label", {}) if ours in LABELS else {}), **values.get(ours, {})}
+    """data.values of a column by the form of their keys; what it says of label holds for each eye's and a second
+    reader's, too."""
+    given = {**(values.get("label", {}) if ours in OF_CLASSES else {}), **values.get(ours, {})}
     for word in given.values():
         if ours == "eye" and word not in ("left", "right", "unknown", ""):
             raise ValueError(f"data.values.eye: {word[:40]} is no eye; give left, right or unknown.")
@@ -192,7 +195,7 @@ def _read_ages(table: "pd.DataFrame", ledger: Ledger) -> None:
 def _note_unseen(ledger: Ledger, source: Source, table: "pd.DataFrame") -> None:
     """Keys of data.values that no cell bears: mostly slips."""
     for ours, given in source.values.items():
-        columns = [name for name in (ours, *(LABELS if ours == "label" else ())) if table.attrs["theirs"].get(name)]
+        columns = [name for name in (ours, *(OF_CLASSES if ours == "label" else ())) if table.attrs["theirs"].get(name)]
         cells = {cell for name in columns for cell in table.attrs["cells"].get(table.attrs["theirs"][name], ())}
         seen = {form_of(part) for cell in cells for part in (cell, *cell.split("|"))}
         unseen = [str(key) for key in given if form_of(str(key)) not in seen]

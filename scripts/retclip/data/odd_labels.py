@@ -1,14 +1,14 @@
-"""Labels that were meant in another way: those that differ in form are one, others are asked about, a sentence each."""
+"""Labels that may have been meant in another way, which only a person knows: a sentence each."""
 
 import re
 from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from retclip.core.csv_tables import form_of
 from retclip.core.plain_text import first_of
 from retclip.core.table_columns import within_letters
-from retclip.data.reconciliation import LABELS
+from retclip.data.samples import SECOND_LABELS
+from retclip.data.spellings import label_counts, spelled_alike
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,9 +30,9 @@ SHORT_NAME, LONG_NAME, SHORT_WORD, MOST_COMPARED = 5, 9, 4, 500
 
 
 def label_notes(frame: "pd.DataFrame") -> list[str]:
-    """Sentences about labels joined otherwise than by |, classes that are nearly the same, numbers, and words for
-    nothing."""
-    counts = _counts(frame)
+    """Sentences about labels joined otherwise than by |, classes that are nearly the same, numbers, words for nothing,
+    and a second reader's that are no class."""
+    counts = label_counts(frame)
     notes = []
     parts = Counter(part for label in counts if LISTING.search(label) for part in set(JOINTS.split(label)))
     again = {part for part, count in parts.items() if part and count > 1}
@@ -58,44 +58,14 @@ def label_notes(frame: "pd.DataFrame") -> list[str]:
     unsure = sorted(label for label in counts if label.casefold() in UNSURE)
     if unsure:
         notes.append(f"{len(unsure)} classes may be words for nothing ({first_of(unsure)}): empty such cells, if so.")
+    second = label_counts(frame, SECOND_LABELS)
+    others = sorted(label for label in second if label not in counts)
+    if counts and others:
+        notes.append(
+            f"{sum(second[label] for label in others)} labels of the second reader are no class of the data "
+            f"({first_of(others)}), and count as disagreements; data.values.label_2 can name their class."
+        )
     return notes
-
-
-def unite_labels(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
-    """Classes that differ in form alone as one, the more frequent spelling, and what is to be said of it."""
-    counts = _counts(frame)
-    forms: dict[str, list[str]] = {}
-    for label in sorted(counts, key=lambda label: (-counts[label], label)):
-        forms.setdefault(_form(label), []).append(label)
-    alike = [labels for labels in forms.values() if len(labels) > 1]
-    if not alike:
-        return frame, []
-    first = {label: labels[0] for labels in alike for label in labels}
-    frame = frame.copy()
-    for column in LABELS:
-        cells = {cell: _united(cell, first) for cell in frame[column].unique()}
-        frame[column] = frame[column].map(cells)
-    shown = first_of(sorted(first))
-    note = (
-        f"{len(first)} classes differ in letter case, blanks, width or a final .0 alone ({shown}): each is read as its "
-        "most frequent spelling."
-    )
-    return frame, [note]
-
-
-def _united(cell: str, first: dict[str, str]) -> str:
-    return "|".join(dict.fromkeys(first.get(label, label) for label in cell.split("|")))
-
-
-def _counts(frame: "pd.DataFrame") -> Counter[str]:
-    """How often each class is named."""
-    counts: Counter[str] = Counter()
-    for column in LABELS:
-        for cell, count in frame[column].value_counts().items():
-            for label in str(cell).split("|"):
-                counts[label] += int(count)
-    del counts[""]
-    return counts
 
 
 def _joins(label: str, counts: Counter[str], again: set[str]) -> bool:
@@ -114,7 +84,7 @@ def _near(labels: list[str]) -> list[str]:
         return []
     found = set()
     for one, other in combinations(labels, 2):
-        a, b = (COUNTED.sub("0", _form(label)) for label in (one, other))
+        a, b = (COUNTED.sub("0", spelled_alike(label)) for label in (one, other))
         a, b = NEGATION.sub("", a), NEGATION.sub("", b)  # No glaucoma is not Glaucoma, and nobody takes it for that
         short = min(len(a), len(b))
         most = 2 if short >= LONG_NAME else 1
@@ -127,7 +97,3 @@ def _grades(one: str, other: str) -> bool:
     """Whether the words that differ are numbers of one letter or two (Grade I, Grade II; stage A, stage B)."""
     a, b = one.casefold().split(), other.casefold().split()
     return len(a) == len(b) and all(x == y or max(len(x), len(y)) < SHORT_WORD for x, y in zip(a, b, strict=True))
-
-
-def _form(label: str) -> str:
-    return "".join(form_of(label).split())

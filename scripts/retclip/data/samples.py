@@ -252,7 +252,7 @@ class _Samples:
                 what = _what(column)
                 if what:
                     self.ledger.book("merged", "the same in another row of the sample", {what: 1})
-                elif value != known:
+                elif form_of(value) != form_of(known):
                     self.ledger.disagreements[column] += 1
             elif value or column not in KNOWN:
                 sample[column] = value or known

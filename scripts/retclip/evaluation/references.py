@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from retclip.core.csv_tables import form_of
 from retclip.data.store import Store
 from retclip.evaluation.logistic import fit
 from retclip.metrics.evaluation_report import scores_with_intervals
@@ -122,7 +121,7 @@ def _ages(units: Units) -> np.ndarray:
 
 
 def _sexes(units: Units) -> np.ndarray:
-    return np.array([form_of(cell) for cell in units.frame["sex"]], dtype=object)[units.row]
+    return units.frame["sex"].to_numpy(dtype=object)[units.row]
 
 
 def _colors(units: Units, data_dir: Path, split: str, fingerprint: dict[str, Any]) -> np.ndarray:
@@ -150,9 +149,9 @@ def _histogram(image: np.ndarray) -> np.ndarray:
 
 
 def _second_reader(units: Units, classes: list[str]) -> ReferenceModel | str:
-    """The labels of another person as if a model had named them. Letter case does not count; a name that is no class is
-    a miss, and who named several classes has not answered."""
-    index = {form_of(label): position for position, label in enumerate(classes)}
+    """The labels of another person as if a model had named them: a name that is no class is a miss, and who named
+    several classes has not answered."""
+    index = {label: position for position, label in enumerate(classes)}
     columns = {view: "label_2" if view == "patient" else f"label_2_{view}" for view in np.unique(units.view)}
     named = [
         units.frame[columns[view]].iloc[row] if columns[view] in units.frame.columns else ""
@@ -162,7 +161,7 @@ def _second_reader(units: Units, classes: list[str]) -> ReferenceModel | str:
     if not any(named):
         return f"the table has nothing in {' and '.join(columns.values())}"
     target = units.target[answered]
-    said = [index.get(form_of(name), -1) for name in np.array(named, dtype=object)[answered]]
+    said = [index.get(name, -1) for name in np.array(named, dtype=object)[answered]]
     missed = np.where(np.array(said, dtype=np.int64) < 0, (target + 1) % len(classes), said)
     return ReferenceModel(
         name="second reader",

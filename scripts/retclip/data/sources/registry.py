@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from retclip.data import sources
-from retclip.data.odd_labels import label_notes, unite_labels
+from retclip.data.odd_labels import label_notes
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
 from retclip.data.source import Source, SourceForm
+from retclip.data.spellings import unite_groups, unite_labels
 from retclip.data.tables import ids_alike, refuse_alike
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def read_source(source: Source, ledger: Ledger | None = None) -> tuple["pd.DataF
     elif source.patient_id != "none":
         refuse_alike(source.table, frame)
     frame, notes = unite_labels(frame)
-    for note in [*notes, *label_notes(frame)]:
+    frame, of_groups = unite_groups(frame)
+    for note in [*notes, *label_notes(frame), *of_groups]:
         ledger.note(note)
     return frame, problems
 
