@@ -15,6 +15,7 @@ def drawn(generator, patients=300, classes=8, overconfidence=1.0):
     return target, logits / 10, np.full(patients, 10.0 * overconfidence), np.arange(patients)
 
 
+@pytest.mark.slow
 def test_a_perfectly_calibrated_model_has_no_error_within_its_interval():
     """The plain error was .068 on average, and outside of its own interval in 12 to 19 of 100."""
     generator, studies, outside, plain, debiased, within = np.random.default_rng(1), 200, 0, [], [], 0
