@@ -12,6 +12,7 @@ from retclip.core.gpu_lease import lease
 from retclip.core.io import read_json, write_json, write_parquet
 from retclip.core.logs import log, run_entry
 from retclip.core.prompts import class_prompts
+from retclip.core.spelling import in_words_of
 from retclip.core.trial import Trial
 from retclip.metrics.evaluation_document import Evaluation
 
@@ -40,6 +41,7 @@ def main(arguments: list[str] | None = None) -> None:
     trial = Trial.read(options.trial)
     fingerprint = read_json(options.data_dir / "fingerprint.json")
     own = Evaluation.read(options.evaluation).per_class
+    name_of = in_words_of(fingerprint["classes"])
     model, reader = trained_model(trial, options.model_dir, options.device)
     reader = reader.reading({"image": options.image_features, "text": options.text_features}, fingerprint)
     evaluation, table = evaluate_external(
@@ -48,8 +50,8 @@ def main(arguments: list[str] | None = None) -> None:
         options.data_dir,
         fingerprint,
         class_prompts(options.prompts, fingerprint["classes"]),
-        {row["class"]: row["threshold"] for row in own if row["threshold"] is not None},
-        options.ordered_classes,
+        {name_of(row["class"]): row["threshold"] for row in own if row["threshold"] is not None},
+        [name_of(name) for name in options.ordered_classes or []] or None,
         options.code,
     )
     evaluation = with_overlap(evaluation, table, read_json(options.overlap))

@@ -72,14 +72,19 @@ def test_private_examples_have_no_images(final, tmp_path):
 
 
 def test_an_external_test_added_later_trains_nothing(small_run, small_config, tmp_path):
-    """The demo's own pictures as those of a clinic: everybody is a test patient there, and the page tells on it."""
+    """The demo's own pictures as those of a clinic, which writes its classes in small letters: everybody is a test
+    patient there, and the page tells on it."""
     run = tmp_path / "run"
     shutil.copytree(small_run, run, symlinks=True)
     demo = small_run / "results/small/demo"
+    theirs = pd.read_csv(demo / "manifest.csv", dtype=str, keep_default_na=False)
+    labels = [name for name in theirs if name.startswith("label")]
+    theirs[labels] = theirs[labels].apply(lambda cells: cells.str.lower())
+    theirs.to_csv(tmp_path / "clinic.csv", index=False)
     overlay = tmp_path / "own.yaml"
     overlay.write_text(
         "evaluation: {external_tests: {clinic: {source: manifest, "
-        f"manifest: {demo / 'manifest.csv'}, image_root: {demo / 'images'}}}}}}}\n"
+        f"manifest: {tmp_path / 'clinic.csv'}, image_root: {demo / 'images'}}}}}}}\n"
     )
     jobs = planned_jobs(run, *small_config, overlay)
     assert set(jobs) - {"record_run"} == {
@@ -97,7 +102,11 @@ def test_an_external_test_added_later_trains_nothing(small_run, small_config, tm
     assert overlap["same_id"] == overlap["image_patients"] == seen["patients"]
     assert overlap["image_copies"] == seen["images"]
     assert overlap["without"]["counts"]["patients"] == 130 - seen["patients"]
-    own_score = json.loads((finals / "pubmedbert-s2001/evaluation.json").read_text())["zero_shot"][METRIC]
+    ours = json.loads((finals / "pubmedbert-s2001/evaluation.json").read_text())
+    thresholds = {row["class"].lower(): row["threshold"] for row in ours["per_class"]}
+    assert {row["class"]: row["threshold"] for row in found["per_class"]} == thresholds
+    assert set(thresholds.values()) != {None}
+    own_score = ours["zero_shot"][METRIC]
     assert overlap["without"]["zero_shot"][METRIC]["value"] == pytest.approx(own_score["value"], abs=1e-6)
     # the test patients of the run are among them, and their scores are the same
     elsewhere = pd.read_parquet(finals / "pubmedbert-s2001/external/clinic.parquet").set_index(["sample_id", "eye"])

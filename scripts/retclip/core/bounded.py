@@ -11,6 +11,7 @@ MOST_TEXT_BYTES = 64 << 20
 MOST_YAML_BYTES = 4 << 20
 # Entries of a YAML file once its aliases are written out: a kilobyte of them can stand for more than any memory holds.
 MOST_ENTRIES = 100_000
+TEXT = "tag:yaml.org,2002:str"
 SIGNS = ("tag:yaml.org,2002:merge", "tag:yaml.org,2002:value")  # of YAML's that may stand for a key
 
 
@@ -46,15 +47,22 @@ def read_text(path: str | Path, most_bytes: int = MOST_TEXT_BYTES) -> str:
         raise ValueError(f"{path}: is not in UTF-8 ({error.reason} at byte {error.start}).") from None
 
 
-def read_yaml(path: str | Path) -> Any:
-    """The content of a YAML file. Raises ValueError where it is missing, none, or a bomb of aliases, or where a key
-    stands twice in a mapping: YAML's readers drop the first."""
+def read_yaml(path: str | Path, named: bool = False) -> Any:
+    """The content of a YAML file. named: its first level has names for keys, as they are written: else YAML makes false
+    of No, and a number of 0.
+
+    Raises ValueError where it is missing, none, or a bomb of aliases, or where a key stands twice in a mapping: YAML's
+    readers drop the first.
+    """
     import yaml
 
     try:
         # the faster one in C ends the process where a file is nested too deeply
         loader = yaml.SafeLoader(read_text(path, MOST_YAML_BYTES))
         node = loader.get_single_node()
+        for key, _ in node.value if named and isinstance(node, yaml.MappingNode) else ():
+            if isinstance(key, yaml.ScalarNode) and key.tag not in SIGNS:
+                key.tag = TEXT
         _refuse_repeated(loader, node, path, set())
         content = loader.construct_document(node) if node else None
     except yaml.MarkedYAMLError as error:

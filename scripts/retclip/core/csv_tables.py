@@ -11,18 +11,15 @@ from pathlib import Path
 from typing import Any, NoReturn, TextIO
 
 from retclip.core.bounded import lines_of
+from retclip.core.spelling import ZERO_WIDTH
 
 SEPARATORS = (",", ";", "\t")
 # What tables of pandas' and of spreadsheets write where there is nothing; one rule for every column of every source.
 MISSING = frozenset(("nan", "na", "n/a", "<na>", "#n/a", "null", "none", "nat", "-"))
-# Blanks that str.strip leaves: they come with text that was copied from a web page.
-ZERO_WIDTH = "\u200b\u200c\u200d\u200e\u200f\u2060\ufeff"
-NO_WIDTH = dict.fromkeys(map(ord, ZERO_WIDTH))
 # Of columns in a sentence: letters of one, and of all.
 LONGEST_NAME = 25
 LONGEST_NAMES = 120
 CONTROLS = re.compile(r"\s*[\x00-\x1f\x7f-\x9f\u2028\u2029]+\s*")
-WHOLE = re.compile(r"(?<=\d)\.0+$")  # what programs that count in fractions write behind a whole number
 LIKE_DATA = re.compile(r"[\d./:-]+|.+\.(jpe?g|png|tiff?|bmp|dcm)", re.IGNORECASE)
 SAVE = "save the table as CSV in UTF-8"
 # How a file of another kind begins -> what it is, and what to do.
@@ -79,12 +76,6 @@ def is_missing(cell: str) -> bool:
     return not cell or (len(cell) < 5 and cell.lower() in MISSING)
 
 
-def form_of(cell: str) -> str:
-    """What cells share that differ in letter case, width, blanks or a final .0 alone: 12 and 12.0, No DR and no  dr."""
-    words = " ".join(unicodedata.normalize("NFKC", cell).translate(NO_WIDTH).casefold().split())
-    return WHOLE.sub("", words)
-
-
 def read_header(path: Path) -> list[str]:
     """The names of the columns. Raises ValueError as read_rows does."""
     rows = read_rows(path)
@@ -118,11 +109,6 @@ def shown(names: list[str]) -> str:
         told.pop()
     more = f" and {len(names) - len(told)} more" if len(names) > len(told) else ""
     return ", ".join(told) + more
-
-
-def plain(name: str) -> str:
-    """A name without what the eye hardly sees: letter case, width, blanks beside underscores, zero-width letters."""
-    return "_".join(unicodedata.normalize("NFKC", name).translate(NO_WIDTH).casefold().replace("_", " ").split())
 
 
 def _short(name: str) -> str:

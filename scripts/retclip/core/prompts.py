@@ -8,39 +8,57 @@ from retclip.core.bounded import read_yaml
 from retclip.core.io import sha256_of
 from retclip.core.logs import log
 from retclip.core.plain_text import first_of
+from retclip.core.spelling import in_words_of
 
 TEMPLATES = ("A fundus photograph showing {label}.", "Findings are consistent with {label}.")
 
 
 def class_prompts(path: str | Path, classes: list[str]) -> dict[str, list[str]]:
-    """Descriptions per class. A class that the file does not have falls back to TEMPLATES.
+    """Descriptions per class, in whatever spelling the file has it. One that it does not have falls back to TEMPLATES.
 
     Raises ValueError where the file is not a mapping of class names to lists of sentences.
     """
-    known = _read(path)
+    known = read_prompts(path)
+    name_of = in_words_of(known)
     prompts = {}
     for label in classes:
-        if label not in known:
+        if name_of(label) not in known:
             log(f"{path} has no prompts for the class {label!r}: using a template")
             prompts[label] = [template.format(label=label) for template in TEMPLATES]
             continue
-        prompts[label] = _descriptions(known, label, path)
+        prompts[label] = _descriptions(known, name_of(label), path)
     return prompts
+
+
+def read_prompts(path: str | Path) -> dict[str, Any]:
+    """Class -> what the file says of it. Raises ValueError where it is no mapping, or has a class in two spellings."""
+    known = read_yaml(path, named=True)
+    if not isinstance(known, dict) or not all(isinstance(name, str) for name in known):
+        raise ValueError(f"{path}: must map class names to lists of descriptions.")
+    name_of = in_words_of(known)
+    for name in known:
+        if name_of(name) != name:
+            raise ValueError(
+                f"{path}: the classes {name!r} and {name_of(name)!r} are one, as classes that differ in letter case, "
+                "blanks, width or a final .0 alone are; write them as one."
+            )
+    return known
 
 
 def note_on_prompts(path: str | Path, classes: list[str]) -> str:
     """What is to be said of classes that get a template; "" where the file describes all. Raises ValueError as
     class_prompts does."""
-    known = _read(path)
-    missing = [label for label in classes if label not in known]
-    for label in classes:
-        if label in known:
-            _descriptions(known, label, path)
+    known = read_prompts(path)
+    name_of = in_words_of(known)
+    missing = [label for label in classes if name_of(label) not in known]
+    described = [name_of(label) for label in classes if name_of(label) in known]
+    for name in described:
+        _descriptions(known, name, path)
     if not missing:
         return ""
     verb = "class has" if len(missing) == 1 else "classes have"
     note = f"evaluation.prompts: {len(missing)} {verb} no descriptions ({first_of(missing)}), and get a template"
-    unused = [str(name) for name in known if name not in classes]
+    unused = [name for name in known if name not in described]
     for label in missing:
         if near := get_close_matches(label, unused, n=1, cutoff=0.8):
             return f"{note}; did you mean {label} by {near[0]}?"
@@ -49,18 +67,11 @@ def note_on_prompts(path: str | Path, classes: list[str]) -> str:
 
 def prompts_hash(path: str | Path) -> str:
     """Hex digest of what the file says, whatever its comments and layout. Raises ValueError as class_prompts does."""
-    return sha256_of({str(label): repr(sentences) for label, sentences in _read(path).items()})
+    return sha256_of({label: repr(sentences) for label, sentences in read_prompts(path).items()})
 
 
-def _descriptions(known: dict[Any, Any], label: str, path: str | Path) -> list[str]:
+def _descriptions(known: dict[str, Any], label: str, path: str | Path) -> list[str]:
     sentences = known[label]
     if not (isinstance(sentences, list) and sentences and all(isinstance(s, str) for s in sentences)):
         raise ValueError(f"{path}: the class {label!r} needs a list of at least one description.")
     return sentences
-
-
-def _read(path: str | Path) -> dict[Any, Any]:
-    known = read_yaml(path)
-    if not isinstance(known, dict):
-        raise ValueError(f"{path}: must map class names to lists of descriptions.")
-    return known

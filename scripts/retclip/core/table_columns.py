@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from retclip.core.csv_tables import cell_of, plain, shown
+from retclip.core.csv_tables import cell_of, shown
+from retclip.core.spelling import plain
 
 # In data.columns: columns that a person has seen and wants neither read nor listed.
 IGNORE = "ignore"

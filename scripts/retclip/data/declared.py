@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from retclip.core.csv_tables import cell_of, form_of, is_missing, read_header, shown
+from retclip.core.csv_tables import cell_of, is_missing, read_header, shown
+from retclip.core.spelling import form_of
 from retclip.core.table_columns import IGNORE, check_columns, declared_columns, suggestion
 from retclip.data.eyes import eye_of_cell
 from retclip.data.patterns import check_image_pattern, pattern_of

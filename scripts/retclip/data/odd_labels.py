@@ -6,9 +6,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from retclip.core.plain_text import first_of
+from retclip.core.spelling import spelled_alike
 from retclip.core.table_columns import within_letters
+from retclip.data.one_spelling import label_counts
 from retclip.data.samples import SECOND_LABELS
-from retclip.data.spellings import label_counts, spelled_alike
 
 if TYPE_CHECKING:
     import pandas as pd

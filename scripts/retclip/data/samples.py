@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from retclip.core.csv_tables import form_of
+from retclip.core.spelling import form_of
 from retclip.data.image_paths import ImageFolder
 from retclip.data.reconciliation import LABELS, Ledger, row_name
 

@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from retclip.core.csv_tables import cell_of, form_of, is_missing, read_rows, shown
+from retclip.core.csv_tables import cell_of, is_missing, read_rows, shown
+from retclip.core.spelling import form_of
 from retclip.core.table_columns import is_near, suggestion
 from retclip.data.patterns import pattern_of
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from retclip.core.bounded import read_text, read_yaml
+from retclip.core.bounded import read_text
 from retclip.core.logs import log, progress
-from retclip.core.prompts import TEMPLATES, class_prompts
+from retclip.core.prompts import TEMPLATES, class_prompts, read_prompts
+from retclip.core.spelling import in_words_of
 from retclip.data.cases import SIDES, Case
 from retclip.data.images import load_fundus
 from retclip.data.store import decode, encode
@@ -31,15 +32,16 @@ def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     """Class -> prompts. path: YAML (class name: descriptions), or a text file with one class name a line, whose
     prompts are the exported model's where it has them, else templates. Raises ValueError where there is none."""
     if path.suffix.lower() in (".yaml", ".yml"):
-        return class_prompts(path, [str(name) for name in read_yaml(path) or {}])
+        return class_prompts(path, list(read_prompts(path)))
     names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
     if not names:
         raise ValueError(f"{path}: names no class; write one a line.")
     known = read_exported(folder, "class_prompts.json")
+    name_of = in_words_of(known)
     for name in names:
-        if name not in known:
+        if name_of(name) not in known:
             log(f"the model has no prompts for the class {name!r}: using a template")
-    return {name: known.get(name) or [template.format(label=name) for template in TEMPLATES] for name in names}
+    return {name: known.get(name_of(name)) or [template.format(label=name) for template in TEMPLATES] for name in names}
 
 
 class Predictor:

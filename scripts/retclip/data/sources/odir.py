@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from retclip.core.bounded import read_yaml
-from retclip.core.csv_tables import form_of, plain, read_header
+from retclip.core.csv_tables import read_header
+from retclip.core.spelling import form_of, plain
 from retclip.data.declared import note_of_table, read_declared
 from retclip.data.patterns import check_image_pattern
 from retclip.data.reconciliation import Ledger, row_name
@@ -152,14 +153,14 @@ def read_class_map(path: Path) -> ClassMap:
 
     Raises ValueError where the file is not a mapping of class names to lists of keywords.
     """
-    content = read_yaml(path)
+    content = read_yaml(path, named=True)
     if not isinstance(content, dict):
         raise ValueError(f"{path}: must be a mapping, class name: list of keywords.")
     entries = []
     for name, patterns in content.items():
         if not isinstance(patterns, list) or not all(isinstance(pattern, str) for pattern in patterns):
             raise ValueError(f"{path}: {name} must be a list of keywords.")
-        entries += [(pattern.lower(), "" if name == "ignore" else str(name)) for pattern in patterns]
+        entries += [(pattern.lower(), "" if name == "ignore" else name) for pattern in patterns]
     return entries
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from retclip.data import sources
 from retclip.data.odd_labels import label_notes
+from retclip.data.one_spelling import unite_groups, unite_labels
 from retclip.data.reconciliation import Ledger
 from retclip.data.samples import Problems, collect
 from retclip.data.source import Source, SourceForm
-from retclip.data.spellings import unite_groups, unite_labels
 from retclip.data.tables import ids_alike, refuse_alike
 
 if TYPE_CHECKING:

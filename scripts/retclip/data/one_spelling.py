@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from retclip.core.csv_tables import form_of
 from retclip.core.plain_text import first_of
+from retclip.core.spelling import in_words_of, spelled_alike
 from retclip.data.reconciliation import LABELS
 from retclip.data.samples import SECOND_LABELS
 
@@ -24,9 +24,9 @@ def unite_labels(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     counts = label_counts(frame)
     if first := _first_spellings(counts):
         frame = _respelled(frame, LABELS, first)
-    of_form = {spelled_alike(label): first.get(label, label) for label in counts}
+    respelled = in_words_of(first.get(label, label) for label in counts)
     second = label_counts(frame, SECOND_LABELS)
-    frame = _respelled(frame, SECOND_LABELS, {label: of_form.get(spelled_alike(label), label) for label in second})
+    frame = _respelled(frame, SECOND_LABELS, {label: respelled(label) for label in second})
     return frame, [_note("classes", first)] if first else []
 
 
@@ -56,11 +56,6 @@ def label_counts(frame: "pd.DataFrame", columns: Iterable[str] = LABELS) -> Coun
                 counts[label] += int(count)
     del counts[""]
     return counts
-
-
-def spelled_alike(word: str) -> str:
-    """What words share that differ in letter case, blanks, width or a final .0 alone."""
-    return "".join(form_of(word).split())
 
 
 def _first_spellings(counts: Mapping[str, int]) -> dict[str, str]:
