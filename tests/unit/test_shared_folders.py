@@ -5,6 +5,8 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 from running import ENVIRONMENT, REPOSITORY
@@ -48,16 +50,16 @@ def sentence_of(done: subprocess.CompletedProcess[str]) -> str:
 
 
 @pytest.fixture
-def shared(tmp_path):
-    """A folder of ONE's for all of GROUP, as sites have them, on a path that others may enter."""
-    for parent in (tmp_path, *tmp_path.parents):
-        if parent.stat().st_uid == os.geteuid() and not parent.stat().st_mode & 0o001:
-            parent.chmod(parent.stat().st_mode | 0o011)
-    folder = tmp_path / "shared"
-    folder.mkdir()
-    os.chown(folder, ONE, GROUP)
-    folder.chmod(0o2775)
-    return folder
+def shared():
+    """A folder of ONE's for all of GROUP, as sites have them, on a path that others may enter: the next pytest that
+    begins closes pytest's own to them."""
+    with tempfile.TemporaryDirectory(prefix="retclip-", dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        folder = Path(place, "shared")
+        folder.mkdir()
+        os.chown(folder, ONE, GROUP)
+        folder.chmod(0o2775)
+        yield folder
 
 
 def test_a_folder_for_patient_data_stays_with_the_group_of_a_shared_one(tmp_path):
