@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> None:
         fingerprint,
         class_prompts(options.prompts, fingerprint["classes"]),
         {name_of(row["class"]): row["threshold"] for row in own if row["threshold"] is not None},
-        [name_of(name) for name in options.ordered_classes or []] or None,
+        options.ordered_classes,
         options.code,
     )
     evaluation = with_overlap(evaluation, table, read_json(options.overlap))

@@ -153,11 +153,13 @@ def test_the_plan_names_ordered_classes_that_the_data_has_not(folder, capsys):
         "warning: evaluation.ordered_classes: the data has no class Severe; its classes are a, b."
         in capsys.readouterr().out
     )
-    plan(folder, ordered_classes=["b", "a"])
+    plan(folder, ordered_classes=["B", "a"])  # as classes of the data are one in any spelling
     assert "ordered_classes" not in capsys.readouterr().out
-    with pytest.raises(ValueError, match=r"^config: evaluation.ordered_classes: the data has no class A, B; its "
+    with pytest.raises(ValueError, match=r"^config: evaluation.ordered_classes names the class b twice \(b, B\)\.$"):
+        plan(folder, ordered_classes=["a", "b", "B"])
+    with pytest.raises(ValueError, match=r"^config: evaluation.ordered_classes: the data has no class C, D; its "
                        r"classes are a, b: without two of them there is no quadratic kappa\.$"):  # fmt: skip
-        plan(folder, ordered_classes=["A", "b", "B"])
+        plan(folder, ordered_classes=["C", "b", "D"])
 
 
 def test_the_plan_names_a_folder_or_file_of_weights_that_is_not_there(folder):

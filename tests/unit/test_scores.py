@@ -203,6 +203,8 @@ def test_quadratic_kappa_is_scikit_learns_and_so_are_its_draws():
     values[np.arange(150), target] += 1.0
     order = ["d", "b", "a", "e"]  # c is of no rank, and e of no unit
     found = evaluated(letters(target), values, patients, ordered_classes=order)["quadratic_kappa"]
+    spelled = [name.upper() for name in order]
+    assert evaluated(letters(target), values, patients, ordered_classes=spelled)["quadratic_kappa"] == found
     rows = np.flatnonzero(target != 2)
     rank = {3: 0, 1: 1, 0: 2}
     columns = [3, 1, 0]

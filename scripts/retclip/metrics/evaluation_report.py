@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from retclip.core.logs import log
+from retclip.core.spelling import in_words_of
 from retclip.metrics.calibration import calibration
 from retclip.metrics.estimates import DRAWS, NORMAL, Documented, documented
 from retclip.metrics.evaluation_document import Confusion, Counts, Evaluation, Probe, Row
@@ -238,6 +239,7 @@ def _quadratic_kappa(
     """
     from sklearn.metrics import cohen_kappa_score
 
+    ordered = [*map(in_words_of(classes), ordered)]
     unknown = [name for name in ordered if name not in classes]
     if unknown:
         log(f"evaluation.ordered_classes: the data has no class {', '.join(unknown)}")

@@ -3,6 +3,7 @@
 from typing import Any
 
 from retclip.core.plain_text import first_of
+from retclip.core.spelling import in_words_of
 from retclip.metrics.registry import RETRIEVAL
 
 
@@ -34,8 +35,14 @@ def refuse_unscorable(metric: str, fingerprint: dict[str, Any]) -> None:
 def note_on_order(ordered: list[str], classes: list[str]) -> str:
     """What is to be said of evaluation.ordered_classes: names that the data does not have; "" where it has them all.
 
-    Raises ValueError where it has fewer than two of them."""
-    unknown = [name for name in ordered if name not in classes]
+    Raises ValueError where it has fewer than two of them, or where one stands there twice, in whatever spelling."""
+    spellings: dict[str, list[str]] = {}
+    for name, theirs in zip(ordered, map(in_words_of(classes), ordered), strict=True):
+        spellings.setdefault(theirs, []).append(name)
+    for name, same in spellings.items():
+        if len(same) > 1:
+            raise ValueError(f"config: evaluation.ordered_classes names the class {name} twice ({', '.join(same)}).")
+    unknown = [name for name in spellings if name not in classes]
     if not unknown:
         return ""
     note = (
