@@ -55,6 +55,14 @@ def test_a_list_of_names_takes_the_prompts_that_the_model_knows(tmp_path):
     }
 
 
+@pytest.mark.parametrize(("name", "content"), [("names.yaml", "{}"), ("names.txt", " \n"), ("names.yaml", "' ': [x]")])
+def test_a_list_of_no_names_is_refused(tmp_path, name, content):
+    (tmp_path / "class_prompts.json").write_text("{}")
+    (tmp_path / name).write_text(content)
+    with pytest.raises(ValueError, match=r"names no class|a class has no name"):
+        read_classes(tmp_path / name, tmp_path)
+
+
 def test_names_in_the_words_of_other_data():
     """Thresholds and orders of classes that another data set spells in its own way."""
     known = in_words_of(["no dr", "Mild DR"])

@@ -31,12 +31,15 @@ def class_prompts(path: str | Path, classes: list[str]) -> dict[str, list[str]]:
 
 
 def read_prompts(path: str | Path) -> dict[str, Any]:
-    """Class -> what the file says of it. Raises ValueError where it is no mapping, or has a class in two spellings."""
+    """Class -> what the file says of it. Raises ValueError where it is no mapping, or has a class without a
+    name, or in two spellings."""
     known = read_yaml(path, named=True)
     if not isinstance(known, dict) or not all(isinstance(name, str) for name in known):
         raise ValueError(f"{path}: must map class names to lists of descriptions.")
     name_of = in_words_of(known)
     for name in known:
+        if not name.strip():
+            raise ValueError(f"{path}: a class has no name.")
         if name_of(name) != name:
             raise ValueError(
                 f"{path}: the classes {name!r} and {name_of(name)!r} are one, as classes that differ in letter case, "

@@ -32,10 +32,15 @@ def read_classes(path: Path, folder: Path) -> dict[str, list[str]]:
     """Class -> prompts. path: YAML (class name: descriptions), or a text file with one class name a line, whose
     prompts are the exported model's where it has them, else templates. Raises ValueError where there is none."""
     if path.suffix.lower() in (".yaml", ".yml"):
-        return class_prompts(path, list(read_prompts(path)))
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
-    if not names:
-        raise ValueError(f"{path}: names no class; write one a line.")
+        prompts = class_prompts(path, list(read_prompts(path)))
+    else:
+        prompts = _known_prompts([line.strip() for line in read_text(path).splitlines() if line.strip()], folder)
+    if not prompts:
+        raise ValueError(f"{path}: names no class.")
+    return prompts
+
+
+def _known_prompts(names: list[str], folder: Path) -> dict[str, list[str]]:
     known = read_exported(folder, "class_prompts.json")
     name_of = in_words_of(known)
     for name in names:
