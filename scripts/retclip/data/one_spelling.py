@@ -37,7 +37,7 @@ def unite_groups(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
         counts = Counter(cell for cell in frame[column] if cell)
         first = _first_spellings(counts)
         if first:
-            frame = frame.assign(**{column: frame[column].replace(first)})
+            frame = frame.assign(**{column: [first.get(cell, cell) for cell in frame[column]]})
             notes.append(_note(f"values of {column}", first))
         if column == "sex" and (pairs := _initials(sorted({first.get(word, word) for word in counts}))):
             notes.append(
