@@ -65,6 +65,12 @@ def test_groups_that_differ_in_spelling_alone_are_one(folder, capsys):
     assert groups == {("sex", "M"): 21, ("sex", "F"): 19, ("site", "Clinic A"): 28, ("site", "B"): 12}
 
 
+def test_a_blank_parts_the_numbers_of_sites(folder, capsys):
+    rows = [f"P{i},{i}.png,{'ab'[i % 2]},{('1 12', '11 2')[i % 2]}" for i in range(GOOD)]
+    write(folder, "patient_id,image,label,site", rows)
+    assert set(built(folder, capsys)[0]["site"]) == {"1 12", "11 2"}
+
+
 def test_a_letter_beside_the_word_that_begins_with_it_is_asked_about(folder, capsys):
     sexes = ("M", "male", "F", "female")
     rows = [f"P{i},{i}.png,{'ab'[i % 2]},{sexes[i % 4]}" for i in range(GOOD)]

@@ -1,11 +1,11 @@
 """Words that differ in spelling alone are one: classes, and groups of patients, each in its most frequent spelling."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from retclip.core.plain_text import first_of
-from retclip.core.spelling import in_words_of, spelled_alike
+from retclip.core.spelling import form_of, in_words_of, spelled_alike
 from retclip.data.reconciliation import LABELS
 from retclip.data.samples import SECOND_LABELS
 
@@ -22,7 +22,7 @@ def unite_labels(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     A second reader's names of them are spelled so, too.
     """
     counts = label_counts(frame)
-    if first := _first_spellings(counts):
+    if first := _first_spellings(counts, spelled_alike):
         frame = _respelled(frame, LABELS, first)
     respelled = in_words_of(first.get(label, label) for label in counts)
     second = label_counts(frame, SECOND_LABELS)
@@ -35,7 +35,7 @@ def unite_groups(frame: "pd.DataFrame") -> tuple["pd.DataFrame", list[str]]:
     notes = []
     for column in GROUPS:
         counts = Counter(cell for cell in frame[column] if cell)
-        first = _first_spellings(counts)
+        first = _first_spellings(counts, form_of)  # a blank parts 1 12 from 11 2
         if first:
             frame = frame.assign(**{column: [first.get(cell, cell) for cell in frame[column]]})
             notes.append(_note(f"values of {column}", first))
@@ -58,11 +58,11 @@ def label_counts(frame: "pd.DataFrame", columns: Iterable[str] = LABELS) -> Coun
     return counts
 
 
-def _first_spellings(counts: Mapping[str, int]) -> dict[str, str]:
-    """Each word that has another spelling, too -> the most frequent one."""
+def _first_spellings(counts: Mapping[str, int], form: Callable[[str], str]) -> dict[str, str]:
+    """Each word that has another spelling, too -> the most frequent one. form: what its spellings share."""
     forms: dict[str, list[str]] = {}
     for word in sorted(counts, key=lambda word: (-counts[word], word)):
-        forms.setdefault(spelled_alike(word), []).append(word)
+        forms.setdefault(form(word), []).append(word)
     return {word: words[0] for words in forms.values() if len(words) > 1 for word in words}
 
 
