@@ -2,10 +2,12 @@
 
 torch's FakeTensorMode has the same rules and no values; here values are there, too, so that whole training runs,
 evaluations and exports run, and must give what the CPU gives. What it cannot show: CUDA kernels, streams, memory and
-speed. Streams are where a real GPU differs most: copies are complete here as soon as they are asked for.
+speed. Streams are where a real GPU differs most: copies are complete here as soon as they are asked for. So where the
+machine has a GPU of its own, a_gpu() is that one.
 """
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 from transformers import BertModel
 
+HAS_GPU = torch.cuda.is_available()
 GPU = torch.device("cuda", 0)
 PRETRAINED, TO = BertModel.from_pretrained, torch.Tensor.to
 WAITS: list[str] = []  # what asked the GPU for values, which a real one gives when all before it is computed
@@ -173,3 +176,36 @@ def fake_cuda(free_bytes: int = 1 << 30, capability: tuple[int, int] = (8, 0)) -
                 yield GPU
         finally:
             torch._C._set_only_lift_cpu_tensors(False)
+
+
+@contextlib.contextmanager
+def a_gpu(free_bytes: int | None = None) -> Iterator[torch.device]:
+    """This machine's first GPU where it has one, else the stand-in. free_bytes: what either says is free."""
+    if not HAS_GPU:
+        with fake_cuda(1 << 30 if free_bytes is None else free_bytes) as device:
+            yield device
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        if free_bytes is not None:
+            total = torch.cuda.mem_get_info()[1]
+            patch.setattr(torch.cuda, "mem_get_info", lambda *_: (free_bytes, total))
+        yield GPU
+
+
+@contextlib.contextmanager
+def waits_of(device: torch.device) -> Iterator[list[str]]:
+    """What has waited for the GPU inside: a list that is whole in the end."""
+    found: list[str] = []
+    WAITS.clear()
+    if HAS_GPU:
+        torch.cuda.synchronize(device)
+        torch.cuda.set_sync_debug_mode("warn")
+    try:
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            yield found
+    finally:
+        if HAS_GPU:
+            torch.cuda.set_sync_debug_mode("default")
+        found += WAITS
+        found += [str(one.message) for one in said if "synchronizing CUDA operation" in str(one.message)]

@@ -1,6 +1,6 @@
 """A GPU's share of its peak in a full fine-tune's step, beside a plain-PyTorch copy of upstream's step.
 
-  python tests/bench/gpu.py                      every case; meant for under eight minutes on one GPU, never run on one
+  python tests/bench/gpu.py                      every case, on one GPU, in under eight minutes
   python tests/bench/gpu.py --tiny               the same code on a CPU with small shapes, to see that it runs
 
 Needs torch, torchvision, transformers, timm, open_clip, lmdb, pandas and pyarrow; reads no data. Shapes of ViT-B-16 and
@@ -19,7 +19,9 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from itertools import count
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -32,13 +34,14 @@ import torch
 from torch.nn import functional
 
 from retclip.checks.speed import matmul_peak, wait_for
+from retclip.core.gpu_lease import lease
 from retclip.core.preprocessing import CLIP
 from retclip.loading.augmentation import to_model_input
-from retclip.loading.dataset import Split
+from retclip.loading.dataset import Split, prefetch
 from retclip.loading.device import choose_device, prepare_device
 from retclip.models.encode import encode_batch
 from retclip.models.loss import tripartite_loss
-from retclip.training.compiled_steps import compile_encoders
+from retclip.training.compiled_steps import compile_encoders, failures_named
 from retclip.training.gradient_cache import backward
 from retclip.training.optimizer import BETAS, EPSILON, build_optimizer
 
@@ -54,6 +57,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=10, help="per case (default: 10)")
     parser.add_argument("--output", type=Path, default=Path(os.environ.get("OUT", "results/bench")) / "gpu.json")
     options = parser.parse_args()
+    lease("auto")
     if not options.tiny and not torch.cuda.is_available():
         sys.exit("error: torch sees no GPU here; --tiny runs the same code on the CPU, to see that it runs.")
     device = choose_device("auto")
@@ -78,7 +82,7 @@ def main() -> None:
                     row = _case(step, batch, eyes, splits, image_encoder, layers, device, options.seconds, peak,
                                 Path(folder))  # fmt: skip
                     rows.append(row)
-                    shown = "out of memory" if row["samples_per_second"] is None else f"{row['samples_per_second']:.4g}"
+                    shown = row["failed"] or f"{row['samples_per_second']:.4g}"
                     share = "" if row["share_of_peak"] is None else f"{row['share_of_peak']:.1%}"
                     first = "" if row["first_step_seconds"] is None else f"{row['first_step_seconds']:.3g}"
                     spread = "" if row["spread"] is None else "{:.4g} to {:.4g}".format(*row["spread"])
@@ -116,9 +120,10 @@ def _case(
     peak: float,
     folder: Path,
 ) -> dict:
-    """One row of the table: samples a second (median of windows), None where memory does not hold the batch."""
+    """One row of the table: samples a second (median of windows), or why the step `failed`: memory does not hold the
+    batch, or torch cannot compile it."""
     row = {"step": step, "batch": batch, "eyes": eyes, "samples_per_second": None, "spread": None,
-           "share_of_peak": None, "first_step_seconds": None}  # fmt: skip
+           "share_of_peak": None, "first_step_seconds": None, "failed": None}  # fmt: skip
     split = splits[{"upstream": "streamed", "compiled": "held"}.get(step, step)]
     try:
         net = shapes.model(image_encoder, layers).to(device)
@@ -127,13 +132,17 @@ def _case(
         if step == "compiled":
             compile_encoders(net, device, folder)
         net.train()
-        work = _upstream_step(net, split, device) if step == "upstream" else _our_step(net, split, device)
         order = np.random.default_rng(0).permutation(len(split))
-        first, speeds = _speeds(lambda number: work(np.roll(order, number * batch)[:batch]), batch, device, seconds)
+        draws = (np.roll(order, number * batch)[:batch] for number in count())
+        make = _upstream_step if step == "upstream" else _our_step
+        with failures_named(step == "compiled"), closing(make(net, split, device, draws)) as steps:
+            first, speeds = _speeds(steps, batch, device, seconds)
     except torch.OutOfMemoryError:
-        return row
+        return {**row, "failed": "out of memory"}
+    except ValueError as error:  # of failures_named
+        return {**row, "failed": str(error).replace("|", " ")}
     finally:
-        net = work = None
+        net = steps = None
         if device.type == "cuda":
             torch.cuda.empty_cache()
     row["first_step_seconds"] = first
@@ -144,33 +153,36 @@ def _case(
     return row
 
 
-def _our_step(net, split: Split, device: torch.device) -> Callable[[np.ndarray], None]:
-    """As Trainer takes it."""
+def _our_step(net, split: Split, device: torch.device, draws: Iterable[np.ndarray]) -> Iterator[None]:
+    """As Trainer takes it: a GPU's next batch is read while it computes."""
     optimizer = build_optimizer(net, VALUES)
 
     def encode(batch: dict) -> dict[str, torch.Tensor]:
         with torch.autocast(device.type, dtype=torch.bfloat16):
             return encode_batch(net, batch, augment=True)
 
-    def step(indices: np.ndarray) -> None:
-        left, right = torch.from_numpy(split.present[indices]).unbind(1)
+    def read(indices: np.ndarray) -> dict:
+        return split.batch(indices, device)
+
+    for batch in prefetch(read, draws) if device.type == "cuda" else map(read, draws):
+        left, right = batch["present"].unbind(1)
         optimizer.zero_grad(set_to_none=True)
-        backward(encode, [split.batch(indices, device)], [1], lambda out: tripartite_loss(out, left, right)["total"])
+        # the lambda is done with before the next batch
+        backward(encode, [batch], [1], lambda out: tripartite_loss(out, left, right)["total"])  # noqa: B023
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         net.clamp_logit_scales()
+        yield
 
-    return step
 
-
-def _upstream_step(net, split: Split, device: torch.device) -> Callable[[np.ndarray], None]:
+def _upstream_step(net, split: Split, device: torch.device, draws: Iterable[np.ndarray]) -> Iterator[None]:
     optimizer = torch.optim.AdamW(net.parameters(), VALUES["learning_rate"], BETAS, EPSILON)
     half = torch.float16 if device.type == "cuda" else torch.bfloat16
     scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda")
     names, seen = split.frame["sample_id"].to_numpy(), split.frame["eyes"].iloc[0]
     sides = ("left", "right") if seen == "both" else (seen, seen)
 
-    def step(indices: np.ndarray) -> None:
+    for indices in draws:
         # the loader is not what is measured here: its pictures are only normalised, on the host
         images = [to_model_input(torch.from_numpy(split.store.get_many([f"{name}/{side}" for name in names[indices]])),
                                  False, CLIP).to(device) for side in sides]  # fmt: skip
@@ -186,25 +198,27 @@ def _upstream_step(net, split: Split, device: torch.device) -> Callable[[np.ndar
         scaler.update()
         net.clamp_logit_scales()
         loss.item()
+        yield
 
-    return step
 
-
-def _speeds(work: Callable[[int], None], batch: int, device: torch.device, seconds: float) -> tuple[float, list[float]]:
-    """Seconds of the first step, and samples a second in up to five windows after another step of warming up."""
+def _speeds(steps: Iterator[None], batch: int, device: torch.device, seconds: float) -> tuple[float, list[float]]:
+    """Seconds of the first step, and samples a second in up to five windows after some more to warm up."""
     begun = time.monotonic()
-    work(0)
+    next(steps)
     wait_for(device)
-    first = time.monotonic() - begun
-    work(1)
-    speeds, count, begun = [], 2, time.monotonic()
+    first, begun = time.monotonic() - begun, time.monotonic()
+    next(steps)
+    while time.monotonic() - begun < seconds / 5:
+        next(steps)
+        wait_for(device)
+    speeds, begun = [], time.monotonic()
     while len(speeds) < 5 and (time.monotonic() - begun < seconds or not speeds):
         wait_for(device)
         started, done = time.monotonic(), 0
         while done < 2 or time.monotonic() - started < seconds / 5:
-            work(count)
+            next(steps)
             _wait_rarely(device, done)
-            done, count = done + 1, count + 1
+            done += 1
         wait_for(device)
         speeds.append(done * batch / (time.monotonic() - started))
     return first, speeds

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from documents import BUDGET, VALUES, trial_of
+from fake_cuda import fake_cuda
 from transformers import BertConfig, BertModel
 
 from retclip.core.preprocessing import CLIP
@@ -139,6 +140,13 @@ def test_short_texts_are_not_padded_to_the_longest(split):
     tokens = sum(ids.numel() for ids, _ in chunks)
     assert tokens < 0.8 * sum(len(ids) for ids, _ in chunks) * max(ids.shape[1] for ids, _ in chunks)
     assert all(mask.sum(1).max() == mask.shape[1] for _, mask in chunks)
+
+
+def test_a_gpu_gets_the_texts_of_a_small_batch_at_once(split):
+    with fake_cuda() as device:
+        texts = split.batch(np.arange(len(split)), device)["texts"]
+    assert len(texts) == 1
+    assert len(split.batch(np.arange(len(split)), CPU)["texts"]) == 4
 
 
 @pytest.mark.parametrize("parts", [2, 3, 8])

@@ -37,7 +37,7 @@ def choose_device(wanted: str) -> torch.device:
     if wanted == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():
-        if not is_leased():
+        if not is_leased() and not visible():
             log("nvidia-smi lists no GPU, but torch sees one: it is not leased, and other jobs may take it, too")
         return _own_gpu()
     given = slurm.gpus_given()
