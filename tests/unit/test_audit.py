@@ -106,6 +106,7 @@ def planted(tmp_path_factory) -> tuple[dict, Path]:
     return audit(frame, images, fingerprint, {"chinese": encoder}, 77, "zero_shot_balanced_accuracy"), folder
 
 
+@pytest.mark.slow
 def test_the_audit_names_the_license_of_each_encoder(planted):
     assert planted[0]["licenses"] == {"text encoder chinese": "apache-2.0"}
 
@@ -125,6 +126,7 @@ def warned(document: dict, *words: str) -> bool:
     return any(all(word in warning for word in words) for warning in document["warnings"])
 
 
+@pytest.mark.slow
 def test_copies_across_splits(planted):
     document, _ = planted
     near = document["duplicates"]["near"]
@@ -134,6 +136,7 @@ def test_copies_across_splits(planted):
     assert warned(document, f"{COPIES} groups of photographs of one eye are in several splits")
 
 
+@pytest.mark.slow
 def test_shortcuts(planted):
     document, _ = planted
     assert document["shortcuts"]["border color"]["by_class"]["Cataract"] > 0.6
@@ -146,12 +149,14 @@ def test_shortcuts(planted):
     assert document["shortcuts"]["brightness"]["by_class"]["Glaucoma"] < 0.7
 
 
+@pytest.mark.slow
 def test_swapped_eyes(planted):
     document, _ = planted
     assert document["sides"]["swapped"] == {"count": 1, "sample_ids": ["P30"]}
     assert warned(document, "1 samples seem to have left and right eye swapped")
 
 
+@pytest.mark.slow
 def test_sentences(planted):
     document, _ = planted
     assert document["texts"]["contradictory"] == {"count": 1, "sample_ids": ["P6"], "kinds": {"finding": 1}}
@@ -159,6 +164,7 @@ def test_sentences(planted):
     assert warned(document, "a text that their labels deny")
 
 
+@pytest.mark.slow
 def test_patients_classes_and_vocabulary(planted):
     document, _ = planted
     assert document["patients_in_two_splits"] == 1
@@ -168,6 +174,7 @@ def test_patients_classes_and_vocabulary(planted):
     assert warned(document, "chinese", "unknown to this vocabulary")
 
 
+@pytest.mark.slow
 def test_what_several_labels_mean_is_said(planted):
     document, _ = planted
     assert not warned(document, "several labels")
@@ -177,6 +184,7 @@ def test_what_several_labels_mean_is_said(planted):
     assert "the choices on validation leave them out" in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["multi_label_macro_auroc", "image_to_text_recall_at_10"])
 def test_a_choice_that_knows_several_labels_leaves_nobody_out(planted, metric):
     document, _ = planted
@@ -184,6 +192,7 @@ def test_a_choice_that_knows_several_labels_leaves_nobody_out(planted, metric):
     assert not any("leave them out" in line for line in found)
 
 
+@pytest.mark.slow
 def test_samples_without_labels_are_said_to_be_scored_where_they_are(planted):
     """Retrieval counts every sample, labeled or not."""
     document, _ = planted
@@ -192,6 +201,7 @@ def test_samples_without_labels_are_said_to_be_scored_where_they_are(planted):
     assert not any("never scored" in line or "not scored" in line for line in found)
 
 
+@pytest.mark.slow
 def test_warnings_name_no_patient(planted):
     document, _ = planted
     assert not any(name in warning for warning in document["warnings"] for name in ("P30", "P6 ", "P9 ", ".png"))
@@ -240,6 +250,7 @@ def test_contradictions(labels, texts, said):
     assert contradiction(row, CLASSES) == said
 
 
+@pytest.mark.slow
 def test_one_eye_under_two_ids_in_real_photographs(tmp_path):
     """The public set of 298 ids has three pairs of photographs of one eye; hashes of images find none of them."""
     if not (REAL / "labels.csv").is_file():

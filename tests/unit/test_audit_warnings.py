@@ -70,6 +70,7 @@ def test_the_eyes_of_a_patient_are_one_witness():
     assert giveaways(frame, images) == []
 
 
+@pytest.mark.slow
 def test_a_site_of_one_class_is_found_and_a_large_class_is_no_giveaway():
     frame, images = people(800)
     frame["site"] = np.where(frame["label"] == "Myopia", "clinic", "screening")

@@ -672,6 +672,7 @@ def test_labels_and_ids_that_differ_in_form(folder, capsys):
     assert "are they one patient's?" in said
 
 
+@pytest.mark.slow
 def test_every_published_keyword_has_its_official_class(tmp_path, capsys):
     """ODIR-5K's own columns of 0 and 1 say which: each row of its table agrees with them."""
     if not CASES.is_dir():

@@ -167,6 +167,7 @@ def test_encoders_that_compute_otherwise_on_the_gpu_are_broken(build, read, monk
         assert state_of(agreement.check_features("encoders", build, read, device)) == BROKEN
 
 
+@pytest.mark.slow
 def test_a_training_on_the_gpu_has_the_curve_of_the_cpu(folder):
     with fake_cuda() as device:
         line = agreement.check_curve("training", TRIAL, folder, device)
@@ -174,6 +175,7 @@ def test_a_training_on_the_gpu_has_the_curve_of_the_cpu(folder):
     assert "bf16" in line.found
 
 
+@pytest.mark.slow
 def test_a_training_that_takes_another_way_on_the_gpu_is_broken(folder, monkeypatch):
     trainer_of = agreement.small_trainer
 
@@ -199,6 +201,7 @@ def test_a_trial_that_is_killed_resumes_on_the_gpu(folder):
     assert "resumed at epoch 0.25" in line.found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["begins again", "other numbers", "ends by itself"])
 def test_a_trial_that_does_not_resume_is_broken(folder, monkeypatch, fault):
     """As left by a process that was killed: nothing, another trial's state; and one that nobody could kill."""
@@ -243,6 +246,7 @@ class Small(torch.nn.Module):
         return self.encoder(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("most", "state"), [(8, OK), (0, BROKEN), (10**9, BROKEN)])
 def test_memory_that_is_short_is_caught_and_micro_batched(folder, build, monkeypatch, most, state):
     """Half a batch fits; nothing fits; and a limit that does not hold."""

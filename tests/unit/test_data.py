@@ -268,6 +268,7 @@ def test_build_writes_what_the_design_says(tmp_path):
     assert document["splits"]["train"]["images"] == 2 * len(parts[0])
 
 
+@pytest.mark.slow
 def test_the_same_table_gives_the_same_fingerprint(tmp_path):
     path = small_set(tmp_path)
     first, second = build_set(tmp_path, path, tmp_path / "a"), build_set(tmp_path, path, tmp_path / "b")

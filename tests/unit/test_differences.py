@@ -63,6 +63,7 @@ def test_intervals_cover_what_they_say(seeds, ratio):
         assert before / studies < 0.93 - margin
 
 
+@pytest.mark.slow
 def test_the_mean_of_several_seeds_covers_too():
     generator = np.random.default_rng(3)
     weights, studies, covered = resampled(generator, 100), 300, 0

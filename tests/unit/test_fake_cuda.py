@@ -184,6 +184,7 @@ class Small(torch.nn.Module):
         return self.encoder(images)
 
 
+@pytest.mark.slow
 def test_a_prefetched_batch_is_split_as_memory_allows_by_then(folder, tmp_path, capsys):
     """The first step of two finds that memory holds half a batch; the second was read before that was known."""
     trial = trial_of(batch_size=16)
@@ -196,6 +197,7 @@ def test_a_prefetched_batch_is_split_as_memory_allows_by_then(folder, tmp_path, 
     assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in wanted.progress.history[0].items()}
 
 
+@pytest.mark.slow
 def test_memory_that_is_short_while_prefetching_is_requested_again_after_the_step(folder, tmp_path, monkeypatch):
     trial = trial_of(batch_size=16)
     wanted = trainer_of(folder, trial, CPU, tmp_path / "cpu").run()
@@ -216,6 +218,7 @@ def test_memory_that_is_short_while_prefetching_is_requested_again_after_the_ste
     assert outcome.progress.history[0] == {name: CLOSE(value) for name, value in wanted.progress.history[0].items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("micro", [BATCH, 4])
 def test_a_step_never_waits_for_the_gpu(folder, tmp_path, micro):
     """Not even for the batch's copy; an evaluation has to."""
@@ -309,6 +312,7 @@ def test_a_training_resumes_on_a_gpu_and_is_scored_again_with_other_prompts(fold
     assert again.val.loss == CLOSE(outcome.val.loss)
 
 
+@pytest.mark.slow
 def test_a_gpu_computes_on_while_a_checkpoint_is_written(folder, tmp_path, monkeypatch):
     """Each write takes until the next step is made; what it writes is the state at the step that was saved."""
     budget = replace(trial_of().budget, stop_epoch=2, total_steps=4)
@@ -342,6 +346,7 @@ def test_a_gpu_computes_on_while_a_checkpoint_is_written(folder, tmp_path, monke
     assert overtaken == [True, True]  # after the first step of an epoch the next save waits
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_ends_the_training_on_a_gpu_too(folder, tmp_path, monkeypatch):
     def full(path, content):
         raise OSError(28, "No space left on device", str(path))

@@ -69,6 +69,7 @@ def step(trainer, number=0):
     return trainer._step(number, *trainer._read(np.arange(BATCH)))
 
 
+@pytest.mark.slow
 def test_a_training_learns_in_fp16_what_it_learns_in_fp32(net, split, tmp_path):
     start, losses = {name: value.clone() for name, value in net.state_dict().items()}, []
     for precision in ("fp32", "fp16"):
@@ -108,6 +109,7 @@ def test_a_step_whose_gradients_overflow_is_left_out_and_the_next_ones_are_scale
     assert all(torch.isfinite(value).all() for value in trainer.model.state_dict().values())
 
 
+@pytest.mark.slow
 def test_a_training_in_fp16_resumes_bit_for_bit_with_its_scale(net, split, tmp_path):
     """The scale halves in the first step: a second process that began at the old one would leave out a step, too."""
     start = {name: value.clone() for name, value in net.state_dict().items()}
@@ -131,6 +133,7 @@ def test_a_training_in_fp16_resumes_bit_for_bit_with_its_scale(net, split, tmp_p
         assert torch.equal(found[1][0][name], value), name
 
 
+@pytest.mark.slow
 def test_a_training_begun_in_another_precision_resumes_in_this_one(net, split, tmp_path):
     """A queue may give a preempted training another kind of GPU."""
     for before, after in (("fp32", "fp16"), ("fp16", "fp32")):

@@ -125,6 +125,7 @@ def test_entries_that_do_not_train_know_no_torch(entry):
         assert not {name.split(".")[0] for name in imported(path)} & HEAVY, path
 
 
+@pytest.mark.slow
 def test_a_proposal_that_learns_loads_no_torch():
     """Not by an import of Optuna's either; only `gp` may, whose sampler is made of it."""
     asked = (

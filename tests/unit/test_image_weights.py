@@ -104,11 +104,13 @@ def test_retfound_green(tmp_path, pooled_before_norm):
     assert facts["dropped"] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunked", [False, True])
 def test_dinov2(tmp_path, chunked, capsys):
     """A training's checkpoint: teacher and student, blocks in chunks, heads beside the backbone; at another size."""
-    name = "vit_small_patch14_dinov2"
-    network = randomized(timm.create_model(name, num_classes=0))
+    # a sixth of its depth: blocks are all alike
+    name, depth = "vit_small_patch14_dinov2", {"depth": 2}
+    network = randomized(timm.create_model(name, num_classes=0, **depth))
     backbone = {f"backbone.{key}": value for key, value in network.state_dict().items()}
     backbone["backbone.mask_token"] = torch.zeros(1, network.embed_dim)
     if chunked:
@@ -116,7 +118,7 @@ def test_dinov2(tmp_path, chunked, capsys):
     student = {key: value + 1 for key, value in backbone.items()}
     heads = {"dino_head.mlp.0.weight": torch.zeros(3, 3), "ibot_head.last_layer.weight": torch.zeros(3)}
     torch.save({"student": student, "teacher": {**backbone, **heads}, "iteration": 5}, tmp_path / "checkpoint.pth")
-    settings = {"architecture": f"timm/{name}", "weights": str(tmp_path / "checkpoint.pth")}
+    settings = {"architecture": f"timm/{name}", "weights": str(tmp_path / "checkpoint.pth"), "timm_arguments": depth}
     encoder, sentence, facts = fetch(tmp_path, settings, 224)
     network.set_input_size(224)
     assert same(encoder.trunk, network, 224)
@@ -126,6 +128,7 @@ def test_dinov2(tmp_path, chunked, capsys):
     assert "data.image_size is 224" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_flair(tmp_path):
     network = randomized(timm.create_model("resnet50", num_classes=0))
     state = {f"vision_model.model.{key}": value for key, value in network.state_dict().items() if "tracked" not in key}
@@ -142,11 +145,14 @@ def test_flair(tmp_path):
     assert "text_model.model.embeddings.word_embeddings.weight" in facts["dropped"]
 
 
-@pytest.mark.parametrize("prefix", ["", "module."])
-@pytest.mark.parametrize("image_size", [224, 256])
-def test_a_clip_of_open_clip(tmp_path, prefix, image_size):
+@pytest.fixture(scope="module")
+def clip():
+    return open_clip.create_model("ViT-S-32-alt")
+
+
+@pytest.mark.parametrize(("prefix", "image_size"), [("", 224), ("module.", 256)])
+def test_a_clip_of_open_clip(tmp_path, clip, prefix, image_size):
     """Its text half is dropped; its activation is what the name says, as in open_clip: no QuickGELU."""
-    clip = open_clip.create_model("ViT-S-32-alt")
     torch.save({"state_dict": {f"{prefix}{key}": value for key, value in clip.state_dict().items()}, "epoch": 3},
                tmp_path / "clip.pt")  # fmt: skip
     settings = {"architecture": "ViT-S-32-alt", "weights": str(tmp_path / "clip.pt")}

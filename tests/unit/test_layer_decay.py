@@ -145,6 +145,7 @@ def test_frozen_blocks_have_no_rate_and_the_others_keep_theirs(tmp_path):
     assert found["visual.trunk.blocks.4.mlp.fc1.weight"][0] == pytest.approx(0.25e-3)
 
 
+@pytest.mark.slow
 def test_the_learning_rate_finder_raises_all_rates_alike(tmp_path, monkeypatch):
     import numpy as np
 

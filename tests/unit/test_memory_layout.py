@@ -117,6 +117,7 @@ def train(model, steps_of, positions):
         steps_of.step()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["adamw", "sgd"])
 def test_a_cnn_resumes_bit_for_bit_from_a_state_of_either_layout(tmp_path, name):
     """Fused AdamW reads weights and moments side by side as they lie in memory, whatever their strides say."""

@@ -37,6 +37,7 @@ def pairs(compared):
     return compared[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", DISGUISES)
 def test_copies_in_every_disguise_are_found(drawn, pairs, how):
     found, _ = found_of(drawn[0], pairs)
@@ -45,6 +46,7 @@ def test_copies_in_every_disguise_are_found(drawn, pairs, how):
     assert hits >= (0.9 if "cropped" in how else 1.0) * all_of_them
 
 
+@pytest.mark.slow
 def test_different_eyes_are_never_one(drawn, pairs):
     _, false = found_of(drawn[0], pairs)
     assert false == []
@@ -75,6 +77,7 @@ def test_a_view_is_sampled_as_scipy_samples_an_image():
         assert np.array_equal(thumbnail_index._taken(view), wanted - wanted.mean(1, keepdims=True))
 
 
+@pytest.mark.slow
 def test_an_index_keeps_of_each_image_its_descriptor_alone(drawn):
     """The views of a block are ninety times its descriptors; of all images of a large set they are gigabytes."""
     few, many = (_most_bytes_of_an_index((drawn[1] * 6)[:count]) for count in (512, 1536))
@@ -109,6 +112,7 @@ def test_groups_join_what_pairs_chain():
     assert near_duplicates.groups_of(thumbnails, 1).tolist() == [0, 1, 1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [0, 1, 2])
 def test_very_few_images(drawn, count):
     thumbnails = drawn[1][2 : 2 + count]
@@ -126,6 +130,7 @@ def test_blank_and_black_images_are_nobodys_copies():
     assert near_duplicates.groups_of(thumbnails, 1).tolist() == list(range(len(blank)))
 
 
+@pytest.mark.slow
 def test_most_different_eyes_are_told_apart_on_the_coarse_images(compared):
     """Drawn eyes are so alike that nearly every pair of the index is aligned; fine images are three times dearer."""
     _, sides = compared

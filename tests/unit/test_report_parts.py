@@ -32,6 +32,7 @@ from retclip.report.run_folder import FinalModel
 from retclip.report.sections import encoders, provenance, trials
 
 
+@pytest.mark.slow
 def test_the_report_never_loads_torch():
     """Optuna and Plotly are loaded, which must not bring it along."""
     code = (

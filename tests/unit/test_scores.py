@@ -198,6 +198,7 @@ def test_calibration_error_is_that_of_a_loop_over_bins(seed):
     assert found["expected_calibration_error"]["value"] == pytest.approx(error)
 
 
+@pytest.mark.slow
 def test_quadratic_kappa_is_scikit_learns_and_so_are_its_draws():
     target, values, patients = random_case(4, samples=150)
     values[np.arange(150), target] += 1.0

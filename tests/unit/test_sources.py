@@ -216,14 +216,14 @@ def upstream_lmdb(folder: Path, evil: bytes | None = None) -> Path:
     for split, count in (("train", 8), ("valid", 3), ("test", 3)):
         for name in ("pairs", "imgs"):
             (folder / split / name).mkdir(parents=True)
-        pairs = lmdb.open(str(folder / split / "pairs"), map_size=1 << 24)
+        pairs = lmdb.open(str(folder / split / "pairs"), map_size=1 << 24, sync=False)
         with pairs.begin(write=True) as transaction:
             for index in range(count):
                 value = pickle.dumps((f"{split}{index}", index, f"Report {split} {index}."))
                 transaction.put(str(index).encode(), evil if evil and index == 0 else value)
             transaction.put(b"num_samples", str(count).encode())
         pairs.close()
-        images = lmdb.open(str(folder / split / "imgs"), map_size=1 << 24)
+        images = lmdb.open(str(folder / split / "imgs"), map_size=1 << 24, sync=False)
         with images.begin(write=True) as transaction:
             for index in range(count):
                 sides = tuple(base64.urlsafe_b64encode(encoded(10 * index + side, "JPEG")) for side in (0, 1))

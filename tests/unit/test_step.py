@@ -285,6 +285,7 @@ def written(monkeypatch):
     return names
 
 
+@pytest.mark.slow
 def test_the_best_weights_reach_the_disk_with_a_checkpoint_only(split, net, tmp_path, written):
     """A short training writes none, however often it gets better; each checkpoint writes the best so far, once."""
     start = {name: value.clone() for name, value in net.state_dict().items()}
