@@ -140,6 +140,16 @@ def test_a_device_carries_its_index(monkeypatch):
             choose_device("cuda")
 
 
+@pytest.mark.parametrize("listed", [[], [object()]])
+def test_a_gpu_that_nobody_lists_is_said_to_be_nobodys(monkeypatch, capsys, listed):
+    """One that is listed and not leased is not called unlisted."""
+    monkeypatch.setattr("retclip.loading.device.visible", lambda: listed)
+    monkeypatch.setattr("retclip.loading.device.is_leased", lambda: False)
+    with fake_cuda():
+        choose_device("auto")
+    assert ("nvidia-smi lists no GPU" in capsys.readouterr().err) == (listed == [])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("device", ["cuda", "cuda:0"])
 def test_what_is_cached_on_a_gpu_is_not_pinned_however_the_gpu_is_named(folder, device):

@@ -360,6 +360,7 @@ def test_the_last_points_of_a_space_are_found_without_many_draws(strategy, monke
     last = proposals.propose(LISTS, BASE, 2, 5, strategy, known)
     assert sorted(map(canonical_json, last)) == sorted(map(canonical_json, whole[22:]))
     assert len(asked) <= 100
+    assert proposals.propose(LISTS, BASE, 2, 5, strategy, known) == last
     assert proposals.propose(LISTS, BASE, 1, 5, strategy, known) == last[:1]
     with pytest.raises(ValueError, match=r"only 2 new configurations for 3 trials"):
         proposals.propose(LISTS, BASE, 3, 5, strategy, known)
