@@ -1,6 +1,6 @@
 """A GPU's share of its peak in a full fine-tune's step, beside a plain-PyTorch copy of upstream's step.
 
-  python tests/bench/gpu.py                      every case, on one GPU; some 8 s a row at --seconds 3, never run to its end
+  python tests/bench/gpu.py                      every case, on one GPU; never run to its end: 8 s a row at --seconds 3
   python tests/bench/gpu.py --tiny               the same code on a CPU with small shapes, to see that it runs
 
 Needs torch, torchvision, transformers, timm, open_clip, lmdb, pandas and pyarrow; reads no data. Shapes of ViT-B-16 and
